@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Sets up what is needed, once, and runs a program, the tests or the main job.
+#
+#   ./launch.sh                  the main job: a grid of learning rates on real digits
+#   ./launch.sh PROGRAM [flags]  python -m experiments.PROGRAM [flags]
+#   ./launch.sh test [args]      the checks and tests; args go to pytest
+#   ./launch.sh setup            only sets up
+#
+# PYTHON names the interpreter to use (3.11 or newer), MNISTOPT_VENV the environment's
+# folder (.venv beside this file).
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=${MNISTOPT_VENV:-$root/.venv}
+
+say() { printf '%s\n' "$*" >&2; }
+
+modern() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+  local name
+  for name in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python; do
+    if modern "$name"; then echo "$name"; return; fi
+  done
+  say "error: no Python 3.11 or newer found; install one, or name it: PYTHON=/path/to/python ./launch.sh"
+  exit 2
+}
+
+# Colab and the like come with a JAX that fits their accelerator: use it as it is.
+has_own_jax() { [ -n "${COLAB_RELEASE_TAG:-}" ] && "$1" -c 'import jax' 2>/dev/null; }
+
+set_up() {
+  local extras=$1 wanted stamp host
+  host=$(find_python)
+  if [ "$extras" = run ]; then
+    extras=""
+  fi
+  if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
+    extras="${extras:+$extras,}cuda"
+  fi
+  if has_own_jax "$host"; then
+    python=$host
+    extras=${extras//cuda/}
+    stamp=$HOME/.cache/mnistopt/setup
+  else
+    python=$venv/bin/python
+    stamp=$venv/.setup
+  fi
+  # Set up again where the project's dependencies or the wanted extras have changed.
+  wanted="$extras $root $(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)"
+  if [ -f "$stamp" ] && grep -qxF -- "$wanted" "$stamp" && [ -x "$(command -v "$python")" ]; then
+    return
+  fi
+  if [ "$python" != "$host" ] && [ ! -x "$python" ]; then
+    say "making an environment in $venv"
+    "$host" -m venv "$venv" || {
+      say "error: $host cannot make an environment (on Debian: apt install python3-venv)"
+      exit 2
+    }
+  fi
+  say "installing the project${extras:+ with $extras} (a minute or two, once)"
+  local constraints=(-c "$root/constraints.txt")
+  [ "$python" = "$host" ] && constraints=()
+  "$python" -m pip install --quiet --disable-pip-version-check \
+    "${constraints[@]}" -e "$root${extras:+[$extras]}" >&2
+  mkdir -p "$(dirname "$stamp")"
+  # An environment for the tests serves for running, too.
+  printf '%s\n' "$wanted" >>"$stamp"
+  [ -z "$extras" ] || printf '%s\n' "${wanted#"$extras"}" >>"$stamp"
+}
+
+check() {
+  cd "$root"
+  "$python" -m ruff check .
+  "$python" -m ruff format --check .
+  "$python" -m mypy
+  exec "$python" -m pytest "$@"
+}
+
+case ${1:-} in
+  setup) set_up run ;;
+  test) shift; set_up dev; check "$@" ;;
+  -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
+  "") set_up run; exec "$python" -m experiments.grid --lr=1e-4,1e-3,1e-2 ;;
+  -*) say "error: expected a program before its flags, as in ./launch.sh grid $1"; exit 2 ;;
+  *)
+    program=$1; shift
+    if [ ! -f "$root/experiments/$program.py" ] || [ "$program" = __init__ ]; then
+      say "error: no program '$program'; there are: grid, evaluate, test, setup"
+      exit 2
+    fi
+    set_up run
+    exec "$python" -m "experiments.$program" "$@" ;;
+esac

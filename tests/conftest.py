@@ -1,0 +1,75 @@
+"""Fixtures that several test files share."""
+
+import jax
+import numpy as np
+import pytest
+
+from mnistopt.data import Dataset, Split
+from mnistopt.hparams import Point, replica_id
+from mnistopt.results import Record
+
+# Devices are counted once, before the first JAX operation: two, for the tests of
+# replicas that are spread over devices.
+jax.config.update("jax_num_cpu_devices", 2)
+
+
+@pytest.fixture(scope="module")
+def quick_compile():
+    """Compiles in half the time, for tests of many programs that run once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def make_split(size: int, seed: int) -> Split:
+    """Random pixels, a fifth of them lit as in digits, and labels of no meaning."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (size, 28, 28, 1), np.uint8)
+    images[rng.random(images.shape) < 0.8] = 0
+    return Split(images, rng.integers(0, 10, size, np.int32))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Dataset:
+    """A dataset of 30 training, 20 validation and 25 test examples."""
+    splits = [make_split(size, seed) for seed, size in enumerate((30, 20, 25))]
+    return Dataset("tiny", *splits, fingerprint="0123456789abcdef")
+
+
+@pytest.fixture(scope="session")
+def make_record():
+    """A function that makes the record of a replica, as if it had been trained."""
+
+    def make(
+        point: Point,
+        seed: int = 0,
+        *,
+        done: int | None = None,
+        measured: tuple[int, ...] | None = None,
+        data: str = "0123456789abcdef",
+        **history,
+    ) -> Record:
+        """Makes a record of `done` epochs, whole at those `measured`.
+
+        By default both are what the point asks for. `history` replaces columns of the
+        history, which otherwise show an accuracy of 1/2 and a loss of 1.
+        """
+        done = point.epochs if done is None else done
+        measured = (done,) if measured is None else measured
+        columns = {}
+        for split, total in (("running", 90), ("validation", 50), ("test", 200)):
+            columns[f"{split}_total"] = [total] * done
+            columns[f"{split}_correct"] = [total // 2] * done
+            columns[f"{split}_loss_sum"] = [float(total)] * done
+        whole = [epoch in measured for epoch in range(1, done + 1)]
+        columns["train_total"] = [100 * w for w in whole]
+        columns["train_correct"] = [50 * w for w in whole]
+        columns["train_loss_sum"] = [100.0 * w for w in whole]
+        columns["diverged_at"] = [-1] * done
+        columns["seconds"] = [1.0] * done
+        unknown = set(history) - set(columns)
+        assert not unknown, unknown
+        name = replica_id(point, seed, data)
+        return Record(name, point, seed, params=123, history=columns | history)
+
+    return make
