@@ -1,0 +1,216 @@
+"""The store of a study's replicas: the only file that imports orbax.
+
+`checkpoints/GROUP/EPOCH/` is one Orbax checkpoint of the replicas that trained
+together as GROUP, after EPOCH epochs. Its item `state` holds
+
+- `weights`: `{replica: {"last": params, "best": params}}`, arrays of their own, so
+  that one replica is read without the others;
+- `stacked`: what only continuing needs (the optimizer's state and the like), stacked
+  over the replicas: far fewer arrays to write;
+
+and its item `about` is JSON: which replicas these are, and their history. Orbax writes
+in the background and renames a finished checkpoint into place, so a reader, or a run
+that was killed, only ever sees whole ones.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import (
+    AnyPreservationPolicy,
+    CustomSteps,
+    LatestN,
+)
+
+# Share of the time that writing checkpoints may take: after one that took t seconds,
+# the next (but for those that are kept) waits for t / SAVE_SHARE.
+SAVE_SHARE = 0.05
+
+
+class Saved(NamedTuple):
+    """Where a checkpoint is, and what it is about.
+
+    Attributes:
+        group: Name of its folder under the store.
+        epoch: Epochs done.
+        about: The JSON given to `Writer.save`.
+    """
+
+    group: str
+    epoch: int
+    about: dict[str, Any]
+
+
+class Contents(NamedTuple):
+    """What is kept of one replica.
+
+    Attributes:
+        last: Its parameters.
+        best: Its parameters after its best epoch, of the same structure.
+        rest: A pytree of whatever else continuing it needs.
+    """
+
+    last: Any
+    best: Any
+    rest: Any
+
+
+class Store:
+    """All checkpoints of a study."""
+
+    def __init__(self, folder: Path):
+        """Opens the store at `folder`, which need not exist yet."""
+        self._folder = folder.absolute()
+        # Orbax warns of each array it restores without a sharding: on purpose here.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+
+    def saved(self) -> list[Saved]:
+        """Reads what is there: one entry per whole checkpoint."""
+        entries = []
+        for folder in sorted(self._folder.glob("*/")):
+            with ocp.CheckpointManager(folder) as manager:
+                for epoch in manager.all_steps():
+                    args = ocp.args.Composite(about=ocp.args.JsonRestore())
+                    about = manager.restore(epoch, args=args)["about"]
+                    entries.append(Saved(folder.name, epoch, about))
+        return entries
+
+    def _restore(self, saved: Saved, target: Any) -> Any:
+        """Restores the part of an item `state` that `target` (arrays) names."""
+        numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+        args = ocp.args.PyTreeRestore(
+            target,
+            restore_args=jax.tree.map(lambda _: numpy, target),
+            partial_restore=True,
+        )
+        with ocp.CheckpointManager(self._folder / saved.group) as manager:
+            restored = manager.restore(saved.epoch, args=ocp.args.Composite(state=args))
+        return restored["state"]
+
+    def load_params(self, saved: Saved, replica: str, which: str, like: Any) -> Any:
+        """Reads one replica's parameters, and no other's.
+
+        Args:
+            saved: A checkpoint with this replica.
+            replica: Its identity.
+            which: "last", or "best" by validation accuracy.
+            like: Parameters of the same structure, arrays or shapes.
+
+        Returns:
+            Parameters, numpy arrays.
+        """
+        target = {"weights": {replica: {which: like}}}
+        return self._restore(saved, target)["weights"][replica][which]
+
+    def load(
+        self, saved: Saved, replicas: Sequence[str], like: Contents
+    ) -> dict[str, Contents]:
+        """Reads some of a checkpoint's replicas, to continue them.
+
+        Args:
+            saved: A checkpoint with these replicas.
+            replicas: Their identities.
+            like: Contents of the same structure, with arrays as leaves.
+
+        Returns:
+            Per replica its contents, numpy arrays.
+        """
+        leaves, structure = jax.tree.flatten(like.rest)
+        target = {
+            "weights": {
+                replica: {"last": like.last, "best": like.best} for replica in replicas
+            },
+            "stacked": _numbered(leaves),
+        }
+        restored = self._restore(saved, target)
+        stacked = [restored["stacked"][name] for name in target["stacked"]]
+        place = {name: i for i, name in enumerate(saved.about["replicas"])}
+        return {
+            replica: Contents(
+                **restored["weights"][replica],
+                rest=jax.tree.unflatten(
+                    structure, [np.array(leaf[place[replica]]) for leaf in stacked]
+                ),
+            )
+            for replica in replicas
+        }
+
+    def writer(self, group: str, keep: Sequence[int]) -> "Writer":
+        """Opens a writer for one group.
+
+        Args:
+            group: Name of the group, a folder.
+            keep: Epochs whose checkpoints stay; of the others only the newest does.
+        """
+        return Writer(self._folder / group, keep)
+
+
+def _numbered(leaves: Sequence[Any]) -> dict[str, Any]:
+    return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
+
+
+class Writer:
+    """Writes the checkpoints of one group, in the background; a context manager."""
+
+    def __init__(self, folder: Path, keep: Sequence[int]):
+        """Opens `folder`, making it; `keep` as in `Store.writer`."""
+        self._keep = frozenset(keep)
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy(
+                [LatestN(1), CustomSteps(sorted(self._keep))]
+            ),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(folder, options=options)
+        self._wait_until = 0.0
+        self._seconds = 0.0
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Waits until everything is written."""
+        self._manager.close()
+
+    def due(self, epoch: int) -> bool:
+        """Says whether to save after `epoch`: it is to be kept, or time allows."""
+        return epoch in self._keep or time.monotonic() >= self._wait_until
+
+    def save(
+        self, epoch: int, replicas: Mapping[str, Contents], about: Mapping[str, Any]
+    ) -> None:
+        """Starts writing a checkpoint; returns when the contents have been copied.
+
+        The first one is waited for, to learn what one costs.
+
+        Args:
+            epoch: Epochs done.
+            replicas: Per identity its contents, numpy leaves that nobody changes.
+            about: For the item `about`; `replicas`, the identities, is added.
+        """
+        start = time.monotonic()
+        rests = [jax.tree.leaves(contents.rest) for contents in replicas.values()]
+        tree = {
+            "weights": {
+                replica: {"last": contents.last, "best": contents.best}
+                for replica, contents in replicas.items()
+            },
+            "stacked": _numbered([np.stack(leaves) for leaves in zip(*rests)]),
+        }
+        self._manager.save(
+            epoch,
+            args=ocp.args.Composite(
+                state=ocp.args.PyTreeSave(tree),
+                about=ocp.args.JsonSave({**about, "replicas": list(replicas)}),
+            ),
+        )
+        if not self._seconds:
+            self._manager.wait_until_finished()
+            self._seconds = time.monotonic() - start
+        self._wait_until = time.monotonic() + self._seconds / SAVE_SHARE

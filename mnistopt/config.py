@@ -1,0 +1,126 @@
+"""The folder of a study: what it was asked, on what data, and whether that fits."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mnistopt.data import Dataset
+from mnistopt.errors import InputError
+
+CONFIG = "config.json"
+FORMAT = 1
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def describe_data(dataset: Dataset, train_examples: int | None) -> dict[str, Any]:
+    """Returns what must stay the same in a workdir: the examples and their splits."""
+    return {
+        "dataset": dataset.name,
+        "train_examples": train_examples,
+        "train": len(dataset.train.labels),
+        "validation": len(dataset.validation.labels),
+        "test": len(dataset.test.labels),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Returns versions, platform and, in a git checkout, the project's commit."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, check=False)
+        commit = found.stdout.strip() or None
+    except OSError:
+        commit = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "commit": commit,
+    }
+
+
+def prepare(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes the workdir, or checks that the one there is of the same data.
+
+    Args:
+        workdir: The folder.
+        data: From `describe_data`.
+
+    Returns:
+        The content of its config.json; {} if it has none yet.
+
+    Raises:
+        InputError: If it cannot be written to, or belongs to other data.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"workdir {workdir} cannot be written to ({error.strerror}); "
+            "give another --workdir"
+        ) from error
+    return check(workdir, data)
+
+
+def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the content of config.json, {} if there is none, writing nothing.
+
+    Raises:
+        InputError: If it is unreadable or of other data; shows the difference.
+    """
+    path = workdir / CONFIG
+    if not path.exists():
+        return {}
+    config = read_config(workdir)
+    differences = [
+        f"  {name}: {config['data'].get(name)} there, {value} asked for"
+        for name, value in data.items()
+        if config["data"].get(name) != value
+    ]
+    if differences:
+        raise InputError(
+            f"workdir {workdir} holds a study of other data:\n"
+            + "\n".join(differences)
+            + "\nGive another --workdir, or the settings it was made with."
+        )
+    return config
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+    """Reads config.json.
+
+    Raises:
+        InputError: If it is missing, unreadable, or not of this format.
+    """
+    path = workdir / CONFIG
+    try:
+        config = json.loads(path.read_text())
+        if config["format"] != FORMAT or not isinstance(config["data"], dict):
+            raise InputError(f"{path} has format {config['format']!r}, not {FORMAT}")
+    except FileNotFoundError as error:
+        raise InputError(f"{workdir} is no workdir of a grid: no {CONFIG}") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error!r}); restore it, or give another --workdir"
+        ) from error
+    return config
+
+
+def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Writes config.json, replacing it in one step."""
+    path = workdir / CONFIG
+    partial = path.with_suffix(".tmp")
+    partial.write_text(json.dumps({"format": FORMAT, **config}, indent=2) + "\n")
+    os.replace(partial, path)

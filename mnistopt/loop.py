@@ -1,0 +1,196 @@
+"""The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from mnistopt.checkpoint import Contents, Store, Writer
+from mnistopt.data import Split
+from mnistopt.planning import Job, Plan
+from mnistopt.replicas import Mesh, Program, Round, first_state, pack
+from mnistopt.results import Record, write_tables
+from mnistopt.train import TrainState
+
+
+class Progress(NamedTuple):
+    """What a run tells its callback: before each compile, and after each round.
+
+    Attributes:
+        structure: The network being trained, in words.
+        replicas: How many of it are being trained.
+        lanes: How many of them are computed at once, over all devices.
+        compiling: Whether its program is being compiled.
+        epoch: The epoch being trained, from 1.
+        epochs: The last one.
+        images: Training images gone through in this run.
+        total_images: Of how many.
+        images_per_second: Over the training so far, without compiling; 0 before it.
+        best: Best validation accuracy of a replica so far; None before the first.
+    """
+
+    structure: str
+    replicas: int
+    lanes: int
+    compiling: bool
+    epoch: int
+    epochs: int
+    images: int
+    total_images: int
+    images_per_second: float
+    best: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the speed so far; None before the first round."""
+        if not self.images_per_second:
+            return None
+        return (self.total_images - self.images) / self.images_per_second
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class Loop:
+    """Trains the jobs of one plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        records: Mapping[str, Record],
+        store: Store,
+        workdir: Path,
+        mesh: Mesh,
+        splits: tuple[Split, Split, Split],
+        on_progress: OnProgress,
+    ):
+        """Prepares, computing nothing.
+
+        Args:
+            plan: What to train.
+            records: What the workdir knows of each replica.
+            store: Where the checkpoints are.
+            workdir: Where the tables go.
+            mesh: The devices.
+            splits: The examples, on the devices.
+            on_progress: Called with a `Progress`.
+        """
+        self._plan, self._store, self._workdir = plan, store, workdir
+        self._mesh, self._splits, self._on_progress = mesh, splits, on_progress
+        self._records = dict(records)
+        for job in plan.jobs:
+            self._note(job.records)
+        self._programs: dict[tuple, Program] = {}
+        self._images = 0
+        self._seconds = 0.0
+        self._best: float | None = None
+
+    def run(self) -> dict[str, float]:
+        """Trains all jobs; returns the seconds each structure took to compile."""
+        self._write()
+        for job in self._plan.jobs:
+            self._run_job(job, self._program(job))
+        self._write()
+        return {
+            point.structure: program.compile_seconds
+            for (point, _), program in self._programs.items()
+        }
+
+    def _program(self, job: Job) -> Program:
+        key = (job.program, job.lanes)
+        if key not in self._programs:
+            self._tell(job, job.start, compiling=True)
+            self._programs[key] = Program(
+                job.replica, job.lanes, self._mesh, self._splits
+            )
+        return self._programs[key]
+
+    def _run_job(self, job: Job, program: Program) -> None:
+        states = self._states(job)
+        rows = pack([record.seed for record in job.records], job.lanes)
+        hparams = [record.point.hparams for record in job.records]
+        rounds = [
+            Round(program, rows[i : i + program.rows], states, hparams)
+            for i in range(0, len(rows), program.rows)
+        ]
+        del states
+        with self._store.writer(job.name, keep=job.milestones) as writer:
+            for epoch in range(job.start, job.milestones[-1]):
+                self._run_epoch(job, program, rounds, epoch)
+                if writer.due(epoch + 1):
+                    self._save(job, rounds, writer, epoch + 1)
+
+    def _run_epoch(
+        self, job: Job, program: Program, rounds: list[Round], epoch: int
+    ) -> None:
+        start = time.perf_counter()
+        for one in rounds:
+            program.train_epoch(one, epoch, epoch + 1 in job.milestones)
+        for one in rounds:
+            results = one.read((one.metrics, one.state.diverged_at))
+            seconds = time.perf_counter() - start
+            start += seconds
+            for member, (metrics, diverged_at) in results.items():
+                record = job.records[member]
+                record.append(metrics, diverged_at, seconds / len(results))
+                accuracy = metrics.validation.correct / metrics.validation.total
+                self._best = max(self._best or 0.0, float(accuracy))
+            self._images += len(results) * self._plan.train_examples
+            self._seconds += seconds
+            self._tell(job, epoch + 1)
+
+    def _states(self, job: Job) -> list[TrainState]:
+        seeds = {record.seed for record in job.records}
+        first = {seed: first_state(job.replica, seed) for seed in seeds}
+        if job.saved is None:
+            return [first[record.seed] for record in job.records]
+        names = [record.replica for record in job.records]
+        like = _contents(next(iter(first.values())))
+        loaded = self._store.load(job.saved, names, like)
+        return [_state(loaded[name]) for name in names]
+
+    def _save(self, job: Job, rounds: list[Round], writer: Writer, epoch: int) -> None:
+        states = {k: v for one in rounds for k, v in one.read(one.state).items()}
+        contents = {
+            record.replica: _contents(states[i]) for i, record in enumerate(job.records)
+        }
+        about = {"records": [record.to_json() for record in job.records]}
+        writer.save(epoch, contents, about)
+        self._note(job.records)
+        self._write()
+
+    def _note(self, records) -> None:
+        for record in records:
+            known = self._records.get(record.replica)
+            merged = record.merged(known) if known else record
+            self._records[record.replica] = merged
+
+    def _write(self) -> None:
+        write_tables(self._workdir, self._records.values())
+
+    def _tell(self, job: Job, epoch: int, compiling: bool = False) -> None:
+        self._on_progress(
+            Progress(
+                structure=job.program.structure,
+                replicas=len(job.records),
+                lanes=job.lanes.seeds * job.lanes.points * self._mesh.size,
+                compiling=compiling,
+                epoch=epoch,
+                epochs=job.milestones[-1],
+                images=self._images,
+                total_images=self._plan.images,
+                images_per_second=self._images / self._seconds
+                if self._seconds
+                else 0.0,
+                best=self._best,
+            )
+        )
+
+
+def _contents(state: TrainState) -> Contents:
+    rest = state._replace(params=None, best_params=None)
+    return Contents(last=state.params, best=state.best_params, rest=rest)
+
+
+def _state(contents: Contents) -> TrainState:
+    return contents.rest._replace(params=contents.last, best_params=contents.best)

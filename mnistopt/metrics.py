@@ -1,0 +1,89 @@
+"""What is counted, and what is read from the counts."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+# An epoch's validation accuracy has converged when it is this close to the run's
+# best: 0.2 points, one standard error of an accuracy of 98 % on 5,000 examples. The
+# paper gives convergence epochs (Table 5) without a definition.
+CONVERGENCE_MARGIN = 0.002
+
+
+class Metrics(NamedTuple):
+    """Sums over examples, so that any split into batches gives the same result.
+
+    Attributes:
+        total: Examples counted, int32 [].
+        correct: Of these, rightly classified, int32 [].
+        loss_sum: Sum of their cross-entropies in nats, float32 [].
+    """
+
+    total: jax.Array
+    correct: jax.Array
+    loss_sum: jax.Array
+
+
+def measure(logits: Any, labels: jax.Array | np.ndarray, mask: jax.Array) -> Metrics:
+    """Counts one batch.
+
+    Args:
+        logits: Float32 [B, K].
+        labels: Int32 [B].
+        mask: Bool [B], False for padding, which counts nowhere.
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return Metrics(
+        total=jnp.sum(mask, dtype=jnp.int32),
+        correct=jnp.sum(mask & (jnp.argmax(logits, axis=-1) == labels), dtype="int32"),
+        loss_sum=jnp.sum(jnp.where(mask, losses, 0)),
+    )
+
+
+def convergence_epoch(validation_accuracy: Sequence[float]) -> int:
+    """Returns the first epoch (from 1) within `CONVERGENCE_MARGIN` of the best.
+
+    Args:
+        validation_accuracy: One value per epoch, at least one.
+    """
+    needed = max(validation_accuracy) - CONVERGENCE_MARGIN
+    return next(i for i, a in enumerate(validation_accuracy, 1) if a >= needed)
+
+
+def overfitting(train_accuracy: float, test_accuracy: float) -> float:
+    """Returns the paper's overfitting degree (Table 4): train minus test accuracy."""
+    return train_accuracy - test_accuracy
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int = 10):
+    """Returns how often each class was taken for each, int64 [K, K].
+
+    Args:
+        labels: The true classes, int [N]; the table's rows.
+        predicted: The predicted ones, int [N]; its columns.
+        classes: K.
+    """
+    table = np.zeros((classes, classes), np.int64)
+    np.add.at(table, (labels, predicted), 1)
+    return table
+
+
+def per_class(table: np.ndarray) -> list[dict[str, float]]:
+    """Returns precision, recall and F1 of each class, 0 where undefined.
+
+    Args:
+        table: From `confusion`.
+    """
+    hits, true, predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    return [
+        {
+            "precision": float(hits[k] / max(predicted[k], 1)),
+            "recall": float(hits[k] / max(true[k], 1)),
+            "f1": float(2 * hits[k] / max(true[k] + predicted[k], 1)),
+        }
+        for k in range(len(table))
+    ]

@@ -1,0 +1,315 @@
+"""Many replicas in one program: the only file with vmap, jit, donation and sharding.
+
+A **row** is a seed with up to `lanes.points` points: the points of a row share its
+batches and random bits, so the map over points leaves them unmapped, and the map over
+rows stands outside it. A **round** is what one call computes: `lanes.seeds` rows on
+each device. The compiled program knows a round's shape and not the grid's, so a
+larger grid only means more calls: it compiles nothing and changes no bit of a
+replica's numbers.
+"""
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mnistopt.data import Dataset, Split
+from mnistopt.errors import InputError
+from mnistopt.hparams import Hparams
+from mnistopt.train import (
+    EVAL_BATCH,
+    EpochMetrics,
+    Replica,
+    TrainState,
+    init_state,
+    pixels,
+    run_epoch,
+)
+
+# Replicas side by side on an accelerator, where one alone leaves it idle.
+ACCELERATOR_LANES = 256
+
+
+class Lanes(NamedTuple):
+    """How many replicas one device computes side by side: seeds x points.
+
+    Attributes:
+        seeds: Rows per device.
+        points: Points per row, which share the seed's batches.
+    """
+
+    seeds: int
+    points: int
+
+
+class Row(NamedTuple):
+    """A seed and the places of its replicas in the list that was packed."""
+
+    seed: int
+    members: tuple[int, ...]
+
+
+def use_devices(count: int | None = None, cache_dir: Path | None = None) -> Mesh:
+    """Returns a mesh of local devices, and turns on the persistent compile cache.
+
+    On a CPU, where replicas are too small to share cores well, each core becomes an
+    XLA device: the MLP ran at 219,000 images/s so, and at 122,000 otherwise (two
+    cores). That can only be set before JAX first looks for devices.
+
+    Args:
+        count: How many devices; None for all (on a CPU: one per core).
+        cache_dir: Folder of compiled programs, kept from run to run.
+
+    Raises:
+        InputError: If there are fewer devices than asked for.
+    """
+    if cache_dir is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # If JAX has its devices already, those are used.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", count or _cores())
+    devices = jax.local_devices()
+    if count is not None and count > len(devices):
+        raise InputError(
+            f"devices={count}, but there are {len(devices)} "
+            f"({devices[0].platform}); give a smaller number, or auto"
+        )
+    return Mesh(np.array(devices[:count]), ("replica",))
+
+
+def _cores() -> int:
+    """The cores this process may use, where the system tells; else all there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def choose_lanes(mesh: Mesh, points: int, seeds: int) -> Lanes:
+    """Returns the lanes for a grid of `points` x `seeds`.
+
+    One at a time on each core of a CPU, where a replica's working set fills the
+    cache; all side by side on an accelerator, up to `ACCELERATOR_LANES`.
+    """
+    if mesh.devices.flat[0].platform == "cpu":
+        return Lanes(1, 1)
+    in_row = min(points, ACCELERATOR_LANES)
+    rows = -(-seeds // mesh.size)
+    return Lanes(max(1, min(rows, ACCELERATOR_LANES // in_row)), in_row)
+
+
+def pack(seeds: Sequence[int], lanes: Lanes) -> list[Row]:
+    """Gathers replicas into rows of one seed and at most `lanes.points` members.
+
+    Args:
+        seeds: The seed of each replica.
+        lanes: What a device computes side by side.
+    """
+    by_seed: dict[int, list[int]] = {}
+    for i, seed in enumerate(seeds):
+        by_seed.setdefault(seed, []).append(i)
+    width = lanes.points
+    return [
+        Row(seed, tuple(members[k : k + width]))
+        for seed, members in by_seed.items()
+        for k in range(0, len(members), width)
+    ]
+
+
+def put_splits(dataset: Dataset, mesh: Mesh) -> tuple[Split, Split, Split]:
+    """Copies the training, validation and test examples to every device."""
+    splits = (dataset.train, dataset.validation, dataset.test)
+    return jax.device_put(splits, NamedSharding(mesh, PartitionSpec()))
+
+
+@functools.cache
+def _compiled_init(replica: Replica):
+    return jax.jit(functools.partial(init_state, replica))
+
+
+def first_state(replica: Replica, seed: int) -> TrainState:
+    """Returns a replica's state before training, as numpy arrays."""
+    return jax.device_get(_compiled_init(replica)(jnp.int32(seed)))
+
+
+def _train_rows(replica, state, hparams, seeds, epoch, measure_train, splits):
+    """Runs an epoch for rows of replicas: leaves [rows, points, ...], seeds [rows]."""
+
+    def one(state, hparams, seed):
+        return run_epoch(replica, state, hparams, splits, seed, epoch, measure_train)
+
+    of_row = jax.vmap(one, in_axes=(0, 0, None))
+    return jax.vmap(of_row)(state, hparams, seeds)
+
+
+class Program:
+    """The compiled epoch of a cohort, for one round at a time.
+
+    Attributes:
+        compile_seconds: Tracing and compiling; next to nothing from the cache.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        lanes: Lanes,
+        mesh: Mesh,
+        splits: tuple[Split, Split, Split],
+    ):
+        """Compiles; `splits` as from `put_splits`."""
+        self.lanes, self.mesh, self._splits = lanes, mesh, splits
+        by_row, whole = PartitionSpec("replica"), PartitionSpec()
+        self._by_row = NamedSharding(mesh, by_row)
+        mapped = jax.shard_map(
+            functools.partial(_train_rows, replica),
+            mesh=mesh,
+            in_specs=(by_row, by_row, by_row, whole, whole, whole),
+            out_specs=by_row,
+            check_vma=False,
+        )
+        start = time.perf_counter()
+        state = jax.eval_shape(_compiled_init(replica), jnp.int32(0))
+        number = jax.ShapeDtypeStruct((), jnp.float32)
+        hparams = Hparams(*[number] * len(Hparams._fields))
+        state, hparams = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                (self.rows, lanes.points, *leaf.shape),
+                leaf.dtype,
+                sharding=self._by_row,
+            ),
+            (state, hparams),
+        )
+        seeds = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=self._by_row)
+        self._epoch = (
+            jax.jit(mapped, donate_argnums=0)
+            .lower(state, hparams, seeds, np.int32(0), np.bool_(False), splits)
+            .compile()
+        )
+        self.compile_seconds = time.perf_counter() - start
+
+    @property
+    def rows(self) -> int:
+        """Rows in a round, over all devices."""
+        return self.lanes.seeds * self.mesh.size
+
+    @property
+    def width(self) -> int:
+        """Replicas in a round, padding included."""
+        return self.rows * self.lanes.points
+
+    def memory(self) -> int:
+        """Bytes the program needs per device beside its arguments (XLA's figure)."""
+        analysis = self._epoch.memory_analysis()
+        return analysis.temp_size_in_bytes if analysis else 0
+
+    def train_epoch(self, one: "Round", epoch: int, measure_train: bool) -> None:
+        """Starts one epoch of a round; returns before it is done.
+
+        Args:
+            one: The round; its state is replaced, its `metrics` are those of the epoch.
+            epoch: Epochs done before.
+            measure_train: Whether to evaluate the whole training split after it.
+        """
+        one.state, one.metrics = self._epoch(
+            one.state,
+            one.hparams,
+            one.seeds,
+            np.int32(epoch),
+            np.bool_(measure_train),
+            self._splits,
+        )
+
+
+class Round:
+    """Up to `Program.width` replicas on the devices; `places` says which is where."""
+
+    metrics: EpochMetrics
+
+    def __init__(
+        self,
+        program: Program,
+        rows: Sequence[Row],
+        states: Sequence[TrainState],
+        hparams: Sequence[Hparams],
+    ):
+        """Puts replicas on the devices.
+
+        Free lanes are filled with copies of a row's first replica, and free rows with
+        copies of the first row: they are computed and thrown away.
+
+        Args:
+            program: The cohort's program.
+            rows: At most `program.rows`.
+            states: Of every replica packed, numpy leaves.
+            hparams: Of every replica packed.
+        """
+        padded = [*rows, *[rows[0]] * (program.rows - len(rows))]
+        width = program.lanes.points
+        lanes = [
+            [*row.members, *[row.members[0]] * (width - len(row.members))]
+            for row in padded
+        ]
+        sharding = NamedSharding(program.mesh, PartitionSpec("replica"))
+        members = np.array(lanes)
+
+        def stack(trees):
+            return jax.tree.map(
+                lambda *leaves: np.stack(leaves).reshape(
+                    *members.shape, *np.shape(leaves[0])
+                ),
+                *[trees[i] for i in members.flat],
+            )
+
+        self.places = {
+            member: (r, p)
+            for r, row in enumerate(rows)
+            for p, member in enumerate(row.members)
+        }
+        self.state: TrainState = jax.device_put(stack(states), sharding)
+        numbers = [Hparams(*map(np.float32, h)) for h in hparams]
+        self.hparams: Hparams = jax.device_put(stack(numbers), sharding)
+        seeds = np.array([row.seed for row in padded], np.int32)
+        self.seeds = jax.device_put(seeds, sharding)
+
+    def read(self, tree: Any) -> dict[int, Any]:
+        """Copies `state` or `metrics` to the host, one tree per replica by its place.
+
+        Waits for the computation. The copies own their memory: the devices may reuse
+        theirs while a checkpoint is being written.
+        """
+        leaves, structure = jax.tree.flatten(jax.device_get(tree))
+        return {
+            member: jax.tree.unflatten(
+                structure, [np.array(leaf[place]) for leaf in leaves]
+            )
+            for member, place in self.places.items()
+        }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(model, params, images):
+    return jnp.argmax(model.apply({"params": params}, pixels(images)), axis=-1)
+
+
+def predict(model: nn.Module, params: Any, images: np.ndarray) -> np.ndarray:
+    """Returns the predicted classes of one network, int32 [N].
+
+    Args:
+        model: The network.
+        params: Its parameters.
+        images: uint8 [N, 28, 28, 1].
+    """
+    parts = [
+        _predict(model, params, images[i : i + EVAL_BATCH])
+        for i in range(0, len(images), EVAL_BATCH)
+    ]
+    return np.concatenate(jax.device_get(parts))

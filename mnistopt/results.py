@@ -1,0 +1,304 @@
+"""The tables of a study: tidy data frames, and the files they are kept in."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mnistopt.errors import InputError
+from mnistopt.hparams import AXES, Point
+from mnistopt.metrics import Metrics, convergence_epoch, overfitting
+from mnistopt.stats import mean_interval
+
+FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
+TABLES = ("trials", "curves", "summary")
+
+# The columns of trials.csv that summary.csv describes by mean, std and ci95.
+MEASURED = (
+    "train_accuracy",
+    "train_loss",
+    "validation_accuracy",
+    "validation_loss",
+    "test_accuracy",
+    "test_loss",
+    "overfitting",
+    "convergence_epoch",
+    "best_validation_accuracy",
+    "best_test_accuracy",
+)
+_SPLITS = ("running", "validation", "test", "train")
+
+
+@dataclasses.dataclass
+class Record:
+    """What is known of one replica.
+
+    Attributes:
+        replica: Its identity.
+        point: Its point; `epochs` is the number it trains to.
+        seed: Its seed.
+        params: How many parameters its network has.
+        history: Per name a list with one number per epoch done: `SPLIT_total`,
+            `SPLIT_correct`, `SPLIT_loss_sum` for the splits of `EpochMetrics` (a
+            `train_total` of 0 where it was not measured), `diverged_at`, and `seconds`,
+            its share of the time that its cohort took.
+    """
+
+    replica: str
+    point: Point
+    seed: int
+    params: int
+    history: dict[str, list] = dataclasses.field(default_factory=dict)
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs the history has."""
+        return len(self.history.get("seconds", []))
+
+    @property
+    def measured(self) -> list[int]:
+        """The epoch counts with a full measurement: those that were asked for."""
+        totals = self.history.get("train_total", [])
+        return [epoch for epoch, total in enumerate(totals, 1) if total]
+
+    def append(self, metrics: Any, diverged_at: int, seconds: float) -> None:
+        """Adds an epoch; `metrics` is an `EpochMetrics` with numpy scalars."""
+        numbers = {"diverged_at": int(diverged_at), "seconds": seconds}
+        for split in _SPLITS:
+            for field, value in zip(Metrics._fields, getattr(metrics, split)):
+                numbers[f"{split}_{field}"] = value.item()
+        for name, value in numbers.items():
+            self.history.setdefault(name, []).append(value)
+
+    def until(self, epochs: int) -> "Record":
+        """Returns the record as it was after some epochs."""
+        history = {name: values[:epochs] for name, values in self.history.items()}
+        return dataclasses.replace(self, history=history)
+
+    def merged(self, other: "Record") -> "Record":
+        """Returns one record of the same replica that knows what both know."""
+        short, long = sorted((self, other), key=lambda record: record.epochs_done)
+        history = {name: list(values) for name, values in long.history.items()}
+        for epoch in short.measured:
+            for field in Metrics._fields:
+                name = f"train_{field}"
+                history[name][epoch - 1] = short.history[name][epoch - 1]
+        return dataclasses.replace(long, history=history)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON has it."""
+        return {
+            "replica": self.replica,
+            "point": self.point.row(),
+            "seed": self.seed,
+            "params": self.params,
+            "history": self.history,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Record":
+        """Reads what `to_json` wrote."""
+        return cls(**{**content, "point": Point.from_row(content["point"])})
+
+
+def trial_id(replica: str, epochs: int) -> str:
+    """Returns the name of a row of trials.csv: a replica after so many epochs."""
+    return f"{replica}-{epochs}"
+
+
+def _ratios(record: Record, split: str, index: int) -> tuple[float, float]:
+    """Returns accuracy and mean loss of an epoch, exact from the counts."""
+    total, correct, loss_sum = (
+        record.history[f"{split}_{field}"][index] for field in Metrics._fields
+    )
+    return correct / total, loss_sum / total
+
+
+def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
+    point = dataclasses.replace(record.point, epochs=epochs)
+    done = min(record.epochs_done, epochs)
+    row = {
+        "trial": trial_id(record.replica, epochs),
+        "replica": record.replica,
+        "point": point.identity(),
+        **point.row(),
+        "seed": record.seed,
+        "status": UNFINISHED,
+        "epochs_done": done,
+        "params": record.params,
+    }
+    if epochs in record.measured:
+        last = done - 1
+        row["status"] = (
+            DIVERGED if record.history["diverged_at"][last] >= 0 else FINISHED
+        )
+        for split in ("train", "validation", "test"):
+            accuracy, loss = _ratios(record, split, last)
+            row[f"{split}_accuracy"], row[f"{split}_loss"] = accuracy, loss
+        row["overfitting"] = overfitting(row["train_accuracy"], row["test_accuracy"])
+        curve = [_ratios(record, "validation", i)[0] for i in range(done)]
+        row["convergence_epoch"] = convergence_epoch(curve)
+        best = curve.index(max(curve))
+        row["best_epoch"] = best + 1
+        row["best_validation_accuracy"] = curve[best]
+        row["best_test_accuracy"] = _ratios(record, "test", best)[0]
+    row["seconds"] = math.fsum(record.history.get("seconds", [])[:done])
+    return row
+
+
+_TRIAL_COLUMNS = (
+    *("trial", "replica", "point", *AXES, "seed", "status", "epochs_done", "params"),
+    *(name for name in MEASURED if not name.startswith("best_")),
+    *("best_epoch", "best_validation_accuracy", "best_test_accuracy", "seconds"),
+)
+
+
+def trials_table(records: Iterable[Record]) -> pd.DataFrame:
+    """Returns a row per replica and asked number of epochs (trials.csv).
+
+    Sorted by hyper-parameters and seed, so that equal studies give equal tables
+    whatever their history.
+    """
+    rows = []
+    for record in records:
+        counts = record.measured
+        if record.epochs_done < record.point.epochs:
+            counts = [*counts, record.point.epochs]
+        rows += [_trial_row(record, epochs) for epochs in counts]
+    table = pd.DataFrame(rows, columns=list(_TRIAL_COLUMNS))
+    for name in ("convergence_epoch", "best_epoch", "dense"):
+        table[name] = table[name].astype("Int64")
+    return table.sort_values([*AXES, "seed"], kind="stable", ignore_index=True)
+
+
+_CURVE_AXES = tuple(name for name in AXES if name != "epochs")
+_CURVE_COLUMNS = (
+    *("replica", *_CURVE_AXES, "seed", "epoch"),
+    *("train_accuracy", "train_loss", "validation_accuracy", "validation_loss"),
+    *("test_accuracy", "test_loss", "seconds"),
+)
+
+
+def curves_table(records: Iterable[Record]) -> pd.DataFrame:
+    """Returns a row per replica and epoch (curves.csv).
+
+    `train_accuracy` and `train_loss` are of the batches as they were trained on,
+    dropout on; trials.csv has the measurement of the whole training split.
+    """
+    rows = []
+    for record in records:
+        point = record.point.row()
+        for i in range(record.epochs_done):
+            row = {"replica": record.replica} | {
+                name: point[name] for name in _CURVE_AXES
+            }
+            row |= {"seed": record.seed, "epoch": i + 1}
+            for split, name in (
+                ("running", "train"),
+                ("validation", "validation"),
+                ("test", "test"),
+            ):
+                row[f"{name}_accuracy"], row[f"{name}_loss"] = _ratios(record, split, i)
+            rows.append(row | {"seconds": record.history["seconds"][i]})
+    table = pd.DataFrame(rows, columns=list(_CURVE_COLUMNS))
+    table["dense"] = table["dense"].astype("Int64")
+    return table.sort_values(
+        [*_CURVE_AXES, "seed", "epoch"], kind="stable", ignore_index=True
+    )
+
+
+def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row per point, best first (summary.csv).
+
+    Means, standard deviations and half widths of 95 % intervals are over the finished
+    seeds, `n` of them. The order is by mean validation accuracy, ties by mean
+    validation loss; a point with a diverged seed comes after all without, and one with
+    nothing finished last. The test split has no say.
+    """
+    rows = []
+    for _, group in trials.groupby("point", sort=False):
+        finished = group[group["status"] == FINISHED]
+        row = {name: group[name].iloc[0] for name in ("point", *AXES, "params")}
+        row["n"] = len(finished)
+        row["diverged"] = int((group["status"] == DIVERGED).sum())
+        row["unfinished"] = int((group["status"] == UNFINISHED).sum())
+        for name in MEASURED:
+            interval = mean_interval(finished[name].astype(float).tolist())
+            row[f"{name}_mean"] = interval.mean
+            row[f"{name}_std"] = interval.std
+            row[f"{name}_ci95"] = interval.half_width
+        row["seconds"] = group["seconds"].sum()
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    table["dense"] = table["dense"].astype("Int64")
+    order = pd.DataFrame(
+        {
+            "nothing": table["n"] == 0,
+            "diverged": table["diverged"] > 0,
+            "accuracy": -table["validation_accuracy_mean"],
+            "loss": table["validation_loss_mean"],
+        }
+    ).sort_values(["nothing", "diverged", "accuracy", "loss"], kind="stable")
+    return table.loc[order.index].reset_index(drop=True)
+
+
+def best_trial(trials: pd.DataFrame) -> str:
+    """Returns the trial of the best point that does best on the validation split.
+
+    Raises:
+        InputError: If no trial has finished.
+    """
+    finished = trials[trials["status"] == FINISHED]
+    if finished.empty:
+        raise InputError("no trial has finished yet: run the grid to its end first")
+    point = summary_table(trials)["point"].iloc[0]
+    ranked = finished[finished["point"] == point].sort_values(
+        ["validation_accuracy", "validation_loss", "seed"],
+        ascending=[False, True, True],
+    )
+    return ranked["trial"].iloc[0]
+
+
+def write_tables(workdir: Path, records: Iterable[Record]) -> None:
+    """Writes trials.csv, curves.csv and summary.csv, each replaced in one step.
+
+    One that has not changed stays, with its time, so that what is drawn from it does.
+    """
+    records = list(records)
+    trials = trials_table(records)
+    tables = (trials, curves_table(records), summary_table(trials))
+    for name, table in zip(TABLES, tables):
+        path = workdir / f"{name}.csv"
+        text = table.to_csv(index=False)
+        if not path.exists() or path.read_text() != text:
+            partial = path.with_suffix(".tmp")
+            partial.write_text(text)
+            os.replace(partial, path)
+
+
+def read_table(workdir: Path, name: str) -> pd.DataFrame:
+    """Reads one of `TABLES` as it was written.
+
+    Raises:
+        InputError: If it is missing or cannot be read.
+    """
+    path = workdir / f"{name}.csv"
+    text = {
+        column: str for column in ("trial", "replica", "point", "hidden", "channels")
+    }
+    try:
+        table = pd.read_csv(path, dtype=text)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); is {workdir} the workdir of a grid?"
+        ) from error
+    for column in ("dense", "convergence_epoch", "best_epoch"):
+        if column in table:
+            table[column] = table[column].astype("Int64")
+    return table
