@@ -1,0 +1,1 @@
+"""The programs: `python -m experiments.grid`, `python -m experiments.evaluate`."""

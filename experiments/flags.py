@@ -1,0 +1,159 @@
+"""Flags, and how a program starts and ends.
+
+A comma separates swept values and `x` joins layers, as in `--hidden=128x128,256`.
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from absl import flags
+
+from mnistopt.errors import InputError
+from mnistopt.hparams import AXES, MODELS, OPTIMIZERS, Point, parse_layers, show
+
+FLAGS = flags.FLAGS
+
+_AXIS_HELP: dict[str, tuple[Callable[[str], Any], str]] = {
+    "model": (str, f"network: {' or '.join(MODELS)}"),
+    "hidden": (parse_layers, "mlp: units per hidden layer, as in 128x128"),
+    "channels": (parse_layers, "cnn: kernels per convolution, as in 32x64x64"),
+    "dense": (int, "cnn: units of the dense layer"),
+    "optimizer": (str, f"optimizer: {', '.join(OPTIMIZERS)} (momentum 0.9)"),
+    "batch_size": (int, "examples per update"),
+    "lr": (float, "learning rate"),
+    "dropout": (float, "chance of dropping an activation, in [0, 1)"),
+    "weight_decay": (float, "weight decay, with adamw or sgd"),
+    "label_smoothing": (float, "label smoothing, in [0, 1)"),
+    "epochs": (int, "passes over the training examples"),
+}
+
+
+class _Values(flags.ArgumentParser):
+    """Parses comma-separated values."""
+
+    def __init__(self, read: Callable[[str], Any]):
+        self._read = read
+
+    def parse(self, argument: Any) -> list:
+        if isinstance(argument, list):
+            return argument
+        try:
+            return [self._read(text.strip()) for text in argument.split(",")]
+        except InputError:
+            raise
+        except ValueError as error:
+            kind = "whole numbers" if self._read is int else "numbers"
+            raise ValueError(f"expected {kind} separated by commas") from error
+
+
+class _Serializer(flags.ArgumentSerializer):
+    """Writes values as they are typed, for `--help` and for repeating a command."""
+
+    def serialize(self, value: Any) -> str:
+        return ",".join(map(show, value))
+
+
+def define_axes() -> None:
+    """Defines a flag per hyper-parameter; several values make an axis of the grid."""
+    for name in AXES:
+        read, text = _AXIS_HELP[name]
+        default = [getattr(Point, name)]
+        flags.DEFINE(_Values(read), name, default, text, serializer=_Serializer())
+
+
+def define_data(dataset: str | None) -> None:
+    """Defines `--dataset` and `--data_dir`."""
+    flags.DEFINE_string(
+        "dataset",
+        dataset,
+        "mnist_5k (ships with the installation), mnist, fashion_mnist, kmnist or "
+        "emnist_digits",
+    )
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "folder with the dataset's IDX files, or prepared by tensorflow-datasets; "
+        "without it the dataset is downloaded",
+    )
+
+
+def parse_lanes(text: str) -> tuple[int, int] | None:
+    """Reads --lanes: auto as None, 4 as (1, 4), 2x4 as (2, 4).
+
+    Raises:
+        InputError: For any other text.
+    """
+    if text == "auto":
+        return None
+    try:
+        sizes = parse_layers(text)
+    except InputError:
+        sizes = ()
+    if len(sizes) not in (1, 2):
+        raise InputError(
+            f"--lanes={text} is not allowed: expected auto, a number of points, or "
+            "seeds and points as in 2x4"
+        )
+    return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def parse_devices(text: str) -> int | None:
+    """Reads --devices: auto as None, else a number.
+
+    Raises:
+        InputError: For any other text.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--devices={text} is not allowed: expected auto or a number")
+    return int(text)
+
+
+def run(main: Callable[[], None], about: str) -> None:
+    """Parses the command line, runs `main`, and ends the process.
+
+    What a person gave and cannot be used is told in one message, exit code 2.
+
+    Args:
+        main: The program.
+        about: Its description, for `--help`.
+    """
+    flags.DEFINE_bool("help", False, "show this help", short_name="h")
+    try:
+        rest = FLAGS(sys.argv)[1:]
+        if FLAGS.help:
+            print(f"{about.strip()}\n\nFlags:{_flag_list()}")
+            sys.exit(0)
+        if rest:
+            raise InputError(
+                f"{' '.join(rest)!r} is no flag; flags look like --lr=1e-3"
+            )
+        main()
+    except (flags.Error, InputError) as error:
+        print(f"error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _message(error: Exception) -> str:
+    """Cuts absl's "flag --lr=abc: abc" to its point."""
+    text = str(error)
+    return f"{text} (see --help)" if isinstance(error, flags.Error) else text
+
+
+def _flag_list() -> str:
+    """Lists the programs' own flags with their defaults, in order of definition."""
+    lines = []
+    for module, defined in FLAGS.flags_by_module_dict().items():
+        if module.startswith("absl"):
+            continue
+        for flag in defined:
+            given = flag.value is not None and not flag.boolean
+            default = f" [{flag.serialize().split('=', 1)[1]}]" if given else ""
+            lines.append(f"\n  --{flag.name:<17}{flag.help}{default}")
+    return "".join(lines)

@@ -1,0 +1,74 @@
+"""Trains a grid of small digit classifiers as parallel replicas.
+
+    python -m experiments.grid --lr=1e-4,1e-3,1e-2
+
+A comma separates swept values, x joins layers, and every axis multiplies:
+
+    python -m experiments.grid --model=mlp --hidden=128x128,256 --dropout=0,0.3
+
+Results go to --workdir. The same command again goes on where the last one stopped, or
+shows what is there; more values, seeds or epochs train only what is new.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from experiments import flags as common
+from mnistopt import hparams
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines this program's flags."""
+    common.define_axes()
+    flags.DEFINE_integer("seeds", 3, "number of seeds per point", lower_bound=1)
+    common.define_data("mnist_5k")
+    flags.DEFINE_integer(
+        "train_examples",
+        None,
+        "size of a stratified subset of the training examples",
+        lower_bound=1,
+    )
+    flags.DEFINE_string("workdir", None, "folder of the study [runs/DATASET-MODEL]")
+    flags.DEFINE_string(
+        "lanes",
+        "auto",
+        "replicas that a device computes side by side: points, or seeds x points",
+    )
+    flags.DEFINE_string("devices", "auto", "number of devices")
+    flags.DEFINE_bool("dry_run", False, "show the plan and stop")
+
+
+def settings() -> dict[str, Any]:
+    """Returns the flags as arguments of `mnistopt.run`."""
+    axes = {name: FLAGS[name].value for name in hparams.AXES}
+    hparams.grid(**axes)  # Before the slow imports: a mistake should show at once.
+    names = ("seeds", "dataset", "data_dir", "train_examples", "workdir")
+    return {
+        **axes,
+        **{name: FLAGS[name].value for name in names},
+        "lanes": common.parse_lanes(FLAGS.lanes),
+        "devices": common.parse_devices(FLAGS.devices),
+    }
+
+
+def main() -> None:
+    """Runs the grid, or shows its plan."""
+    arguments = settings()
+    # JAX and the rest of the library take a second or two to import.
+    import mnistopt
+    from experiments import show
+
+    if FLAGS.dry_run:
+        show.plan(mnistopt.plan(**arguments))
+        return
+    with show.Bar() as bar:
+        study = mnistopt.run(on_plan=show.plan, on_progress=bar, **arguments)
+    show.results(study)
+
+
+if __name__ == "__main__":
+    define_flags()
+    common.run(main, __doc__ or "")

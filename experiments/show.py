@@ -1,0 +1,210 @@
+"""What the programs print: the plan, the progress bar and the tables."""
+
+import math
+import sys
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from mnistopt import report
+from mnistopt.loop import Progress as State
+from mnistopt.planning import Plan
+from mnistopt.results import best_trial
+from mnistopt.study import Study
+
+# More rows than this scroll the best off the screen; summary.csv has all.
+TABLE_ROWS = 20
+
+
+def duration(seconds: float | None) -> str:
+    """Writes seconds as a person says them: 48 s, 3 min 20 s, 2 h 05 min."""
+    if seconds is None:
+        return "unknown until it has run"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(count: float) -> str:
+    """Writes bytes with a unit: 3.9 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def _console() -> Console:
+    """Returns a console; a file or a pipe gets lines wide enough for the tables."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def plan(found: Plan) -> None:
+    """Prints what a run will do."""
+    console = _console()
+    todo = f"{found.asked - found.there} to train, {found.there} there already"
+    console.print(f"[bold]{found.asked} trials[/bold]: {todo}")
+    if not found.jobs:
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("network", "batch", "optimizer"):
+        table.add_column(name)
+    for name in ("params", "replicas", "epochs", "lanes", "state"):
+        table.add_column(name, justify="right")
+    for job in found.jobs:
+        table.add_row(
+            job.program.structure,
+            str(job.program.batch_size),
+            job.program.optimizer,
+            f"{job.records[0].params:,}",
+            str(len(job.records)),
+            f"{job.start}-{job.milestones[-1]}" if job.start else f"{job.epochs}",
+            f"{job.lanes.seeds}x{job.lanes.points}",
+            size(job.state_bytes()),
+        )
+    console.print(table)
+    console.print(
+        f"{found.compiles} compile{'s' if found.compiles > 1 else ''}, "
+        f"{found.images:,} training images, {size(found.data_bytes)} of data per "
+        f"device, training time {duration(found.seconds())}"
+    )
+
+
+class Bar:
+    """A progress bar on a terminal, and plain lines elsewhere; a context manager."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.fields[what]}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("", total=None, what="preparing", figures="")
+        self._line = ""
+
+    def __enter__(self) -> "Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()
+
+    def __call__(self, state: State) -> None:
+        """Shows where a run is."""
+        what = f"{state.structure}, {state.replicas} replicas, {state.lanes} lanes"
+        if state.compiling:
+            figures = "compiling"
+        else:
+            figures = (
+                f"epoch {state.epoch}/{state.epochs}  "
+                f"{state.images_per_second:,.0f} images/s  "
+                f"best {100 * (state.best or 0):.2f} %  "
+                f"{duration(state.seconds_left)} left"
+            )
+        if self._bar.disable:
+            # A line per epoch, not one per round.
+            line = f"{what}: epoch {state.epoch}" if not state.compiling else figures
+            if line != self._line:
+                print(f"{what}: {figures}", file=sys.stderr, flush=True)
+            self._line = line
+        self._bar.update(
+            self._task,
+            total=state.total_images,
+            completed=state.images,
+            what=what,
+            figures=figures,
+        )
+
+
+def _percent(row: pd.Series, name: str) -> str:
+    mean, half = 100 * row[f"{name}_mean"], 100 * row[f"{name}_ci95"]
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
+
+
+def results(study: Study) -> None:
+    """Prints the points of a study, best first, and where everything is."""
+    console = _console()
+    summary = study.summary
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("point")
+    for name in ("n", "validation %", "test %", "train %", "train - test"):
+        table.add_column(name, justify="right")
+    labels = report.point_labels(summary)
+    for _, row in summary.head(TABLE_ROWS).iterrows():
+        missing = [
+            f"{row[status]} {status}"
+            for status in ("diverged", "unfinished")
+            if row[status]
+        ]
+        table.add_row(
+            labels[row["point"]],
+            ", ".join([str(row["n"]), *missing]),
+            *(
+                _percent(row, name)
+                for name in (
+                    "validation_accuracy",
+                    "test_accuracy",
+                    "train_accuracy",
+                    "overfitting",
+                )
+            ),
+        )
+    console.print(table)
+    if len(summary) > TABLE_ROWS:
+        console.print(f"{len(summary) - TABLE_ROWS} more points are in summary.csv")
+    console.print(
+        "Best first by validation accuracy; mean over n seeds ± half of its 95 % "
+        "interval."
+    )
+    compiling = math.fsum(study.config["compile_seconds"].values())
+    training = math.fsum(study.trials.groupby("replica")["seconds"].max())
+    console.print(f"Training took {duration(training)}, compiling {compiling:.1f} s.")
+    console.print(f"Results: {study.workdir}", soft_wrap=True)
+    if (summary["n"] > 0).any():
+        console.print(
+            f"Best replica {best_trial(study.trials)}: "
+            f"./launch.sh evaluate --workdir={study.workdir}",
+            soft_wrap=True,
+        )
+
+
+def evaluation(found: dict) -> None:
+    """Prints what `experiments.evaluate` found."""
+    console = _console()
+    low, high = (100 * end for end in found["accuracy_ci95"])
+    console.print(
+        f"[bold]{100 * found['accuracy']:.2f} %[/bold] accuracy "
+        f"({found['correct']:,} of {found['count']:,}, 95 % interval "
+        f"{low:.2f} to {high:.2f})\n"
+        f"trial {found['trial']}, {found['weights']} weights, "
+        f"{found['split']} split of {found['dataset']}",
+        soft_wrap=True,
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("true \\ predicted", justify="right")
+    for label in range(len(found["confusion"])):
+        table.add_column(str(label), justify="right")
+    for name in ("precision %", "recall %", "F1 %"):
+        table.add_column(name, justify="right")
+    for label, counts in enumerate(found["confusion"]):
+        figures = found["per_class"][label]
+        table.add_row(
+            f"[bold]{label}[/bold]",
+            *(
+                f"[bold]{count}[/bold]" if other == label else str(count or "·")
+                for other, count in enumerate(counts)
+            ),
+            *(f"{100 * figures[name]:.1f}" for name in ("precision", "recall", "f1")),
+        )
+    console.print(table)

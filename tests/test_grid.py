@@ -1,0 +1,209 @@
+import gzip
+import re
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from programs import ROOT, assert_refused, run
+
+import mnistopt
+
+SMALL = (
+    "--model=mlp",
+    "--hidden=8",
+    "--train_examples=200",
+    "--epochs=2",
+    "--seeds=2",
+)
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """A finished grid: what it printed, and its workdir."""
+    workdir = tmp_path_factory.mktemp("grid")
+    return run("grid", *SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}"), workdir
+
+
+def test_a_grid_prints_plan_progress_and_table(grid):
+    found, workdir = grid
+    assert found.returncode == 0, found.stderr
+    assert "4 trials: 4 to train, 0 there already" in found.stdout
+    assert "1 compile, 1,600 training images" in found.stdout
+    assert re.search(r"epoch 1/2 .* images/s .* best .* left", found.stderr)
+    rows = re.findall(r"^ lr (\S+) +2 +\S+ ± \S+ +\S+ ± \S+", found.stdout, re.M)
+    summary = mnistopt.open_study(workdir).summary
+    assert [float(row) for row in rows] == summary["lr"].to_list()
+
+
+def test_the_printed_numbers_are_those_of_the_table(grid):
+    found, workdir = grid
+    best = mnistopt.open_study(workdir).summary.iloc[0]
+    for name in ("validation_accuracy", "test_accuracy", "train_accuracy"):
+        mean, half = (100 * best[f"{name}_{column}"] for column in ("mean", "ci95"))
+        assert f"{mean:.2f} ± {half:.2f}" in found.stdout
+
+
+def test_the_same_command_again_trains_nothing_and_shows_the_results(grid):
+    first, workdir = grid
+    again = run("grid", *SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}")
+    assert again.returncode == 0
+    assert "4 trials: 0 to train, 4 there already" in again.stdout
+    assert again.stderr == ""
+    table = first.stdout[first.stdout.index(" point") :]
+    assert table in again.stdout
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, grid):
+    found = run("grid", *SMALL, "--dry_run", f"--workdir={tmp_path / 'new'}")
+    assert found.returncode == 0
+    assert "2 trials: 2 to train" in found.stdout
+    assert "unknown until it has run" in found.stdout
+    assert not (tmp_path / "new").exists()
+    # Where the cohort has run before, the plan knows how long it takes.
+    known = run("grid", *SMALL, "--lr=0.1", "--dry_run", f"--workdir={grid[1]}")
+    assert re.search(r"training time \d+ s", known.stdout), known.stdout
+
+
+def test_help_and_a_wrong_value_need_no_jax():
+    code = (
+        "import sys, experiments.grid as grid; sys.argv += ['--lr=0'];"
+        "grid.define_flags()\n"
+        "try: grid.common.run(grid.main, '')\n"
+        "except SystemExit as end: print(end.code, 'jax' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.stdout == "2 False\n"
+    assert "error: lr=0 is not allowed" in found.stderr
+
+
+def test_help_lists_every_flag_with_its_default():
+    found = run("grid", "--help")
+    assert found.returncode == 0
+    for name in (*mnistopt.hparams.AXES, "seeds", "workdir", "lanes", "dry_run"):
+        assert re.search(rf"^  --{name} +\S", found.stdout, re.M), name
+    assert "[32x64]" in found.stdout
+    assert "[0.001]" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--lr=0", ["lr=0 is not allowed", "above 0"]),
+        ("--lr=-1e-3", ["lr=-0.001 is not allowed"]),
+        ("--lr=abc", ["lr", "abc", "numbers"]),
+        ("--lr=", ["lr", "numbers"]),
+        ("--lr=1e-3,,1e-2", ["lr", "numbers"]),
+        ("--lr=nan", ["lr=nan"]),
+        ("--dropout=1", ["dropout=1 is not allowed", "below 1"]),
+        ("--channels=32x", ["channels", "'32x'", "32x64"]),
+        ("--hidden=0", ["hidden", "'0'"]),
+        ("--model=transformer", ["model=transformer", "mlp, cnn"]),
+        ("--optimizer=lion", ["optimizer=lion", "adam, adamw, sgd"]),
+        ("--weight_decay=0.1", ["optimizer=adamw"]),
+        ("--batch_size=1.5", ["batch_size", "whole numbers"]),
+        ("--epochs=0", ["epochs=0"]),
+        ("--seeds=0", ["seeds"]),
+        ("--train_examples=0", ["train_examples"]),
+        ("--lanes=2x2x2", ["--lanes=2x2x2", "auto"]),
+        ("--devices=none", ["--devices=none", "auto"]),
+        ("--learning_rate=1", ["learning_rate"]),
+        ("lr=1e-3", ["'lr=1e-3' is no flag"]),
+    ],
+)
+def test_a_wrong_flag_is_refused(flag, words):
+    assert_refused(run("grid", flag), *words)
+
+
+def write_idx(folder, name, array, magic=None):
+    magic = magic or 0x800 + array.ndim
+    header = struct.pack(f">{1 + array.ndim}I", magic, *array.shape)
+    (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def idx_folder(tmp_path):
+    folder = tmp_path / "idx"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for part, size in (("train", 120), ("t10k", 40)):
+        write_idx(
+            folder, f"{part}-images-idx3-ubyte", random.integers(0, 256, (size, 28, 28))
+        )
+        write_idx(folder, f"{part}-labels-idx1-ubyte", np.arange(size) % 10)
+    return folder
+
+
+def test_a_grid_reads_idx_files(idx_folder, tmp_path):
+    found = run(
+        "grid",
+        *("--model=mlp", "--hidden=8", "--epochs=1", "--seeds=1", "--batch_size=10"),
+        *("--dataset=mnist", f"--data_dir={idx_folder}", f"--workdir={tmp_path / 'w'}"),
+    )
+    assert found.returncode == 0, found.stderr
+    assert mnistopt.open_study(tmp_path / "w").config["data"]["train"] == 110
+
+
+def truncate(folder):
+    path = folder / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    return path.name
+
+
+def corrupt(folder):
+    path = folder / "train-images-idx3-ubyte"
+    packed = bytearray(gzip.compress(path.read_bytes()))
+    packed[len(packed) // 2] ^= 0xFF
+    path.write_bytes(packed)
+    return path.name
+
+
+def wrong_magic(folder):
+    write_idx(folder, "train-labels-idx1-ubyte", np.arange(120) % 10, magic=0x0D01)
+    return "train-labels-idx1-ubyte"
+
+
+def label_over_9(folder):
+    write_idx(folder, "t10k-labels-idx1-ubyte", np.arange(40) % 11)
+    return "t10k-labels-idx1-ubyte"
+
+
+def missing_file(folder):
+    (folder / "t10k-images-idx3-ubyte").unlink()
+    return "t10k-images-idx3-ubyte"
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, corrupt, wrong_magic, label_over_9, missing_file]
+)
+def test_damaged_data_is_refused(damage, idx_folder, tmp_path):
+    name = damage(idx_folder)
+    workdir = tmp_path / "w"
+    found = run(
+        "grid", "--dataset=mnist", f"--data_dir={idx_folder}", f"--workdir={workdir}"
+    )
+    assert_refused(found, name)
+    assert not workdir.exists()
+
+
+def test_a_missing_data_folder_is_refused(tmp_path):
+    found = run("grid", "--dataset=mnist", f"--data_dir={tmp_path / 'none'}")
+    assert_refused(found, str(tmp_path / "none"))
+
+
+def test_an_unwritable_workdir_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    found = run("grid", *SMALL, f"--workdir={tmp_path / 'file'}")
+    assert_refused(found, "cannot be written to", "--workdir")
+
+
+def test_a_workdir_of_another_study_is_refused(grid):
+    found = run("grid", *SMALL, "--train_examples=300", f"--workdir={grid[1]}")
+    assert_refused(found, "train_examples: 200 there, 300 asked for")

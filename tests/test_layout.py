@@ -1,0 +1,96 @@
+"""The floors of the project: imports go down, and each tool stays in its file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = (
+    *("errors", "hparams", "idx", "prepare", "data", "layers", "metrics", "stats"),
+    *("checkpoint", "models", "optimizers", "results", "report", "train", "replicas"),
+    *("config", "planning", "loop", "study"),
+)
+LIBRARY = sorted((ROOT / "mnistopt").glob("*.py"))
+PROGRAMS = sorted((ROOT / "experiments").glob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Returns the full names of all that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def names(path: Path) -> set[str]:
+    """Returns the last parts of all names and attributes that a file uses."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {
+        node.attr if isinstance(node, ast.Attribute) else node.id
+        for node in nodes
+        if isinstance(node, (ast.Attribute, ast.Name))
+    }
+
+
+def test_every_library_file_has_a_floor():
+    assert {path.stem for path in LIBRARY} == {*FLOORS, "__init__"}
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
+def test_imports_go_down_the_floors(path):
+    if path.stem == "__init__":  # the public names, imported when first used
+        return
+    below = FLOORS[: FLOORS.index(path.stem)]
+    for name in imports(path):
+        package, _, rest = name.partition(".")
+        assert package != "experiments"
+        if package == "mnistopt":
+            assert rest.split(".")[0] in below, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(
+    ("tool", "homes"),
+    [
+        ("orbax", {"checkpoint"}),
+        ("absl", set()),
+        ("tensorflow_datasets", {"prepare"}),
+        ("rich", set()),
+    ],
+)
+def test_a_tool_is_imported_in_its_file_only(tool, homes):
+    users = {
+        path.stem
+        for path in LIBRARY
+        if any(name.split(".")[0] == tool for name in imports(path))
+    }
+    assert users == homes
+
+
+def test_the_replica_axis_is_in_one_file():
+    tools = {"vmap", "jit", "pmap", "shard_map", "donate_argnums", "NamedSharding"}
+    users = {path.stem for path in LIBRARY if names(path) & tools}
+    assert users == {"replicas"}
+
+
+def test_the_library_prints_nothing_and_reads_no_environment():
+    for path in LIBRARY:
+        assert not names(path) & {"print", "environ", "getenv", "argv"}, path
+
+
+def test_programs_do_no_arithmetic_of_the_library():
+    for path in PROGRAMS:
+        used = {name.split(".")[0] for name in imports(path)}
+        assert not used & {"jax", "flax", "optax", "orbax", "scipy"}, path
+
+
+def test_files_and_functions_stay_short():
+    for path in [*LIBRARY, *PROGRAMS]:
+        tree = ast.parse(path.read_text())
+        assert len(path.read_text().splitlines()) <= 300, path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, (path, node.name)
