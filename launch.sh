@@ -85,10 +85,14 @@ case ${1:-} in
   -*) say "error: expected a program before its flags, as in ./launch.sh grid $1"; exit 2 ;;
   *)
     program=$1; shift
-    if [ ! -f "$root/experiments/$program.py" ] || [ "$program" = __init__ ]; then
-      say "error: no program '$program'; there are: grid, evaluate, test, setup"
-      exit 2
-    fi
+    # The programs are the files that can be run.
+    programs=$(cd "$root/experiments" && grep -l __main__ ./*.py | sed 's|^\./||;s|\.py$||' | paste -sd ' ')
+    case " $programs " in
+      *" $program "*) ;;
+      *)
+        say "error: no program '$program'; there are: ${programs// /, }, test, setup"
+        exit 2 ;;
+    esac
     set_up run
     exec "$python" -m "experiments.$program" "$@" ;;
 esac

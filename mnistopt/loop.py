@@ -8,8 +8,9 @@ from typing import NamedTuple
 from mnistopt.checkpoint import Contents, Store, Writer
 from mnistopt.data import Split
 from mnistopt.planning import Job, Plan
+from mnistopt.record import Record
 from mnistopt.replicas import Mesh, Program, Round, first_state, pack
-from mnistopt.results import Record, write_tables
+from mnistopt.results import write_tables
 from mnistopt.train import TrainState
 
 

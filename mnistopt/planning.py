@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from mnistopt.checkpoint import Saved
 from mnistopt.data import Dataset
+from mnistopt.devices import Lanes
 from mnistopt.hparams import Point, replica_id
 from mnistopt.models import count_params, make_model
-from mnistopt.replicas import Lanes
-from mnistopt.results import Record
+from mnistopt.record import Record
 from mnistopt.train import Replica, init_state
 
 

@@ -9,13 +9,15 @@ import pandas as pd
 from mnistopt import config, planning, report
 from mnistopt.checkpoint import Saved, Store
 from mnistopt.data import CACHE_DIR, Dataset, load
+from mnistopt.devices import Lanes, Mesh, choose_lanes, use_devices
 from mnistopt.errors import InputError
 from mnistopt.hparams import Point, grid, show
 from mnistopt.loop import Loop, OnProgress
 from mnistopt.models import init_shapes, make_model
 from mnistopt.planning import Plan
-from mnistopt.replicas import Lanes, Mesh, choose_lanes, put_splits, use_devices
-from mnistopt.results import Record, best_trial, read_table
+from mnistopt.record import Record
+from mnistopt.replicas import put_splits
+from mnistopt.results import best_trial, read_table
 
 
 class Study:

@@ -6,7 +6,7 @@ import pytest
 
 from mnistopt.data import Dataset, Split
 from mnistopt.hparams import Point, replica_id
-from mnistopt.results import Record
+from mnistopt.record import Record
 
 # Devices are counted once, before the first JAX operation: two, for the tests of
 # replicas that are spread over devices.

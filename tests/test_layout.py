@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = (
     *("errors", "hparams", "idx", "prepare", "data", "layers", "metrics", "stats"),
-    *("checkpoint", "models", "optimizers", "results", "report", "train", "replicas"),
-    *("config", "planning", "loop", "study"),
+    *("checkpoint", "models", "optimizers", "record", "results", "report", "train"),
+    *("devices", "replicas", "config", "planning", "loop", "study"),
 )
 LIBRARY = sorted((ROOT / "mnistopt").glob("*.py"))
 PROGRAMS = sorted((ROOT / "experiments").glob("*.py"))

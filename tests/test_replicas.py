@@ -1,6 +1,5 @@
 import functools
 import logging
-from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -13,10 +12,10 @@ from hypothesis import strategies as st
 
 from mnistopt import replicas
 from mnistopt.data import load
-from mnistopt.errors import InputError
+from mnistopt.devices import Lanes, use_devices
 from mnistopt.hparams import Hparams
 from mnistopt.models import CNN, MLP
-from mnistopt.replicas import Lanes, Program, Round, first_state, pack, put_splits
+from mnistopt.replicas import Program, Round, first_state, pack, put_splits
 from mnistopt.train import Replica
 
 SMALL = Replica(MLP((16,)), "adam", 32)
@@ -29,7 +28,7 @@ def digits():
 
 @functools.cache
 def program(replica: Replica, lanes: Lanes, devices: int = 2) -> Program:
-    mesh = replicas.use_devices(devices)
+    mesh = use_devices(devices)
     return Program(replica, lanes, mesh, put_splits(digits(), mesh))
 
 
@@ -208,21 +207,6 @@ def test_packing_keeps_every_replica_once_with_its_seed(seeds, lanes):
     assert all(seeds[i] == row.seed for row in rows for i in row.members)
     # No more rows than needed: padding is waste.
     assert len(rows) == sum(-(-seeds.count(s) // lanes.points) for s in set(seeds))
-
-
-@given(st.integers(1, 500), st.integers(1, 50), st.sampled_from([1, 2, 8]))
-def test_lanes_of_an_accelerator_stay_within_their_bound(points, seeds, devices):
-    gpus = np.array([SimpleNamespace(platform="gpu")] * devices)
-    mesh = SimpleNamespace(size=devices, devices=gpus)
-    lanes = replicas.choose_lanes(mesh, points, seeds)
-    assert 1 <= lanes.seeds * lanes.points <= replicas.ACCELERATOR_LANES
-    assert lanes.points <= points
-    assert lanes.seeds <= seeds
-
-
-def test_more_devices_than_there_are_is_an_input_error():
-    with pytest.raises(InputError, match="devices=64, but there are 2"):
-        replicas.use_devices(64)
 
 
 def test_predict_agrees_with_the_metrics():

@@ -1,0 +1,50 @@
+import os
+import subprocess
+
+import pytest
+from programs import ROOT
+
+
+def launch(*arguments, **environment):
+    return subprocess.run(
+        [ROOT / "launch.sh", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_names_the_ways_to_call_it():
+    found = launch("--help")
+    assert found.returncode == 0
+    for way in ("./launch.sh PROGRAM [flags]", "./launch.sh test", "./launch.sh setup"):
+        assert way in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gird"], "no program 'gird'; there are: evaluate, grid"),
+        (["flags"], "no program 'flags'"),
+        (["--lr=1e-3"], "expected a program before its flags"),
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_is_installed(
+    arguments, message, tmp_path
+):
+    found = launch(*arguments, MNISTOPT_VENV=str(tmp_path / "venv"))
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_without_a_modern_python_it_says_so(tmp_path):
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    for name in ("python", "python3.11", "python3.12", "python3.13", "python3.14"):
+        (tmp_path / name).symlink_to(old)
+    found = launch("setup", PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert found.returncode == 2
+    assert "no Python 3.11 or newer found" in found.stderr
