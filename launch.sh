@@ -59,10 +59,13 @@ set_up() {
     }
   fi
   say "installing the project${extras:+ with $extras} (a minute or two, once)"
-  local constraints=(-c "$root/constraints.txt")
-  [ "$python" = "$host" ] && constraints=()
+  local constraints=$root/constraints.txt
+  if [ "$python" = "$host" ]; then
+    constraints=$(mktemp)
+    "$python" -m pip freeze 2>/dev/null | grep -iE '^(jax|jaxlib|jax-cuda.*|libtpu)==' >"$constraints" || true
+  fi
   "$python" -m pip install --quiet --disable-pip-version-check \
-    "${constraints[@]}" -e "$root${extras:+[$extras]}" >&2
+    -c "$constraints" -e "$root${extras:+[$extras]}" >&2
   mkdir -p "$(dirname "$stamp")"
   # An environment for the tests serves for running, too.
   printf '%s\n' "$wanted" >>"$stamp"

@@ -44,10 +44,11 @@ def evaluate() -> dict[str, Any]:
     trial = study.trial(FLAGS.trial)
     there = study.config["data"]
     dataset = FLAGS.dataset or there["dataset"]
+    own = dataset == there["dataset"]
     data = mnistopt.load(
         dataset,
-        data_dir=FLAGS.data_dir,
-        train_examples=there["train_examples"] if dataset == there["dataset"] else None,
+        data_dir=FLAGS.data_dir or (study.config["data_dir"] if own else None),
+        train_examples=there["train_examples"] if own else None,
     )
     split = getattr(data, FLAGS.split)
     params = study.params(trial["trial"], FLAGS.weights)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 
 import pandas as pd
 from rich import box
@@ -82,14 +83,15 @@ class Bar:
     def __init__(self) -> None:
         self._bar = Progress(
             TextColumn("{task.fields[what]}"),
-            BarColumn(),
+            BarColumn(bar_width=8),
             TextColumn("{task.fields[figures]}"),
             console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task("", total=None, what="preparing", figures="")
-        self._line = ""
+        self._stage: tuple = ()
+        self._printed = 0.0
 
     def __enter__(self) -> "Bar":
         self._bar.start()
@@ -100,29 +102,29 @@ class Bar:
 
     def __call__(self, state: State) -> None:
         """Shows where a run is."""
-        what = f"{state.structure}, {state.replicas} replicas, {state.lanes} lanes"
+        # All of it fits a terminal of 80 columns.
         if state.compiling:
             figures = "compiling"
         else:
+            minutes, seconds = divmod(round(state.seconds_left or 0), 60)
             figures = (
-                f"epoch {state.epoch}/{state.epochs}  "
+                f"{state.lanes} lanes  epoch {state.epoch}/{state.epochs}  "
                 f"{state.images_per_second:,.0f} images/s  "
-                f"best {100 * (state.best or 0):.2f} %  "
-                f"{duration(state.seconds_left)} left"
+                f"best {100 * (state.best or 0):.1f} %  {minutes}:{seconds:02d} left"
             )
-        if self._bar.disable:
-            # A line per epoch, not one per round.
-            line = f"{what}: epoch {state.epoch}" if not state.compiling else figures
-            if line != self._line:
-                print(f"{what}: {figures}", file=sys.stderr, flush=True)
-            self._line = line
         self._bar.update(
             self._task,
             total=state.total_images,
             completed=state.images,
-            what=what,
+            what=state.structure,
             figures=figures,
         )
+        # Off a terminal a line for each epoch, and in long ones every half minute.
+        stage = (state.structure, state.compiling, state.epoch)
+        due = stage != self._stage or time.monotonic() > self._printed + 30
+        if self._bar.disable and due:
+            print(f"{state.structure}  {figures}", file=sys.stderr, flush=True)
+            self._stage, self._printed = stage, time.monotonic()
 
 
 def _percent(row: pd.Series, name: str) -> str:

@@ -13,7 +13,6 @@ in the background and renames a finished checkpoint into place, so a reader, or 
 that was killed, only ever sees whole ones.
 """
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,8 +66,6 @@ class Store:
     def __init__(self, folder: Path):
         """Opens the store at `folder`, which need not exist yet."""
         self._folder = folder.absolute()
-        # Orbax warns of each array it restores without a sharding: on purpose here.
-        logging.getLogger("absl").setLevel(logging.ERROR)
 
     def saved(self) -> list[Saved]:
         """Reads what is there: one entry per whole checkpoint."""

@@ -180,6 +180,7 @@ def _prepare(
     asked = {name: _jsonable(value) for name, value in axes.items()}
     content = {
         "data": about_data,
+        "data_dir": str(Path(data_dir).absolute()) if data_dir else None,
         "asked": {**asked, "seeds": seeds},
         "lanes": there.get("lanes", {})
         | {point.identity(): show(one) for point, one in by_cohort.items()},
