@@ -35,7 +35,7 @@ def describe_machine() -> dict[str, Any]:
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         found = subprocess.run(git, capture_output=True, text=True, check=False)
-        commit = found.stdout.strip() or None
+        commit = found.stdout.strip() if found.returncode == 0 else None
     except OSError:
         commit = None
     return {

@@ -62,22 +62,21 @@ class Point:
 
     def __post_init__(self):
         """Checks every field, and drops what does not belong to the model."""
+        unused = ("channels", "dense") if self.model == "mlp" else ("hidden",)
         for name, (rule, holds) in _RULES.items():
             value = getattr(self, name)
-            if value is None and name in ("hidden", "channels", "dense"):
-                continue
-            if not holds(value):
+            if not holds(value) and not (value is None and name in unused):
                 raise InputError(f"{name}={show(value)} is not allowed: {rule}")
         if self.weight_decay and self.optimizer == "adam":
             raise InputError(
                 f"weight_decay={self.weight_decay:g} has no effect with "
                 "optimizer=adam: use optimizer=adamw (or sgd)"
             )
-        unused = ("channels", "dense") if self.model == "mlp" else ("hidden",)
         for name in unused:
             object.__setattr__(self, name, None)
         for name in Hparams._fields:
-            object.__setattr__(self, name, float(getattr(self, name)))
+            # Adding zero makes -0.0 and 0.0 one value, with one identity.
+            object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
 
     @property
     def hparams(self) -> Hparams:

@@ -50,7 +50,8 @@ def convergence_epoch(validation_accuracy: Sequence[float]) -> int:
     Args:
         validation_accuracy: One value per epoch, at least one.
     """
-    needed = max(validation_accuracy) - CONVERGENCE_MARGIN
+    # Accuracies are ratios of whole numbers: rounding must not decide between them.
+    needed = max(validation_accuracy) - CONVERGENCE_MARGIN - 1e-9
     return next(i for i, a in enumerate(validation_accuracy, 1) if a >= needed)
 
 

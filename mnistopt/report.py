@@ -57,7 +57,6 @@ def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame) -> "Figure":
         trials: The table of trials.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullLocator
 
     summary = summary_table(trials)
     labels = point_labels(summary)
@@ -80,19 +79,8 @@ def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame) -> "Figure":
         }
         _band(left, one, one["validation_loss"], style)
         _band(right, one, 100 * (1 - one["validation_accuracy"]), style)
-    for panel, title in (
-        (left, "Validation loss (nats)"),
-        (right, "Validation error (%)"),
-    ):
-        panel.set_title(title, loc="left", fontsize=11, fontweight="bold")
-        panel.set_xlabel("epoch")
-        panel.set_yscale("log")
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter("{x:g}")
-        panel.yaxis.set_minor_locator(NullLocator())
-        panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.grid(True, which="major", color="#E5E5E5", linewidth=0.8)
-        panel.spines[["top", "right"]].set_visible(False)
+    _frame(left, "Validation loss (nats)")
+    _frame(right, "Validation error (%)")
     handles, texts = right.get_legend_handles_labels()
     seeds = curves["seed"].nunique()
     right.legend(
@@ -104,6 +92,23 @@ def draw_curves(curves: pd.DataFrame, trials: pd.DataFrame) -> "Figure":
         frameon=False,
     )
     return figure
+
+
+def _frame(panel: "Axes", title: str) -> None:
+    """Gives a panel its title, axes and grid."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    panel.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    panel.set_xlabel("epoch")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.grid(True, which="major", color="#E5E5E5", linewidth=0.8)
+    panel.spines[["top", "right"]].set_visible(False)
+    # A logarithmic axis cannot show a picture without any positive number.
+    if any(np.any(np.asarray(line.get_ydata()) > 0) for line in panel.lines):
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
 
 
 def _band(panel: "Axes", one: pd.DataFrame, values: pd.Series, style: dict) -> None:

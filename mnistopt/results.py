@@ -222,11 +222,11 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
     }
     try:
         table = pd.read_csv(path, dtype=text)
-    except (OSError, ValueError) as error:
+        for column in ("dense", "convergence_epoch", "best_epoch"):
+            if column in table or column == "dense":
+                table[column] = table[column].astype("Int64")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); is {workdir} the workdir of a grid?"
         ) from error
-    for column in ("dense", "convergence_epoch", "best_epoch"):
-        if column in table:
-            table[column] = table[column].astype("Int64")
     return table

@@ -248,6 +248,16 @@ def run_epoch(
     train, validation, test = splits
     state, running = train_epoch(replica, state, hparams, train, seed, epoch)
     on_validation = evaluate(replica.model, state.params, validation)
+    # The epoch's last update shows in no training loss.
+    steps = train.labels.shape[0] // replica.batch_size
+    healthy = on_validation.loss_sum < LOSS_LIMIT * on_validation.total
+    state = state._replace(
+        diverged_at=jnp.where(
+            (state.diverged_at < 0) & ~healthy,
+            (epoch + 1) * steps - 1,
+            state.diverged_at,
+        )
+    )
     better = (on_validation.correct > state.best_correct) & (state.diverged_at < 0)
     state = state._replace(
         best_params=jax.tree.map(

@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from mnistopt.record import Record
 # Devices are counted once, before the first JAX operation: two, for the tests of
 # replicas that are spread over devices.
 jax.config.update("jax_num_cpu_devices", 2)
+# A busy machine is no reason to fail.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="module")
