@@ -7,7 +7,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    *("errors", "hparams", "idx", "prepare", "data", "layers", "metrics", "stats"),
+    *(
+        "errors",
+        "hparams",
+        "idx",
+        "prepare",
+        "data",
+        "pooled_conv",
+        "layers",
+        "metrics",
+        "stats",
+    ),
     *("checkpoint", "models", "optimizers", "record", "results", "report", "train"),
     *("devices", "replicas", "config", "planning", "loop", "study"),
 )

@@ -214,8 +214,6 @@ def test_each_epoch_and_each_step_has_its_own_dropout_bits(tiny):
     """Equal examples and no learning: nothing but the bits can make losses differ."""
     # Enough units that no two draws have the same loss by chance.
     replica = Replica(MLP((99,)), "adam", batch_size=8)
-    # Few units would make different bits give equal losses.
-    wide = Replica(MLP((64,)), "adam", batch_size=8)
     train = functools.partial(jax.jit(train_epoch, static_argnums=0), replica)
     state, still = start(replica, np.int32(0)), numbers(lr=0.0, dropout=0.5)
 
