@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mnistopt.errors import InputError
@@ -131,6 +131,10 @@ def _is_number(value) -> bool:
 _WHOLE = "expected a whole number of at least 1"
 _LAYERS = "expected whole numbers of at least 1, joined by x as in 32x64"
 _SHARE = "expected a number of at least 0 and below 1"
+# Nearest to 1 that a rate may come: dropout draws 16 bits, and float32 rounds to 1.
+_LARGEST_SHARE = 1 - 2**-16
+# The smallest normal float32: what is smaller is computed as 0.
+_SMALLEST = 2.0**-126
 
 _RULES = {
     "model": (f"choose one of {', '.join(MODELS)}", lambda v: v in MODELS),
@@ -139,13 +143,16 @@ _RULES = {
     "dense": (_WHOLE, _is_count),
     "optimizer": (f"choose one of {', '.join(OPTIMIZERS)}", lambda v: v in OPTIMIZERS),
     "batch_size": (_WHOLE, _is_count),
-    "lr": ("expected a number above 0", lambda v: _is_number(v) and v > 0),
-    "dropout": (_SHARE, lambda v: _is_number(v) and 0 <= v < 1),
+    "lr": ("expected a number above 0", lambda v: _is_number(v) and v >= _SMALLEST),
+    "dropout": (_SHARE, lambda v: _is_number(v) and 0 <= v <= _LARGEST_SHARE),
     "weight_decay": (
         "expected a number of at least 0",
         lambda v: _is_number(v) and v >= 0,
     ),
-    "label_smoothing": (_SHARE, lambda v: _is_number(v) and 0 <= v < 1),
+    "label_smoothing": (
+        _SHARE,
+        lambda v: _is_number(v) and 0 <= v <= _LARGEST_SHARE,
+    ),
     "epochs": (_WHOLE, _is_count),
 }
 
@@ -178,9 +185,9 @@ def grid(**axes: Any) -> list[Point]:
     """Returns the Cartesian product of axes as points, without repeats.
 
     Args:
-        **axes: Per field of `Point`, one value or a list of values. The first field
-            of `Point` varies slowest, whatever order the axes come in. A layer
-            structure is a tuple, (128, 128).
+        **axes: Per field of `Point`, one value, or a list or array of values. The
+            first field of `Point` varies slowest, whatever order the axes come in. A
+            layer structure is a tuple, (128, 128), or written as in "128x128".
 
     Returns:
         Points; two that differ only in what their model does not use are one.
@@ -197,7 +204,7 @@ def grid(**axes: Any) -> list[Point]:
             f"unknown hyper-parameter {', '.join(unknown)}; there are {', '.join(AXES)}"
         )
     names = [name for name in AXES if name in axes]
-    values = [_as_list(axes[name]) for name in names]
+    values = [_as_list(name, axes[name]) for name in names]
     for name, axis in zip(names, values):
         if not axis:
             raise InputError(f"{name} has no values; give at least one")
@@ -205,9 +212,14 @@ def grid(**axes: Any) -> list[Point]:
     return list(dict.fromkeys(Point(**dict(zip(names, v))) for v in product))
 
 
-def _as_list(values: Any) -> list[Any]:
-    is_axis = isinstance(values, Sequence) and not isinstance(values, (str, tuple))
-    return list(values) if is_axis else [values]
+def _as_list(name: str, values: Any) -> list[Any]:
+    if hasattr(values, "tolist"):  # numpy's arrays and numbers
+        values = values.tolist()
+    if not isinstance(values, list):
+        values = [values]
+    if name in ("hidden", "channels"):
+        return [parse_layers(v) if isinstance(v, str) else v for v in values]
+    return values
 
 
 def replica_id(point: Point, seed: int, fingerprint: str) -> str:

@@ -26,8 +26,8 @@ def point_labels(summary: pd.DataFrame) -> dict[str, str]:
         summary: The table of points.
 
     Returns:
-        Per value of the column `point` something like "lr 0.001, dropout 0.3"; the
-        structure where nothing differs.
+        Per value of the column `point` something like "lr 0.001, dropout 0.3"; model
+        and learning rate where nothing differs.
     """
     rows = summary[list(AXES)].astype(object)
     rows = rows.where(rows.notna(), None)

@@ -11,7 +11,7 @@ from mnistopt.checkpoint import Saved, Store
 from mnistopt.data import CACHE_DIR, Dataset, load
 from mnistopt.devices import Lanes, Mesh, choose_lanes, use_devices
 from mnistopt.errors import InputError
-from mnistopt.hparams import Point, grid, show
+from mnistopt.hparams import AXES, Point, grid, show
 from mnistopt.loop import Loop, OnProgress
 from mnistopt.models import init_shapes, make_model
 from mnistopt.planning import Plan
@@ -177,7 +177,8 @@ def _prepare(
     saved = store.saved()
     records = planning.merge_records(saved)
     plan = planning.make_plan(points, seeds, data, saved, by_cohort)
-    asked = {name: _jsonable(value) for name, value in axes.items()}
+    rows = [point.row() for point in points]
+    asked = {name: list(dict.fromkeys(row[name] for row in rows)) for name in AXES}
     content = {
         "data": about_data,
         "data_dir": str(Path(data_dir).absolute()) if data_dir else None,
@@ -189,13 +190,6 @@ def _prepare(
         **config.describe_machine(),
     }
     return _Prepared(folder, data, mesh, store, content, records, plan)
-
-
-def _jsonable(value: Any) -> Any:
-    """Writes layer structures as 32x64; the rest is JSON already."""
-    if isinstance(value, list):
-        return [_jsonable(one) for one in value]
-    return show(value) if isinstance(value, tuple) else value
 
 
 def _lanes(

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 MLP_ADAM = Replica(MLP((8,)), "adam", batch_size=8)
 MLP_ADAMW = Replica(MLP((8,)), "adamw", batch_size=7)
 MLP_SGD = Replica(MLP((6, 5)), "sgd", batch_size=30)
-CNN_ADAM = Replica(CNN((2, 3), 5), "adam", batch_size=8)
+CNN_ADAM = Replica(CNN((2,), 5), "adam", batch_size=8)
 
 start = jax.jit(init_state, static_argnums=0)
 one_step = jax.jit(train_step, static_argnums=0)
@@ -139,7 +139,7 @@ def plain_training(model, optimizer, split, batch_size, epochs, seed, smoothing)
             Plain((), (6, 5)),
             optax.sgd(0.05, momentum=0.9),
         ),
-        (CNN_ADAM, numbers(lr=0.01), Plain((2, 3), (5,)), optax.adam(0.01)),
+        (CNN_ADAM, numbers(lr=0.01), Plain((2,), (5,)), optax.adam(0.01)),
     ],
     ids=["mlp adam", "mlp adamw", "mlp sgd", "cnn adam"],
 )
@@ -351,5 +351,5 @@ def test_a_replica_that_its_last_update_breaks_is_marked_too(tiny):
     """One batch per epoch: its loss, before the update, is sound."""
     state, metrics = run(MLP_SGD, numbers(lr=1e20), splits_of(tiny), 1)[0]
     assert not metrics.validation.loss_sum / 20 < LOSS_LIMIT
-    assert state.diverged_at >= 0
+    assert state.diverged_at == 0  # the step that broke it
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.best_params))
