@@ -134,16 +134,6 @@ class Program:
         """Rows in a round, over all devices."""
         return self.lanes.seeds * self.mesh.size
 
-    @property
-    def width(self) -> int:
-        """Replicas in a round, padding included."""
-        return self.rows * self.lanes.points
-
-    def memory(self) -> int:
-        """Bytes the program needs per device beside its arguments (XLA's figure)."""
-        analysis = self._epoch.memory_analysis()
-        return analysis.temp_size_in_bytes if analysis else 0
-
     def train_epoch(self, one: "Round", epoch: int, measure_train: bool) -> None:
         """Starts one epoch of a round; returns before it is done.
 
@@ -163,7 +153,7 @@ class Program:
 
 
 class Round:
-    """Up to `Program.width` replicas on the devices; `places` says which is where."""
+    """The replicas of one call, on the devices; `places` says which is where."""
 
     metrics: EpochMetrics
 
