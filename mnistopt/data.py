@@ -18,7 +18,7 @@ import numpy as np
 from mnistopt import idx, prepare
 from mnistopt.errors import InputError
 
-CACHE_DIR = Path.home() / ".cache" / "mnistopt"
+CACHE_DIR = "~/.cache/mnistopt"
 DATASETS = ("mnist_5k", "mnist", "fashion_mnist", "kmnist", "emnist_digits")
 
 # Every choice of examples follows from this seed, so that all runs, whatever their own

@@ -171,7 +171,7 @@ def _prepare(
     about_data = config.describe_data(data, train_examples)
     open_workdir = config.check if dry_run else config.prepare
     there = open_workdir(folder, about_data)
-    mesh = use_devices(devices, Path(cache_dir) / "jax")
+    mesh = use_devices(devices, Path(cache_dir).expanduser() / "jax")
     by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), mesh)
     store = _store(folder)
     saved = store.saved()
