@@ -31,8 +31,7 @@ def use_devices(count: int | None = None, cache_dir: Path | None = None) -> Mesh
     """Returns a mesh of local devices, and turns on the persistent compile cache.
 
     On a CPU, where replicas are too small to share cores well, each core becomes an
-    XLA device: the MLP ran at 219,000 images/s so, and at 122,000 otherwise (two
-    cores). That can only be set before JAX first looks for devices.
+    XLA device. That can only be set before JAX first looks for devices.
 
     Args:
         count: How many devices; None for all (on a CPU: one per core).
