@@ -6,7 +6,8 @@ pass is slow on GPUs too (https://github.com/jax-ml/jax/issues/13800). So here a
 convolution is patches times matrix and a pool is the maximum of four views, each
 with a gradient of its own: under `vmap` they become batched matrix products and
 element-wise work. Where a pool follows on an even size, `pooled_conv` does both in one
-pass; what is here serves odd sizes and convolutions without a pool. `flax.linen`'s layers are the oracle in the tests.
+pass; what is here serves odd sizes and convolutions without a pool. `flax.linen`'s
+layers are the oracle in the tests.
 """
 
 import flax.linen as nn
