@@ -131,7 +131,7 @@ def _is_number(value) -> bool:
 _WHOLE = "expected a whole number of at least 1"
 _LAYERS = "expected whole numbers of at least 1, joined by x as in 32x64"
 _SHARE = "expected a number of at least 0 and below 1"
-# Nearest to 1 that a rate may come: dropout draws 16 bits, and float32 rounds to 1.
+# Nearest to 1 that a rate may come, well before float32 rounds it to 1.
 _LARGEST_SHARE = 1 - 2**-16
 # The smallest normal float32: what is smaller is computed as 0.
 _SMALLEST = 2.0**-126

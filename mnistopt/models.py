@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from mnistopt.layers import Conv, Dropout
+from mnistopt.layers import Conv, Dense, Dropout
 
 if TYPE_CHECKING:
     from mnistopt.hparams import Point
@@ -36,8 +36,8 @@ class MLP(nn.Module):
         """
         x = images.reshape(images.shape[0], -1)
         for units in self.hidden:
-            x = Dropout()(nn.relu(nn.Dense(units)(x)), dropout)
-        return nn.Dense(NUM_CLASSES)(x)
+            x = Dropout()(nn.relu(Dense(units)(x)), dropout)
+        return Dense(NUM_CLASSES)(x)
 
 
 class CNN(nn.Module):
@@ -62,8 +62,8 @@ class CNN(nn.Module):
         for i, features in enumerate(self.channels):
             x = Conv(features, pool=i < 2)(x)
         x = x.reshape(x.shape[0], -1)
-        x = Dropout()(nn.relu(nn.Dense(self.dense)(x)), dropout)
-        return nn.Dense(NUM_CLASSES)(x)
+        x = Dropout()(nn.relu(Dense(self.dense)(x)), dropout)
+        return Dense(NUM_CLASSES)(x)
 
 
 def make_model(point: "Point") -> nn.Module:

@@ -13,7 +13,7 @@ FLOORS = (
         "idx",
         "prepare",
         "data",
-        "pooled_conv",
+        "conv",
         "layers",
         "metrics",
         "stats",
