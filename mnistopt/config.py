@@ -13,7 +13,7 @@ from mnistopt.data import Dataset
 from mnistopt.errors import InputError
 
 CONFIG = "config.json"
-FORMAT = 1
+FORMAT = 2
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 

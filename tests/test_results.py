@@ -75,8 +75,9 @@ def test_a_trial_has_the_numbers_of_its_counts_exactly(make_record):
         measured=(3,),
         validation_correct=[30, 45, 44],
         validation_loss_sum=[50.0, 25.0, 20.0],
-        test_correct=[100, 151, 160],
-        test_loss_sum=[400.0, 100.0, 30.0],
+        test_correct=[0, 0, 160],
+        test_loss_sum=[0.0, 0.0, 30.0],
+        best_test_correct=[0, 0, 151],
         train_correct=[0, 0, 97],
         train_loss_sum=[0.0, 0.0, 12.0],
         seconds=[0.5, 0.25, 0.125],
@@ -120,7 +121,7 @@ def test_a_trial_has_the_numbers_of_its_counts_exactly(make_record):
 
 def test_the_best_epoch_is_the_first_of_equals(make_record):
     record = make_record(
-        MLP, validation_correct=[40, 45, 45], test_correct=[0, 100, 200]
+        MLP, validation_correct=[40, 45, 45], best_test_correct=[0, 0, 100]
     )
     (row,) = trials_table([record]).to_dict("records")
     assert (row["best_epoch"], row["best_test_accuracy"]) == (2, 0.5)
@@ -188,11 +189,17 @@ def test_curves_have_a_row_per_epoch_with_the_counts_of_training(make_record):
         running_loss_sum=[180.0, 9.0],
         validation_correct=[10, 20],
         validation_loss_sum=[100.0, 25.0],
-        test_correct=[50, 150],
-        test_loss_sum=[300.0, 20.0],
+        test_correct=[0, 150],
+        test_loss_sum=[0.0, 20.0],
         seconds=[3.0, 2.0],
     )
-    first, second = curves_table([record]).to_dict("records")
+    table = curves_table([record])
+    # Only the last epoch was asked for.
+    assert table[["test_accuracy", "test_loss"]].isna().all(axis=1).tolist() == [1, 0]
+    first, second = table.drop(columns=["test_accuracy", "test_loss"]).to_dict(
+        "records"
+    )
+    assert table["test_accuracy"].iloc[1] == 0.75 and table["test_loss"].iloc[1] == 0.1
     point = {
         "replica": record.replica,
         **{"model": "cnn", "hidden": None, "channels": "2x3", "dense": 5},
@@ -209,13 +216,13 @@ def test_curves_have_a_row_per_epoch_with_the_counts_of_training(make_record):
         "epoch": 1,
         **{"train_accuracy": 0.5, "train_loss": 2.0},
         **{"validation_accuracy": 0.2, "validation_loss": 2.0},
-        **{"test_accuracy": 0.25, "test_loss": 1.5, "seconds": 3.0},
+        "seconds": 3.0,
     }
     assert second == point | {
         "epoch": 2,
         **{"train_accuracy": 80 / 90, "train_loss": 0.1},
         **{"validation_accuracy": 0.4, "validation_loss": 0.5},
-        **{"test_accuracy": 0.75, "test_loss": 0.1, "seconds": 2.0},
+        "seconds": 2.0,
     }
 
 

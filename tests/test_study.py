@@ -52,9 +52,9 @@ def epochs_trained(monkeypatch):
     trained = []
     original = replicas.Program.train_epoch
 
-    def train_epoch(program, one, epoch, measure_train):
+    def train_epoch(program, one, epoch, in_full):
         trained.extend([epoch] * len(one.places))
-        return original(program, one, epoch, measure_train)
+        return original(program, one, epoch, in_full)
 
     monkeypatch.setattr(replicas.Program, "train_epoch", train_epoch)
     return trained
