@@ -1,0 +1,1 @@
+"""The study that the project grew from, reproduced with seeds and intervals."""
