@@ -52,7 +52,7 @@ def evaluate() -> dict[str, Any]:
     )
     split = getattr(data, FLAGS.split)
     params = study.params(trial["trial"], FLAGS.weights)
-    predicted = predict(study.model(trial["trial"]), params, split.images)
+    predicted = predict(study.model(trial["trial"]), params, split.images).classes
     table = metrics.confusion(split.labels, predicted)
     correct, count = int(table.trace()), int(table.sum())
     return {

@@ -3,10 +3,12 @@
 import math
 import sys
 import time
+from collections.abc import Mapping
 
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -20,10 +22,8 @@ from mnistopt.study import Study
 TABLE_ROWS = 20
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """Writes seconds as a person says them: 48 s, 3 min 20 s, 2 h 05 min."""
-    if seconds is None:
-        return "unknown until it has run"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -74,6 +74,29 @@ def plan(found: Plan) -> None:
         f"{found.compiles} compile{'s' if found.compiles > 1 else ''}, "
         f"{found.images:,} training images, {size(found.data_bytes)} of data per "
         f"device, training time {duration(found.seconds())}"
+        + ("" if found.timed else ", give or take a factor of two")
+    )
+
+
+def plans(found: Mapping[str, Plan]) -> None:
+    """Prints what the parts of a study will do, and how long all of it takes."""
+    for name, one in found.items():
+        _console().print(f"\n[bold]{name}[/bold]")
+        plan(one)
+    if len(found) > 1 and any(one.jobs for one in found.values()):
+        seconds = math.fsum(one.seconds() for one in found.values())
+        _console().print(f"\nAll parts: training time {duration(seconds)}")
+
+
+def markdown(text: str) -> None:
+    """Prints Markdown."""
+    _console().print(Markdown(text))
+
+
+def where(workdir: str) -> None:
+    """Prints where everything is."""
+    _console().print(
+        f"\nResults: {workdir}/paper.md, {workdir}/tables/", soft_wrap=True
     )
 
 
@@ -114,8 +137,8 @@ class Bar:
             )
         self._bar.update(
             self._task,
-            total=state.total_images,
-            completed=state.images,
+            total=state.total_work,
+            completed=state.work,
             what=state.structure,
             figures=figures,
         )
@@ -128,10 +151,9 @@ class Bar:
 
 
 def _percent(row: pd.Series, name: str) -> str:
-    mean, half = 100 * row[f"{name}_mean"], 100 * row[f"{name}_ci95"]
-    if math.isnan(mean):
-        return "-"
-    return f"{mean:.2f}" + ("" if math.isnan(half) else f" ± {half:.2f}")
+    ends = (100 * row[f"{name}_{end}"] for end in ("mean", "low", "high"))
+    mean, low, high = (f"{end:.2f}" for end in ends)
+    return "-" if mean == "nan" else mean if low == "nan" else f"{mean} [{low}, {high}]"
 
 
 def results(study: Study) -> None:
@@ -140,7 +162,9 @@ def results(study: Study) -> None:
     summary = study.summary
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("point")
-    for name in ("n", "validation %", "test %", "train %", "train - test"):
+    table.add_column("n", justify="right")
+    table.add_column("")
+    for name in ("validation %", "test %", "train %", "train - test"):
         table.add_column(name, justify="right")
     labels = report.point_labels(summary)
     for _, row in summary.head(TABLE_ROWS).iterrows():
@@ -152,6 +176,7 @@ def results(study: Study) -> None:
         table.add_row(
             labels[row["point"]],
             ", ".join([str(row["n"]), *missing]),
+            row["choice"],
             *(
                 _percent(row, name)
                 for name in (
@@ -166,8 +191,8 @@ def results(study: Study) -> None:
     if len(summary) > TABLE_ROWS:
         console.print(f"{len(summary) - TABLE_ROWS} more points are in summary.csv")
     console.print(
-        "Best first by validation accuracy; mean over n seeds ± half of its 95 % "
-        "interval."
+        "Best first by validation accuracy, and what is tied with it at 5 %; mean over "
+        "n seeds with its 95 % interval."
     )
     compiling = math.fsum(study.config["compile_seconds"].values())
     training = math.fsum(study.trials.groupby("replica")["seconds"].max())

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "run": "mnistopt.study",
+    "run": "mnistopt.runner",
     "open_study": "mnistopt.study",
-    "plan": "mnistopt.study",
+    "plan": "mnistopt.runner",
     "Study": "mnistopt.study",
     "load": "mnistopt.data",
     "make_model": "mnistopt.models",
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from mnistopt.data import load
     from mnistopt.errors import InputError
     from mnistopt.models import make_model
-    from mnistopt.study import Study, open_study, plan, run
+    from mnistopt.runner import plan, run
+    from mnistopt.study import Study, open_study
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """The folder of a study: what it was asked, on what data, and whether that fits."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -29,8 +30,19 @@ def describe_data(dataset: Dataset, train_examples: int | None) -> dict[str, Any
     }
 
 
+def _cpu() -> str:
+    """Returns the processor's name and how many cores it shows."""
+    name = platform.processor() or platform.machine()
+    # Linux tells it nowhere else.
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = next(line for line in lines if line.startswith("model name"))
+        name = found.partition(":")[2].strip()
+    return f"{name}, {os.cpu_count()} cores"
+
+
 def describe_machine() -> dict[str, Any]:
-    """Returns versions, platform and, in a git checkout, the project's commit."""
+    """Returns processor, versions and, in a git checkout, the project's commit."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
@@ -41,6 +53,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "cpu": _cpu(),
         "versions": versions,
         "commit": commit,
     }

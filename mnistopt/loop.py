@@ -24,9 +24,10 @@ class Progress(NamedTuple):
         compiling: Whether its program is being compiled.
         epoch: The epoch being trained, from 1.
         epochs: The last one.
-        images: Training images gone through in this run.
-        total_images: Of how many.
-        images_per_second: Over the training so far, without compiling; 0 before it.
+        images_per_second: In the last epoch of its replicas; 0 before the first.
+        work: Multiplications done in this run, as `planning.Job.work` counts them.
+        total_work: Of how many.
+        seconds: That they took, without compiling.
         best: Best validation accuracy of a replica so far; None before the first.
     """
 
@@ -36,17 +37,18 @@ class Progress(NamedTuple):
     compiling: bool
     epoch: int
     epochs: int
-    images: int
-    total_images: int
     images_per_second: float
+    work: int
+    total_work: int
+    seconds: float
     best: float | None
 
     @property
     def seconds_left(self) -> float | None:
         """At the speed so far; None before the first round."""
-        if not self.images_per_second:
+        if not self.work:
             return None
-        return (self.total_images - self.images) / self.images_per_second
+        return (self.total_work - self.work) * self.seconds / self.work
 
 
 OnProgress = Callable[[Progress], None]
@@ -82,8 +84,9 @@ class Loop:
         for job in plan.jobs:
             self._note(job.records)
         self._programs: dict[tuple, Program] = {}
-        self._images = 0
+        self._work = 0
         self._seconds = 0.0
+        self._images_per_second = 0.0
         self._best: float | None = None
 
     def run(self) -> dict[str, float]:
@@ -100,6 +103,7 @@ class Loop:
     def _program(self, job: Job) -> Program:
         key = (job.program, job.lanes)
         if key not in self._programs:
+            self._images_per_second = 0.0
             self._tell(job, job.start, compiling=True)
             self._programs[key] = Program(
                 job.replica, job.lanes, self._mesh, self._splits
@@ -136,7 +140,10 @@ class Loop:
                 record.append(metrics, diverged_at, seconds / len(results))
                 accuracy = metrics.validation.correct / metrics.validation.total
                 self._best = max(self._best or 0.0, float(accuracy))
-            self._images += len(results) * self._plan.train_examples
+            images = len(results) * self._plan.examples[0]
+            self._images_per_second = images / seconds
+            share = len(results) / len(job.records)
+            self._work += round(share * job.work(self._plan.examples) / job.epochs)
             self._seconds += seconds
             self._tell(job, epoch + 1)
 
@@ -178,11 +185,10 @@ class Loop:
                 compiling=compiling,
                 epoch=epoch,
                 epochs=job.milestones[-1],
-                images=self._images,
-                total_images=self._plan.images,
-                images_per_second=self._images / self._seconds
-                if self._seconds
-                else 0.0,
+                images_per_second=self._images_per_second,
+                work=self._work,
+                total_work=self._plan.work,
+                seconds=self._seconds,
                 best=self._best,
             )
         )

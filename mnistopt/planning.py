@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from mnistopt.checkpoint import Saved
 from mnistopt.data import Dataset
 from mnistopt.devices import Lanes
 from mnistopt.hparams import Point, replica_id
-from mnistopt.models import count_params, make_model
+from mnistopt.models import count_params, make_model, multiply_adds
 from mnistopt.record import Record
 from mnistopt.train import Replica, init_state
 
@@ -49,6 +50,18 @@ class Job:
         """Epochs to train."""
         return self.milestones[-1] - self.start
 
+    def work(self, examples: tuple[int, int, int]) -> int:
+        """Returns how many multiplications it takes, as an estimate.
+
+        Args:
+            examples: In the training, validation and test splits.
+        """
+        train, validation, test = examples
+        # Gradients take twice the work of the forward pass.
+        images = self.epochs * (3 * train + validation)
+        images += len(self.milestones) * (train + 2 * test)
+        return len(self.records) * images * multiply_adds(self.program)
+
     @property
     def replica(self) -> Replica:
         """The static part of its replicas."""
@@ -70,38 +83,52 @@ class Plan:
         asked: How many trials were asked for.
         there: How many of them have been trained already.
         jobs: In the order they will run.
-        train_examples: Examples in the training split.
+        examples: In the training, validation and test splits.
         data_bytes: Bytes of the data on each device.
         images_per_second: What each cohort reached before, in this workdir.
+        work_per_second: Multiplications per second to expect of the other cohorts.
     """
 
     asked: int
     there: int
     jobs: tuple[Job, ...]
-    train_examples: int
+    examples: tuple[int, int, int]
     data_bytes: int
     images_per_second: Mapping[str, float]
+    work_per_second: float = math.inf
 
     @property
     def images(self) -> int:
         """Training images to go through, over all replicas and epochs."""
         return sum(
-            len(job.records) * job.epochs * self.train_examples for job in self.jobs
+            len(job.records) * job.epochs * self.examples[0] for job in self.jobs
         )
+
+    @property
+    def work(self) -> int:
+        """Multiplications that all jobs take, as an estimate."""
+        return sum(job.work(self.examples) for job in self.jobs)
 
     @property
     def compiles(self) -> int:
         """Cohorts to compile."""
         return len({(job.program, job.lanes) for job in self.jobs})
 
-    def seconds(self) -> float | None:
-        """An estimate of the training time; None where a cohort has not run before."""
+    @property
+    def timed(self) -> bool:
+        """Whether all cohorts have run before, so that `seconds` knows their speed."""
+        speeds = self.images_per_second
+        return all(job.program.identity() in speeds for job in self.jobs)
+
+    def seconds(self) -> float:
+        """Estimates the training time, by a factor of two where not `timed`."""
         total = 0.0
         for job in self.jobs:
             speed = self.images_per_second.get(job.program.identity())
             if speed is None:
-                return None
-            total += len(job.records) * job.epochs * self.train_examples / speed
+                total += job.work(self.examples) / self.work_per_second
+            else:
+                total += len(job.records) * job.epochs * self.examples[0] / speed
         return total
 
 
@@ -166,14 +193,14 @@ def make_plan(
         for group, records in groups.items()
         for program, start, missing, _ in [group]
     )
-    examples = len(dataset.train.labels)
+    train, validation = len(dataset.train.labels), len(dataset.validation.labels)
     return Plan(
         asked=len(points) * seeds,
         there=there,
         jobs=jobs,
-        train_examples=examples,
+        examples=(train, validation, len(dataset.test.labels)),
         data_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(dataset)),
-        images_per_second=_speeds(known.values(), examples),
+        images_per_second=_speeds(known.values(), train),
     )
 
 

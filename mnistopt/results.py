@@ -3,19 +3,22 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from mnistopt.compare import tied_with_best
 from mnistopt.errors import InputError
 from mnistopt.hparams import AXES
 from mnistopt.metrics import Metrics, convergence_epoch, overfitting
 from mnistopt.record import Record
-from mnistopt.stats import mean_interval
+from mnistopt.stats import Interval, accuracy_interval, mean_interval
 
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
+# Of saying that a point is below the best where it is not.
+ERROR_RATE = 0.05
 TABLES = ("trials", "curves", "summary")
 
 # The columns of trials.csv that summary.csv describes by mean, std and ci95.
@@ -144,26 +147,16 @@ def curves_table(records: Iterable[Record]) -> pd.DataFrame:
 def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns a row per point, best first (summary.csv).
 
-    Means, standard deviations and half widths of 95 % intervals are over the finished
-    seeds, `n` of them. The order is by mean validation accuracy, ties by mean
-    validation loss; a point with a diverged seed comes after all without, and one with
-    nothing finished last. The test split has no say.
+    Means, standard deviations and 95 % intervals are over the finished seeds, `n` of
+    them. The order is by mean validation accuracy, ties by mean validation loss; a
+    point with fewer seeds than others comes after those, one with a diverged seed after
+    all without, and one with nothing finished last. The test split has no say.
+    `choice` is "best" for the first, "tied" for those that cannot be told from it
+    (`compare.tied_with_best`, at 5 %), and "fewer seeds" for those that are not
+    compared for lack of them.
     """
-    rows = []
-    for _, group in trials.groupby("point", sort=False):
-        finished = group[group["status"] == FINISHED]
-        row = {name: group[name].iloc[0] for name in ("point", *AXES, "params")}
-        row["n"] = len(finished)
-        row["diverged"] = int((group["status"] == DIVERGED).sum())
-        row["unfinished"] = int((group["status"] == UNFINISHED).sum())
-        for name in MEASURED:
-            interval = mean_interval(finished[name].astype(float).tolist())
-            row[f"{name}_mean"] = interval.mean
-            row[f"{name}_std"] = interval.std
-            row[f"{name}_ci95"] = interval.half_width
-        row["seconds"] = group["seconds"].sum()
-        rows.append(row)
-    table = pd.DataFrame(rows)
+    groups = [group for _, group in trials.groupby("point", sort=False)]
+    table = pd.DataFrame([_summary_row(group) for group in groups])
     if table.empty:
         return table
     table["dense"] = table["dense"].astype("Int64")
@@ -171,11 +164,64 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
         {
             "nothing": table["n"] == 0,
             "diverged": table["diverged"] > 0,
+            "fewer": table["n"] < table["n"].max(),
             "accuracy": -table["validation_accuracy_mean"],
             "loss": table["validation_loss_mean"],
         }
-    ).sort_values(["nothing", "diverged", "accuracy", "loss"], kind="stable")
-    return table.loc[order.index].reset_index(drop=True)
+    ).sort_values(["nothing", "diverged", "fewer", "accuracy", "loss"], kind="stable")
+    table = table.loc[order.index].reset_index(drop=True)
+    validation = {
+        group["point"].iloc[0]: group[group["status"] == FINISHED].set_index("seed")[
+            "validation_accuracy"
+        ]
+        for group in groups
+    }
+    table["choice"] = choices([validation[point] for point in table["point"]])
+    return table
+
+
+def _summary_row(group: pd.DataFrame) -> dict[str, Any]:
+    finished = group[group["status"] == FINISHED]
+    row = {name: group[name].iloc[0] for name in ("point", *AXES, "params")}
+    row["n"] = len(finished)
+    row["diverged"] = int((group["status"] == DIVERGED).sum())
+    row["unfinished"] = int((group["status"] == UNFINISHED).sum())
+    for name in MEASURED:
+        interval = interval_of(name, finished[name].astype(float).tolist())
+        row[f"{name}_mean"] = interval.mean
+        row[f"{name}_std"] = interval.std
+        row[f"{name}_ci95"] = interval.half_width
+        row[f"{name}_low"], row[f"{name}_high"] = interval.low, interval.high
+    return row | {"seconds": group["seconds"].sum()}
+
+
+def interval_of(name: str, values: Sequence[float]) -> Interval:
+    """Returns the 95 % interval over seeds that suits a column of trials.csv."""
+    suits = accuracy_interval if name.endswith("_accuracy") else mean_interval
+    return suits(values)
+
+
+def choices(values: Sequence[pd.Series]) -> list[str]:
+    """Says which points are best, by what each seed reached.
+
+    Args:
+        values: Per point a series of validation accuracies by seed.
+
+    Returns:
+        Per point "best", "tied" with it, "fewer seeds" than others, or "". The first
+        of equals is the best; one point alone is nothing.
+    """
+    full = max((len(one) for one in values), default=0)
+    found = ["fewer seeds" if len(one) < full else "" for one in values]
+    rivals = [i for i, one in enumerate(values) if len(one) == full]
+    seeds = sorted(set.intersection(*(set(values[i].index) for i in rivals)))
+    if len(rivals) > 1 and seeds:
+        by_seed = [values[i].loc[seeds].tolist() for i in rivals]
+        best = max(range(len(rivals)), key=lambda i: sum(by_seed[i]))
+        for i, tied in enumerate(tied_with_best(by_seed, ERROR_RATE)):
+            if tied:
+                found[rivals[i]] = "best" if i == best else "tied"
+    return found
 
 
 def best_trial(trials: pd.DataFrame) -> str:
@@ -220,13 +266,16 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
     """
     path = workdir / f"{name}.csv"
     text = {
-        column: str for column in ("trial", "replica", "point", "hidden", "channels")
+        column: str
+        for column in ("trial", "replica", "point", "hidden", "channels", "choice")
     }
     try:
         table = pd.read_csv(path, dtype=text)
         for column in ("dense", "convergence_epoch", "best_epoch"):
             if column in table or column == "dense":
                 table[column] = table[column].astype("Int64")
+        if "choice" in table:
+            table["choice"] = table["choice"].fillna("")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); is {workdir} the workdir of a grid?"

@@ -1,12 +1,13 @@
-"""Intervals over seeds."""
+"""Intervals over seeds, and of one network's accuracy."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-# Not scipy.stats, which takes over a second to import.
+# Not scipy.stats, which takes over a second to import: that happens where it is used.
 from scipy import special
 
 
@@ -16,14 +17,32 @@ class Interval(NamedTuple):
     Attributes:
         mean: Of the values; nan without any.
         std: Their sample standard deviation (n - 1); nan for fewer than two.
-        half_width: Half of the mean's confidence interval; nan for fewer than two.
+        low: Lower end of the mean's confidence interval; nan for fewer than two.
+        high: Its upper end.
         n: How many values.
     """
 
     mean: float
     std: float
-    half_width: float
+    low: float
+    high: float
     n: int
+
+    @property
+    def half_width(self) -> float:
+        """Half of the distance between the ends."""
+        return (self.high - self.low) / 2
+
+
+def _spread(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
+    """Returns mean, standard deviation, and half the width of Student's interval."""
+    n = len(values)
+    mean = float(np.mean(values)) if n else math.nan
+    if n < 2:
+        return mean, math.nan, math.nan
+    std = float(np.std(values, ddof=1))
+    quantile = float(special.stdtrit(n - 1, (1 + confidence) / 2))
+    return mean, std, quantile * std / math.sqrt(n)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -33,19 +52,67 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
         values: One per seed.
         confidence: Of the interval, in (0, 1).
     """
+    mean, std, half = _spread(values, confidence)
+    return Interval(mean, std, mean - half, mean + half, len(values))
+
+
+def accuracy_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Returns the mean of accuracies with Student's t interval on the logit scale.
+
+    Near 100 % accuracies are skewed: a bad seed is far below, and none is far above.
+    Student's interval then reaches beyond 100 %, and lies too high when the sample
+    has no bad seed. So its width is carried over to the logit of the mean (the delta
+    method: divided by m (1 - m)), and the ends are carried back. Simulated, with means
+    of 97, 99 and 99.7 % and n = 3, 5 and 10: where the error rate varies between seeds
+    by a twentieth or a fifth of itself, or as counts on 1,000 or 10,000 images do, the
+    coverage is 94 to 96 %, as Student's; where by half of itself, 93 to 95 % (Student's
+    92 to 94 %); where by as much as itself, 92 to 95 % (88 to 91 %). Other ways were
+    worse somewhere: the mean of logits (down to 81 %), arcsine roots (85 %).
+    `tests/test_stats.py` repeats it.
+
+    Args:
+        values: One per seed, in [0, 1].
+        confidence: Of the interval, in (0, 1).
+    """
+    mean, std, half = _spread(values, confidence)
+    if not 0 < mean < 1 or not half > 0:
+        return Interval(mean, std, mean - half, mean + half, len(values))
+    logit, half = special.logit(mean), half / (mean * (1 - mean))
+    low, high = special.expit(logit - half), special.expit(logit + half)
+    return Interval(mean, std, float(low), float(high), len(values))
+
+
+def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Returns the mean with its bias-corrected and accelerated bootstrap interval.
+
+    It assumes no distribution, but needs many seeds: at n = 3 it covers 70 to 80 %
+    only, at n = 10 about 90 %. Always the same 9,999 resamples of a list.
+
+    Args:
+        values: One per seed.
+        confidence: Of the interval, in (0, 1).
+    """
+    mean, std, _ = _spread(values, confidence)
     n = len(values)
-    if n == 0:
-        return Interval(math.nan, math.nan, math.nan, 0)
-    mean = float(np.mean(values))
-    if n == 1:
-        return Interval(mean, math.nan, math.nan, 1)
-    std = float(np.std(values, ddof=1))
-    quantile = special.stdtrit(n - 1, (1 + confidence) / 2)
-    return Interval(mean, std, float(quantile) * std / math.sqrt(n), n)
+    if n < 2 or std == 0:
+        return Interval(mean, std, mean if n > 1 else std, mean if n > 1 else std, n)
+    from scipy import stats
+
+    with warnings.catch_warnings():
+        # A resample without spread, in small samples: its end is nan, and stays so.
+        warnings.simplefilter("ignore")
+        found = stats.bootstrap(
+            (np.asarray(values),),
+            np.mean,
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    return Interval(mean, std, float(found.low), float(found.high), n)
 
 
 def proportion_interval(
-    correct: int, count: int, confidence: float = 0.95
+    correct: float, count: int, confidence: float = 0.95
 ) -> tuple[float, float]:
     """Returns the Wilson score interval of a proportion (Wilson 1927).
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mnistopt.checkpoint import Saved
 from mnistopt.devices import Lanes
 from mnistopt.hparams import Point, grid, replica_id
+from mnistopt.models import multiply_adds
 from mnistopt.planning import make_plan, merge_records
 from mnistopt.train import init_state
 
@@ -95,7 +96,7 @@ def test_without_checkpoints_all_is_trained_from_the_start(plan, tiny):
     assert (job.lanes, job.epochs) == (LANES, 4)
     assert job.program == Point(**SMALL).program
     assert found.images == 4 * 4 * 30 and found.compiles == 1
-    assert found.train_examples == 30
+    assert found.examples == (30, 20, 25)
     # Images of a byte per pixel, labels of four bytes.
     assert found.data_bytes == (30 + 20 + 25) * (784 + 4)
     for record in job.records:
@@ -271,12 +272,27 @@ def test_state_bytes_are_those_of_the_arrays(plan):
 
 def test_the_time_is_estimated_from_what_ran_before(plan, train):
     """Each record says one second an epoch: 30 images a second."""
-    assert plan().seconds() is None
+    fresh = dataclasses.replace(plan(), work_per_second=1e6)
+    assert fresh.seconds() == pytest.approx(fresh.work / 1e6)
     saved = train(plan())
     found = plan(saved, epochs=9)
     assert found.images_per_second == {found.jobs[0].program.identity(): 30.0}
     assert found.seconds() == pytest.approx(found.images / 30)
-    assert plan(saved, batch_size=[64, 5], epochs=9).seconds() is None
+    # A cohort that has not run is estimated by its work.
+    other = plan(saved, batch_size=[32, 5], epochs=9)
+    (new,) = (job for job in other.jobs if job.saved is None)
+    both = dataclasses.replace(other, work_per_second=1e6).seconds()
+    known = (other.images - len(new.records) * 9 * 30) / 30
+    assert 0 < known < other.images / 30
+    assert both == pytest.approx(known + new.work(other.examples) / 1e6)
+
+
+def test_work_counts_training_three_times_and_the_rest_once(plan):
+    """30 training, 20 validation and 25 test examples; 4 replicas of 3 epochs."""
+    found = plan(epochs=[2, 3])
+    (job,) = found.jobs
+    passes = 3 * (3 * 30 + 20) + 2 * (30 + 2 * 25)
+    assert found.work == 4 * passes * multiply_adds(job.program)
 
 
 # --- Records ---

@@ -213,7 +213,15 @@ def test_predict_agrees_with_the_metrics():
     data = digits()
     ((state, metrics),) = train([setting(1e-2)])
     predicted = replicas.predict(SMALL.model, state.params, data.test.images)
-    assert (predicted == data.test.labels).sum() == metrics.test.correct
+    assert (predicted.classes == data.test.labels).sum() == metrics.test.correct
+    assert predicted.classes.dtype == np.uint8
+    np.testing.assert_allclose(predicted.probabilities.sum(axis=-1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(
+        predicted.probabilities.argmax(axis=-1), predicted.classes
+    )
+    own = predicted.probabilities[np.arange(1000), data.test.labels]
+    loss = -np.log(own, dtype=np.float64).sum()
+    np.testing.assert_allclose(loss, metrics.test.loss_sum, rtol=1e-4)
     assert metrics.test.total == 1000
     assert metrics.train.total == 160
     assert metrics.running.total == 160

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
-from scipy import stats
+from scipy import special, stats
 
 from mnistopt.errors import InputError
 from mnistopt.hparams import Point
@@ -242,13 +242,18 @@ def test_summary_is_what_pandas_and_scipy_say(records):
     finished = trials[trials["status"] == "finished"].groupby("point")
     for name in MEASURED:
         values = finished[name]
-        for kind, wanted in (
-            ("mean", values.mean()),
-            ("std", values.std()),
-            ("ci95", values.sem() * stats.t.ppf(0.975, 2)),
-        ):
-            found = summary.loc[wanted.index, f"{name}_{kind}"].astype(float)
+        half = values.sem() * stats.t.ppf(0.975, 2)
+        rows = summary.loc[half.index]
+        for kind, wanted in (("mean", values.mean()), ("std", values.std())):
+            found = rows[f"{name}_{kind}"].astype(float)
             np.testing.assert_allclose(found, wanted.astype(float), rtol=1e-9)
+        ends = [rows[f"{name}_{end}"].astype(float) for end in ("low", "high")]
+        np.testing.assert_allclose(rows[f"{name}_ci95"], (ends[1] - ends[0]) / 2)
+        if name.endswith("_accuracy"):
+            mean = values.mean()
+            ends = [special.logit(end) for end in ends]
+            half = half / (mean * (1 - mean))
+        np.testing.assert_allclose((ends[1] - ends[0]) / 2, half, rtol=1e-9, atol=1e-9)
     everything = trials.groupby("point")
     np.testing.assert_allclose(
         summary["seconds"], everything["seconds"].sum()[summary.index]
@@ -263,6 +268,36 @@ def test_summary_is_what_pandas_and_scipy_say(records):
     assert (
         (summary["n"] + summary["diverged"] + summary["unfinished"]).isin([1, 3]).all()
     )
+
+
+def test_a_point_with_fewer_seeds_is_shown_and_not_announced(make_record):
+    """One lucky seed does not outrank three of another point."""
+    lucky, solid = dataclasses.replace(MLP, lr=0.5), MLP
+    records = [make_record(lucky, 0, validation_correct=[0, 0, 49])]
+    records += [
+        make_record(solid, seed, validation_correct=[0, 0, 45 + seed])
+        for seed in range(3)
+    ]
+    trials = trials_table(records)
+    summary = summary_table(trials)
+    assert summary["n"].tolist() == [3, 1]
+    assert summary["choice"].tolist() == ["", "fewer seeds"]
+    means = summary["validation_accuracy_mean"].tolist()
+    assert means == pytest.approx([0.92, 0.98])
+    assert best_trial(trials) == f"{records[3].replica}-3"
+
+
+def test_points_that_cannot_be_told_from_the_best_are_tied_with_it(make_record):
+    curves = {1e-2: (41, 43, 42, 44), 1e-3: (42, 42, 43, 42), 1e-4: (30, 33, 31, 33)}
+    records = [
+        make_record(
+            dataclasses.replace(MLP, lr=lr), seed, validation_correct=[0, 0, count]
+        )
+        for lr, counts in curves.items()
+        for seed, count in enumerate(counts)
+    ]
+    summary = summary_table(trials_table(records)).set_index("lr")
+    assert summary["choice"].to_dict() == {1e-2: "best", 1e-3: "tied", 1e-4: ""}
 
 
 def test_diverged_and_unfinished_seeds_have_no_part_in_the_means(make_record):
@@ -418,8 +453,12 @@ def test_column_names_are_the_documented_ones(records, tmp_path):
     )
     assert tuple(read_table(tmp_path, "summary")) == (
         *("point", *AXES, "params", "n", "diverged", "unfinished"),
-        *(f"{name}_{kind}" for name in MEASURED for kind in ("mean", "std", "ci95")),
-        "seconds",
+        *(
+            f"{name}_{kind}"
+            for name in MEASURED
+            for kind in ("mean", "std", "ci95", "low", "high")
+        ),
+        *("seconds", "choice"),
     )
 
 

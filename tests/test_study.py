@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import mnistopt
-from mnistopt import replicas, study
+from mnistopt import replicas, runner
 from mnistopt.data import load
 from mnistopt.errors import InputError
 from mnistopt.hparams import grid
@@ -189,7 +189,7 @@ def test_permuted_test_labels_change_no_selection_and_no_parameter(
     data = load("mnist_5k", train_examples=200)
     labels = np.random.default_rng(0).permutation(data.test.labels)
     changed = dataclasses.replace(data, test=data.test._replace(labels=labels))
-    monkeypatch.setattr(study, "load", lambda *args, **kwargs: changed)
+    monkeypatch.setattr(runner, "load", lambda *args, **kwargs: changed)
     permuted = run(tmp_path)
     assert permuted.trial()["trial"] == finished.trial()["trial"]
     assert list(permuted.summary["point"]) == list(finished.summary["point"])
@@ -271,7 +271,7 @@ def test_trials_are_named_by_a_beginning_that_fits_one(finished):
 
 def test_default_workdir_names_data_and_models():
     points = grid(model=["mlp", "cnn"])
-    assert study.default_workdir("mnist", points) == Path("runs/mnist-mlp-cnn")
+    assert runner.default_workdir("mnist", points) == Path("runs/mnist-mlp-cnn")
 
 
 def test_no_workdir_is_an_input_error(tmp_path):

@@ -1,0 +1,110 @@
+"""Trains the paper's five tables as replicas with seeds, and judges its claims.
+
+    python -m experiments.paper --scale=quick
+
+The paper: X. Hao, "Research on Optimization of Deep Learning in Handwritten Digit
+Recognition" (2025, doi:10.23977/cpcs.2025.090108). --scale=quick trains on 3,500 digits
+for a fifth of its epochs, in some ten minutes on two cores; --scale=paper on all of
+MNIST for all of them. In between, --train_examples and --epochs_scale; CNNs may have
+fewer seeds and examples than MLPs.
+
+Results go to --workdir: paper.md, tables/*.csv, and a study for each part. The same
+command again goes on where the last one stopped, or shows what is there.
+"""
+
+import sys
+from typing import Any
+
+from absl import flags
+
+from experiments import flags as common
+from mnistopt.errors import InputError
+
+FLAGS = flags.FLAGS
+
+# What a scale stands for, unless a flag says otherwise.
+_SCALES: dict[str, dict[str, Any]] = {
+    "quick": {"dataset": "mnist_5k", "epochs_scale": 0.2, "seeds": 3},
+    "paper": {"dataset": "mnist", "epochs_scale": 1.0, "seeds": 5},
+}
+
+
+def define_flags() -> None:
+    """Defines this program's flags."""
+    flags.DEFINE_list("tables", ["1", "2", "3", "4", "5"], "tables to make")
+    flags.DEFINE_enum(
+        "scale",
+        "quick",
+        list(_SCALES),
+        "quick: mnist_5k, a fifth of the epochs; paper: mnist, all epochs",
+    )
+    flags.DEFINE_integer("seeds", None, "seeds [quick: 3, paper: 5]", lower_bound=1)
+    common.define_data(None)
+    flags.DEFINE_integer(
+        "train_examples",
+        None,
+        "size of a stratified subset of the training examples",
+        lower_bound=1,
+    )
+    flags.DEFINE_float("epochs_scale", None, "factor to the paper's epochs")
+    flags.DEFINE_integer(
+        "cnn_seeds", None, "seeds of the CNNs, if others", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "cnn_train_examples",
+        None,
+        "training examples of the CNNs, if others; the MLP of Table 1 is then "
+        "compared with the CNN on as many",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "best_seeds",
+        0,
+        "seeds of the paper's best CNN on as many examples as the MLPs have",
+        lower_bound=0,
+    )
+    flags.DEFINE_string("workdir", None, "folder of the results [runs/paper-SCALE]")
+    flags.DEFINE_bool("dry_run", False, "show the plan and stop")
+
+
+def options() -> dict[str, Any]:
+    """Returns the flags as arguments of `mnistopt.paper.plan.Options`."""
+    try:
+        tables = tuple(sorted({int(number) for number in FLAGS.tables}))
+    except ValueError as error:
+        raise InputError(
+            f"--tables={','.join(FLAGS.tables)} is not allowed: expected numbers of 1 "
+            "to 5, separated by commas"
+        ) from error
+    found = dict(_SCALES[FLAGS.scale])
+    for name in ("dataset", "epochs_scale", "seeds"):
+        if FLAGS[name].value is not None:
+            found[name] = FLAGS[name].value
+    names = ("data_dir", "train_examples", "cnn_seeds", "cnn_train_examples")
+    found |= {name: FLAGS[name].value for name in (*names, "best_seeds")}
+    return found | {"tables": tables}
+
+
+def main() -> None:
+    """Reproduces the paper, or shows what it would take."""
+    arguments = options()
+    # JAX and the rest of the library take a second or two to import.
+    from experiments import show
+    from mnistopt.paper.plan import Options
+    from mnistopt.paper.reproduce import plan, reproduce
+
+    asked = Options(**arguments)
+    workdir = FLAGS.workdir or f"runs/paper-{FLAGS.scale}"
+    if FLAGS.dry_run:
+        show.plans(plan(asked, workdir))
+        return
+    command = " ".join(["./launch.sh", "paper", *sys.argv[1:]])
+    with show.Bar() as bar:
+        found = reproduce(asked, workdir, command, show.plans, bar)
+    show.markdown(found.report)
+    show.where(workdir)
+
+
+if __name__ == "__main__":
+    define_flags()
+    common.run(main, __doc__ or "")

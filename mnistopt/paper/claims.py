@@ -1,0 +1,272 @@
+"""The paper's claims, as hypotheses that the trained replicas decide.
+
+A hypothesis is a contrast (a weighted sum of a metric over points, one value per seed)
+and the region in which the paper says it lies. Its verdict is
+
+- supported, if the contrast's interval lies inside the region,
+- contradicted, if it lies outside,
+- undecided otherwise,
+
+at 5 %, by two-sided t tests over the seeds that are corrected for all hypotheses about
+a table (Holm 1979). "No better" is a region too, with the margin `tables.MARGIN`: it
+has to be shown, as the two one-sided tests of Schuirmann (1987) do, and does not follow
+from a failure to see a difference.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+from mnistopt.hparams import Point
+from mnistopt.paper.tables import (
+    MARGIN,
+    cnn,
+    cnn_dropout,
+    mlp,
+    mlp_dropout,
+    tuned,
+)
+
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+
+
+class Term(NamedTuple):
+    """One point of a contrast.
+
+    Attributes:
+        weight: Its factor.
+        point: The point.
+        metric: A column of the table of seeds.
+    """
+
+    weight: int
+    point: Point
+    metric: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypothesis:
+    """A contrast, and where the paper says it lies.
+
+    Attributes:
+        words: What is compared.
+        terms: The contrast.
+        low: Lower bound of the region.
+        high: Its upper bound.
+        ratio: Whether the terms are logarithms: the contrast's exponential, a ratio, is
+            what is shown. The bounds are logarithms, too.
+        figure: The contrast by the paper's own figures; None where it has none.
+    """
+
+    words: str
+    terms: tuple[Term, ...]
+    low: float = 0.0
+    high: float = math.inf
+    ratio: bool = False
+    figure: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper.
+
+    Attributes:
+        name: Of the claim.
+        table: The number of the table it is about; the family of the correction.
+        section: Where it stands.
+        words: What it says.
+        hypotheses: It is supported if all are, contradicted if one is.
+    """
+
+    name: str
+    table: int
+    section: str
+    words: str
+    hypotheses: tuple[Hypothesis, ...]
+
+
+def _more(words: str, one: Point, other: Point, figure=None, metric="test_accuracy"):
+    """`one` is above `other`."""
+    terms = (Term(1, one, metric), Term(-1, other, metric))
+    return Hypothesis(words, terms, figure=figure)
+
+
+def _no_better(words: str, one: Point, other: Point, figure: float, both_ways: bool):
+    """`one` is above `other` by less than the margin, and below too if `both_ways`."""
+    terms = (Term(1, one, "test_accuracy"), Term(-1, other, "test_accuracy"))
+    low = -MARGIN if both_ways else -math.inf
+    return Hypothesis(words, terms, low, MARGIN, figure=figure)
+
+
+def _time(words: str, one: Point, other: Point, low: float, high: float, figure: float):
+    """`one` takes between `low` and `high` times the training time of `other`."""
+    terms = (Term(1, one, "log_seconds"), Term(-1, other, "log_seconds"))
+    return Hypothesis(words, terms, math.log(low), math.log(high), True, figure)
+
+
+_GROWTH = (
+    Term(2, mlp(128), "test_accuracy"),
+    Term(-1, mlp(64), "test_accuracy"),
+    Term(-1, mlp(256), "test_accuracy"),
+)
+
+# Only the contrasts that the paper's sentences make; "about 20 %" is taken as 10 to 30.
+CLAIMS = (
+    Claim(
+        "cnn beats mlp",
+        1,
+        "4.1, abstract",
+        "The CNN recognizes more digits than the MLP, by 1.4 points.",
+        (_more("CNN 32x64/128 - MLP 128x128", cnn(32, 64), mlp(128, 128), 0.014),),
+    ),
+    Claim(
+        "width helps",
+        2,
+        "4.2",
+        "One hidden layer gains from 64 to 256 neurons, less beyond 128.",
+        (
+            _more("MLP 256 - 64", mlp(256), mlp(64), 0.012),
+            Hypothesis("(128 - 64) - (256 - 128)", _GROWTH, figure=0.004),
+        ),
+    ),
+    Claim(
+        "two layers are best",
+        2,
+        "4.2",
+        "Two hidden layers beat one and three.",
+        (
+            _more("MLP 128x128 - 128", mlp(128, 128), mlp(128), 0.007),
+            _more(
+                "MLP 128x128 - 128x128x128", mlp(128, 128), mlp(128, 128, 128), 0.006
+            ),
+        ),
+    ),
+    Claim(
+        "more kernels help, to a point",
+        3,
+        "4.2",
+        "More kernels help, but little beyond 32 and 64.",
+        (
+            _more("CNN 32x64 - 16x32", cnn(32, 64), cnn(16, 32), 0.011),
+            _no_better("CNN 64x128 - 32x64", cnn(64, 128), cnn(32, 64), 0.001, True),
+        ),
+    ),
+    Claim(
+        "three convolutions beat two",
+        3,
+        "4.2",
+        "A third convolution helps, and takes 20 % longer.",
+        (
+            _more("CNN 32x64x64 - 32x64", cnn(32, 64, 64), cnn(32, 64), 0.006),
+            _time(
+                "time, CNN 32x64x64 / 32x64",
+                cnn(32, 64, 64),
+                cnn(32, 64),
+                *(1.1, 1.3, 1.2),
+            ),
+        ),
+    ),
+    Claim(
+        "128 dense units are best",
+        3,
+        "4.2",
+        "128 neurons in the dense layer beat 64 and 256.",
+        (
+            _more("dense 128 - 64", cnn(32, 64, 64), cnn(32, 64, 64, dense=64)),
+            _more(
+                "dense 128 - 256", cnn(32, 64, 64), cnn(32, 64, 64, dense=256), 0.002
+            ),
+        ),
+    ),
+    *(
+        Claim(
+            f"dropout 0.3 is best for the {name}",
+            4,
+            "4.3",
+            f"The {name} recognizes most digits with dropout 0.3.",
+            tuple(
+                _more(f"{name} 0.3 - {rate:g}", make(0.3), make(rate), figure)
+                for rate, figure in figures.items()
+            ),
+        )
+        for name, make, figures in (
+            ("MLP", mlp_dropout, {0.0: 0.007, 0.2: 0.003, 0.4: None, 0.5: 0.004}),
+            ("CNN", cnn_dropout, {0.0: 0.008, 0.2: 0.004, 0.4: None, 0.5: 0.006}),
+        )
+    ),
+    Claim(
+        "dropout narrows the gap",
+        4,
+        "4.3",
+        "Dropout 0.3 narrows the gap between training and test accuracy.",
+        tuple(
+            _more(
+                f"gap of the {name}, 0 - 0.3", make(0.0), make(0.3), gap, "overfitting"
+            )
+            for name, make, gap in (
+                ("MLP", mlp_dropout, 0.014),
+                ("CNN", cnn_dropout, 0.012),
+            )
+        ),
+    ),
+    Claim(
+        "learning rate 0.001 is best",
+        5,
+        "4.4",
+        "Learning rate 0.001 beats 0.01 and 0.0001.",
+        (
+            _more("0.001 - 0.01", tuned(), tuned(lr=1e-2), 0.007),
+            _more("0.001 - 0.0001", tuned(), tuned(lr=1e-4), 0.006),
+        ),
+    ),
+    Claim(
+        "0.01 starts fast and oscillates",
+        5,
+        "4.4",
+        "Learning rate 0.01 is ahead at first and oscillates later.",
+        (
+            _more(
+                "validation accuracy after epoch 1, 0.01 - 0.001",
+                *(tuned(lr=1e-2), tuned(), None, "first_accuracy"),
+            ),
+            _more(
+                "spread of the last quarter's epochs, 0.01 - 0.001",
+                *(tuned(lr=1e-2), tuned(), None, "oscillation"),
+            ),
+        ),
+    ),
+    Claim(
+        "batch 64 beats 32",
+        5,
+        "4.4",
+        "Batches of 64 are slightly better than of 32, and take 30 % less time.",
+        (
+            _more("64 - 32", tuned(), tuned(batch_size=32), 0.002),
+            _time("time, 64 / 32", tuned(), tuned(batch_size=32), *(0.6, 0.8, 0.7)),
+        ),
+    ),
+    Claim(
+        "80 epochs suffice",
+        5,
+        "4.4",
+        "80 epochs are better than 50, and 100 no better than 80.",
+        (
+            _more("80 - 50", tuned(), tuned(epochs=50), 0.004),
+            _no_better("100 - 80", tuned(epochs=100), tuned(), -0.001, False),
+        ),
+    ),
+    Claim(
+        "the best reaches 98.6 %",
+        5,
+        "4.4, abstract",
+        "The best CNN recognizes 98.6 % of the test digits.",
+        (
+            Hypothesis(
+                "accuracy of CNN 32x64x64/128, dropout 0.3, 80 epochs",
+                (Term(1, tuned(), "test_accuracy"),),
+                low=0.986,
+                figure=0.986,
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,174 @@
+"""The tidy tables of a reproduction: its seeds, and the paper's tables."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from mnistopt.paper.plan import Cell
+from mnistopt.paper.tables import TABLES
+from mnistopt.results import FINISHED, choices, interval_of
+from mnistopt.stats import bootstrap_interval
+
+# The paper's minutes are of 50 epochs (Table 1).
+EPOCHS_OF_MINUTES = 50
+# The first of the columns in seeds.csv that are measured; those before name the row.
+_MEASURED = (
+    *("train_accuracy", "validation_accuracy", "test_accuracy", "overfitting"),
+    *("convergence_epoch", "first_accuracy", "oscillation", "log_seconds", "minutes"),
+)
+
+
+def row_name(cell: Cell) -> str:
+    """Returns a row's name in the paper's words, as "model MLP, dropout 0.3"."""
+    return ", ".join(f"{name} {value}" for name, value in cell.row.words.items())
+
+
+def collect_seeds(
+    cells: Iterable[Cell],
+    trials: Mapping[str, pd.DataFrame],
+    curves: Mapping[str, pd.DataFrame],
+    configs: Mapping[str, dict],
+) -> pd.DataFrame:
+    """Returns a row per cell and seed (seeds.csv).
+
+    Args:
+        cells: The rows of the paper's tables.
+        trials: By part, its table of trials.
+        curves: By part, its table of epochs.
+        configs: By part, its config.json.
+
+    Returns:
+        Which row and seed it is; then `train_accuracy`, `validation_accuracy`,
+        `test_accuracy`, `overfitting` and `convergence_epoch` as trials.csv has them,
+        `first_accuracy` (validation, after the first epoch), `oscillation` (standard
+        deviation of the validation accuracies of the last quarter of the epochs),
+        `log_seconds` (natural logarithm of the training seconds) and `minutes` (per
+        50 epochs).
+    """
+    rows = []
+    for cell in cells:
+        data, point = configs[cell.part]["data"], cell.row.point
+        found = trials[cell.part]
+        by_replica = curves[cell.part].groupby("replica")["validation_accuracy"]
+        for _, trial in found[found["point"] == point.identity()].iterrows():
+            row = {
+                "table": cell.table,
+                "row": row_name(cell),
+                "part": cell.part,
+                "train_examples": data["train"],
+                "test_examples": data["test"],
+                "epochs": point.epochs,
+                "point": trial["point"],
+                "trial": trial["trial"],
+                "seed": trial["seed"],
+                "status": trial["status"],
+                "params": trial["params"],
+            }
+            if trial["status"] == FINISHED:
+                curve = by_replica.get_group(trial["replica"]).tolist()[: point.epochs]
+                minutes = trial["seconds"] / 60 / point.epochs * EPOCHS_OF_MINUTES
+                row |= {name: trial[name] for name in _MEASURED[:5]} | {
+                    "first_accuracy": curve[0],
+                    "oscillation": _last_quarter_spread(curve),
+                    "log_seconds": math.log(trial["seconds"]),
+                    "minutes": minutes,
+                }
+            rows.append(row)
+    table = pd.DataFrame(rows, columns=[*_SEED_COLUMNS, *_MEASURED])
+    return table.astype({name: float for name in _MEASURED})
+
+
+_SEED_COLUMNS = (
+    *("table", "row", "part", "train_examples", "test_examples", "epochs"),
+    *("point", "trial", "seed", "status", "params"),
+)
+
+
+def _last_quarter_spread(curve: Sequence[float]) -> float:
+    last = curve[-max(2, len(curve) // 4) :]
+    return float(np.std(last, ddof=1)) if len(last) > 1 else math.nan
+
+
+def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.DataFrame:
+    """Returns one of the paper's tables as it was measured here (tableN.csv).
+
+    Args:
+        number: Of the table.
+        cells: The rows of all tables.
+        seeds: From `collect_seeds`.
+
+    Returns:
+        A row per row of the table: its words; where it was trained; n; per metric its
+        mean, the ends of its 95 % interval over the seeds, the paper's figure (empty
+        where it has none) and their difference; and `choice`: "best" by validation
+        accuracy among the rows of the same model and part, "tied" with it, or "fewer
+        seeds", which neither wins nor ties. For test accuracy the bootstrap's interval
+        is there, too.
+    """
+    metrics = [*TABLES[number].measured, "validation_accuracy"]
+    if number == 1:
+        metrics.append("minutes")
+    rows, values = [], []
+    for cell in cells:
+        if cell.table != number:
+            continue
+        mine = seeds[
+            (seeds["table"] == number)
+            & (seeds["row"] == row_name(cell))
+            & (seeds["part"] == cell.part)
+            & (seeds["status"] == FINISHED)
+        ].set_index("seed")
+        row: dict[str, object] = {name: str(v) for name, v in cell.row.words.items()}
+        of_part = seeds[seeds["part"] == cell.part]
+        row |= {
+            "part": cell.part,
+            "train_examples": _only(of_part["train_examples"]),
+            "trained_epochs": cell.row.point.epochs,
+            "n": len(mine),
+        }
+        for name in metrics:
+            row |= _described(name, mine[name].tolist(), cell.row.figures.get(name))
+        rows.append(row)
+        values.append(mine["validation_accuracy"])
+    table = pd.DataFrame(rows)
+    group = [(row["part"], number != 1 and row.get("model")) for row in rows]
+    table.insert(len(cells_words(number)), "choice", _choices(group, values))
+    return table
+
+
+def cells_words(number: int) -> list[str]:
+    """Returns the names of the columns that say which row of a table it is."""
+    return list(TABLES[number].rows[0].words)
+
+
+def _only(values: pd.Series) -> int | None:
+    return None if values.empty else int(values.iloc[0])
+
+
+def _described(name: str, values: list[float], paper: float | None) -> dict:
+    interval = interval_of(name, values)
+    row = {
+        name: interval.mean,
+        f"{name}_std": interval.std,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+    }
+    if name == "test_accuracy":
+        bootstrap = bootstrap_interval(values)
+        row |= {f"{name}_bca_low": bootstrap.low, f"{name}_bca_high": bootstrap.high}
+    if name != "validation_accuracy":
+        figure = math.nan if paper is None else paper
+        row |= {f"{name}_paper": figure, f"{name}_difference": interval.mean - figure}
+    return row
+
+
+def _choices(groups: Sequence[object], values: Sequence[pd.Series]) -> list[str]:
+    """Returns which rows are best by validation accuracy, in each group."""
+    found = [""] * len(groups)
+    for group in dict.fromkeys(groups):
+        members = [i for i, other in enumerate(groups) if other == group]
+        for i, choice in zip(members, choices([values[i] for i in members])):
+            found[i] = choice
+    return found

@@ -1,0 +1,263 @@
+"""One reproduction of the paper: trains its parts, and writes tables and report."""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mnistopt import runner
+from mnistopt.data import load
+from mnistopt.devices import use_devices
+from mnistopt.hparams import Point
+from mnistopt.loop import OnProgress, Progress
+from mnistopt.models import make_model
+from mnistopt.paper import report
+from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from mnistopt.paper.frames import collect_seeds, make_table
+from mnistopt.paper.judge import judge
+from mnistopt.paper.plan import Options, Part, make_cells, make_parts, scaled
+from mnistopt.paper.tables import TABLES
+from mnistopt.planning import Plan
+from mnistopt.replicas import time_alone
+from mnistopt.stats import proportion_interval
+from mnistopt.study import Study
+from mnistopt.train import Replica
+
+
+class Reproduction(NamedTuple):
+    """What a reproduction found.
+
+    Attributes:
+        seeds: A row per row of a table and seed.
+        tables: The paper's tables by number, a row per row.
+        claims: A row per hypothesis, with verdicts.
+        times: A row per part and model.
+        report: All of it in words and tables, Markdown.
+    """
+
+    seeds: pd.DataFrame
+    tables: dict[int, pd.DataFrame]
+    claims: pd.DataFrame
+    times: pd.DataFrame
+    report: str
+
+
+def _settings(part: Part, options: Options, workdir: Path) -> dict[str, Any]:
+    """Returns the arguments of `runner.run` that train a part."""
+    return {
+        "points": part.points,
+        "seeds": part.seeds,
+        "dataset": options.dataset,
+        "data_dir": options.data_dir,
+        "train_examples": part.train_examples,
+        "workdir": workdir / part.name,
+    }
+
+
+def plan(options: Options, workdir: str | Path) -> dict[str, Plan]:
+    """Returns by part what `reproduce` would train; writes nothing."""
+    parts = make_parts(make_cells(options), options)
+    return {
+        part.name: runner.plan(**_settings(part, options, Path(workdir)))
+        for part in parts
+    }
+
+
+def reproduce(
+    options: Options,
+    workdir: str | Path,
+    command: str = "",
+    on_plan: Callable[[dict[str, Plan]], None] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Reproduction:
+    """Trains what of the paper's tables is not in the workdir yet, and judges it.
+
+    Args:
+        options: How large.
+        workdir: Where everything goes: a study per part in folders of their names,
+            `tables/*.csv`, `paper.md` and `config.json`.
+        command: The command line that did it, for the report.
+        on_plan: Called with the plans before they are carried out.
+        on_progress: Called as that of `runner.run`, with the work of all parts.
+
+    Returns:
+        The tables and the report.
+
+    Raises:
+        InputError: If an option cannot be used, or does not fit the workdir.
+    """
+    workdir = Path(workdir)
+    cells = make_cells(options)
+    parts = make_parts(cells, options)
+    plans = plan(options, workdir)
+    if on_plan:
+        on_plan(plans)
+    whole = _Whole(sum(one.work for one in plans.values()), on_progress)
+    studies = {}
+    for part in parts:
+        settings = _settings(part, options, workdir)
+        studies[part.name] = runner.run(on_progress=whole, **settings)
+        whole.next_part()
+    seeds = collect_seeds(
+        cells,
+        {name: one.trials for name, one in studies.items()},
+        {name: one.curves for name, one in studies.items()},
+        {name: one.config for name, one in studies.items()},
+    )
+    tables = {number: make_table(number, cells, seeds) for number in options.tables}
+    claims = judge(seeds, options.epochs_scale)
+    times = make_times(parts, options, workdir, studies)
+    summary = make_summary(tables, claims, seeds)
+    config = {
+        "command": command,
+        "options": dataclasses.asdict(options),
+        "parts": {name: one.config for name, one in studies.items()},
+    }
+    text = report.write_report(tables, claims, times, summary, config)
+    frames = {f"table{number}": table for number, table in tables.items()}
+    frames |= {"seeds": seeds, "claims": claims, "times": times}
+    frames["summary"] = summary.rename_axis("name").reset_index(name="value")
+    for name, frame in frames.items():
+        _write(workdir / "tables" / f"{name}.csv", frame.to_csv(index=False))
+    _write(workdir / "config.json", json.dumps(config, indent=2) + "\n")
+    _write(workdir / "paper.md", text)
+    return Reproduction(seeds, tables, claims, times, text)
+
+
+class _Whole:
+    """Tells of the parts' progress as of one study."""
+
+    def __init__(self, total_work: int, on_progress: OnProgress | None):
+        self._total_work, self._on_progress = total_work, on_progress
+        self._work, self._seconds = 0, 0.0  # of the parts before
+        self._last: Progress | None = None
+
+    def next_part(self) -> None:
+        if self._last is not None:
+            self._work, self._seconds = self._last.work, self._last.seconds
+
+    def __call__(self, progress: Progress) -> None:
+        self._last = progress._replace(
+            work=self._work + progress.work,
+            total_work=self._total_work,
+            seconds=self._seconds + progress.seconds,
+        )
+        if self._on_progress:
+            self._on_progress(self._last)
+
+
+def make_times(
+    parts: Sequence[Part],
+    options: Options,
+    workdir: Path,
+    studies: Mapping[str, Study],
+) -> pd.DataFrame:
+    """Returns how long it took, and would take one model at a time (times.csv).
+
+    For each part and model a network that stands for it (of Table 1, or the part's
+    only one) is trained alone for an epoch or more, and the time of one of its replicas
+    in the study compared. What has been measured for a workdir is not measured again.
+
+    Returns:
+        A row per part and model: `replicas`; `seconds`, their training; the part's
+        `compile_seconds` (in its first row); `structure`, the network measured, with
+        `epoch_seconds`, a replica's share of an epoch's time, and
+        `alone_epoch_seconds`; and `alone_seconds`, `seconds` times their ratio.
+    """
+    path = workdir / "tables" / "times.csv"
+    before = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    rows: list[dict[str, Any]] = []
+    for part in parts:
+        trials, config = studies[part.name].trials, studies[part.name].config
+        compile_seconds = math.fsum(config["compile_seconds"].values())
+        for model in dict.fromkeys(point.model for point in part.points):
+            of_model = trials[trials["model"] == model].sort_values("epochs")
+            whole = of_model.drop_duplicates("replica", keep="last")
+            point = _stands_for(model, part, options)
+            one = whole[whole["point"] == point.identity()]
+            share = (one["seconds"] / one["epochs_done"]).median()
+            row = {"part": part.name, "model": model, "structure": point.structure}
+            alone = _known(before, row)
+            if alone is None:
+                alone = _measure_alone(part, options, point)
+            rows.append(
+                {
+                    **row,
+                    "replicas": len(whole),
+                    "seconds": whole["seconds"].sum(),
+                    "compile_seconds": compile_seconds,
+                    "epoch_seconds": share,
+                    "alone_epoch_seconds": alone,
+                    "alone_seconds": whole["seconds"].sum() * alone / share,
+                }
+            )
+            compile_seconds = 0.0
+    return pd.DataFrame(rows)
+
+
+def _stands_for(model: str, part: Part, options: Options) -> Point:
+    base = [scaled(row.point, options.epochs_scale) for row in TABLES[1].rows]
+    of_model = [point for point in part.points if point.model == model]
+    return next((point for point in base if point in of_model), of_model[-1])
+
+
+def _known(before: pd.DataFrame, row: Mapping[str, str]) -> float | None:
+    if before.empty:
+        return None
+    same = (before[list(row)] == pd.Series(row)).all(axis=1)
+    found = before.loc[same, "alone_epoch_seconds"]
+    return None if found.empty else float(found.iloc[0])
+
+
+def _measure_alone(part: Part, options: Options, point: Point) -> float:
+    data = load(
+        options.dataset,
+        data_dir=options.data_dir,
+        train_examples=part.train_examples,
+    )
+    replica = Replica(make_model(point), point.optimizer, point.batch_size)
+    return time_alone(replica, point.hparams, data, use_devices())
+
+
+def make_summary(
+    tables: Mapping[int, pd.DataFrame], claims: pd.DataFrame, seeds: pd.DataFrame
+) -> pd.Series:
+    """Returns the figures of the report's text by name (summary.csv)."""
+    verdicts = claims.drop_duplicates("claim")["claim_verdict"]
+    differences = pd.concat(
+        [table["test_accuracy_difference"].dropna() for table in tables.values()]
+    )
+    count = int(seeds["test_examples"].max())
+    halves = [
+        (high - low) / 2
+        for mean in seeds["test_accuracy"].dropna()
+        for low, high in [proportion_interval(mean * count, count)]
+    ]
+    return pd.Series(
+        {
+            "claims": len(verdicts),
+            **{name: (verdicts == name).sum() for name in _VERDICTS},
+            "rows_with_figure": len(differences),
+            "rows_above": (differences > 0).sum(),
+            "median_difference": differences.median(),
+            "test_examples": count,
+            "test_half_width": max(halves, default=math.nan),
+        },
+        dtype=float,
+    )
+
+
+_VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file, replacing it in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".tmp")
+    partial.write_text(text)
+    os.replace(partial, path)
