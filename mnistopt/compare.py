@@ -53,9 +53,11 @@ def t_tests(values: Sequence[float] | np.ndarray, bound: float) -> tuple[float, 
 
     Args:
         values: One per seed.
-        bound: What the mean is compared with.
+        bound: What the mean is compared with; any mean is below infinity.
     """
     n = len(values)
+    if math.isinf(bound):
+        return (0.0, 1.0) if bound > 0 else (1.0, 0.0)
     if n < 2:
         return 1.0, 1.0
     mean, std = float(np.mean(values)) - bound, float(np.std(values, ddof=1))

@@ -1,5 +1,7 @@
 """Comparisons, against scipy and statsmodels, and by simulated studies."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,6 +75,8 @@ def test_what_does_not_vary_is_left_to_the_sign_test():
     assert t_tests([0.25] * 3, 0.0) == (1.0, 0.125)
     assert t_tests([0.25] * 3, 0.5) == (0.125, 1.0)
     assert t_tests([0.1 + 0.2] * 3, 0.3) == (1.0, 1.0)
+    assert t_tests([1.0, 2.0], math.inf) == (0.0, 1.0)
+    assert t_tests([1.0, 2.0], -math.inf) == (1.0, 0.0)
     for few in ([], [0.5]):
         assert t_tests(few, 0.0) == (1.0, 1.0)
 

@@ -75,35 +75,45 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 def write_table(number: int, table: pd.DataFrame) -> str:
     """Returns one of the paper's tables as Markdown, ours beside the paper's."""
     words = cells_words(number)
-    metrics = [
-        name
-        for name in ("validation_accuracy", *TABLES[number].measured, "minutes")
-        if name in table
+    columns = {name: [str(value) for value in table[name]] for name in words}
+    # What all rows have in common is said once.
+    common = []
+    for name, text, heading in (
+        ("train_examples", "{:,} training digits", "training digits"),
+        ("trained_epochs", "{} epochs", "epochs"),
+        ("n", "n = {}", "n"),
+    ):
+        values = [f"{value:,}" for value in table[name]]
+        if len(set(values)) == 1:
+            common.append(text.format(table[name].iloc[0]))
+        elif heading not in words:
+            columns[heading] = values
+    for name in ("validation_accuracy", *TABLES[number].measured, "minutes"):
+        if name in table:
+            columns |= _metric_columns(name, table)
+    columns["test, ours - paper"] = [
+        "-" if math.isnan(difference) else points(difference)
+        for difference in table["test_accuracy_difference"]
     ]
-    header = [*words, "training digits", "epochs", "n"]
-    for name in metrics:
-        header.append(_COLUMNS[name][0])
-        if f"{name}_paper" in table and table[f"{name}_paper"].notna().any():
-            header.append("paper")
-    header += ["test, ours - paper", "by validation"]
-    rows = []
-    for _, row in table.iterrows():
-        cells = [str(row[name]) for name in words]
-        cells += [f"{row['train_examples']:,}", str(row["trained_epochs"])]
-        cells.append(str(row["n"]))
-        for name in metrics:
-            _, write, write_paper = _COLUMNS[name]
-            ends = (row[name], row[f"{name}_low"], row[f"{name}_high"])
-            cells.append(ranged(*ends, write))
-            if f"{name}_paper" in table and table[f"{name}_paper"].notna().any():
-                paper = row[f"{name}_paper"]
-                cells.append("-" if math.isnan(paper) else write_paper(paper))
-        difference = row["test_accuracy_difference"]
-        cells.append("-" if math.isnan(difference) else points(difference))
-        choice = row["choice"]
-        cells.append(f"**{choice}**" if choice == "best" else choice or "-")
-        rows.append(cells)
-    return _markdown_table(header, rows)
+    columns["by validation"] = [
+        f"**{choice}**" if choice == "best" else choice or "-"
+        for choice in table["choice"]
+    ]
+    text = _markdown_table(list(columns), list(zip(*columns.values())))
+    return f"All rows: {', '.join(common)}.\n\n{text}" if common else text
+
+
+def _metric_columns(name: str, table: pd.DataFrame) -> dict[str, list[str]]:
+    """Returns the cells of a metric, and of the paper's figures if it has any."""
+    heading, write, write_paper = _COLUMNS[name]
+    ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"])
+    columns = {heading: [ranged(*three, write) for three in ends]}
+    paper = table.get(f"{name}_paper")
+    if paper is not None and paper.notna().any():
+        columns[f"paper's {heading}"] = [
+            "-" if math.isnan(value) else write_paper(value) for value in paper
+        ]
+    return columns
 
 
 def _hypothesis_row(row: pd.Series) -> list[str]:
@@ -169,21 +179,36 @@ def _summary(
     for number, table in tables.items():
         for _, row in table[table["choice"] == "best"].iterrows():
             ties = table[(table["choice"] == "tied") & (table["part"] == row["part"])]
-            if number in (1, 4) and "model" in table and number != 1:
+            if number == 4:  # a choice for each model
                 ties = ties[ties["model"] == row["model"]]
             name = ", ".join(f"{word} {row[word]}" for word in cells_words(number))
-            tied = (
-                f"tied with {len(ties)} other rows"
-                if len(ties) > 1
-                else "tied with 1 other row"
-                if len(ties)
-                else "alone"
-            )
+            tied = f", {len(ties)} more tied with it" if len(ties) else ""
             lines.append(
-                f"- Table {number}, best by validation: {name}, {tied}; test "
+                f"- Table {number}, best by validation: {name}{tied}; test "
                 f"{percent(row['test_accuracy'])} %."
             )
     return "\n".join(lines)
+
+
+_PARTS = {
+    "all": "All networks",
+    "mlp": "MLPs",
+    "cnn": "CNNs, and the MLP of Table 1 beside them,",
+    "best": "The paper's best CNN",
+}
+
+
+def _sizes(config: Mapping[str, Any]) -> str:
+    """Says on how much each part was trained."""
+    sentences = [
+        f"{_PARTS[name]} were trained on {part['data']['train']:,} digits with "
+        f"{part['asked']['seeds']} seeds."
+        for name, part in config["parts"].items()
+    ]
+    scale = config["options"]["epochs_scale"]
+    if scale != 1:
+        sentences.append(f"The paper's numbers of epochs were multiplied by {scale:g}.")
+    return " ".join(sentences)
 
 
 def write_report(
@@ -210,6 +235,7 @@ def write_report(
         "chosen by a validation part held out of training, and tested once.",
         "## The answer",
         _summary(tables, claims, summary),
+        _sizes(config),
         "## The tables",
         "Means over n seeds, with 95 % intervals in brackets. They cover the seeds "
         "(weights, batches, dropout), the digits being fixed; those of accuracies are "

@@ -1,0 +1,232 @@
+"""The program, end to end on a handful of images, and what it promises."""
+
+import gzip
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from programs import ROOT, assert_refused, run
+
+from mnistopt import runner
+from mnistopt.data import load
+from mnistopt.paper.plan import Options
+from mnistopt.paper.reproduce import plan, reproduce
+
+SMALLEST = ("--scale=paper", "--epochs_scale=0.03", "--seeds=2", "--cnn_seeds=3")
+
+
+def write_idx(folder, name, array):
+    magic = struct.pack(">HBB", 0, 8, array.ndim)
+    sizes = struct.pack(f">{array.ndim}I", *array.shape)
+    folder.mkdir(exist_ok=True)
+    content = gzip.compress(magic + sizes + array.tobytes())
+    (folder / f"{name}-idx{array.ndim}-ubyte.gz").write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A folder with 240 + 40 of the shipped digits as MNIST's four files."""
+    folder = tmp_path_factory.mktemp("digits")
+    data = load("mnist_5k", train_examples=240)
+    # The digits are sorted by class: every 25th of 1,000 is some of each.
+    for name, split, step in (("train", data.train, 1), ("t10k", data.test, 25)):
+        write_idx(folder, f"{name}-images", split.images[::step, :, :, 0])
+        write_idx(folder, f"{name}-labels", split.labels[::step].astype(np.uint8))
+    return folder
+
+
+def paper(digits, workdir, *flags):
+    """Runs the program, compiling quickly."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "experiments.paper", *SMALLEST),
+            *(f"--data_dir={digits}", f"--workdir={workdir}", *flags),
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "COLUMNS": "200",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(digits, tmp_path_factory):
+    """All five tables: what was printed, and the workdir."""
+    workdir = tmp_path_factory.mktemp("whole")
+    flags = ("--train_examples=200", "--cnn_train_examples=100", "--best_seeds=1")
+    return paper(digits, workdir, *flags), workdir
+
+
+def tables_of(workdir, *without):
+    """Returns the CSV files by name, times left out: they differ from run to run."""
+    frames = {}
+    for path in (workdir / "tables").glob("*.csv"):
+        if path.stem not in ("times", *without):
+            frame = pd.read_csv(path)
+            timed = frame.filter(regex="minutes|seconds").columns
+            frame = frame.drop(columns=timed)
+            if "hypothesis" in frame:
+                in_time = frame["hypothesis"].str.startswith("time")
+                # Their p values take part in the correction of the others.
+                frame = frame[~in_time].drop(columns=["p_holm", "verdict"])
+                frame = frame.drop(columns="claim_verdict")
+            frames[path.stem] = frame
+    return frames
+
+
+def test_one_command_makes_all_tables_and_the_report(whole):
+    found, workdir = whole
+    assert found.returncode == 0, found.stderr
+    tables = tables_of(workdir)
+    names = {f"table{number}" for number in range(1, 6)}
+    assert set(tables) == names | {"seeds", "claims", "summary"}
+    # 5 MLP rows of Table 2 and 5 of Table 4 with 2 seeds, the rest with 3, best 1.
+    assert len(tables["seeds"]) == 10 * 2 + (2 + 6 + 5 + 6) * 3 + 1
+    assert (tables["seeds"]["status"] == "finished").all()
+    assert tables["table5"]["n"].tolist() == [3] * 6 + [1]
+    assert tables["table2"]["train_examples"].tolist() == [200] * 5
+    assert set(tables["table1"]["train_examples"]) == {100}
+    report = (workdir / "paper.md").read_text()
+    for words in ("Table 1", "Table 5", "MLP 256 - 64", "commit", "./launch.sh paper"):
+        assert words in report
+    assert "Table 4: Impact of Dropout" in found.stdout
+    assert json.loads((workdir / "config.json").read_text())["options"]["seeds"] == 2
+
+
+def test_the_same_command_again_trains_nothing(digits, whole):
+    _, workdir = whole
+    flags = ("--train_examples=200", "--cnn_train_examples=100", "--best_seeds=1")
+    before = {path: path.read_text() for path in (workdir / "tables").iterdir()}
+    again = paper(digits, workdir, *flags)
+    assert again.returncode == 0 and again.stderr == ""
+    assert before == {path: path.read_text() for path in (workdir / "tables").iterdir()}
+
+
+def test_table_by_table_gives_what_all_at_once_gives(digits, whole, tmp_path):
+    _, workdir = whole
+    flags = ("--train_examples=200", "--cnn_train_examples=100")
+    for tables in ("--tables=2", "--tables=1,2"):
+        found = paper(digits, tmp_path, *flags, tables)
+        assert found.returncode == 0, found.stderr
+    one, all_at_once = tables_of(tmp_path), tables_of(workdir)
+    for name in ("table1", "table2"):
+        pd.testing.assert_frame_equal(one[name], all_at_once[name])
+
+
+def numbers_in(text):
+    return re.findall(r"(?<![\w.])[+-]?\d(?:[\d,]*\d)?(?:\.\d+)?(?!\w)", text)
+
+
+def renderings(value):
+    """A number in all the ways that the report writes numbers."""
+    ways = ("{:.0f}", "{:,.0f}", "{:.1f}", "{:.2f}", "{:.3f}", "{:#.3g}", "{:g}")
+    signed = ("{:+.1f}", "{:+.2f}")
+    found = {way.format(value) for way in (*ways, *signed)}
+    return found | {way.format(100 * value) for way in (*ways, *signed)}
+
+
+def test_every_number_of_the_report_is_in_a_table(whole):
+    _, workdir = whole
+    known = {"95", "5", "0.001"}  # levels, and "p < 0.001"
+    for path in (workdir / "tables").iterdir():
+        frame = pd.read_csv(path)
+        if path.stem == "times":
+            total = frame.sum(numeric_only=True)
+            for value in total:
+                known |= renderings(value / 60) | renderings(value)
+        for column in frame:
+            for value in frame[column].dropna():
+                if isinstance(value, str):
+                    known |= set(numbers_in(value))
+                else:
+                    known |= renderings(float(value))
+    report = (workdir / "paper.md").read_text()
+    lines = [
+        line for line in report.splitlines() if line.startswith(("| ", "**", "- "))
+    ]
+    answer = report[: report.index("## Definitions")].splitlines()
+    checked = 0
+    for line in lines:
+        if line not in answer or line.startswith("| claim"):
+            continue
+        cells = re.sub(r"\(section .*?\)", "", line)
+        for number in numbers_in(cells):
+            assert number in known, (number, line)
+            checked += 1
+    assert checked > 300
+
+
+def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
+    options = Options(
+        tables=(2,),
+        dataset="mnist",
+        data_dir=str(digits),
+        seeds=2,
+        epochs_scale=0.06,
+    )
+    one = reproduce(options, tmp_path / "one")
+
+    def permuted(*args, **kwargs):
+        data = load(*args, **kwargs)
+        labels = np.random.default_rng(0).permutation(data.test.labels)
+        test = data.test._replace(labels=labels)
+        return type(data)(
+            data.name, data.train, data.validation, test, data.fingerprint
+        )
+
+    monkeypatch.setattr(runner, "load", permuted)
+    two = reproduce(options, tmp_path / "two")
+    assert one.tables[2]["choice"].tolist() == two.tables[2]["choice"].tolist()
+    same = ["validation_accuracy", "train_accuracy"]
+    pd.testing.assert_frame_equal(one.tables[2][same], two.tables[2][same])
+    assert (two.tables[2]["test_accuracy"] < one.tables[2]["test_accuracy"]).all()
+
+
+def test_a_plan_trains_and_writes_nothing(digits, tmp_path):
+    options = Options(dataset="mnist", data_dir=str(digits), cnn_seeds=2)
+    found = plan(options, tmp_path / "new")
+    assert {name: one.asked for name, one in found.items()} == {"mlp": 27, "cnn": 32}
+    assert all(one.seconds() > 0 for one in found.values())
+    assert not (tmp_path / "new").exists()
+    shown = paper(digits, tmp_path / "new", "--dry_run")
+    assert "All parts: training time" in shown.stdout
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--tables=6", ["tables=6", "1, 2, 3, 4, 5"]),
+        ("--tables=one", ["--tables=one", "1 to 5"]),
+        ("--tables=", ["tables"]),
+        ("--epochs_scale=0", ["epochs_scale=0", "above 0"]),
+        ("--epochs_scale=nan", ["epochs_scale=nan"]),
+        ("--scale=huge", ["scale", "quick", "paper"]),
+        ("--seeds=0", ["seeds"]),
+        ("--train_examples=9999999", ["train_examples is 9999999"]),
+        ("--data_dir=/nowhere", ["mnist_5k", "/nowhere"]),
+    ],
+)
+def test_bad_flags_are_refused(flag, words, tmp_path):
+    workdir = tmp_path / "new"
+    assert_refused(run("paper", flag, f"--workdir={workdir}"), *words)
+    assert not workdir.exists()
+
+
+def test_other_data_in_the_workdir_is_refused_and_nothing_is_lost(digits, whole):
+    _, workdir = whole
+    before = (workdir / "paper.md").read_text()
+    flags = ("--train_examples=150", "--cnn_train_examples=100", "--tables=2")
+    assert_refused(paper(digits, workdir, *flags), "train_examples", "200", "150")
+    assert (workdir / "paper.md").read_text() == before
