@@ -29,7 +29,9 @@ class Difference(NamedTuple):
     p_permutation: float
 
 
-def paired_difference(one: Sequence[float], other: Sequence[float]) -> Difference:
+def paired_difference(
+    one: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray
+) -> Difference:
     """Compares two points, seed by seed.
 
     Args:

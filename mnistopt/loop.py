@@ -95,10 +95,11 @@ class Loop:
         for job in self._plan.jobs:
             self._run_job(job, self._program(job))
         self._write()
-        return {
-            point.structure: program.compile_seconds
-            for (point, _), program in self._programs.items()
-        }
+        seconds: dict[str, float] = {}
+        for (point, _), program in self._programs.items():
+            before = seconds.get(point.structure, 0.0)
+            seconds[point.structure] = before + program.compile_seconds
+        return seconds
 
     def _program(self, job: Job) -> Program:
         key = (job.program, job.lanes)

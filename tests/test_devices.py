@@ -27,3 +27,8 @@ def test_more_devices_than_there_are_is_an_input_error():
 
 def test_a_cpu_computes_one_replica_at_a_time_on_each_core():
     assert devices.choose_lanes(devices.use_devices(), 9, 5) == (1, 1)
+
+
+def test_the_rate_of_products_is_a_plausible_number():
+    """Of any machine that runs this: a million to a quadrillion a second."""
+    assert 1e6 < devices.multiply_rate(devices.use_devices()) < 1e15

@@ -12,6 +12,7 @@ FLOORS = (
     *("report", "train", "devices", "replicas", "config", "planning", "loop"),
     *("predictions", "study", "runner"),
     *("paper.tables", "paper.claims", "paper.plan", "paper.frames", "paper.judge"),
+    *("paper.differences",),
     *("paper.report", "paper.reproduce"),
 )
 LIBRARY = sorted((ROOT / "mnistopt").rglob("*.py"))

@@ -2,12 +2,20 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mnistopt.hparams import Point
 from mnistopt.layers import Dropout
-from mnistopt.models import CNN, MLP, count_params, init_shapes, make_model
+from mnistopt.models import (
+    CNN,
+    MLP,
+    count_params,
+    init_shapes,
+    make_model,
+    multiply_adds,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -135,3 +143,27 @@ def test_points_make_their_models():
     assert make_model(cnn) == CNN(channels=(3, 4), dense=5)
     # Equal models are one static argument: what differs is not theirs.
     assert make_model(cnn) == make_model(Point(channels=(3, 4), dense=5, lr=1.0))
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        Point(model="mlp", hidden=(128, 128)),
+        Point(model="mlp", hidden=(64,)),
+        Point(channels=(32, 64), dense=128),
+        Point(channels=(8, 16, 16), dense=32),
+    ],
+    ids=lambda point: point.structure,
+)
+def test_multiplications_are_those_that_xla_counts(point):
+    """XLA counts a multiplication and an addition each, and all of the rest too."""
+    if point.hidden:
+        plain = PlainMLP(point.hidden)
+    else:
+        plain = PlainCNN(point.channels, point.dense)
+    images = jnp.zeros((1, 28, 28, 1))
+    params = plain.init(jax.random.key(0), images)
+    compiled = jax.jit(plain.apply).lower(params, images).compile()
+    flops = compiled.cost_analysis()["flops"]
+    # XLA leaves out products with the padding of "same" convolutions; the rest adds.
+    assert 0.85 < flops / (2 * multiply_adds(point)) < 1.1

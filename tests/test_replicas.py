@@ -225,3 +225,8 @@ def test_predict_agrees_with_the_metrics():
     assert metrics.test.total == 1000
     assert metrics.train.total == 160
     assert metrics.running.total == 160
+
+
+def test_a_replica_alone_is_timed_in_epochs_that_are_trained():
+    seconds = replicas.time_alone(SMALL, setting()[0], digits(), use_devices(2))
+    assert 0 < seconds < 60

@@ -91,6 +91,24 @@ def _last_quarter_spread(curve: Sequence[float]) -> float:
     return float(np.std(last, ddof=1)) if len(last) > 1 else math.nan
 
 
+def finished_seeds(seeds: pd.DataFrame, cell: Cell) -> pd.DataFrame:
+    """Returns the finished seeds of a row, by seed."""
+    return seeds[
+        (seeds["table"] == cell.table)
+        & (seeds["row"] == row_name(cell))
+        & (seeds["part"] == cell.part)
+        & (seeds["status"] == FINISHED)
+    ].set_index("seed")
+
+
+def rivals(cell: Cell) -> tuple[str, str | None]:
+    """Returns what the rows have in common among which the best is chosen.
+
+    They are trained on the same digits; Table 4 chooses a dropout for each model.
+    """
+    return cell.part, cell.row.point.model if cell.table == 4 else None
+
+
 def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.DataFrame:
     """Returns one of the paper's tables as it was measured here (tableN.csv).
 
@@ -103,7 +121,7 @@ def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.Da
         A row per row of the table: its words; where it was trained; n; per metric its
         mean, the ends of its 95 % interval over the seeds, the paper's figure (empty
         where it has none) and their difference; and `choice`: "best" by validation
-        accuracy among the rows of the same model and part, "tied" with it, or "fewer
+        accuracy among its `rivals`, "tied" with it, or "fewer
         seeds", which neither wins nor ties. For test accuracy the bootstrap's interval
         is there, too.
     """
@@ -114,15 +132,11 @@ def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.Da
     for cell in cells:
         if cell.table != number:
             continue
-        mine = seeds[
-            (seeds["table"] == number)
-            & (seeds["row"] == row_name(cell))
-            & (seeds["part"] == cell.part)
-            & (seeds["status"] == FINISHED)
-        ].set_index("seed")
+        mine = finished_seeds(seeds, cell)
         row: dict[str, object] = {name: str(v) for name, v in cell.row.words.items()}
         of_part = seeds[seeds["part"] == cell.part]
         row |= {
+            "row": row_name(cell),
             "part": cell.part,
             "train_examples": _only(of_part["train_examples"]),
             "trained_epochs": cell.row.point.epochs,
@@ -133,7 +147,7 @@ def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.Da
         rows.append(row)
         values.append(mine["validation_accuracy"])
     table = pd.DataFrame(rows)
-    group = [(row["part"], number != 1 and row.get("model")) for row in rows]
+    group = [rivals(cell) for cell in cells if cell.table == number]
     table.insert(len(cells_words(number)), "choice", _choices(group, values))
     return table
 

@@ -72,7 +72,7 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
     return "\n".join(lines)
 
 
-def write_table(number: int, table: pd.DataFrame) -> str:
+def write_table(number: int, table: pd.DataFrame, differences: pd.DataFrame) -> str:
     """Returns one of the paper's tables as Markdown, ours beside the paper's."""
     words = cells_words(number)
     columns = {name: [str(value) for value in table[name]] for name in words}
@@ -91,9 +91,12 @@ def write_table(number: int, table: pd.DataFrame) -> str:
     for name in ("validation_accuracy", *TABLES[number].measured, "minutes"):
         if name in table:
             columns |= _metric_columns(name, table)
-    columns["test, ours - paper"] = [
+    columns["ours - paper's"] = [
         "-" if math.isnan(difference) else points(difference)
         for difference in table["test_accuracy_difference"]
+    ]
+    columns["test, minus the best's"] = [
+        _minus_best(row, differences) for _, row in table.iterrows()
     ]
     columns["by validation"] = [
         f"**{choice}**" if choice == "best" else choice or "-"
@@ -101,6 +104,14 @@ def write_table(number: int, table: pd.DataFrame) -> str:
     ]
     text = _markdown_table(list(columns), list(zip(*columns.values())))
     return f"All rows: {', '.join(common)}.\n\n{text}" if common else text
+
+
+def _minus_best(row: pd.Series, differences: pd.DataFrame) -> str:
+    """Returns a row's difference from the best one, with its interval."""
+    same = (differences["row"] == row["row"]) & (differences["part"] == row["part"])
+    for one in differences[same].itertuples():
+        return ranged(one.difference, one.low, one.high, points)
+    return "-"  # the best itself, or a row without rivals
 
 
 def _metric_columns(name: str, table: pd.DataFrame) -> dict[str, list[str]]:
@@ -213,6 +224,7 @@ def _sizes(config: Mapping[str, Any]) -> str:
 
 def write_report(
     tables: Mapping[int, pd.DataFrame],
+    differences: pd.DataFrame,
     claims: pd.DataFrame,
     times: pd.DataFrame,
     summary: pd.Series,
@@ -222,6 +234,7 @@ def write_report(
 
     Args:
         tables: By number, from `frames.make_table`.
+        differences: From `differences.make_differences`.
         claims: From `judge.judge`.
         times: From `reproduce.make_times`.
         summary: From `reproduce.make_summary`.
@@ -247,7 +260,9 @@ def write_report(
     ]
     for number, table in tables.items():
         parts += [f"### Table {number}: {TABLES[number].title}"]
-        parts += [write_table(number, table)]
+        parts += [
+            write_table(number, table, differences[differences["table"] == number])
+        ]
         if number == 1:
             parts.append(_times_sentence(times))
     if not claims.empty:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from mnistopt import runner
@@ -18,11 +19,13 @@ from mnistopt.loop import OnProgress, Progress
 from mnistopt.models import make_model
 from mnistopt.paper import report
 from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from mnistopt.paper.differences import make_differences
 from mnistopt.paper.frames import collect_seeds, make_table
 from mnistopt.paper.judge import judge
-from mnistopt.paper.plan import Options, Part, make_cells, make_parts, scaled
+from mnistopt.paper.plan import Cell, Options, Part, make_cells, make_parts, scaled
 from mnistopt.paper.tables import TABLES
 from mnistopt.planning import Plan
+from mnistopt.predictions import read_predictions
 from mnistopt.replicas import time_alone
 from mnistopt.stats import proportion_interval
 from mnistopt.study import Study
@@ -35,6 +38,7 @@ class Reproduction(NamedTuple):
     Attributes:
         seeds: A row per row of a table and seed.
         tables: The paper's tables by number, a row per row.
+        differences: A row per row that is not its table's best.
         claims: A row per hypothesis, with verdicts.
         times: A row per part and model.
         report: All of it in words and tables, Markdown.
@@ -42,6 +46,7 @@ class Reproduction(NamedTuple):
 
     seeds: pd.DataFrame
     tables: dict[int, pd.DataFrame]
+    differences: pd.DataFrame
     claims: pd.DataFrame
     times: pd.DataFrame
     report: str
@@ -110,23 +115,37 @@ def reproduce(
         {name: one.config for name, one in studies.items()},
     )
     tables = {number: make_table(number, cells, seeds) for number in options.tables}
+    differences = make_differences(
+        tables, cells, seeds, lambda cell: _vote_is_right(workdir / cell.part, cell)
+    )
     claims = judge(seeds, options.epochs_scale)
     times = make_times(parts, options, workdir, studies)
     summary = make_summary(tables, claims, seeds)
     config = {
         "command": command,
         "options": dataclasses.asdict(options),
-        "parts": {name: one.config for name, one in studies.items()},
+        "parts": {name: _without_paths(one.config) for name, one in studies.items()},
     }
-    text = report.write_report(tables, claims, times, summary, config)
+    text = report.write_report(tables, differences, claims, times, summary, config)
     frames = {f"table{number}": table for number, table in tables.items()}
-    frames |= {"seeds": seeds, "claims": claims, "times": times}
+    frames |= {"seeds": seeds, "differences": differences}
+    frames |= {"claims": claims, "times": times}
     frames["summary"] = summary.rename_axis("name").reset_index(name="value")
     for name, frame in frames.items():
         _write(workdir / "tables" / f"{name}.csv", frame.to_csv(index=False))
     _write(workdir / "config.json", json.dumps(config, indent=2) + "\n")
     _write(workdir / "paper.md", text)
-    return Reproduction(seeds, tables, claims, times, text)
+    return Reproduction(seeds, tables, differences, claims, times, text)
+
+
+def _vote_is_right(folder: Path, cell: Cell) -> np.ndarray:
+    found = read_predictions(folder, cell.row.point.identity(), "test")
+    return found.vote == found.labels
+
+
+def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns what of a part's config.json says the same on any machine."""
+    return {name: value for name, value in config.items() if name != "data_dir"}
 
 
 class _Whole:

@@ -27,7 +27,7 @@ RECIPE = (
     "The convergence epoch, which the paper does not define, is the first one whose "
     "validation accuracy comes within 0.2 points of the run's best.",
     "Minutes per 50 epochs are a replica's share of the machine while its cohort "
-    "trains, evaluation of the validation split included and compiling left out.",
+    "trains, evaluation included and compiling left out.",
 )
 
 INCONSISTENCIES = (

@@ -6,13 +6,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from mnistopt.compare import holm
 from mnistopt.paper.claims import CLAIMS, MARGIN
+from mnistopt.paper.differences import make_differences
 from mnistopt.paper.frames import make_table, row_name
 from mnistopt.paper.judge import judge
 from mnistopt.paper.plan import Options, make_cells
-from mnistopt.paper.tables import tuned
+from mnistopt.paper.tables import mlp_dropout, tuned
 
 CELLS = make_cells(Options())
 
@@ -167,3 +169,33 @@ def test_test_accuracies_choose_no_row():
         one, two = (make_table(number, CELLS, frame) for frame in (table, permuted))
         assert one["choice"].tolist() == two["choice"].tolist()
         assert not one["test_accuracy"].equals(two["test_accuracy"])
+
+
+def test_every_row_is_compared_with_the_best_of_its_rivals():
+    better = mlp_dropout(0.3)
+    table = synthetic(
+        n=6,
+        accuracy=lambda point: 0.97 + 0.01 * (point == better),
+        noise=1e-3,
+    )
+    tables = {4: make_table(4, CELLS, table)}
+
+    def right(cell):
+        return np.arange(100) < (99 if cell.row.point == better else 90)
+
+    found = make_differences(tables, CELLS, table, right)
+    # Ten rows: the best of five MLPs, and the best of five CNNs.
+    assert len(found) == 8 and found["best"].nunique() == 2
+    mlps = found[found["best"] == "model MLP, dropout 0.3"]
+    assert len(mlps) == 4 and mlps["row"].str.startswith("model MLP").all()
+    assert (mlps["high"] < 0).all() and (mlps["p_holm"] < 0.05).all()
+    assert (mlps["p_permutation"] == 2 / 2**6).all()
+    assert (mlps["vote_alone_right"] == 0).all()
+    assert (mlps["best_vote_alone_right"] == 9).all()
+    np.testing.assert_allclose(mlps["p_mcnemar"], 2 / 2**9)
+    values = table[table["table"] == 4].pivot(
+        index="seed", columns="row", values="test_accuracy"
+    )
+    for _, row in found.iterrows():
+        theirs = stats.ttest_rel(values[row["row"]], values[row["best"]])
+        assert row["p"] == pytest.approx(theirs.pvalue)

@@ -90,7 +90,7 @@ def test_one_command_makes_all_tables_and_the_report(whole):
     assert found.returncode == 0, found.stderr
     tables = tables_of(workdir)
     names = {f"table{number}" for number in range(1, 6)}
-    assert set(tables) == names | {"seeds", "claims", "summary"}
+    assert set(tables) == names | {"seeds", "differences", "claims", "summary"}
     # 5 MLP rows of Table 2 and 5 of Table 4 with 2 seeds, the rest with 3, best 1.
     assert len(tables["seeds"]) == 10 * 2 + (2 + 6 + 5 + 6) * 3 + 1
     assert (tables["seeds"]["status"] == "finished").all()
