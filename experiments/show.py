@@ -192,7 +192,7 @@ def results(study: Study) -> None:
         console.print(f"{len(summary) - TABLE_ROWS} more points are in summary.csv")
     console.print(
         "Best first by validation accuracy, and what is tied with it at 5 %; mean over "
-        "n seeds with its 95 % interval."
+        "n seeds with its 95 % interval, the digits being fixed."
     )
     compiling = math.fsum(study.config["compile_seconds"].values())
     training = math.fsum(study.trials.groupby("replica")["seconds"].max())

@@ -144,7 +144,9 @@ def tied_with_best(
     The others are compared with the point of the highest mean by two-sided paired t
     tests, corrected by Holm's method. A single point is left, a winner, only if all
     others are below it at the error rate: where all are equal, that happens in at most
-    that share of studies.
+    that share of studies (simulated: 5 % of two points, less of more). A winner by
+    twice the standard deviation of the differences is announced in 92 % of studies of
+    two points with five seeds, 81 % of three, 59 % of six.
 
     Args:
         values: Per point a value per seed, of the same seeds in the same order.

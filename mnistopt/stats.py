@@ -85,8 +85,9 @@ def accuracy_interval(values: Sequence[float], confidence: float = 0.95) -> Inte
 def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Returns the mean with its bias-corrected and accelerated bootstrap interval.
 
-    It assumes no distribution, but needs many seeds: at n = 3 it covers 70 to 80 %
-    only, at n = 10 about 90 %. Always the same 9,999 resamples of a list.
+    It assumes no distribution, but needs many seeds: of normal values, simulated, it
+    covers 74 % at n = 3, 87 % at n = 5 and 88 % at n = 10. Always the same 9,999
+    resamples of a list.
 
     Args:
         values: One per seed.

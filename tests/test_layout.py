@@ -12,7 +12,10 @@ FLOORS = (
     *("report", "train", "devices", "replicas", "config", "planning", "loop"),
     *("predictions", "study", "runner"),
     *("paper.tables", "paper.claims", "paper.plan", "paper.frames", "paper.judge"),
-    *("paper.differences",),
+    *(
+        "paper.differences",
+        "paper.markdown",
+    ),
     *("paper.report", "paper.reproduce"),
 )
 LIBRARY = sorted((ROOT / "mnistopt").rglob("*.py"))

@@ -8,9 +8,10 @@ and the region in which the paper says it lies. Its verdict is
 - undecided otherwise,
 
 at 5 %, by two-sided t tests over the seeds that are corrected for all hypotheses about
-a table (Holm 1979). "No better" is a region too, with the margin `tables.MARGIN`: it
-has to be shown, as the two one-sided tests of Schuirmann (1987) do, and does not follow
-from a failure to see a difference.
+a table (Holm 1979), those about times apart, which differ from run to run. "No better"
+is a region too, with the margin `tables.MARGIN`: it has to be shown, as the two
+one-sided tests of Schuirmann (1987) do, and does not follow from a failure to see a
+difference.
 """
 
 import dataclasses
@@ -72,7 +73,7 @@ class Claim:
 
     Attributes:
         name: Of the claim.
-        table: The number of the table it is about; the family of the correction.
+        table: The number of the table it is about.
         section: Where it stands.
         words: What it says.
         hypotheses: It is supported if all are, contradicted if one is.
@@ -155,14 +156,18 @@ CLAIMS = (
         "three convolutions beat two",
         3,
         "4.2",
-        "A third convolution helps, and takes 20 % longer.",
+        "A third convolution helps.",
+        (_more("CNN 32x64x64 - 32x64", cnn(32, 64, 64), cnn(32, 64), 0.006),),
+    ),
+    Claim(
+        "a third convolution takes time",
+        3,
+        "4.2",
+        "A third convolution takes about 20 % longer (here, on this machine).",
         (
-            _more("CNN 32x64x64 - 32x64", cnn(32, 64, 64), cnn(32, 64), 0.006),
             _time(
                 "time, CNN 32x64x64 / 32x64",
-                cnn(32, 64, 64),
-                cnn(32, 64),
-                *(1.1, 1.3, 1.2),
+                *(cnn(32, 64, 64), cnn(32, 64), 1.1, 1.3, 1.2),
             ),
         ),
     ),
@@ -239,11 +244,15 @@ CLAIMS = (
         "batch 64 beats 32",
         5,
         "4.4",
-        "Batches of 64 are slightly better than of 32, and take 30 % less time.",
-        (
-            _more("64 - 32", tuned(), tuned(batch_size=32), 0.002),
-            _time("time, 64 / 32", tuned(), tuned(batch_size=32), *(0.6, 0.8, 0.7)),
-        ),
+        "Batches of 64 are slightly better than of 32.",
+        (_more("64 - 32", tuned(), tuned(batch_size=32), 0.002),),
+    ),
+    Claim(
+        "batch 64 saves time",
+        5,
+        "4.4",
+        "Batches of 64 take about 30 % less time than of 32 (here, on this machine).",
+        (_time("time, 64 / 32", tuned(), tuned(batch_size=32), 0.6, 0.8, 0.7),),
     ),
     Claim(
         "80 epochs suffice",

@@ -1,5 +1,6 @@
 """Verdicts on the paper's claims, from the table of seeds."""
 
+import itertools
 import math
 
 import pandas as pd
@@ -27,16 +28,20 @@ def judge(seeds: pd.DataFrame, scale: float) -> pd.DataFrame:
     Returns:
         The claim and its verdict; the hypothesis, its estimate with the ends of its
         95 % interval (of a ratio: all three exponentials), n, p and the p corrected
-        within the table, its verdict, and the paper's figure.
+        within the table (accuracies and times apart), its verdict, and the paper's
+        figure.
     """
     rows = []
-    for number in sorted(set(seeds["table"])):
+    for number, of_time in itertools.product(
+        sorted(set(seeds["table"])), (False, True)
+    ):
         of_table = seeds[seeds["table"] == number]
         family = [
             (claim, hypothesis, _contrast(hypothesis, of_table, scale))
             for claim in CLAIMS
             if claim.table == number
             for hypothesis in claim.hypotheses
+            if hypothesis.ratio == of_time
         ]
         tested = [_test(hypothesis, values) for _, hypothesis, values in family]
         corrected = holm([p for p, _ in tested])

@@ -248,8 +248,10 @@ def make_summary(
 ) -> pd.Series:
     """Returns the figures of the report's text by name (summary.csv)."""
     verdicts = claims.drop_duplicates("claim")["claim_verdict"]
+    most = max(table["train_examples"].max() for table in tables.values())
     differences = pd.concat(
-        [table["test_accuracy_difference"].dropna() for table in tables.values()]
+        table.loc[table["train_examples"] == most, "test_accuracy_difference"].dropna()
+        for table in tables.values()
     )
     count = int(seeds["test_examples"].max())
     halves = [
@@ -261,6 +263,7 @@ def make_summary(
         {
             "claims": len(verdicts),
             **{name: (verdicts == name).sum() for name in _VERDICTS},
+            "most_examples": most,
             "rows_with_figure": len(differences),
             "rows_above": (differences > 0).sum(),
             "median_difference": differences.median(),

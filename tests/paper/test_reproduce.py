@@ -77,10 +77,10 @@ def tables_of(workdir, *without):
             timed = frame.filter(regex="minutes|seconds").columns
             frame = frame.drop(columns=timed)
             if "hypothesis" in frame:
-                in_time = frame["hypothesis"].str.startswith("time")
-                # Their p values take part in the correction of the others.
-                frame = frame[~in_time].drop(columns=["p_holm", "verdict"])
-                frame = frame.drop(columns="claim_verdict")
+                frame = frame[~frame["ratio"]]  # of times
+            if path.stem == "summary":
+                verdicts = ("supported", "contradicted", "undecided")
+                frame = frame[~frame["name"].isin(verdicts)]
             frames[path.stem] = frame
     return frames
 

@@ -1,0 +1,158 @@
+"""Numbers, tables and claims as Markdown."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from mnistopt.paper.frames import cells_words
+from mnistopt.paper.tables import TABLES
+
+_MARKS = {
+    SUPPORTED: "✓ supported",
+    CONTRADICTED: "✗ contradicted",
+    UNDECIDED: "? undecided",
+}
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """Writes a fraction as per cent: 0.98765 as 98.77."""
+    return f"{100 * value:.{digits}f}"
+
+
+def points(value: float, digits: int = 2) -> str:
+    """Writes a difference of fractions in percentage points, signed."""
+    return f"{100 * value:+.{digits}f}"
+
+
+def plain(value: float) -> str:
+    """Writes a number with one decimal."""
+    return f"{value:.1f}"
+
+
+def minutes(value: float) -> str:
+    """Writes minutes with three significant digits, as 123, 1.23 or 0.123."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _factor(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def p_value(value: float) -> str:
+    """Writes a p value: 0.034, or < 0.001."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def ranged(mean: float, low: float, high: float, write: Callable[[float], str]) -> str:
+    """Writes a mean with the ends of its interval, if it has one."""
+    if math.isnan(mean):
+        return "-"
+    if math.isnan(low):
+        return write(mean)
+    return f"{write(mean)} [{write(low)}, {write(high)}]"
+
+
+# Column of a table, its heading, how it and how the paper's figure are written.
+_COLUMNS: dict[str, tuple[str, Callable, Callable]] = {
+    "validation_accuracy": ("validation %", percent, percent),
+    "train_accuracy": ("training %", percent, lambda v: percent(v, 1)),
+    "test_accuracy": ("test %", percent, lambda v: percent(v, 1)),
+    "overfitting": ("overfitting, points", points, lambda v: points(v, 1)),
+    "convergence_epoch": ("convergence epoch", plain, lambda v: f"{v:.0f}"),
+    "minutes": ("minutes per 50 epochs", minutes, plain),
+}
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def write_table(number: int, table: pd.DataFrame, differences: pd.DataFrame) -> str:
+    """Returns one of the paper's tables as Markdown, ours beside the paper's."""
+    words = cells_words(number)
+    columns = {name: [str(value) for value in table[name]] for name in words}
+    # What all rows have in common is said once.
+    common = []
+    for name, text, heading in (
+        ("train_examples", "{:,} training digits", "training digits"),
+        ("trained_epochs", "{} epochs", "epochs"),
+        ("n", "n = {}", "n"),
+    ):
+        values = [f"{value:,}" for value in table[name]]
+        if len(set(values)) == 1:
+            common.append(text.format(table[name].iloc[0]))
+        elif heading not in words:
+            columns[heading] = values
+    for name in ("validation_accuracy", *TABLES[number].measured, "minutes"):
+        if name in table:
+            columns |= _metric_columns(name, table)
+    columns["ours - paper's"] = [
+        "-" if math.isnan(difference) else points(difference)
+        for difference in table["test_accuracy_difference"]
+    ]
+    columns["test, minus the best's"] = [
+        _minus_best(row, differences) for _, row in table.iterrows()
+    ]
+    columns["by validation"] = [
+        f"**{choice}**" if choice == "best" else choice or "-"
+        for choice in table["choice"]
+    ]
+    text = _markdown_table(list(columns), list(zip(*columns.values())))
+    covered = "Brackets: 95 % intervals over the seeds, the test digits being fixed."
+    rows = f"All rows: {', '.join(common)}. " if common else ""
+    return f"{rows}{covered}\n\n{text}"
+
+
+def _minus_best(row: pd.Series, differences: pd.DataFrame) -> str:
+    """Returns a row's difference from the best one, with its interval."""
+    same = (differences["row"] == row["row"]) & (differences["part"] == row["part"])
+    for one in differences[same].itertuples():
+        return ranged(one.difference, one.low, one.high, points)
+    return "-"  # the best itself, or a row without rivals
+
+
+def _metric_columns(name: str, table: pd.DataFrame) -> dict[str, list[str]]:
+    """Returns the cells of a metric, and of the paper's figures if it has any."""
+    heading, write, write_paper = _COLUMNS[name]
+    ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"])
+    columns = {heading: [ranged(*three, write) for three in ends]}
+    paper = table.get(f"{name}_paper")
+    if paper is not None and paper.notna().any():
+        columns[f"paper's {heading}"] = [
+            "-" if math.isnan(value) else write_paper(value) for value in paper
+        ]
+    return columns
+
+
+def _hypothesis_row(row: pd.Series) -> list[str]:
+    write: Callable[[float], str]
+    if row["ratio"]:
+        write = _factor
+    elif row["hypothesis"].startswith("accuracy of"):
+        write = percent
+    else:
+        write = points
+    return [
+        row["hypothesis"],
+        ranged(row["estimate"], row["low"], row["high"], write),
+        "-" if math.isnan(row["paper"]) else write(row["paper"]),
+        str(row["n"]),
+        p_value(row["p_holm"]),
+        _MARKS[row["verdict"]],
+    ]
+
+
+def write_claims(claims: pd.DataFrame) -> str:
+    """Returns the claims with their verdicts as Markdown."""
+    header = ["claim, and what is compared", "ours", "paper", "n", "p", "verdict"]
+    rows = []
+    for _, group in claims.groupby("claim", sort=False):
+        first = group.iloc[0]
+        title = f"**{first['sentence']}** (section {first['section']})"
+        rows.append([title, "", "", "", "", f"**{_MARKS[first['claim_verdict']]}**"])
+        rows += [_hypothesis_row(row) for _, row in group.iterrows()]
+    return _markdown_table(header, rows)
