@@ -1,6 +1,6 @@
 """The reproduction in words and tables: paper.md, made of the CSV files alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -62,6 +62,30 @@ def _summary(
     return "\n".join(lines)
 
 
+_TITLE = """\
+# The paper's tables, with seeds and intervals
+
+X. Hao, “Research on Optimization of Deep Learning in Handwritten Digit Recognition”
+(2025, doi:10.23977/cpcs.2025.090108) trained every setting once and chose by the test
+set. Here every setting is trained with several seeds, chosen by a validation part held
+out of training, and tested once."""
+
+_ABOUT_TABLES = """\
+Means over n seeds, with 95 % intervals in brackets. They cover the seeds (weights,
+batches, dropout), the digits being fixed; those of accuracies are Student's, carried
+over to the logit scale. On other test digits of the kind, {test_examples:,.0f} of them,
+accuracies would vary by up to ± {half_width:.2f} points more (Wilson's 95 % interval).
+“By validation” names the best row, and those tied with it at 5 % (paired t tests,
+Holm's correction)."""
+
+_ABOUT_CLAIMS = f"""\
+Differences of test accuracy in percentage points, by seed; brackets are 95 % intervals
+of each alone. p is two-sided and corrected for all hypotheses about a table (Holm),
+those about times apart. A claim is supported if the contrasts of all its lines are
+shown to lie where it says, contradicted if one is shown not to. “No better” is shown if
+the difference is below {100 * MARGIN:.1f} points, the smallest that the paper calls
+one. Test digits take part in these verdicts, and in no choice."""
+
 _PARTS = {
     "all": "All networks",
     "mlp": "MLPs",
@@ -101,52 +125,28 @@ def write_report(
         summary: From `reproduce.make_summary`.
         config: What was asked, and the machine.
     """
-    parts = [
-        "# The paper's tables, with seeds and intervals",
-        "X. Hao, “Research on Optimization of Deep Learning in Handwritten Digit "
-        "Recognition” (2025, doi:10.23977/cpcs.2025.090108) trained every setting once "
-        "and chose by the test set. Here every setting is trained with several seeds, "
-        "chosen by a validation part held out of training, and tested once.",
-        "## The answer",
-        _summary(tables, claims, summary),
-        _sizes(config),
-        "## The tables",
-        "Means over n seeds, with 95 % intervals in brackets. They cover the seeds "
-        "(weights, batches, dropout), the digits being fixed; those of accuracies are "
-        "Student's, carried over to the logit scale. On other test digits of the kind, "
-        f"{summary['test_examples']:,.0f} of them, accuracies would vary by up to ± "
-        f"{100 * summary['test_half_width']:.2f} points more (Wilson's 95 % interval). "
-        "“By validation” names the best row, and those tied with it at 5 % "
-        "(paired t tests, Holm's correction).",
-    ]
+    about_tables = _ABOUT_TABLES.format(
+        test_examples=summary["test_examples"],
+        half_width=100 * summary["test_half_width"],
+    )
+    parts = [_TITLE, "## The answer", _summary(tables, claims, summary)]
+    parts += [_sizes(config), "## The tables", about_tables]
     for number, table in tables.items():
-        parts += [f"### Table {number}: {TABLES[number].title}"]
-        parts += [
-            write_table(number, table, differences[differences["table"] == number])
-        ]
+        of_table = differences[differences["table"] == number]
+        parts.append(f"### Table {number}: {TABLES[number].title}")
+        parts.append(write_table(number, table, of_table))
         if number == 1:
             parts.append(_times_sentence(times))
     if not claims.empty:
-        parts += [
-            "## The claims",
-            "Differences of test accuracy in percentage points, by seed; brackets are "
-            "95 % intervals of each alone. p is two-sided and corrected for all "
-            "hypotheses about a table (Holm), those about times apart. A claim is "
-            "supported if the contrasts of all its lines are shown to lie where it says, "
-            "contradicted if one is shown not to. “No better” is shown if the difference "
-            f"is below {100 * MARGIN:.1f} points, the smallest that the paper calls one. "
-            "Test digits take part in these verdicts, and in no choice.",
-            write_claims(claims),
-        ]
-    parts += [
-        "## Definitions",
-        "\n".join(f"- {text}" for text in RECIPE),
-        "## Where the paper disagrees with itself",
-        "\n".join(f"- {text}" for text in INCONSISTENCIES),
-        "## How this was made",
-        _provenance(config),
-    ]
+        parts += ["## The claims", _ABOUT_CLAIMS, write_claims(claims)]
+    parts += ["## Definitions", _list(RECIPE)]
+    parts += ["## Where the paper disagrees with itself", _list(INCONSISTENCIES)]
+    parts += ["## How this was made", _provenance(config)]
     return "\n\n".join(parts) + "\n"
+
+
+def _list(texts: Iterable[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
 
 
 def _times_sentence(times: pd.DataFrame) -> str:
