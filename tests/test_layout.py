@@ -15,6 +15,7 @@ FLOORS = (
     *(
         "paper.differences",
         "paper.markdown",
+        "paper.times",
     ),
     *("paper.report", "paper.reproduce"),
 )

@@ -121,7 +121,7 @@ def write_report(
         tables: By number, from `frames.make_table`.
         differences: From `differences.make_differences`.
         claims: From `judge.judge`.
-        times: From `reproduce.make_times`.
+        times: From `times.make_times`.
         summary: From `reproduce.make_summary`.
         config: What was asked, and the machine.
     """

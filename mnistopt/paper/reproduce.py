@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,24 +12,18 @@ import numpy as np
 import pandas as pd
 
 from mnistopt import runner
-from mnistopt.data import load
-from mnistopt.devices import use_devices
-from mnistopt.hparams import Point
 from mnistopt.loop import OnProgress, Progress
-from mnistopt.models import make_model
 from mnistopt.paper import report
 from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
 from mnistopt.paper.differences import make_differences
 from mnistopt.paper.frames import collect_seeds, make_table
 from mnistopt.paper.judge import judge
-from mnistopt.paper.plan import Cell, Options, Part, make_cells, make_parts, scaled
-from mnistopt.paper.tables import TABLES
+from mnistopt.paper.plan import Cell, Options, Part, make_cells, make_parts
+from mnistopt.paper.times import make_times
 from mnistopt.planning import Plan
 from mnistopt.predictions import read_predictions
-from mnistopt.replicas import time_alone
 from mnistopt.stats import proportion_interval
 from mnistopt.study import Study
-from mnistopt.train import Replica
 
 
 class Reproduction(NamedTuple):
@@ -97,17 +91,23 @@ def reproduce(
         InputError: If an option cannot be used, or does not fit the workdir.
     """
     workdir = Path(workdir)
-    cells = make_cells(options)
-    parts = make_parts(cells, options)
     plans = plan(options, workdir)
     if on_plan:
         on_plan(plans)
     whole = _Whole(sum(one.work for one in plans.values()), on_progress)
     studies = {}
-    for part in parts:
+    for part in make_parts(make_cells(options), options):
         settings = _settings(part, options, workdir)
         studies[part.name] = runner.run(on_progress=whole, **settings)
         whole.next_part()
+    return _conclude(options, workdir, command, studies)
+
+
+def _conclude(
+    options: Options, workdir: Path, command: str, studies: Mapping[str, Study]
+) -> Reproduction:
+    """Makes and writes the tables and the report of what has been trained."""
+    cells = make_cells(options)
     seeds = collect_seeds(
         cells,
         {name: one.trials for name, one in studies.items()},
@@ -119,7 +119,7 @@ def reproduce(
         tables, cells, seeds, lambda cell: _vote_is_right(workdir / cell.part, cell)
     )
     claims = judge(seeds, options.epochs_scale)
-    times = make_times(parts, options, workdir, studies)
+    times = make_times(make_parts(cells, options), options, workdir, studies)
     summary = make_summary(tables, claims, seeds)
     config = {
         "command": command,
@@ -168,79 +168,6 @@ class _Whole:
         )
         if self._on_progress:
             self._on_progress(self._last)
-
-
-def make_times(
-    parts: Sequence[Part],
-    options: Options,
-    workdir: Path,
-    studies: Mapping[str, Study],
-) -> pd.DataFrame:
-    """Returns how long it took, and would take one model at a time (times.csv).
-
-    For each part and model a network that stands for it (of Table 1, or the part's
-    only one) is trained alone for an epoch or more, and the time of one of its replicas
-    in the study compared. What has been measured for a workdir is not measured again.
-
-    Returns:
-        A row per part and model: `replicas`; `seconds`, their training; the part's
-        `compile_seconds` (in its first row); `structure`, the network measured, with
-        `epoch_seconds`, a replica's share of an epoch's time, and
-        `alone_epoch_seconds`; and `alone_seconds`, `seconds` times their ratio.
-    """
-    path = workdir / "tables" / "times.csv"
-    before = pd.read_csv(path) if path.exists() else pd.DataFrame()
-    rows: list[dict[str, Any]] = []
-    for part in parts:
-        trials, config = studies[part.name].trials, studies[part.name].config
-        compile_seconds = math.fsum(config["compile_seconds"].values())
-        for model in dict.fromkeys(point.model for point in part.points):
-            of_model = trials[trials["model"] == model].sort_values("epochs")
-            whole = of_model.drop_duplicates("replica", keep="last")
-            point = _stands_for(model, part, options)
-            one = whole[whole["point"] == point.identity()]
-            share = (one["seconds"] / one["epochs_done"]).median()
-            row = {"part": part.name, "model": model, "structure": point.structure}
-            alone = _known(before, row)
-            if alone is None:
-                alone = _measure_alone(part, options, point)
-            rows.append(
-                {
-                    **row,
-                    "replicas": len(whole),
-                    "seconds": whole["seconds"].sum(),
-                    "compile_seconds": compile_seconds,
-                    "epoch_seconds": share,
-                    "alone_epoch_seconds": alone,
-                    "alone_seconds": whole["seconds"].sum() * alone / share,
-                }
-            )
-            compile_seconds = 0.0
-    return pd.DataFrame(rows)
-
-
-def _stands_for(model: str, part: Part, options: Options) -> Point:
-    base = [scaled(row.point, options.epochs_scale) for row in TABLES[1].rows]
-    of_model = [point for point in part.points if point.model == model]
-    return next((point for point in base if point in of_model), of_model[-1])
-
-
-def _known(before: pd.DataFrame, row: Mapping[str, str]) -> float | None:
-    if before.empty:
-        return None
-    same = (before[list(row)] == pd.Series(row)).all(axis=1)
-    found = before.loc[same, "alone_epoch_seconds"]
-    return None if found.empty else float(found.iloc[0])
-
-
-def _measure_alone(part: Part, options: Options, point: Point) -> float:
-    data = load(
-        options.dataset,
-        data_dir=options.data_dir,
-        train_examples=part.train_examples,
-    )
-    replica = Replica(make_model(point), point.optimizer, point.batch_size)
-    return time_alone(replica, point.hparams, data, use_devices())
 
 
 def make_summary(
