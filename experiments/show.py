@@ -89,8 +89,9 @@ def plans(found: Mapping[str, Plan]) -> None:
 
 
 def markdown(text: str) -> None:
-    """Prints Markdown."""
-    _console().print(Markdown(text))
+    """Prints Markdown, wide enough that no number of a table is cut."""
+    console = Console(width=max(_console().width, 140), highlight=False)
+    console.print(Markdown(text))
 
 
 def where(workdir: str) -> None:

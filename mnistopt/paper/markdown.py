@@ -59,9 +59,9 @@ _COLUMNS: dict[str, tuple[str, Callable, Callable]] = {
     "validation_accuracy": ("validation %", percent, percent),
     "train_accuracy": ("training %", percent, lambda v: percent(v, 1)),
     "test_accuracy": ("test %", percent, lambda v: percent(v, 1)),
-    "overfitting": ("overfitting, points", points, lambda v: points(v, 1)),
+    "overfitting": ("overfitting", points, lambda v: points(v, 1)),
     "convergence_epoch": ("convergence epoch", plain, lambda v: f"{v:.0f}"),
-    "minutes": ("minutes per 50 epochs", minutes, plain),
+    "minutes": ("min / 50 epochs", minutes, plain),
 }
 
 
@@ -74,7 +74,7 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 def write_table(number: int, table: pd.DataFrame, differences: pd.DataFrame) -> str:
     """Returns one of the paper's tables as Markdown, ours beside the paper's."""
     words = cells_words(number)
-    columns = {name: [str(value) for value in table[name]] for name in words}
+    columns = [(name, [str(value) for value in table[name]]) for name in words]
     # What all rows have in common is said once.
     common = []
     for name, text, heading in (
@@ -86,25 +86,24 @@ def write_table(number: int, table: pd.DataFrame, differences: pd.DataFrame) -> 
         if len(set(values)) == 1:
             common.append(text.format(table[name].iloc[0]))
         elif heading not in words:
-            columns[heading] = values
+            columns.append((heading, values))
     for name in ("validation_accuracy", *TABLES[number].measured, "minutes"):
         if name in table:
-            columns |= _metric_columns(name, table)
-    columns["ours - paper's"] = [
-        "-" if math.isnan(difference) else points(difference)
-        for difference in table["test_accuracy_difference"]
+            columns += _metric_columns(name, table)
+    differ = table["test_accuracy_difference"]
+    columns += [
+        ("vs paper", ["-" if math.isnan(one) else points(one) for one in differ]),
+        ("vs best", [_minus_best(row, differences) for _, row in table.iterrows()]),
+        ("choice", [_CHOICES.get(choice, choice) for choice in table["choice"]]),
     ]
-    columns["test, minus the best's"] = [
-        _minus_best(row, differences) for _, row in table.iterrows()
-    ]
-    columns["by validation"] = [
-        f"**{choice}**" if choice == "best" else choice or "-"
-        for choice in table["choice"]
-    ]
-    text = _markdown_table(list(columns), list(zip(*columns.values())))
+    header, cells = zip(*columns)
+    text = _markdown_table(header, list(zip(*cells)))
     covered = "Brackets: 95 % intervals over the seeds, the test digits being fixed."
     rows = f"All rows: {', '.join(common)}. " if common else ""
     return f"{rows}{covered}\n\n{text}"
+
+
+_CHOICES = {"best": "**best**", "": "-"}
 
 
 def _minus_best(row: pd.Series, differences: pd.DataFrame) -> str:
@@ -115,16 +114,15 @@ def _minus_best(row: pd.Series, differences: pd.DataFrame) -> str:
     return "-"  # the best itself, or a row without rivals
 
 
-def _metric_columns(name: str, table: pd.DataFrame) -> dict[str, list[str]]:
+def _metric_columns(name: str, table: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Returns the cells of a metric, and of the paper's figures if it has any."""
     heading, write, write_paper = _COLUMNS[name]
     ends = zip(table[name], table[f"{name}_low"], table[f"{name}_high"])
-    columns = {heading: [ranged(*three, write) for three in ends]}
+    columns = [(heading, [ranged(*three, write) for three in ends])]
     paper = table.get(f"{name}_paper")
     if paper is not None and paper.notna().any():
-        columns[f"paper's {heading}"] = [
-            "-" if math.isnan(value) else write_paper(value) for value in paper
-        ]
+        figures = ["-" if math.isnan(one) else write_paper(one) for one in paper]
+        columns.append(("paper", figures))
     return columns
 
 

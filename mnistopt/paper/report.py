@@ -75,8 +75,9 @@ Means over n seeds, with 95 % intervals in brackets. They cover the seeds (weigh
 batches, dropout), the digits being fixed; those of accuracies are Student's, carried
 over to the logit scale. On other test digits of the kind, {test_examples:,.0f} of them,
 accuracies would vary by up to ± {half_width:.2f} points more (Wilson's 95 % interval).
-“By validation” names the best row, and those tied with it at 5 % (paired t tests,
-Holm's correction)."""
+“paper” is the paper's figure for the column before it; “vs paper” and “vs best” are
+differences of test accuracy in points. “choice” names the best row by validation, and
+those tied with it at 5 % (paired t tests, Holm's correction)."""
 
 _ABOUT_CLAIMS = f"""\
 Differences of test accuracy in percentage points, by seed; brackets are 95 % intervals
