@@ -12,6 +12,7 @@ from typing import Any
 
 from mnistopt.data import Dataset
 from mnistopt.errors import InputError
+from mnistopt.files import replacing
 
 CONFIG = "config.json"
 FORMAT = 2
@@ -119,7 +120,10 @@ def read_config(workdir: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
         if config["format"] != FORMAT or not isinstance(config["data"], dict):
-            raise InputError(f"{path} has format {config['format']!r}, not {FORMAT}")
+            raise InputError(
+                f"{path} has format {config['format']!r}, not {FORMAT}: it was made by "
+                "another version; give another --workdir"
+            )
     except FileNotFoundError as error:
         raise InputError(f"{workdir} is no workdir of a grid: no {CONFIG}") from error
     except InputError:
@@ -133,7 +137,5 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
     """Writes config.json, replacing it in one step."""
-    path = workdir / CONFIG
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps({"format": FORMAT, **config}, indent=2) + "\n")
-    os.replace(partial, path)
+    with replacing(workdir / CONFIG) as partial:
+        partial.write_text(json.dumps({"format": FORMAT, **config}, indent=2) + "\n")

@@ -6,7 +6,6 @@ of all: the mean of their probabilities.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import pandas as pd
 from mnistopt.checkpoint import Saved, Store
 from mnistopt.data import Dataset
 from mnistopt.errors import InputError
+from mnistopt.files import replacing
 from mnistopt.models import init_shapes, make_model
 from mnistopt.record import Record
 from mnistopt.replicas import predict
@@ -65,7 +65,6 @@ def write_predictions(
     ]
     if not todo:
         return
-    folder.mkdir(exist_ok=True)
     labels = {name: getattr(data, name).labels.astype(np.uint8) for name in SPLITS}
     _write(folder / "labels.npz", labels)
     checkpoints = {
@@ -156,7 +155,5 @@ def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes a compressed file, replacing it in one step."""
-    partial = path.with_suffix(".tmp")
-    with open(partial, "wb") as file:
+    with replacing(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, **dict[str, Any](arrays))
-    os.replace(partial, path)

@@ -1,12 +1,12 @@
 """Pictures of a study."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from mnistopt.files import replacing
 from mnistopt.hparams import AXES, show
 from mnistopt.results import read_table, summary_table
 
@@ -133,8 +133,6 @@ def save_figures(workdir: Path) -> Path:
     if path.exists() and path.stat().st_mtime_ns > newest:
         return path
     curves, trials = (read_table(workdir, table.stem) for table in tables)
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    draw_curves(curves, trials).savefig(partial, format="png", dpi=150)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        draw_curves(curves, trials).savefig(partial, format="png", dpi=150)
     return path

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pandas as pd
 
 from mnistopt.compare import tied_with_best
 from mnistopt.errors import InputError
+from mnistopt.files import replacing
 from mnistopt.hparams import AXES
 from mnistopt.metrics import Metrics, convergence_epoch, overfitting
 from mnistopt.record import Record
@@ -253,9 +253,8 @@ def write_tables(workdir: Path, records: Iterable[Record]) -> None:
         path = workdir / f"{name}.csv"
         text = table.to_csv(index=False)
         if not path.exists() or path.read_text() != text:
-            partial = path.with_suffix(".tmp")
-            partial.write_text(text)
-            os.replace(partial, path)
+            with replacing(path) as partial:
+                partial.write_text(text)
 
 
 def read_table(workdir: Path, name: str) -> pd.DataFrame:

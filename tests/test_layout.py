@@ -7,7 +7,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = (
-    *("errors", "hparams", "idx", "prepare", "data", "conv", "layers", "metrics"),
+    *(
+        "errors",
+        "files",
+        "hparams",
+        "idx",
+        "prepare",
+        "data",
+        "conv",
+        "layers",
+        "metrics",
+    ),
     *("stats", "compare", "checkpoint", "models", "optimizers", "record", "results"),
     *("report", "train", "devices", "replicas", "config", "planning", "loop"),
     *("predictions", "study", "runner"),

@@ -121,9 +121,8 @@ def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.Da
         A row per row of the table: its words; where it was trained; n; per metric its
         mean, the ends of its 95 % interval over the seeds, the paper's figure (empty
         where it has none) and their difference; and `choice`: "best" by validation
-        accuracy among its `rivals`, "tied" with it, or "fewer
-        seeds", which neither wins nor ties. For test accuracy the bootstrap's interval
-        is there, too.
+        accuracy among its `rivals`, "tied" with it, or "fewer seeds", which neither
+        wins nor ties. For test accuracy the bootstrap's interval is there, too.
     """
     metrics = [*TABLES[number].measured, "validation_accuracy"]
     if number == 1:

@@ -64,6 +64,11 @@ def judge(seeds: pd.DataFrame, scale: float) -> pd.DataFrame:
             rows.append(row)
     table = pd.DataFrame(rows)
     if not table.empty:
+        order = [claim.name for claim in CLAIMS]
+        table = table.sort_values(
+            "claim", kind="stable", key=lambda names: names.map(order.index)
+        )
+        table = table.reset_index(drop=True)
         verdicts = table.groupby("claim")["verdict"].agg(_together)
         table["claim_verdict"] = table["claim"].map(verdicts)
     return table

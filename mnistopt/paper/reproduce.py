@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mnistopt import runner
+from mnistopt.files import replacing
 from mnistopt.loop import OnProgress, Progress
 from mnistopt.paper import report
 from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
@@ -132,9 +132,12 @@ def _conclude(
     frames |= {"claims": claims, "times": times}
     frames["summary"] = summary.rename_axis("name").reset_index(name="value")
     for name, frame in frames.items():
-        _write(workdir / "tables" / f"{name}.csv", frame.to_csv(index=False))
-    _write(workdir / "config.json", json.dumps(config, indent=2) + "\n")
-    _write(workdir / "paper.md", text)
+        with replacing(workdir / "tables" / f"{name}.csv") as partial:
+            frame.to_csv(partial, index=False)
+    with replacing(workdir / "config.json") as partial:
+        partial.write_text(json.dumps(config, indent=2) + "\n")
+    with replacing(workdir / "paper.md") as partial:
+        partial.write_text(text)
     return Reproduction(seeds, tables, differences, claims, times, text)
 
 
@@ -202,11 +205,3 @@ def make_summary(
 
 
 _VERDICTS = (SUPPORTED, CONTRADICTED, UNDECIDED)
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file, replacing it in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(text)
-    os.replace(partial, path)
