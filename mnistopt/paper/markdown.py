@@ -59,7 +59,7 @@ _COLUMNS: dict[str, tuple[str, Callable, Callable]] = {
     "validation_accuracy": ("validation %", percent, percent),
     "train_accuracy": ("training %", percent, lambda v: percent(v, 1)),
     "test_accuracy": ("test %", percent, lambda v: percent(v, 1)),
-    "overfitting": ("overfitting", points, lambda v: points(v, 1)),
+    "overfitting": ("overfitting", percent, lambda v: percent(v, 1)),
     "convergence_epoch": ("convergence epoch", plain, lambda v: f"{v:.0f}"),
     "minutes": ("min / 50 epochs", minutes, plain),
 }

@@ -23,7 +23,7 @@ class Options:
         cnn_train_examples: Their training examples; None for `train_examples`. CNNs
             take 40 times the time of MLPs.
         best_seeds: Seeds of the paper's best CNN on `train_examples`, beside its row
-            on `cnn_train_examples`; 0 for none.
+            among the other CNNs where those have fewer; 0 for none.
         epochs_scale: Factor to the paper's numbers of epochs.
     """
 
@@ -101,7 +101,7 @@ def make_cells(options: Options) -> list[Cell]:
             alone = row.point.model == "mlp" and number != 1
             part = "all" if not split else "mlp" if alone else "cnn"
             cells.append(_cell(number, row, part, options))
-    if options.best_seeds and 5 in options.tables:
+    if options.best_seeds and _is_split(options) and 5 in options.tables:
         best = next(row for row in TABLES[5].rows if row.point == tuned())
         cells.append(_cell(5, best, "best", options))
     return cells

@@ -167,6 +167,7 @@ def test_every_number_of_the_report_is_in_a_table(whole):
     assert checked > 300
 
 
+@pytest.mark.usefixtures("quick_compile")
 def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
     options = Options(
         tables=(2,),
