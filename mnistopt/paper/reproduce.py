@@ -94,7 +94,7 @@ def reproduce(
     plans = plan(options, workdir)
     if on_plan:
         on_plan(plans)
-    whole = _Whole(sum(one.work for one in plans.values()), on_progress)
+    whole = WholeProgress(sum(one.work for one in plans.values()), on_progress)
     studies = {}
     for part in make_parts(make_cells(options), options):
         settings = _settings(part, options, workdir)
@@ -151,19 +151,22 @@ def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name != "data_dir"}
 
 
-class _Whole:
-    """Tells of the parts' progress as of one study."""
+class WholeProgress:
+    """Tells of the parts' progress as of one study: a callback of `runner.run`."""
 
     def __init__(self, total_work: int, on_progress: OnProgress | None):
+        """Knows the work of all parts, and whom to tell."""
         self._total_work, self._on_progress = total_work, on_progress
         self._work, self._seconds = 0, 0.0  # of the parts before
         self._last: Progress | None = None
 
     def next_part(self) -> None:
+        """Counts the part that has ended among those before."""
         if self._last is not None:
             self._work, self._seconds = self._last.work, self._last.seconds
 
     def __call__(self, progress: Progress) -> None:
+        """Adds the parts before to the progress of this one."""
         self._last = progress._replace(
             work=self._work + progress.work,
             total_work=self._total_work,

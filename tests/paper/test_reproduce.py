@@ -15,8 +15,9 @@ from programs import ROOT, assert_refused, run
 
 from mnistopt import runner
 from mnistopt.data import load
+from mnistopt.loop import Progress
 from mnistopt.paper.plan import Options
-from mnistopt.paper.reproduce import plan, reproduce
+from mnistopt.paper.reproduce import WholeProgress, plan, reproduce
 
 SMALLEST = ("--scale=paper", "--epochs_scale=0.03", "--seeds=2", "--cnn_seeds=3")
 
@@ -192,6 +193,20 @@ def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
     same = ["validation_accuracy", "train_accuracy"]
     pd.testing.assert_frame_equal(one.tables[2][same], two.tables[2][same])
     assert (two.tables[2]["test_accuracy"] < one.tables[2]["test_accuracy"]).all()
+
+
+def test_progress_of_the_parts_is_told_as_of_one_study():
+    told = []
+    whole = WholeProgress(total_work=60, on_progress=told.append)
+    state = Progress("mlp 8", 1, 2, False, 1, 2, 9.0, 0, 20, 0.0, None)
+    for work, seconds in ((10, 1.0), (20, 2.0)):
+        whole(state._replace(work=work, seconds=seconds))
+    whole.next_part()
+    whole.next_part()  # a part with nothing to do tells nothing
+    whole(state._replace(work=40, seconds=1.0, total_work=40))
+    found = [(one.work, one.total_work, one.seconds) for one in told]
+    assert found == [(10, 60, 1.0), (20, 60, 2.0), (60, 60, 3.0)]
+    assert told[1].seconds_left == 4.0 and told[-1].seconds_left == 0
 
 
 def test_a_plan_trains_and_writes_nothing(digits, tmp_path):
