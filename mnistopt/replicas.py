@@ -10,7 +10,7 @@ replica's numbers.
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -218,24 +218,34 @@ class Round:
         }
 
 
-def time_alone(
-    replica: Replica, numbers: Hparams, dataset: Dataset, mesh: Mesh
-) -> float:
-    """Returns the seconds of an epoch of one replica with the machine to itself.
+def make_timer(
+    replica: Replica, numbers: Hparams, dataset: Dataset, mesh: Mesh, lanes: Lanes
+) -> Callable[[], float]:
+    """Compiles, and returns a function that trains one epoch of a full round.
 
-    The median of as many epochs as fit into two seconds, and of one at least; compiled
-    for one device of the mesh.
+    That function waits for the devices, and returns a replica's share of the seconds.
+    The validation split is evaluated, as after every epoch of a study.
+
+    Args:
+        replica: The static part of all replicas.
+        numbers: Their hyper-parameters.
+        dataset: The data.
+        mesh: The devices.
+        lanes: What each of them computes side by side.
     """
-    alone = Mesh(mesh.devices[:1], mesh.axis_names)
-    program = Program(replica, Lanes(1, 1), alone, put_splits(dataset, alone))
-    one = Round(program, [Row(0, (0,))], [first_state(replica, 0)], [numbers])
-    seconds: list[float] = []
-    while sum(seconds) < 2:
+    program = Program(replica, lanes, mesh, put_splits(dataset, mesh))
+    seeds = [row for row in range(program.rows) for _ in range(lanes.points)]
+    first = [first_state(replica, seed) for seed in range(program.rows)]
+    states = [first[seed] for seed in seeds]
+    one = Round(program, pack(seeds, lanes), states, [numbers] * len(seeds))
+
+    def time_epoch() -> float:
         start = time.perf_counter()
-        program.train_epoch(one, len(seconds), in_full=False)
+        program.train_epoch(one, 0, in_full=False)
         jax.block_until_ready(one.metrics)
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds))
+        return (time.perf_counter() - start) / len(seeds)
+
+    return time_epoch
 
 
 class Predicted(NamedTuple):

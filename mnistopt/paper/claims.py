@@ -37,7 +37,8 @@ class Term(NamedTuple):
     Attributes:
         weight: Its factor.
         point: The point.
-        metric: A column of the table of seeds.
+        metric: A column of the table of seeds; or "log seconds", the logarithm of an
+            epoch's seconds, of the table of speeds.
     """
 
     weight: int
@@ -101,7 +102,7 @@ def _no_better(words: str, one: Point, other: Point, figure: float, both_ways: b
 
 def _time(words: str, one: Point, other: Point, low: float, high: float, figure: float):
     """`one` takes between `low` and `high` times the training time of `other`."""
-    terms = (Term(1, one, "log_seconds"), Term(-1, other, "log_seconds"))
+    terms = (Term(1, one, "log seconds"), Term(-1, other, "log seconds"))
     return Hypothesis(words, terms, math.log(low), math.log(high), True, figure)
 
 

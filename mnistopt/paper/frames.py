@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from mnistopt.hparams import Point
 from mnistopt.paper.plan import Cell
 from mnistopt.paper.tables import TABLES
 from mnistopt.results import FINISHED, choices, interval_of
@@ -16,7 +17,7 @@ EPOCHS_OF_MINUTES = 50
 # The first of the columns in seeds.csv that are measured; those before name the row.
 _MEASURED = (
     *("train_accuracy", "validation_accuracy", "test_accuracy", "overfitting"),
-    *("convergence_epoch", "first_accuracy", "oscillation", "log_seconds", "minutes"),
+    *("convergence_epoch", "first_accuracy", "oscillation"),
 )
 
 
@@ -42,10 +43,9 @@ def collect_seeds(
     Returns:
         Which row and seed it is; then `train_accuracy`, `validation_accuracy`,
         `test_accuracy`, `overfitting` and `convergence_epoch` as trials.csv has them,
-        `first_accuracy` (validation, after the first epoch), `oscillation` (standard
-        deviation of the validation accuracies of the last quarter of the epochs),
-        `log_seconds` (natural logarithm of the training seconds) and `minutes` (per
-        50 epochs).
+        `first_accuracy` (validation, after the first epoch), and `oscillation`
+        (standard deviation of the validation accuracies of the last quarter of the
+        epochs).
     """
     rows = []
     for cell in cells:
@@ -68,12 +68,9 @@ def collect_seeds(
             }
             if trial["status"] == FINISHED:
                 curve = by_replica.get_group(trial["replica"]).tolist()[: point.epochs]
-                minutes = trial["seconds"] / 60 / point.epochs * EPOCHS_OF_MINUTES
                 row |= {name: trial[name] for name in _MEASURED[:5]} | {
                     "first_accuracy": curve[0],
                     "oscillation": _last_quarter_spread(curve),
-                    "log_seconds": math.log(trial["seconds"]),
-                    "minutes": minutes,
                 }
             rows.append(row)
     table = pd.DataFrame(rows, columns=[*_SEED_COLUMNS, *_MEASURED])
@@ -109,13 +106,16 @@ def rivals(cell: Cell) -> tuple[str, str | None]:
     return cell.part, cell.row.point.model if cell.table == 4 else None
 
 
-def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.DataFrame:
+def make_table(
+    number: int, cells: Iterable[Cell], seeds: pd.DataFrame, speeds: pd.DataFrame
+) -> pd.DataFrame:
     """Returns one of the paper's tables as it was measured here (tableN.csv).
 
     Args:
         number: Of the table.
         cells: The rows of all tables.
         seeds: From `collect_seeds`.
+        speeds: From `times.make_speeds`; what Table 1 says of minutes.
 
     Returns:
         A row per row of the table: its words; where it was trained; n; per metric its
@@ -125,8 +125,6 @@ def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.Da
         wins nor ties. For test accuracy the bootstrap's interval is there, too.
     """
     metrics = [*TABLES[number].measured, "validation_accuracy"]
-    if number == 1:
-        metrics.append("minutes")
     rows, values = [], []
     for cell in cells:
         if cell.table != number:
@@ -143,12 +141,29 @@ def make_table(number: int, cells: Iterable[Cell], seeds: pd.DataFrame) -> pd.Da
         }
         for name in metrics:
             row |= _described(name, mine[name].tolist(), cell.row.figures.get(name))
+        if number == 1:
+            minutes = EPOCHS_OF_MINUTES / 60 * epoch_seconds(speeds, cell.row.point)
+            row |= _described("minutes", minutes.tolist(), cell.row.figures["minutes"])
         rows.append(row)
         values.append(mine["validation_accuracy"])
     table = pd.DataFrame(rows)
     group = [rivals(cell) for cell in cells if cell.table == number]
     table.insert(len(cells_words(number)), "choice", _choices(group, values))
     return table
+
+
+def epoch_seconds(speeds: pd.DataFrame, point: Point) -> pd.Series:
+    """Returns a point's share of the seconds of an epoch, by repeat.
+
+    Args:
+        speeds: From `times.make_speeds`.
+        point: The point; its program decides. The part "best", with more digits than
+            what it might be compared with, has no say.
+    """
+    mine = (speeds["program"] == point.program.identity()) & ~speeds["alone"]
+    found = speeds[mine & (speeds["part"] != "best")]
+    # An MLP may be in two parts: Table 1 compares it where the CNNs are, the later one.
+    return found.drop_duplicates("repeat", keep="last").set_index("repeat")["seconds"]
 
 
 def cells_words(number: int) -> list[str]:

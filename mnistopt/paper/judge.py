@@ -14,15 +14,17 @@ from mnistopt.paper.claims import (
     Hypothesis,
     Term,
 )
+from mnistopt.paper.frames import epoch_seconds
 from mnistopt.paper.plan import scaled
 from mnistopt.results import ERROR_RATE, FINISHED, interval_of
 
 
-def judge(seeds: pd.DataFrame, scale: float) -> pd.DataFrame:
+def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFrame:
     """Returns a row per hypothesis of the paper's claims (claims.csv).
 
     Args:
-        seeds: From `collect_seeds`.
+        seeds: From `frames.collect_seeds`.
+        speeds: From `times.make_speeds`, for the claims about time.
         scale: Factor to the paper's epochs, as in `plan.Options`.
 
     Returns:
@@ -37,7 +39,7 @@ def judge(seeds: pd.DataFrame, scale: float) -> pd.DataFrame:
     ):
         of_table = seeds[seeds["table"] == number]
         family = [
-            (claim, hypothesis, _contrast(hypothesis, of_table, scale))
+            (claim, hypothesis, _contrast(hypothesis, of_table, speeds, scale))
             for claim in CLAIMS
             if claim.table == number
             for hypothesis in claim.hypotheses
@@ -80,8 +82,10 @@ def _together(verdicts: pd.Series) -> str:
     return SUPPORTED if set(verdicts) == {SUPPORTED} else UNDECIDED
 
 
-def _contrast(hypothesis: Hypothesis, seeds: pd.DataFrame, scale: float) -> list[float]:
-    """Returns a value per seed that all points of the contrast have.
+def _contrast(
+    hypothesis: Hypothesis, seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float
+) -> list[float]:
+    """Returns a value per seed, or repeat, that all points of the contrast have.
 
     Points are compared where they are trained alike; one that stands alone is taken
     from where it has most examples.
@@ -91,12 +95,16 @@ def _contrast(hypothesis: Hypothesis, seeds: pd.DataFrame, scale: float) -> list
         seeds = seeds[seeds["part"] == "best"]
     else:
         seeds = seeds[seeds["part"] != "best"]
-    terms = [_of_term(term, seeds, scale) for term in hypothesis.terms]
+    terms = [_of_term(term, seeds, speeds, scale) for term in hypothesis.terms]
     summed = pd.concat(terms, axis=1, join="inner").sum(axis=1, skipna=False)
     return summed.sort_index().tolist()
 
 
-def _of_term(term: Term, seeds: pd.DataFrame, scale: float) -> pd.Series:
+def _of_term(
+    term: Term, seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float
+) -> pd.Series:
+    if term.metric == "log seconds":
+        return term.weight * epoch_seconds(speeds, term.point).map(math.log)
     point = scaled(term.point, scale).identity()
     found = seeds[(seeds["point"] == point) & (seeds["status"] == FINISHED)]
     return term.weight * found.drop_duplicates("seed").set_index("seed")[term.metric]

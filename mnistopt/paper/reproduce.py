@@ -19,7 +19,7 @@ from mnistopt.paper.differences import make_differences
 from mnistopt.paper.frames import collect_seeds, make_table
 from mnistopt.paper.judge import judge
 from mnistopt.paper.plan import Cell, Options, Part, make_cells, make_parts
-from mnistopt.paper.times import make_times
+from mnistopt.paper.times import make_speeds, make_times
 from mnistopt.planning import Plan
 from mnistopt.predictions import read_predictions
 from mnistopt.stats import proportion_interval
@@ -114,12 +114,16 @@ def _conclude(
         {name: one.curves for name, one in studies.items()},
         {name: one.config for name, one in studies.items()},
     )
-    tables = {number: make_table(number, cells, seeds) for number in options.tables}
+    parts = make_parts(cells, options)
+    speeds = make_speeds(parts, options, workdir, studies)
+    tables = {
+        number: make_table(number, cells, seeds, speeds) for number in options.tables
+    }
     differences = make_differences(
         tables, cells, seeds, lambda cell: _vote_is_right(workdir / cell.part, cell)
     )
-    claims = judge(seeds, options.epochs_scale)
-    times = make_times(make_parts(cells, options), options, workdir, studies)
+    claims = judge(seeds, speeds, options.epochs_scale)
+    times = make_times(parts, studies, speeds)
     summary = make_summary(tables, claims, seeds)
     config = {
         "command": command,
@@ -129,7 +133,7 @@ def _conclude(
     text = report.write_report(tables, differences, claims, times, summary, config)
     frames = {f"table{number}": table for number, table in tables.items()}
     frames |= {"seeds": seeds, "differences": differences}
-    frames |= {"claims": claims, "times": times}
+    frames |= {"claims": claims, "times": times, "speeds": speeds}
     frames["summary"] = summary.rename_axis("name").reset_index(name="value")
     for name, frame in frames.items():
         with replacing(workdir / "tables" / f"{name}.csv") as partial:

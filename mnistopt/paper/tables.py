@@ -26,8 +26,10 @@ RECIPE = (
     "Overfitting degree is training minus test accuracy (the paper's Table 4).",
     "The convergence epoch, which the paper does not define, is the first one whose "
     "validation accuracy comes within 0.2 points of the run's best.",
-    "Minutes per 50 epochs are a replica's share of the machine while its cohort "
-    "trains, evaluation included and compiling left out.",
+    "Minutes per 50 epochs are a replica's share of the machine while all devices "
+    "train the network, evaluation of the validation split included and compiling left "
+    "out; measured after the study, in turns with the other networks whose times are "
+    "compared, up to five times (speeds.csv).",
 )
 
 INCONSISTENCIES = (

@@ -1,91 +1,168 @@
-"""How long a reproduction took, and would take one model at a time."""
+"""How long a reproduction takes, measured in one sitting, and one model at a time."""
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mnistopt.data import load
-from mnistopt.devices import use_devices
+from mnistopt.data import Dataset, load
+from mnistopt.devices import Lanes, Mesh, use_devices
 from mnistopt.hparams import Point
 from mnistopt.models import make_model
-from mnistopt.paper.plan import Options, Part, scaled
+from mnistopt.paper.claims import CLAIMS
+from mnistopt.paper.plan import Options, Part
 from mnistopt.paper.tables import TABLES
-from mnistopt.replicas import time_alone
+from mnistopt.replicas import make_timer
 from mnistopt.study import Study
 from mnistopt.train import Replica
 
+# Interleaved repeats, as many as fit into the time, and one at least.
+REPEATS, SECONDS = 5, 30.0
 
-def make_times(
+
+def make_speeds(
     parts: Sequence[Part],
     options: Options,
     workdir: Path,
     studies: Mapping[str, Study],
 ) -> pd.DataFrame:
-    """Returns how long it took, and would take one model at a time (times.csv).
+    """Returns the seconds of an epoch, measured after training (speeds.csv).
 
-    For each part and model a network that stands for it (of Table 1, or the part's
-    only one) is trained alone for an epoch or more, and the time of one of its replicas
-    in the study compared. What has been measured for a workdir is not measured again.
+    Times of training are taken hours apart, with whatever else the machine does then.
+    So the networks of Table 1, and those of the claims about time, are trained once
+    more, for an epoch at a time and taking turns: all devices busy, as in the study,
+    and, for the network that stands for its model, alone on one of them. What has been
+    measured for a workdir is not measured again.
+
+    Returns:
+        A row per part, network and repeat: `program`, the identity of its cohort;
+        whether it was `alone`; and `seconds`, a replica's share.
+    """
+    path = workdir / "tables" / "speeds.csv"
+    before = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=_COLUMNS)
+    tables = []
+    for part in parts:
+        wanted = _networks(part)
+        there = before[before["part"] == part.name]
+        known = set(zip(there["program"], there["alone"]))
+        needed = {(point.program.identity(), alone) for point, alone in wanted}
+        if not needed <= known:
+            lanes = studies[part.name].config["lanes"]
+            there = _measure(part, wanted, options, lanes)
+        tables.append(there)
+    return pd.concat(tables, ignore_index=True).astype({"alone": bool})
+
+
+_COLUMNS = ("part", "program", "structure", "batch_size", "alone", "repeat", "seconds")
+
+
+def stands_for(model: str, part: Part) -> Point:
+    """Returns the network of Table 1 of a model, or else another one of the part."""
+    programs = {row.point.program for row in TABLES[1].rows}
+    of_model = [point for point in part.points if point.model == model]
+    return next((p for p in of_model if p.program in programs), of_model[-1])
+
+
+def _networks(part: Part) -> list[tuple[Point, bool]]:
+    """Returns what of a part is measured, and whether alone."""
+    timed = {
+        term.point.program
+        for claim in CLAIMS
+        for hypothesis in claim.hypotheses
+        for term in hypothesis.terms
+        if hypothesis.ratio
+    }
+    models = dict.fromkeys(point.model for point in part.points)
+    standing = [stands_for(model, part) for model in models]
+    busy = {point.program: point for point in standing}
+    if part.name != "best":
+        busy |= {p.program: p for p in part.points if p.program in timed}
+    return [(point, False) for point in busy.values()] + [(p, True) for p in standing]
+
+
+def _measure(
+    part: Part,
+    wanted: Sequence[tuple[Point, bool]],
+    options: Options,
+    lanes: Mapping[str, str],
+) -> pd.DataFrame:
+    data = load(
+        options.dataset, data_dir=options.data_dir, train_examples=part.train_examples
+    )
+    mesh = use_devices()
+    timers = [_timer(point, alone, data, mesh, lanes) for point, alone in wanted]
+    rows: list[dict[str, Any]] = []
+    start = time.perf_counter()
+    for repeat in range(REPEATS + 1):
+        for (point, alone), time_epoch in zip(wanted, timers):
+            rows.append(
+                {
+                    "part": part.name,
+                    "program": point.program.identity(),
+                    "structure": point.structure,
+                    "batch_size": point.batch_size,
+                    "alone": alone,
+                    "repeat": repeat,
+                    "seconds": time_epoch(),
+                }
+            )
+        if time.perf_counter() - start > SECONDS:
+            break
+    table = pd.DataFrame(rows)
+    # The first turn warms up, unless there was time for no other.
+    return table[(table["repeat"] > 0) | (table["repeat"].max() == 0)]
+
+
+def _timer(
+    point: Point, alone: bool, data: Dataset, mesh: Mesh, lanes: Mapping[str, str]
+) -> Callable[[], float]:
+    replica = Replica(make_model(point), point.optimizer, point.batch_size)
+    if alone:
+        mesh, side_by_side = Mesh(mesh.devices[:1], mesh.axis_names), Lanes(1, 1)
+    else:
+        text = lanes[point.program.identity()]
+        side_by_side = Lanes(*map(int, text.split("x")))
+    return make_timer(replica, point.hparams, data, mesh, side_by_side)
+
+
+def make_times(
+    parts: Sequence[Part], studies: Mapping[str, Study], speeds: pd.DataFrame
+) -> pd.DataFrame:
+    """Returns how long it took, and would take one model at a time (times.csv).
 
     Returns:
         A row per part and model: `replicas`; `seconds`, their training; the part's
-        `compile_seconds` (in its first row); `structure`, the network measured, with
-        `epoch_seconds`, a replica's share of an epoch's time, and
-        `alone_epoch_seconds`; and `alone_seconds`, `seconds` times their ratio.
+        `compile_seconds` (in its first row); `structure`, the network that stands for
+        the model; its `epoch_seconds`, a replica's share, and `alone_epoch_seconds`;
+        and `alone_seconds`, `seconds` times their ratio.
     """
-    path = workdir / "tables" / "times.csv"
-    before = pd.read_csv(path) if path.exists() else pd.DataFrame()
     rows: list[dict[str, Any]] = []
     for part in parts:
         trials, config = studies[part.name].trials, studies[part.name].config
         compile_seconds = math.fsum(config["compile_seconds"].values())
         for model in dict.fromkeys(point.model for point in part.points):
-            of_model = trials[trials["model"] == model].sort_values("epochs")
-            whole = of_model.drop_duplicates("replica", keep="last")
-            point = _stands_for(model, part, options)
-            one = whole[whole["point"] == point.identity()]
-            share = (one["seconds"] / one["epochs_done"]).median()
-            row = {"part": part.name, "model": model, "structure": point.structure}
-            alone = _known(before, row)
-            if alone is None:
-                alone = _measure_alone(part, options, point)
+            of_model = trials[trials["model"] == model]
+            seconds = of_model.groupby("replica")["seconds"].max()
+            point = stands_for(model, part)
+            mine = (speeds["part"] == part.name) & (
+                speeds["program"] == point.program.identity()
+            )
+            medians = speeds[mine].groupby("alone")["seconds"].median()
             rows.append(
                 {
-                    **row,
-                    "replicas": len(whole),
-                    "seconds": whole["seconds"].sum(),
+                    "part": part.name,
+                    "model": model,
+                    "replicas": len(seconds),
+                    "seconds": seconds.sum(),
                     "compile_seconds": compile_seconds,
-                    "epoch_seconds": share,
-                    "alone_epoch_seconds": alone,
-                    "alone_seconds": whole["seconds"].sum() * alone / share,
+                    "structure": point.structure,
+                    "epoch_seconds": medians[False],
+                    "alone_epoch_seconds": medians[True],
+                    "alone_seconds": seconds.sum() * medians[True] / medians[False],
                 }
             )
             compile_seconds = 0.0
     return pd.DataFrame(rows)
-
-
-def _stands_for(model: str, part: Part, options: Options) -> Point:
-    base = [scaled(row.point, options.epochs_scale) for row in TABLES[1].rows]
-    of_model = [point for point in part.points if point.model == model]
-    return next((point for point in base if point in of_model), of_model[-1])
-
-
-def _known(before: pd.DataFrame, row: Mapping[str, str]) -> float | None:
-    if before.empty:
-        return None
-    same = (before[list(row)] == pd.Series(row)).all(axis=1)
-    found = before.loc[same, "alone_epoch_seconds"]
-    return None if found.empty else float(found.iloc[0])
-
-
-def _measure_alone(part: Part, options: Options, point: Point) -> float:
-    data = load(
-        options.dataset,
-        data_dir=options.data_dir,
-        train_examples=part.train_examples,
-    )
-    replica = Replica(make_model(point), point.optimizer, point.batch_size)
-    return time_alone(replica, point.hparams, data, use_devices())

@@ -36,8 +36,6 @@ def synthetic(n=5, noise=1e-4, accuracy=lambda point: 0.97, part="all", seed=0):
                 "convergence_epoch": 3.0,
                 "first_accuracy": 0.9 + noise * rng.normal(),
                 "oscillation": 0.01 + noise * rng.normal(),
-                "log_seconds": math.log(point.epochs) + noise * rng.normal(),
-                "minutes": 1.0,
             }
         rows.append(
             {
@@ -58,12 +56,38 @@ def synthetic(n=5, noise=1e-4, accuracy=lambda point: 0.97, part="all", seed=0):
     return pd.DataFrame(rows)
 
 
+def timed(ratio=1.0, repeats=5):
+    """A table of speeds in which batch 32 takes `ratio` times the others' time."""
+    rng = np.random.default_rng(0)
+    programs = {cell.row.point.program for cell in CELLS}
+    rows = [
+        {
+            "part": "all",
+            "program": program.identity(),
+            "alone": False,
+            "repeat": repeat,
+            "seconds": (ratio if program.batch_size == 32 else 1.0)
+            * math.exp(1e-3 * rng.normal()),
+        }
+        for program in programs
+        for repeat in range(1, repeats + 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+SPEEDS = timed()
+
+
+def judged(table):
+    return judge(table, SPEEDS, 1.0)
+
+
 def verdicts(claims):
     return claims.drop_duplicates("claim").set_index("claim")["claim_verdict"].to_dict()
 
 
 def test_every_hypothesis_has_a_row():
-    claims = judge(synthetic(), 1.0)
+    claims = judged(synthetic())
     assert len(claims) == sum(len(claim.hypotheses) for claim in CLAIMS)
     assert set(claims["claim"]) == {claim.name for claim in CLAIMS}
     for _, family in claims.groupby(["table", "ratio"]):
@@ -73,10 +97,10 @@ def test_every_hypothesis_has_a_row():
 def test_planted_differences_are_found_and_their_contraries_too():
     """More layers are better without end: so two are better than one, and not three."""
     deep = lambda point: 0.9 + 0.01 * len(point.hidden or point.channels)  # noqa: E731
-    found = verdicts(judge(synthetic(accuracy=deep), 1.0))
+    found = verdicts(judged(synthetic(accuracy=deep)))
     assert found["cnn beats mlp"] == "undecided"  # two layers each: equal
     assert found["two layers are best"] == "contradicted"
-    lines = judge(synthetic(accuracy=deep), 1.0).set_index("hypothesis")["verdict"]
+    lines = judged(synthetic(accuracy=deep)).set_index("hypothesis")["verdict"]
     assert lines["MLP 128x128 - 128"] == "supported"
     assert lines["MLP 128x128 - 128x128x128"] == "contradicted"
     assert lines["CNN 32x64x64 - 32x64"] == "supported"
@@ -89,15 +113,15 @@ def test_an_equivalence_is_shown_and_not_assumed():
     def kernels(point):
         return 0.96 if point.channels == (16, 32) else 0.97
 
-    assert verdicts(judge(synthetic(accuracy=kernels), 1.0))[name] == "supported"
-    loud = judge(synthetic(accuracy=kernels, noise=3e-3), 1.0)
+    assert verdicts(judged(synthetic(accuracy=kernels)))[name] == "supported"
+    loud = judged(synthetic(accuracy=kernels, noise=3e-3))
     line = loud.set_index("hypothesis").loc["CNN 64x128 - 32x64"]
     assert line["verdict"] == "undecided"
 
     def grows(point):
         return 0.97 + 2 * MARGIN * (point.channels == (64, 128)) - kernels(point) + 0.97
 
-    line = judge(synthetic(accuracy=grows), 1.0).set_index("hypothesis")
+    line = judged(synthetic(accuracy=grows)).set_index("hypothesis")
     assert line.loc["CNN 64x128 - 32x64", "verdict"] == "contradicted"
 
 
@@ -107,18 +131,18 @@ def test_no_better_is_one_sided():
     def worse(point):
         return {50: 0.95, 80: 0.97, 100: 0.95}[point.epochs]
 
-    assert verdicts(judge(synthetic(accuracy=worse), 1.0))["80 epochs suffice"] == (
+    assert verdicts(judged(synthetic(accuracy=worse)))["80 epochs suffice"] == (
         "supported"
     )
 
 
 def test_ratios_of_times_are_shown_as_ratios():
-    table = synthetic()
-    slow = tuned(batch_size=32).identity()
-    table.loc[table["point"] == slow, "log_seconds"] += math.log(1 / 0.7)
-    line = judge(table, 1.0).set_index("hypothesis").loc["time, 64 / 32"]
-    assert line["estimate"] == pytest.approx(0.7, abs=1e-3)
-    assert line["low"] < 0.7 < line["high"] and line["verdict"] == "supported"
+    claims = judge(synthetic(), timed(1 / 0.7), 1.0).set_index("hypothesis")
+    line = claims.loc["time, 64 / 32"]
+    assert line["estimate"] == pytest.approx(0.7, abs=3e-3)
+    assert line["low"] < line["estimate"] < line["high"] and line["n"] == 5
+    assert line["verdict"] == "supported"
+    assert claims.loc["time, CNN 32x64x64 / 32x64", "verdict"] == "contradicted"
 
 
 def test_where_nothing_differs_few_claims_are_decided():
@@ -131,7 +155,7 @@ def test_where_nothing_differs_few_claims_are_decided():
     ]
     wrong = {number: 0 for number in range(1, 6)}
     for seed in range(60):
-        claims = judge(synthetic(noise=1e-2, seed=seed), 1.0)
+        claims = judged(synthetic(noise=1e-2, seed=seed))
         decided = claims[claims["hypothesis"].isin(superior)]
         decided = decided[decided["verdict"] != "undecided"]
         for number in set(decided["table"]):
@@ -143,7 +167,7 @@ def test_where_nothing_differs_few_claims_are_decided():
 def test_seeds_that_one_point_lacks_are_left_out_of_its_comparisons():
     table = synthetic(n=4)
     lacking = (table["point"] == tuned(lr=1e-2).identity()) & (table["seed"] == 3)
-    claims = judge(table[~lacking], 1.0).set_index("hypothesis")
+    claims = judged(table[~lacking]).set_index("hypothesis")
     assert claims.loc["0.001 - 0.01", "n"] == 3
     assert claims.loc["0.001 - 0.0001", "n"] == 4
 
@@ -152,7 +176,7 @@ def test_the_best_cnn_is_judged_where_it_has_most_digits():
     table = synthetic(accuracy=lambda point: 0.97)
     best = table[(table["table"] == 5) & (table["point"] == tuned().identity())].copy()
     best["part"], best["test_accuracy"] = "best", best["test_accuracy"] + 0.02
-    claims = judge(pd.concat([table, best]), 1.0).set_index("hypothesis")
+    claims = judged(pd.concat([table, best])).set_index("hypothesis")
     last = claims.loc["accuracy of CNN 32x64x64/128, dropout 0.3, 80 epochs"]
     assert last["estimate"] == pytest.approx(0.99, abs=1e-3)
     assert last["verdict"] == "supported"
@@ -166,7 +190,9 @@ def test_test_accuracies_choose_no_row():
         table["test_accuracy"]
     )
     for number in range(1, 6):
-        one, two = (make_table(number, CELLS, frame) for frame in (table, permuted))
+        one, two = (
+            make_table(number, CELLS, frame, SPEEDS) for frame in (table, permuted)
+        )
         assert one["choice"].tolist() == two["choice"].tolist()
         assert not one["test_accuracy"].equals(two["test_accuracy"])
 
@@ -178,7 +204,7 @@ def test_every_row_is_compared_with_the_best_of_its_rivals():
         accuracy=lambda point: 0.97 + 0.01 * (point == better),
         noise=1e-3,
     )
-    tables = {4: make_table(4, CELLS, table)}
+    tables = {4: make_table(4, CELLS, table, SPEEDS)}
 
     def right(cell):
         return np.arange(100) < (99 if cell.row.point == better else 90)

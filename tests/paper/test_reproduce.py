@@ -69,11 +69,11 @@ def whole(digits, tmp_path_factory):
     return paper(digits, workdir, *flags), workdir
 
 
-def tables_of(workdir, *without):
+def tables_of(workdir):
     """Returns the CSV files by name, times left out: they differ from run to run."""
     frames = {}
     for path in (workdir / "tables").glob("*.csv"):
-        if path.stem not in ("times", *without):
+        if path.stem not in ("times", "speeds"):
             frame = pd.read_csv(path)
             timed = frame.filter(regex="minutes|seconds").columns
             frame = frame.drop(columns=timed)
