@@ -39,10 +39,9 @@ def paired_difference(
         other: The values of the same seeds, in the same order.
     """
     differences = np.subtract(one, other)
-    below, above = t_tests(differences, 0.0)
     return Difference(
         interval=mean_interval(differences.tolist()),
-        p=min(1.0, 2 * min(below, above)),
+        p=two_sided(*t_tests(differences, 0.0)),
         p_permutation=_sign_flip_p(differences),
     )
 
@@ -69,6 +68,11 @@ def t_tests(values: Sequence[float] | np.ndarray, bound: float) -> tuple[float, 
         return (certain, 1.0) if mean < 0 else (1.0, certain)
     t = mean / (std / math.sqrt(n))
     return float(special.stdtr(n - 1, t)), float(special.stdtr(n - 1, -t))
+
+
+def two_sided(p: float, contrary: float) -> float:
+    """Returns the two-sided p value of a test, from those of its two sides."""
+    return min(1.0, 2 * min(p, contrary))
 
 
 def _sign_flip_p(differences: np.ndarray) -> float:
@@ -158,10 +162,7 @@ def tied_with_best(
     means = [float(np.mean(one)) for one in values]
     best = int(np.argmax(means))
     others = [i for i in range(len(values)) if i != best]
-    p = []
-    for i in others:
-        below, above = t_tests(np.subtract(values[i], values[best]), 0.0)
-        p.append(min(1.0, 2 * min(below, above)))
+    p = [two_sided(*t_tests(np.subtract(values[i], values[best]), 0.0)) for i in others]
     tied = [True] * len(values)
     for i, corrected in zip(others, holm(p)):
         tied[i] = corrected >= error_rate

@@ -25,6 +25,8 @@ from mnistopt.results import FINISHED
 
 FOLDER = "predictions"
 SPLITS = ("validation", "test")
+# What numpy raises where a file of arrays is missing, cut off or of another kind.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
 
 
 class Predictions(NamedTuple):
@@ -104,7 +106,7 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
                 kept[f"{split}_{name}"] for name in ("classes", "probabilities", "vote")
             ]
             return Predictions(kept["seeds"], labels[split], *of_split)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InputError(
             f"{workdir} has no predictions of point {point} ({error}); run the grid "
             "to its end"
@@ -142,7 +144,7 @@ def _trials_in(path: Path) -> list[str]:
     try:
         with _opened(path) as kept:
             return kept["trials"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except _UNREADABLE:
         return []
 
 

@@ -5,7 +5,7 @@ import math
 
 import pandas as pd
 
-from mnistopt.compare import holm, t_tests
+from mnistopt.compare import holm, t_tests, two_sided
 from mnistopt.paper.claims import (
     CLAIMS,
     CONTRADICTED,
@@ -120,7 +120,7 @@ def _test(hypothesis: Hypothesis, values: list[float]) -> tuple[float, str]:
     below_high, above_high = t_tests(values, hypothesis.high)
     inside, outside = max(above_low, below_high), min(below_low, above_high)
     verdict = SUPPORTED if inside < outside else CONTRADICTED
-    return min(1.0, 2 * min(inside, outside)), verdict
+    return two_sided(inside, outside), verdict
 
 
 def _estimate(hypothesis: Hypothesis, values: list[float]) -> dict[str, float]:

@@ -101,7 +101,7 @@ def make_cells(options: Options) -> list[Cell]:
             alone = row.point.model == "mlp" and number != 1
             part = "all" if not split else "mlp" if alone else "cnn"
             cells.append(_cell(number, row, part, options))
-    if options.best_seeds and _is_split(options) and 5 in options.tables:
+    if options.best_seeds and split and 5 in options.tables:
         best = next(row for row in TABLES[5].rows if row.point == tuned())
         cells.append(_cell(5, best, "best", options))
     return cells

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
-from mnistopt.paper.frames import cells_words
 from mnistopt.paper.markdown import (
     minutes,
     percent,
@@ -28,7 +27,7 @@ def _summary(
     """Returns the answer in plain words."""
     lines = []
     if not claims.empty:
-        seeds = sorted(set(claims["n"]))
+        seeds = sorted(set(claims.loc[~claims["ratio"], "n"]))
         spread = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
         lines += [
             f"**{summary['claims']:.0f} of the paper's claims, put to the test with "
@@ -53,10 +52,9 @@ def _summary(
             ties = table[(table["choice"] == "tied") & (table["part"] == row["part"])]
             if number == 4:  # a choice for each model
                 ties = ties[ties["model"] == row["model"]]
-            name = ", ".join(f"{word} {row[word]}" for word in cells_words(number))
             tied = f", {len(ties)} more tied with it" if len(ties) else ""
             lines.append(
-                f"- Table {number}, best by validation: {name}{tied}; test "
+                f"- Table {number}, best by validation: {row['row']}{tied}; test "
                 f"{percent(row['test_accuracy'])} %."
             )
     return "\n".join(lines)
@@ -91,7 +89,7 @@ _PARTS = {
     "all": "All networks",
     "mlp": "MLPs",
     "cnn": "CNNs, and the MLP of Table 1 beside them,",
-    "best": "The paper's best CNN",
+    "best": "Replicas of the paper's best CNN",
 }
 
 
