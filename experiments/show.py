@@ -12,7 +12,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from mnistopt import report
+from mnistopt.labels import point_labels
 from mnistopt.loop import Progress as State
 from mnistopt.planning import Plan
 from mnistopt.results import best_trial
@@ -167,7 +167,7 @@ def results(study: Study) -> None:
     table.add_column("")
     for name in ("validation %", "test %", "train %", "train - test"):
         table.add_column(name, justify="right")
-    labels = report.point_labels(summary)
+    labels = point_labels(summary)
     for _, row in summary.head(TABLE_ROWS).iterrows():
         missing = [
             f"{row[status]} {status}"

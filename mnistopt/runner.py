@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnistopt import config, planning, report
+from mnistopt import config, planning
 from mnistopt.checkpoint import Store
 from mnistopt.data import CACHE_DIR, Dataset, load
 from mnistopt.devices import Lanes, Mesh, choose_lanes, multiply_rate, use_devices
 from mnistopt.errors import InputError
 from mnistopt.hparams import AXES, Point, grid, show
 from mnistopt.loop import Loop, OnProgress
+from mnistopt.mistakes import write_mistakes
 from mnistopt.planning import Plan
 from mnistopt.predictions import write_predictions
 from mnistopt.record import Record
@@ -172,7 +173,7 @@ def run(
             points: Instead of axes: the points themselves, for what is no full grid.
 
     Returns:
-        The study: its tables, its figure, and the parameters of any replica.
+        The study: its tables, its charts, and the parameters of any replica.
 
     Raises:
         InputError: If an argument cannot be used, or does not fit the workdir.
@@ -194,7 +195,7 @@ def run(
     compile_seconds = loop.run()
     trials = read_table(ready.workdir, "trials")
     write_predictions(ready.workdir, ready.store, trials, ready.dataset)
+    write_mistakes(ready.workdir, trials, ready.dataset)
     ready.config["compile_seconds"] |= compile_seconds
     config.write_config(ready.workdir, ready.config)
-    report.save_figures(ready.workdir)
     return Study(ready.workdir)

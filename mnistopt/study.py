@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mnistopt import config, report
+from mnistopt import config
 from mnistopt.checkpoint import Saved, Store
 from mnistopt.errors import InputError
 from mnistopt.models import init_shapes, make_model
@@ -42,9 +42,26 @@ class Study:
         """A row per point, best first by validation accuracy."""
         return read_table(self.workdir, "summary")
 
-    def figure(self):
-        """Draws the learning curves of the points, a matplotlib figure."""
-        return report.draw_curves(self.curves, self.trials)
+    def charts(self) -> dict[str, Any]:
+        """Returns the study's pictures by name: Altair charts, which show themselves.
+
+        Which there are depends on what was swept: "seeds", "error", "loss", "sweep",
+        "differences", "gap", "params", "seconds", "mistakes", "confusion",
+        "reliability".
+        """
+        from mnistopt.report.study import make_pictures
+
+        return {name: one.chart for name, one in make_pictures(self.workdir).items()}
+
+    def report(self) -> Path:
+        """Writes report.html and figures/ into the workdir, unless they are new.
+
+        Returns:
+            The path of the page: one file, which needs no network.
+        """
+        from mnistopt.report.study import write_report
+
+        return write_report(self.workdir)
 
     def trial(self, name: str = "best") -> dict[str, Any]:
         """Returns a row of `trials`, as a dictionary.

@@ -1,0 +1,39 @@
+"""Draws the report of a study anew: report.html and figures/.
+
+    python -m experiments.report --workdir=runs/mnist_5k-cnn
+
+The study may be running still; the page says so. It takes a study of `grid` or of
+`paper`.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments import flags as common
+from mnistopt.errors import InputError
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines this program's flags."""
+    flags.DEFINE_string("workdir", None, "folder of the study")
+
+
+def main() -> None:
+    """Writes the page and prints its path."""
+    if not FLAGS.workdir:
+        raise InputError("give the folder of a study: --workdir=runs/...")
+    # The library takes a second or two to import.
+    from mnistopt.paper.page import is_reproduction, write_page
+    from mnistopt.report.study import write_report
+
+    workdir = Path(FLAGS.workdir)
+    write = write_page if is_reproduction(workdir) else write_report
+    print(write(workdir))
+
+
+if __name__ == "__main__":
+    define_flags()
+    common.run(main, __doc__ or "")

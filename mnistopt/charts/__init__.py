@@ -1,0 +1,1 @@
+"""Pictures: each a function from a tidy data frame to an Altair chart."""

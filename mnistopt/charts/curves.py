@@ -1,0 +1,119 @@
+"""Learning curves: loss and error by epoch, a line per point, a band over its seeds."""
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from mnistopt.charts.theme import PALETTE, TOP, colour, faded, finished, picked, rows
+from mnistopt.labels import point_labels
+
+
+def curves_frame(
+    curves: pd.DataFrame, trials: pd.DataFrame, summary: pd.DataFrame
+) -> pd.DataFrame:
+    """Returns a row per point and epoch: means over its seeds, and their range.
+
+    Points that differ in epochs only are one curve, with the best one's name.
+
+    Args:
+        curves: The table of epochs.
+        trials: The table of trials.
+        summary: The table of points, best first.
+
+    Returns:
+        `label`, `rank` (from 0), `epoch`, `n`, the number of seeds; and for
+        `loss` (validation, nats) and `error` (validation, %) their mean and, with
+        `_low` and `_high`, range; empty where a loss is no number.
+    """
+    labels = point_labels(summary)
+    replicas = trials.groupby("point")["replica"].agg(frozenset)
+    names: dict[frozenset, str] = {}
+    for point in summary["point"]:
+        names.setdefault(replicas[point], labels[point])
+    known = curves.assign(
+        loss=curves["validation_loss"].where(np.isfinite(curves["validation_loss"])),
+        error=100 * (1 - curves["validation_accuracy"]),
+    )
+    frames = []
+    for rank, (members, name) in enumerate(list(names.items())[:TOP]):
+        one = known[known["replica"].isin(members)].groupby("epoch")
+        frame = pd.DataFrame({"n": one.size()})
+        for value in ("loss", "error"):
+            frame[value] = one[value].mean()
+            frame[f"{value}_low"] = one[value].min()
+            frame[f"{value}_high"] = one[value].max()
+        frames.append(frame.reset_index().assign(label=name, rank=rank))
+    columns = ["label", "rank", "epoch", "n"]
+    columns += [f"{v}{end}" for v in ("loss", "error") for end in ("", "_low", "_high")]
+    return pd.concat(frames, ignore_index=True)[columns].astype({"rank": int})
+
+
+def loss_chart(frame: pd.DataFrame) -> Any:
+    """Draws the validation loss by epoch; takes a `curves_frame`."""
+    return _chart(frame, "loss", "Validation loss", "nats")
+
+
+def error_chart(frame: pd.DataFrame) -> Any:
+    """Draws the validation error by epoch; takes a `curves_frame`."""
+    return _chart(frame, "error", "Validation error", "%")
+
+
+def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
+    labels = frame.drop_duplicates("label")["label"].tolist()
+    choice = picked(legend=True)
+    # A logarithmic axis cannot show a zero: it is left out of it.
+    shown = frame.where(frame[[name]].gt(0)[name] | frame[name].isna())
+    shown = shown.dropna(subset=["label", name])
+    shown[f"{name}_low"] = shown[f"{name}_low"].where(shown[f"{name}_low"] > 0)
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"))
+    scale = alt.Scale(type="log", nice=False, padding=8)
+    axis = alt.Axis(tickCount=5, format="~g")
+    y = alt.Y(f"{name}:Q", title=f"{title.lower()} ({unit})", scale=scale, axis=axis)
+    tooltip = [
+        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("epoch:Q", format="d"),
+        alt.Tooltip(f"{name}:Q", title=f"mean ({unit})", format=".3~g"),
+        alt.Tooltip(f"{name}_low:Q", title="lowest", format=".3~g"),
+        alt.Tooltip(f"{name}_high:Q", title="highest", format=".3~g"),
+        alt.Tooltip("n:Q", title="seeds", format="d"),
+    ]
+    base = alt.Chart(rows(shown)).encode(x=x)
+    others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
+    best = base.transform_filter(f"datum.rank < {len(PALETTE)}").encode(
+        color=colour(labels)
+    )
+    size = 30 if shown["epoch"].nunique() < 20 else 12
+    layers = [
+        others.mark_line(style="others", strokeWidth=1).encode(
+            y=y, detail="label:N", opacity=faded(choice, 0.5)
+        ),
+        best.mark_area(strokeWidth=0).encode(
+            y=alt.Y(f"{name}_low:Q", scale=scale),
+            y2=f"{name}_high:Q",
+            opacity=faded(choice, 0.15),
+        ),
+        # The layer of the legend, which the choice is bound to.
+        best.mark_line(strokeWidth=2.5)
+        .encode(y=y, opacity=faded(choice))
+        .add_params(choice),
+        base.mark_point(filled=True, size=3 * size, opacity=0).encode(
+            y=y, tooltip=tooltip, detail="label:N"
+        ),
+        best.mark_point(filled=True, size=size).encode(
+            y=y, tooltip=tooltip, opacity=faded(choice)
+        ),
+    ]
+    chart = alt.layer(*layers)
+    last = shown[shown["label"] == labels[0]].tail(1) if labels else shown
+    words = f"{title} by epoch of {len(labels)} points."
+    if len(last):
+        row = last.iloc[0]
+        words += f" The best, {row['label']}, ends at {row[name]:.3g} {unit}."
+    return finished(
+        chart,
+        title,
+        ["Mean over each point's seeds; bands from the lowest to the highest."],
+        words,
+    )

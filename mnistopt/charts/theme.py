@@ -1,0 +1,125 @@
+"""How all charts look, and what they share: rows, titles, and the choice of a point."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+# Okabe and Ito's palette, told apart by colour-blind readers too
+# (https://jfly.uni-koeln.de/color/), without its yellow, which is faint on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# More points than this are no picture any more; the tables have all.
+TOP = 60
+WIDTH, HEIGHT = 560, 320
+
+
+def _config(ink: str, soft: str, line: str, paper: str, palette: Sequence[str]):
+    """Returns a Vega-Lite config: colours of text, of lesser text, of lines, below."""
+    text = {"labelFontSize": 13, "titleFontSize": 14, "labelColor": ink}
+    text |= {"titleColor": ink, "titleFontWeight": "normal", "labelLimit": 340}
+    title = {"anchor": "start", "frame": "group", "fontSize": 18, "offset": 14}
+    title |= {"subtitleFontSize": 13, "subtitlePadding": 6, "color": ink}
+    axis = {"gridColor": line, "domainColor": soft, "tickColor": soft, **text}
+    return {
+        "background": paper,
+        "padding": 10,
+        "font": "Helvetica, Arial, sans-serif",
+        "view": {
+            "continuousWidth": WIDTH,
+            "continuousHeight": HEIGHT,
+            "discreteWidth": WIDTH,
+            "stroke": None,
+        },
+        "title": title | {"subtitleColor": soft},
+        "axis": axis,
+        "axisY": {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "start"}
+        | {"titleY": -10, "titleX": 0},
+        "legend": {"orient": "bottom", "columns": 1, "symbolStrokeWidth": 3, **text}
+        | {"titleFontSize": 13, "titleLimit": 0, "titleColor": soft},
+        "mark": {"color": soft},
+        "text": {"color": ink, "fontSize": 13},
+        "range": {"category": list(palette), "heatmap": {"scheme": "viridis"}},
+        # Marks take their colours from here, so that a page can set others.
+        "style": {
+            "ink": {"color": ink},
+            "soft": {"color": soft},
+            "first": {"color": palette[0]},
+            "others": {"color": soft, "opacity": 0.5},
+            "reference": {"color": soft, "strokeDash": [4, 4]},
+            "frame": {"color": "#E69F00"},
+            "halo": {"color": paper, "stroke": paper, "strokeWidth": 5},
+        },
+    }
+
+
+# On white, for files and notebooks; and in the colours that a page's style sheet sets.
+LIGHT = _config("#1B1F24", "#5A626C", "#E3E6EA", "#FFFFFF", PALETTE)
+_VARIABLES = [f"var(--colour-{i})" for i in range(1, len(PALETTE) + 1)]
+PAGE = _config("var(--ink)", "var(--soft)", "var(--line)", "var(--card)", _VARIABLES)
+
+
+def rows(frame: pd.DataFrame) -> alt.InlineData:
+    """Returns a frame as a chart's data, numbers with six digits, none as null."""
+    short = frame.copy()
+    for name in short.select_dtypes("float"):
+        short[name] = [float(f"{value:.6g}") for value in short[name]]
+    return alt.InlineData(values=json.loads(short.to_json(orient="records")))
+
+
+def picked(legend: bool = False) -> alt.Parameter:
+    """Returns the choice of a point by a click on it, shared by the charts of a page.
+
+    Args:
+        legend: Whether the chart has a legend of points to click on.
+    """
+    bind: dict[str, Any] = {"bind": "legend"} if legend else {}
+    return alt.selection_point(name="picked", fields=["label"], on="click", **bind)
+
+
+def faded(choice: alt.Parameter, full: float = 1.0) -> Any:
+    """Returns an opacity that is low for what is not chosen, where anything is."""
+    return alt.when(choice).then(alt.value(full)).otherwise(alt.value(0.08 * full))
+
+
+def colour(labels: Sequence[str]) -> alt.Color:
+    """Returns the colour of the best points, by their labels, with its legend.
+
+    Args:
+        labels: Of the points, best first; those after the palette's end have none.
+    """
+    best = list(labels)[: len(PALETTE)]
+    return alt.Color("label:N", scale=alt.Scale(domain=best), legend=legend())
+
+
+def finished(chart: Any, title: str, subtitle: Sequence[str], alt_text: str) -> Any:
+    """Returns a chart with its title, its words for those who cannot see, its look.
+
+    Args:
+        chart: The chart.
+        title: What it shows.
+        subtitle: How to read it, in lines of at most 80 characters.
+        alt_text: What a listener should know of it.
+    """
+    return chart.properties(
+        title=alt.TitleParams(title, subtitle=list(subtitle)), description=alt_text
+    ).configure(**LIGHT)
+
+
+def row_words(base: Any) -> Any:
+    """Returns a layer that writes the column `choice` at the end of each row."""
+    return base.mark_text(style="soft", align="left", dx=8).encode(
+        x=alt.value("width"), text="choice:N"
+    )
+
+
+def legend() -> alt.Legend:
+    """Returns the legend of points."""
+    title = "best first, by validation"
+    return alt.Legend(title=title, symbolOpacity=1, symbolType="circle")
+
+
+def rows_high(frame: pd.DataFrame) -> int:
+    """Returns the height of a chart with a row per label."""
+    return max(60, 26 * frame["label"].nunique())

@@ -1,0 +1,40 @@
+"""Names of points, made of what differs between them."""
+
+import pandas as pd
+
+from mnistopt.hparams import AXES, show
+
+
+def varying_axes(points: pd.DataFrame) -> list[str]:
+    """Returns the hyper-parameters that differ between the rows of a table.
+
+    Args:
+        points: A table with a column per hyper-parameter.
+    """
+    rows = points[list(AXES)].astype(object)
+    rows = rows.where(rows.notna(), None)
+    return [axis for axis in AXES if rows[axis].nunique(dropna=False) > 1]
+
+
+def point_labels(summary: pd.DataFrame) -> dict[str, str]:
+    """Returns a name per point, made of what differs between the points.
+
+    Args:
+        summary: The table of points.
+
+    Returns:
+        Per value of the column `point` something like "lr 0.001, dropout 0.3"; model
+        and learning rate where nothing differs.
+    """
+    rows = summary[list(AXES)].astype(object)
+    rows = rows.where(rows.notna(), None)
+    varying = varying_axes(summary) or ["model", "lr"]
+    labels = {}
+    for point, (_, row) in zip(summary["point"], rows.iterrows()):
+        parts = [
+            str(row[axis]) if axis == "model" else f"{axis} {show(row[axis])}"
+            for axis in varying
+            if row[axis] is not None
+        ]
+        labels[point] = ", ".join(parts)
+    return labels

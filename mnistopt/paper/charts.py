@@ -1,0 +1,188 @@
+"""Pictures of a reproduction: its tables beside the paper's, and its claims."""
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from mnistopt.charts.theme import finished, rows, rows_high
+from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from mnistopt.paper.tables import TABLES
+
+_OURS, _PAPER = "here, a dot per seed", "the paper, one run"
+# Sign and shape say it, too, to those who see no colour.
+_VERDICTS = {
+    SUPPORTED: ("#009E73", "circle"),
+    CONTRADICTED: ("#D55E00", "cross"),
+    UNDECIDED: ("#8A929B", "diamond"),
+}
+
+
+def table_frame(number: int, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
+    """Returns test accuracies of a table's rows, in per cent.
+
+    Args:
+        number: Of the table.
+        table: From `frames.make_table`.
+        seeds: From `frames.collect_seeds`.
+
+    Returns:
+        A row per seed (`what` is "seed"), and two per row of the table ("mean", with
+        the ends `low` and `high` of its 95 % interval and `n`; "paper", where it has a
+        figure): `label` and `order` of the row, and `accuracy`.
+    """
+    sizes = table["train_examples"].nunique() > 1
+    found: list[dict[str, Any]] = []
+    for order, row in table.reset_index(drop=True).iterrows():
+        label = row["row"]
+        if sizes:
+            label += f" ({row['train_examples']:,} digits)"
+        shared = {"label": label, "order": order}
+        own = seeds[
+            (seeds["table"] == number)
+            & (seeds["row"] == row["row"])
+            & (seeds["part"] == row["part"])
+        ]
+        found += [
+            shared | {"what": "seed", "accuracy": 100 * accuracy}
+            for accuracy in own["test_accuracy"].dropna()
+        ]
+        mean = {"what": "mean", "accuracy": 100 * row["test_accuracy"], "n": row["n"]}
+        ends = {end: 100 * row[f"test_accuracy_{end}"] for end in ("low", "high")}
+        paper = {"what": "paper", "accuracy": 100 * row["test_accuracy_paper"]}
+        found += [shared | mean | ends, shared | paper]
+    columns = ["label", "order", "what", "accuracy", "low", "high", "n"]
+    return pd.DataFrame(found, columns=columns).dropna(subset=["accuracy"])
+
+
+def table_chart(frame: pd.DataFrame, number: int) -> Any:
+    """Draws a table's test accuracies beside the paper's; takes a `table_frame`."""
+    x = alt.X(
+        "accuracy:Q",
+        title="test accuracy (%)",
+        scale=alt.Scale(zero=False, padding=12),
+    )
+    y = alt.Y("label:N", sort=alt.SortField("order"), title=None)
+    names = alt.Scale(domain=[_OURS, _PAPER])
+    colour = alt.Color("source:N", scale=names, legend=alt.Legend(title=None))
+    tooltip = [
+        alt.Tooltip("label:N", title="row"),
+        alt.Tooltip("what:N"),
+        alt.Tooltip("accuracy:Q", title="%", format=".2f"),
+        alt.Tooltip("low:Q", format=".2f"),
+        alt.Tooltip("high:Q", format=".2f"),
+    ]
+    sources = frame["what"].map(lambda what: _PAPER if what == "paper" else _OURS)
+    base = alt.Chart(rows(frame.assign(source=sources))).encode(y=y)
+    mean = base.transform_filter("datum.what == 'mean'")
+    layers = [
+        mean.mark_rule(style="ink", strokeWidth=1.5).encode(
+            x=alt.X("low:Q"), x2="high:Q"
+        ),
+        base.transform_filter("datum.what == 'seed'")
+        .mark_point(filled=True, size=60, opacity=0.65)
+        .encode(x=x, color=colour, tooltip=tooltip),
+        mean.mark_tick(style="ink", thickness=3, size=18).encode(x=x, tooltip=tooltip),
+        base.transform_filter("datum.what == 'paper'")
+        .mark_point(filled=True, size=110, shape="diamond", opacity=1)
+        .encode(x=x, color=colour, tooltip=tooltip),
+    ]
+    known = frame[frame["what"] != "seed"]
+    pairs = known.pivot(index="label", columns="what", values="accuracy")
+    words = "; ".join(
+        f"{label}: {row['mean']:.2f} here"
+        + ("" if pd.isna(row.get("paper")) else f", {row['paper']:.1f} in the paper")
+        for label, row in pairs.iterrows()
+    )
+    return finished(
+        alt.layer(*layers).properties(height=rows_high(frame)),
+        f"Table {number}: {TABLES[number].title}",
+        ["Every seed, the mean and its 95 % interval; diamonds are the paper's."],
+        f"Test accuracies in per cent. {words}.",
+    )
+
+
+def claims_frame(claims: pd.DataFrame) -> pd.DataFrame:
+    """Returns what each hypothesis is about as a difference.
+
+    Args:
+        claims: From `judge.judge`.
+
+    Returns:
+        A row per hypothesis, in order: `label`; `claim`, the paper's sentence;
+        `verdict`; `difference`, `low`, `high` and the `paper`'s: of accuracies in
+        percentage points, of times in per cent; `n` and `p_holm`. A claim about an
+        accuracy alone is shown as its difference from the paper's figure.
+    """
+    level = claims["hypothesis"].str.startswith("accuracy of")
+    base = claims["ratio"].astype(float) + claims["paper"].where(level, 0.0).fillna(0.0)
+    names = claims["hypothesis"].where(
+        ~level, claims["hypothesis"] + " − " + (100 * base).map("{:.1f} %".format)
+    )
+    frame = pd.DataFrame(
+        {
+            "label": "T" + claims["table"].astype(str) + "  " + names,
+            "order": range(len(claims)),
+            "claim": claims["sentence"],
+            "verdict": claims["verdict"],
+        }
+    )
+    for name in ("estimate", "low", "high", "paper"):
+        frame[name] = 100 * (claims[name] - base)
+    frame = frame.rename(columns={"estimate": "difference"})
+    return frame.assign(n=claims["n"], p_holm=claims["p_holm"])
+
+
+def claims_chart(frame: pd.DataFrame) -> Any:
+    """Draws every contrast with its verdict; takes a `claims_frame`."""
+    # Half a point and thirty per cent are both to be seen.
+    scale = alt.Scale(type="symlog", constant=0.5)
+    values = [-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50]
+    x = alt.X(
+        "difference:Q",
+        title="difference (accuracy: points; time: %)",
+        scale=scale,
+        axis=alt.Axis(values=values, format="+~f"),
+    )
+    y = alt.Y("label:N", sort=alt.SortField("order"), title=None)
+    colours, shapes = zip(*_VERDICTS.values())
+    domain = list(_VERDICTS)
+    legend = alt.Legend(title=None)
+    colour = alt.Color("verdict:N", legend=legend).scale(domain=domain, range=colours)
+    shape = alt.Shape("verdict:N", legend=legend).scale(domain=domain, range=shapes)
+    tooltip = [
+        alt.Tooltip("claim:N", title="the paper says"),
+        alt.Tooltip("difference:Q", title="here", format="+.2f"),
+        alt.Tooltip("low:Q", format="+.2f"),
+        alt.Tooltip("high:Q", format="+.2f"),
+        alt.Tooltip("paper:Q", title="the paper's", format="+.2f"),
+        alt.Tooltip("n:Q"),
+        alt.Tooltip("p_holm:Q", title="p (Holm)", format=".3f"),
+        alt.Tooltip("verdict:N"),
+    ]
+    base = alt.Chart(rows(frame)).encode(y=y)
+    zero = alt.Chart(alt.InlineData(values=[{}]))
+    layers = [
+        zero.mark_rule(style="reference").encode(x=alt.datum(0)),
+        base.mark_tick(style="ink", thickness=2.5, size=16).encode(
+            x=alt.X("paper:Q", scale=scale), tooltip=tooltip
+        ),
+        base.mark_rule(strokeWidth=2.5).encode(
+            x=alt.X("low:Q", scale=scale), x2="high:Q", color=colour
+        ),
+        base.mark_point(filled=True, size=110, opacity=1).encode(
+            x=x, color=colour, shape=shape, tooltip=tooltip
+        ),
+    ]
+    counts = frame["verdict"].value_counts()
+    words = ", ".join(f"{counts.get(name, 0)} {name}" for name in _VERDICTS)
+    return finished(
+        alt.layer(*layers).properties(height=rows_high(frame)),
+        "The paper's claims",
+        [
+            "Each contrast here with its 95 % interval, by the table it is about (T);",
+            "the upright line is the paper's figure. Right of zero is as it says,",
+            "but for “no better”, whose region lies around zero.",
+        ],
+        f"{len(frame)} contrasts: {words}.",
+    )

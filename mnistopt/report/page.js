@@ -1,0 +1,106 @@
+"use strict";
+// Draws the charts, keeps one choice of a point for all of them and the tables, and
+// sorts tables by their columns.
+(() => {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const specs = read("specs");
+  const config = read("config");
+  const STORE = "picked_store";
+  const views = [];
+  const bar = document.getElementById("choice");
+  let sharing = false;
+
+  if (innerWidth < 700) config.axis.labelLimit = 130;
+
+  function show(label) {
+    for (const row of document.querySelectorAll("tr[data-label]")) {
+      const chosen = row.dataset.label === label;
+      row.classList.toggle("chosen", chosen);
+      row.querySelector("button")?.setAttribute("aria-pressed", chosen);
+    }
+    bar.hidden = label === null;
+    bar.querySelector("span").textContent = label ?? "";
+  }
+
+  // A choice made in one place is made in all.
+  async function choose(store, source) {
+    if (sharing) return;
+    sharing = true;
+    const label = store.length ? store[0].values[0] : null;
+    const others = views.filter(({ view }) => view !== source);
+    // A chart that does not have the point stays as it is.
+    for (const { view, labels } of others) {
+      view.data(STORE, labels.has(label) ? store.map((tuple) => ({ ...tuple })) : []);
+    }
+    await Promise.all(others.map(({ view }) => view.runAsync()));
+    show(label);
+    sharing = false;
+  }
+
+  function tuples(label) {
+    const fields = [{ type: "E", field: "label" }];
+    return label === null ? [] : [{ unit: "", fields, values: [label] }];
+  }
+
+  function labelsOf(spec) {
+    const rows = Object.values(spec.datasets ?? {}).concat([spec.data?.values ?? []]);
+    for (const layer of spec.layer ?? []) rows.push(layer.data?.values ?? []);
+    return new Set(rows.flat().map((row) => row.label));
+  }
+
+  for (const place of document.querySelectorAll("[data-chart]")) {
+    const options = {
+      renderer: "svg",
+      config,
+      actions: { export: { svg: true, png: true }, source: false, compiled: false, editor: false },
+      downloadFileName: place.dataset.chart,
+    };
+    vegaEmbed(place, specs[place.dataset.chart], options).then(({ view }) => {
+      try {
+        view.addDataListener(STORE, (_, store) => choose(store, view));
+        views.push({ view, labels: labelsOf(specs[place.dataset.chart]) });
+      } catch {
+        // A chart without points to choose.
+      }
+    });
+  }
+
+  bar.querySelector("button").addEventListener("click", () => choose([], null));
+  for (const row of document.querySelectorAll("tr[data-label]")) {
+    const name = row.cells[0];
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = name.textContent;
+    button.setAttribute("aria-pressed", "false");
+    button.addEventListener("click", () => {
+      const again = row.classList.contains("chosen");
+      choose(tuples(again ? null : row.dataset.label), null);
+    });
+    name.replaceChildren(button);
+  }
+
+  function compare(one, other) {
+    const [a, b] = [one, other].map((cell) => cell?.dataset.order ?? cell?.textContent ?? "");
+    const numbers = [a, b].map(Number);
+    if (a !== "" && b !== "" && numbers.every(Number.isFinite)) return numbers[0] - numbers[1];
+    return a.localeCompare(b, undefined, { numeric: true });
+  }
+
+  for (const table of document.querySelectorAll("table.sortable, .text table")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const up = head.getAttribute("aria-sort") !== "ascending";
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const body = table.tBodies[0];
+        const rows = [...body.rows].sort((one, other) => compare(one.cells[column], other.cells[column]));
+        body.append(...(up ? rows : rows.reverse()));
+      });
+    });
+  }
+})();

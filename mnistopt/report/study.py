@@ -1,0 +1,234 @@
+"""The report of a study: report.html, and its pictures in figures/."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from mnistopt import config
+from mnistopt.charts.export import write_picture
+from mnistopt.charts.pictures import Picture, study_pictures
+from mnistopt.errors import InputError
+from mnistopt.files import replacing
+from mnistopt.hparams import AXES
+from mnistopt.labels import point_labels
+from mnistopt.mistakes import read_mistakes
+from mnistopt.predictions import FOLDER, Predictions, read_predictions
+from mnistopt.report import words
+from mnistopt.report.page import Cell, Section, Table, render
+from mnistopt.results import read_table
+
+# In which order, and under which heading, pictures stand.
+_GROUPS = {
+    "Settings compared": ("seeds", "sweep", "differences"),
+    "Learning": ("error", "loss", "gap"),
+    "What it costs": ("params", "seconds"),
+    "Mistakes": ("mistakes", "confusion", "reliability"),
+}
+# The page stays small; the CSV files have all.
+_ROWS = 300
+
+
+def read_all_predictions(workdir: Path, summary: pd.DataFrame) -> dict:
+    """Returns what is kept of the test split, by point."""
+    found: dict[str, Predictions] = {}
+    for point in summary[summary["n"] > 0]["point"]:
+        try:
+            found[point] = read_predictions(workdir, point, "test")
+        except InputError:  # a study that is running has none yet
+            continue
+    return found
+
+
+def make_pictures(workdir: Path) -> dict[str, Picture]:
+    """Returns the pictures of a study, by name.
+
+    Args:
+        workdir: Its folder.
+    """
+    trials, curves, summary = (
+        read_table(workdir, name) for name in ("trials", "curves", "summary")
+    )
+    predictions = read_all_predictions(workdir, summary)
+    mistakes = read_mistakes(workdir)
+    return study_pictures(trials, curves, summary, predictions, mistakes)
+
+
+def write_report(workdir: Path) -> Path:
+    """Writes figures/ and report.html, unless they are newer than what they show.
+
+    Args:
+        workdir: Folder of a study, finished or running.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: If it is no workdir.
+    """
+    path = workdir / "report.html"
+    about = config.read_config(workdir)
+    sources = [workdir / f"{name}.csv" for name in ("trials", "curves", "summary")]
+    sources += [*workdir.glob(f"{FOLDER}/*"), workdir / config.CONFIG]
+    trials, summary = (read_table(workdir, name) for name in ("trials", "summary"))
+    newest = max(source.stat().st_mtime_ns for source in sources)
+    if path.exists() and path.stat().st_mtime_ns > newest:
+        return path
+    pictures = make_pictures(workdir)
+    folder = workdir / "figures"
+    stills = {
+        name: write_picture(folder, name, picture) for name, picture in pictures.items()
+    }
+    predictions = read_all_predictions(workdir, summary)
+    facts = words.count_facts(about, summary, trials, predictions)
+    with replacing(folder / "facts.csv") as partial:
+        facts.rename_axis("name").reset_index(name="value").to_csv(partial, index=False)
+    title, lead = words.headline(about, summary)
+    sections = [
+        Section("In short", bullets(words.sentences(facts, summary))),
+        *grouped(pictures, _GROUPS),
+        Section("Tables", tables=_tables(summary, trials)),
+        Section("How this was made", _provenance(about, facts, workdir)),
+    ]
+    page = render(title, lead, words.notice(facts), sections, stills)
+    with replacing(path) as partial:
+        partial.write_text(page)
+    return path
+
+
+def grouped(
+    pictures: Mapping[str, Picture], groups: Mapping[str, Sequence[str]]
+) -> list[Section]:
+    """Returns a section per group that has pictures."""
+    sections = []
+    for title, names in groups.items():
+        mine = {name: pictures[name] for name in names if name in pictures}
+        if mine:
+            sections.append(Section(title, pictures=mine))
+    return sections
+
+
+def bullets(texts: Sequence[str]) -> Markup:
+    """Returns sentences as a list in HTML, escaped."""
+    items = Markup("\n").join(Markup("<li>{}</li>").format(text) for text in texts)
+    return Markup("<ul>\n{}\n</ul>").format(items)
+
+
+def _ranged(row: pd.Series, name: str) -> Cell:
+    mean, low, high = (row[f"{name}_{end}"] for end in ("mean", "low", "high"))
+    if pd.isna(mean):
+        return Cell("–")
+    text = f"{100 * mean:.2f}"
+    if not pd.isna(low):
+        text += f" [{100 * low:.2f}, {100 * high:.2f}]"
+    return Cell(text, float(mean))
+
+
+def _tables(summary: pd.DataFrame, trials: pd.DataFrame) -> list[Table]:
+    labels = point_labels(summary)
+    shown = summary.head(_ROWS)
+    by_point = [
+        [
+            Cell(labels[row["point"]]),
+            Cell(str(row["n"]), float(row["n"])),
+            Cell(_state(row)),
+            *(
+                _ranged(row, name)
+                for name in (
+                    *("validation_accuracy", "test_accuracy", "train_accuracy"),
+                    "overfitting",
+                )
+            ),
+            Cell(f"{row['params']:,}", float(row["params"])),
+            Cell(f"{row['seconds']:.1f}", float(row["seconds"])),
+        ]
+        for _, row in shown.iterrows()
+    ]
+    columns = ("setting", "n", "choice", "validation %", "test %", "train %")
+    points = Table(
+        f"Settings, best first by validation: means over n seeds with 95 % intervals"
+        f"{_left_out(summary, 'summary.csv')}. A click on a setting shows its curves "
+        "and mistakes; one on a column's name sorts.",
+        (*columns, "train − test", "parameters", "seconds"),
+        by_point,
+        [labels[point] for point in shown["point"]],
+    )
+    each = [
+        [
+            Cell(row["trial"]),
+            Cell(labels[row["point"]]),
+            Cell(str(row["seed"]), float(row["seed"])),
+            Cell(row["status"]),
+            *(
+                Cell("–" if pd.isna(row[name]) else f"{100 * row[name]:.2f}")
+                for name in ("validation_accuracy", "test_accuracy", "train_accuracy")
+            ),
+            Cell(
+                "–"
+                if pd.isna(row["convergence_epoch"])
+                else str(row["convergence_epoch"])
+            ),
+        ]
+        for _, row in trials.head(_ROWS).iterrows()
+    ]
+    replicas = Table(
+        f"Every replica{_left_out(trials, 'trials.csv')}",
+        ("trial", "setting", "seed", "status", *columns[3:], "convergence epoch"),
+        each,
+        folded=True,
+    )
+    return [points, replicas]
+
+
+def _left_out(table: pd.DataFrame, name: str) -> str:
+    return f" ({_ROWS} of {len(table)}; {name} has all)" if len(table) > _ROWS else ""
+
+
+def _state(row: pd.Series) -> str:
+    states = [row["choice"]] if row["choice"] else []
+    states += [f"{row[s]} {s}" for s in ("diverged", "unfinished") if row[s]]
+    return ", ".join(states)
+
+
+def _provenance(about: Mapping[str, Any], facts: pd.Series, workdir: Path) -> Markup:
+    """Returns time, machine, versions, and how to do it again, in HTML."""
+    versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
+    replicas = facts["finished"] + facts["diverged"]
+    lines = [
+        f"{replicas:.0f} replicas took {facts['train_seconds']:,.1f} s of training, "
+        f"evaluation of every epoch included, and {facts['compile_seconds']:,.1f} s "
+        "of compiling.",
+        f"{about['cpu']}; devices {', '.join(about['devices'])}; Python "
+        f"{about['python']}, {versions}; commit {about['commit'] or 'unknown'}.",
+        f"Data: {about['data']['dataset']}, fingerprint "
+        f"{about['data']['fingerprint']}.",
+    ]
+    again = Markup("<p>{}</p>\n<pre>{}</pre>").format(
+        "Again, or on from where it stopped:", rerun_command(about, workdir)
+    )
+    return bullets(lines) + again
+
+
+def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
+    """Returns the command that asks for the same again; Python's where axes differ."""
+    asked, data = about["asked"], about["data"]
+    flags = [
+        f"--{name}={','.join(text(v) for v in asked[name] if v is not None)}"
+        for name in AXES
+        if any(value is not None for value in asked[name])
+    ]
+    flags += [f"--seeds={asked['seeds']}", f"--dataset={data['dataset']}"]
+    if data["train_examples"]:
+        flags.append(f"--train_examples={data['train_examples']}")
+    if about["data_dir"]:
+        flags.append(f"--data_dir={about['data_dir']}")
+    flags.append(f"--workdir={workdir}")
+    return shlex.join(["./launch.sh", "grid", *flags])
+
+
+def text(value: Any) -> str:
+    """Writes a hyper-parameter's value as a flag takes it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,208 @@
+"""What a study found, in plain words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnistopt.hparams import AXES, show
+from mnistopt.labels import point_labels, varying_axes
+from mnistopt.metrics import confusion
+from mnistopt.predictions import Predictions
+from mnistopt.stats import proportion_interval
+
+_MODELS = {"mlp": "MLPs", "cnn": "CNNs"}
+# More names than this are no sentence any more.
+_NAMES = 4
+
+
+def plural(count: int, noun: str) -> str:
+    """Writes a count with its noun: 1 seed, 3 seeds."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def percent(value: float) -> str:
+    """Writes a fraction as per cent: 0.98765 as 98.77 %."""
+    return f"{100 * value:.2f} %"
+
+
+def listed(names: list[str]) -> str:
+    """Writes names as a sentence does, the last ones as a count."""
+    shown = names[:_NAMES]
+    if len(names) > _NAMES:
+        shown.append(f"{len(names) - _NAMES} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def count_facts(
+    config: Mapping[str, Any],
+    summary: pd.DataFrame,
+    trials: pd.DataFrame,
+    predictions: Mapping[str, Predictions],
+) -> pd.Series:
+    """Returns the numbers of the report's text by name (facts.csv).
+
+    Args:
+        config: The study's config.json.
+        summary: Its table of points, best first.
+        trials: Its table of trials.
+        predictions: Of the test split, by point.
+    """
+    best = summary.iloc[0]
+    facts = {
+        "points": len(summary),
+        "seeds": config["asked"]["seeds"],
+        "train_examples": config["data"]["train"],
+        "validation_examples": config["data"]["validation"],
+        "test_examples": config["data"]["test"],
+        "finished": int((trials["status"] == "finished").sum()),
+        "diverged": int(summary["diverged"].sum()),
+        "unfinished": int(summary["unfinished"].sum()),
+        "tied": int((summary["choice"] == "tied").sum()),
+        "fewer_seeds": int((summary["choice"] == "fewer seeds").sum()),
+        "best_n": best["n"],
+        "train_seconds": trials.groupby("replica")["seconds"].max().sum(),
+        "compile_seconds": sum(config["compile_seconds"].values()),
+    }
+    for name in ("validation_accuracy", "test_accuracy", "train_accuracy"):
+        for end in ("mean", "low", "high"):
+            facts[f"best_{name}_{end}"] = best[f"{name}_{end}"]
+    facts["best_overfitting_mean"] = best["overfitting_mean"]
+    if best["n"]:
+        count = facts["test_examples"]
+        ends = proportion_interval(best["test_accuracy_mean"] * count, count)
+        facts["other_digits_half_width"] = (ends[1] - ends[0]) / 2
+    if best["point"] in predictions:
+        one = predictions[best["point"]]
+        facts["best_vote_accuracy"] = float(np.mean(one.vote == one.labels))
+        table = sum(confusion(one.labels, classes) for classes in one.classes)
+        wrong = table - np.diag(np.diag(table))
+        true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        facts["most_confused_digit"], facts["most_confused_with"] = true, taken
+        facts["most_confused_count"] = wrong.max() / len(one.seeds)
+    return pd.Series(facts, dtype=float)
+
+
+def headline(config: Mapping[str, Any], summary: pd.DataFrame) -> tuple[str, str]:
+    """Returns the title of a study's report, and what was asked."""
+    asked, data = config["asked"], config["data"]
+    models = " and ".join(_MODELS.get(name, name) for name in asked["model"])
+    title = f"{plural(len(summary), 'setting')} of {models} on {data['dataset']}"
+    swept = varying_axes(summary)
+    axes = "; ".join(
+        f"{axis} {', '.join(map(show, sorted(set(summary[axis].dropna()))))}"
+        for axis in AXES
+        if axis in swept
+    )
+    lead = f"Asked: {axes}. " if axes else ""
+    epochs = ", ".join(map(str, sorted(set(summary["epochs"]))))
+    lead += (
+        f"Trained on {data['train']:,} digits for {epochs} epochs with "
+        f"{plural(asked['seeds'], 'seed')}; {data['validation']:,} held out to choose, "
+        f"{data['test']:,} others to test."
+    )
+    return title, lead
+
+
+def notice(facts: pd.Series) -> str:
+    """Returns what a reader must know first: that a study is not finished."""
+    if not facts["unfinished"]:
+        return ""
+    return (
+        f"This study is not finished: {plural(int(facts['unfinished']), 'replica')} "
+        f"still {'has' if facts['unfinished'] == 1 else 'have'} epochs to train, "
+        f"{facts['finished']:.0f} {'has' if facts['finished'] == 1 else 'have'} "
+        "finished. The same command goes on; this page shows what is known so far."
+    )
+
+
+def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
+    """Returns the findings, a sentence or two each.
+
+    Args:
+        facts: From `count_facts`.
+        summary: The table of points, best first.
+    """
+    if not facts["best_n"]:
+        return ["No setting has finished yet."]
+    labels = point_labels(summary)
+    found = [_best(facts, labels[summary["point"].iloc[0]]), _ties(summary, labels)]
+    found.append(
+        f"It gets {percent(facts['best_train_accuracy_mean'])} of the training digits "
+        f"right, {100 * facts['best_overfitting_mean']:.2f} points more than of the "
+        "test digits: that is its overfitting."
+    )
+    if facts.get("most_confused_count", 0) > 0:
+        true, taken = facts["most_confused_digit"], facts["most_confused_with"]
+        vote = ""
+        if facts["best_n"] > 1:
+            vote = (
+                f"The vote of its seeds is right on "
+                f"{percent(facts['best_vote_accuracy'])}. "
+            )
+        found.append(
+            f"{vote}Most often it takes a {true:.0f} for a {taken:.0f}: "
+            f"{facts['most_confused_count']:.3g} times, the mean over its seeds."
+        )
+    if facts["diverged"]:
+        names = [labels[p] for p in summary[summary["diverged"] > 0]["point"]]
+        found.append(
+            f"{plural(int(facts['diverged']), 'replica')} diverged and "
+            f"{'was' if facts['diverged'] == 1 else 'were'} stopped: {listed(names)}."
+        )
+    found.append(_sureness(facts))
+    return [sentence for sentence in found if sentence]
+
+
+def _best(facts: pd.Series, label: str) -> str:
+    several = facts["points"] > 1
+    name = f"The best setting by validation is {label}: it" if several else "It"
+    found = f"{name} gets {percent(facts['best_test_accuracy_mean'])} of the test "
+    n = int(facts["best_n"])
+    if n < 2:
+        return f"{found}digits right, with one seed."
+    low, high = facts["best_test_accuracy_low"], facts["best_test_accuracy_high"]
+    return (
+        f"{found}digits right, the mean of {n} seeds, with a 95 % interval from "
+        f"{100 * low:.2f} to {percent(high)}."
+    )
+
+
+def _ties(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    if len(summary) < 2:
+        return ""
+    if summary["n"].max() < 2:
+        return (
+            "With one seed per setting nothing tells the others from it but chance: "
+            "give --seeds=5 to learn which are worse."
+        )
+    tied = [labels[p] for p in summary[summary["choice"] == "tied"]["point"]]
+    fewer = summary[summary["choice"] == "fewer seeds"]
+    extra = ""
+    if len(fewer):
+        extra = (
+            f" {plural(len(fewer), 'setting')} with fewer finished seeds "
+            f"{'is' if len(fewer) == 1 else 'are'} not compared."
+        )
+    if tied:
+        verb = "is" if len(tied) == 1 else "are"
+        return (
+            f"At 5 % {verb} not to be told from it: {listed(tied)} (paired t tests, "
+            f"Holm's correction). More seeds would tell more of them apart.{extra}"
+        )
+    if not (summary["choice"] == "best").any():
+        return extra.strip()
+    return f"All others are below it at 5 % (paired t tests, Holm's correction).{extra}"
+
+
+def _sureness(facts: pd.Series) -> str:
+    half = 100 * facts["other_digits_half_width"]
+    over = "Intervals over seeds say how it would vary with other seeds. "
+    if facts["best_n"] < 2:
+        over = "One seed says nothing of how it would vary with others. "
+    return (
+        f"{over}On {facts['test_examples']:,.0f} other test digits it could differ by "
+        f"± {half:.2f} points more (Wilson's 95 % interval). The test digits chose "
+        "nothing."
+    )
