@@ -4,6 +4,7 @@ A comma separates swept values and `x` joins layers, as in `--hidden=128x128,256
 Nothing heavy is imported here, so that `--help` answers at once.
 """
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,11 @@ def define_data(dataset: str | None) -> None:
     )
 
 
+def define_quiet() -> None:
+    """Defines `--quiet`."""
+    flags.DEFINE_bool("quiet", False, "print nothing but where the report is")
+
+
 def parse_lanes(text: str) -> tuple[int, int] | None:
     """Reads --lanes: auto as None, 4 as (1, 4), 2x4 as (2, 4).
 
@@ -121,6 +127,10 @@ def run(main: Callable[[], None], about: str) -> None:
         main: The program.
         about: Its description, for `--help`.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of few letters shows ? for the others.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     flags.DEFINE_bool("help", False, "show this help", short_name="h")
     try:
         rest = FLAGS(sys.argv)[1:]

@@ -6,8 +6,9 @@ A comma separates swept values, x joins layers, and every axis multiplies:
 
     python -m experiments.grid --model=mlp --hidden=128x128,256 --dropout=0,0.3
 
-Results go to --workdir. The same command again goes on where the last one stopped, or
-shows what is there; more values, seeds or epochs train only what is new.
+Results go to --workdir: tables, pictures and report.html. The same command again goes
+on where the last one stopped, or shows what is there; more values, seeds or epochs
+train only what is new.
 """
 
 from typing import Any
@@ -38,6 +39,7 @@ def define_flags() -> None:
         "replicas that a device computes side by side: points, or seeds x points",
     )
     flags.DEFINE_string("devices", "auto", "number of devices")
+    common.define_quiet()
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
 
 
@@ -64,9 +66,13 @@ def main() -> None:
     if FLAGS.dry_run:
         show.plan(mnistopt.plan(**arguments))
         return
-    with show.Bar() as bar:
-        study = mnistopt.run(on_plan=show.plan, on_progress=bar, **arguments)
-    show.results(study)
+    if FLAGS.quiet:
+        study = mnistopt.run(progress=False, **arguments)
+    else:
+        with show.Bar() as bar:
+            study = mnistopt.run(on_plan=show.plan, on_progress=bar, **arguments)
+        show.results(study)
+    show.draw(study.report)
 
 
 if __name__ == "__main__":

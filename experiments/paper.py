@@ -8,11 +8,12 @@ for a fifth of its epochs, in some ten minutes on two cores; --scale=paper on al
 MNIST for all of them. In between, --train_examples and --epochs_scale; CNNs may have
 fewer seeds and examples than MLPs.
 
-Results go to --workdir: paper.md, tables/*.csv, and a study for each part. The same
-command again goes on where the last one stopped, or shows what is there.
+Results go to --workdir: report.html, paper.md, tables/*.csv, and a study for each part.
+The same command again goes on where the last one stopped, or shows what is there.
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -64,6 +65,7 @@ def define_flags() -> None:
         lower_bound=0,
     )
     flags.DEFINE_string("workdir", None, "folder of the results [runs/paper-SCALE]")
+    common.define_quiet()
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
 
 
@@ -90,6 +92,7 @@ def main() -> None:
     arguments = options()
     # JAX and the rest of the library take a second or two to import.
     from experiments import show
+    from mnistopt.paper.page import write_page
     from mnistopt.paper.plan import Options
     from mnistopt.paper.reproduce import plan, reproduce
 
@@ -99,10 +102,13 @@ def main() -> None:
         show.plans(plan(asked, workdir))
         return
     command = " ".join(["./launch.sh", "paper", *sys.argv[1:]])
-    with show.Bar() as bar:
-        found = reproduce(asked, workdir, command, show.plans, bar)
-    show.markdown(found.report)
-    show.where(workdir)
+    if FLAGS.quiet:
+        reproduce(asked, workdir, command)
+    else:
+        with show.Bar() as bar:
+            found = reproduce(asked, workdir, command, show.plans, bar)
+        show.answer(found.report)
+    show.draw(lambda: write_page(Path(workdir)))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """What the programs print: the plan, the progress bar and the tables."""
 
 import math
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from mnistopt.labels import point_labels
 from mnistopt.loop import Progress as State
@@ -42,8 +45,10 @@ def size(count: float) -> str:
 
 
 def _console() -> Console:
-    """Returns a console; a file or a pipe gets lines wide enough for the tables."""
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    """Returns a console; a file or a pipe gets lines of the usual 80 columns."""
+    asked = os.environ.get("COLUMNS")
+    width = None if sys.stdout.isatty() or asked else 80
+    return Console(width=width, highlight=False)
 
 
 def plan(found: Plan) -> None:
@@ -88,26 +93,42 @@ def plans(found: Mapping[str, Plan]) -> None:
         _console().print(f"\nAll parts: training time {duration(seconds)}")
 
 
-def markdown(text: str) -> None:
-    """Prints Markdown, wide enough that no number of a table is cut."""
-    console = Console(width=max(_console().width, 140), highlight=False)
-    console.print(Markdown(text))
+def answer(text: str) -> None:
+    """Prints the part of paper.md that has the answer."""
+    part = text.partition("\n## The answer\n")[2].partition("\n## ")[0]
+    _console().print(Markdown(part))
 
 
-def where(workdir: str) -> None:
-    """Prints where everything is."""
-    _console().print(
-        f"\nResults: {workdir}/paper.md, {workdir}/tables/", soft_wrap=True
-    )
+def draw(write: Callable[[], Path]) -> None:
+    """Writes a report and prints its path; tables stand whatever becomes of it."""
+    try:
+        print(f"Report: {write()}")
+    except Exception as error:  # noqa: BLE001 - whatever a picture may run into
+        print(
+            f"warning: no report could be drawn ({type(error).__name__}: {error}); the "
+            "tables are there, and ./launch.sh report --workdir=... tries again",
+            file=sys.stderr,
+        )
+
+
+class _TwoLines(Progress):
+    """A bar with a line of text below it."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Returns the bar, and the text cut to one line."""
+        yield self.make_tasks_table(self.tasks)
+        yield Text(self.below, no_wrap=True, overflow="ellipsis", style="dim")
 
 
 class Bar:
     """A progress bar on a terminal, and plain lines elsewhere; a context manager."""
 
     def __init__(self) -> None:
-        self._bar = Progress(
+        self._bar = _TwoLines(
             TextColumn("{task.fields[what]}"),
-            BarColumn(bar_width=8),
+            BarColumn(bar_width=12),
             TextColumn("{task.fields[figures]}"),
             console=Console(stderr=True),
             transient=True,
@@ -126,28 +147,20 @@ class Bar:
 
     def __call__(self, state: State) -> None:
         """Shows where a run is."""
-        # All of it fits a terminal of 80 columns.
-        if state.compiling:
-            figures = "compiling"
-        else:
-            minutes, seconds = divmod(round(state.seconds_left or 0), 60)
-            figures = (
-                f"{state.lanes} lanes  epoch {state.epoch}/{state.epochs}  "
-                f"{state.images_per_second:,.0f} images/s  "
-                f"best {100 * (state.best or 0):.1f} %  {minutes}:{seconds:02d} left"
-            )
+        self._bar.below = state.leader
         self._bar.update(
             self._task,
             total=state.total_work,
             completed=state.work,
             what=state.structure,
-            figures=figures,
+            figures=state.figures,
         )
         # Off a terminal a line for each epoch, and in long ones every half minute.
         stage = (state.structure, state.compiling, state.epoch)
         due = stage != self._stage or time.monotonic() > self._printed + 30
         if self._bar.disable and due:
-            print(f"{state.structure}  {figures}", file=sys.stderr, flush=True)
+            words = filter(None, (state.structure, state.figures, state.leader))
+            print("  ".join(words), file=sys.stderr, flush=True)
             self._stage, self._printed = stage, time.monotonic()
 
 
@@ -158,39 +171,33 @@ def _percent(row: pd.Series, name: str) -> str:
 
 
 def results(study: Study) -> None:
-    """Prints the points of a study, best first, and where everything is."""
+    """Prints the points of a study, best first."""
     console = _console()
     summary = study.summary
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("point")
+    labels = point_labels(summary)
+    # The further columns where there is room: the first fit 80 columns.
+    names = ["validation_accuracy", "test_accuracy"]
+    if console.width >= 100 + max(map(len, labels.values())):
+        names += ["train_accuracy", "overfitting"]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("point", overflow="fold")
     table.add_column("n", justify="right")
     table.add_column("")
-    for name in ("validation %", "test %", "train %", "train - test"):
-        table.add_column(name, justify="right")
-    labels = point_labels(summary)
+    for name in names:
+        table.add_column(_HEADINGS[name], justify="right", no_wrap=True)
     for _, row in summary.head(TABLE_ROWS).iterrows():
-        missing = [
-            f"{row[status]} {status}"
-            for status in ("diverged", "unfinished")
-            if row[status]
-        ]
+        states = [_MARKS.get(row["choice"], row["choice"])] if row["choice"] else []
+        states += [f"{row[s]} {s}" for s in ("diverged", "unfinished") if row[s]]
         table.add_row(
-            labels[row["point"]],
-            ", ".join([str(row["n"]), *missing]),
-            row["choice"],
-            *(
-                _percent(row, name)
-                for name in (
-                    "validation_accuracy",
-                    "test_accuracy",
-                    "train_accuracy",
-                    "overfitting",
-                )
-            ),
+            Text(labels[row["point"]]),
+            str(row["n"]),
+            ", ".join(states),
+            *(_percent(row, name) for name in names),
+            style="dim" if row["choice"] in ("", "fewer seeds") else None,
         )
     console.print(table)
-    if len(summary) > TABLE_ROWS:
-        console.print(f"{len(summary) - TABLE_ROWS} more points are in summary.csv")
+    if (left_out := len(summary) - TABLE_ROWS) > 0:
+        console.print(f"Points left out here: {left_out}; summary.csv has all.")
     console.print(
         "Best first by validation accuracy, and what is tied with it at 5 %; mean over "
         "n seeds with its 95 % interval, the digits being fixed."
@@ -198,13 +205,22 @@ def results(study: Study) -> None:
     compiling = math.fsum(study.config["compile_seconds"].values())
     training = math.fsum(study.trials.groupby("replica")["seconds"].max())
     console.print(f"Training took {duration(training)}, compiling {compiling:.1f} s.")
-    console.print(f"Results: {study.workdir}", soft_wrap=True)
     if (summary["n"] > 0).any():
         console.print(
             f"Best replica {best_trial(study.trials)}: "
             f"./launch.sh evaluate --workdir={study.workdir}",
             soft_wrap=True,
+            markup=False,
         )
+
+
+_HEADINGS = {
+    "validation_accuracy": "validation %",
+    "test_accuracy": "test %",
+    "train_accuracy": "train %",
+    "overfitting": "train - test",
+}
+_MARKS = {"best": "[bold green]best[/]", "tied": "[yellow]tied[/]"}
 
 
 def evaluation(found: dict) -> None:
@@ -230,7 +246,7 @@ def evaluation(found: dict) -> None:
         table.add_row(
             f"[bold]{label}[/bold]",
             *(
-                f"[bold]{count}[/bold]" if other == label else str(count or "·")
+                f"[bold]{count}[/bold]" if other == label else str(count or ".")
                 for other, count in enumerate(counts)
             ),
             *(f"{100 * figures[name]:.1f}" for name in ("precision", "recall", "f1")),

@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from mnistopt.checkpoint import Contents, Store, Writer
 from mnistopt.data import Split
+from mnistopt.labels import point_labels
 from mnistopt.planning import Job, Plan
 from mnistopt.record import Record
 from mnistopt.replicas import Mesh, Program, Round, first_state, pack
@@ -29,6 +32,7 @@ class Progress(NamedTuple):
         total_work: Of how many.
         seconds: That they took, without compiling.
         best: Best validation accuracy of a replica so far; None before the first.
+        best_point: The name of its point; "" before the first.
     """
 
     structure: str
@@ -42,6 +46,25 @@ class Progress(NamedTuple):
     total_work: int
     seconds: float
     best: float | None
+    best_point: str = ""
+
+    @property
+    def figures(self) -> str:
+        """Where it is, in words that fit a line of 80 columns beside the network's."""
+        if self.compiling:
+            return "compiling"
+        minutes, seconds = divmod(round(self.seconds_left or 0), 60)
+        return (
+            f"epoch {self.epoch}/{self.epochs}  {self.images_per_second:,.0f} images/s"
+            f"  {minutes}:{seconds:02d} left"
+        )
+
+    @property
+    def leader(self) -> str:
+        """The best so far, in words; "" before the first."""
+        if self.best is None:
+            return ""
+        return f"best {100 * self.best:.1f} % by validation, {self.best_point}"
 
     @property
     def seconds_left(self) -> float | None:
@@ -87,7 +110,14 @@ class Loop:
         self._work = 0
         self._seconds = 0.0
         self._images_per_second = 0.0
-        self._best: float | None = None
+        self._best: tuple[float, str] | None = None
+        asked = [
+            {"point": record.point.identity(), **record.point.row()}
+            for record in self._records.values()
+        ]
+        self._labels = point_labels(pd.DataFrame(asked)) if asked else {}
+        for record in self._records.values():
+            self._notice(record)
 
     def run(self) -> dict[str, float]:
         """Trains all jobs; returns the seconds each structure took to compile."""
@@ -139,14 +169,22 @@ class Loop:
             for member, (metrics, diverged_at) in results.items():
                 record = job.records[member]
                 record.append(metrics, diverged_at, seconds / len(results))
-                accuracy = metrics.validation.correct / metrics.validation.total
-                self._best = max(self._best or 0.0, float(accuracy))
+                self._notice(record)
             images = len(results) * self._plan.examples[0]
             self._images_per_second = images / seconds
             share = len(results) / len(job.records)
             self._work += round(share * job.work(self._plan.examples) / job.epochs)
             self._seconds += seconds
             self._tell(job, epoch + 1)
+
+    def _notice(self, record: Record) -> None:
+        """Keeps the best validation accuracy that a replica has ever had."""
+        correct = record.history.get("validation_correct", [])
+        if not correct:
+            return
+        best = max(correct) / record.history["validation_total"][0]
+        if self._best is None or best > self._best[0]:
+            self._best = best, self._labels[record.point.identity()]
 
     def _states(self, job: Job) -> list[TrainState]:
         seeds = {record.seed for record in job.records}
@@ -190,7 +228,8 @@ class Loop:
                 work=self._work,
                 total_work=self._plan.work,
                 seconds=self._seconds,
-                best=self._best,
+                best=self._best[0] if self._best else None,
+                best_point=self._best[1] if self._best else "",
             )
         )
 

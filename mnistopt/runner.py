@@ -11,8 +11,9 @@ from mnistopt.data import CACHE_DIR, Dataset, load
 from mnistopt.devices import Lanes, Mesh, choose_lanes, multiply_rate, use_devices
 from mnistopt.errors import InputError
 from mnistopt.hparams import AXES, Point, grid, show
-from mnistopt.loop import Loop, OnProgress
+from mnistopt.loop import Loop, OnProgress, Progress
 from mnistopt.mistakes import write_mistakes
+from mnistopt.notebook import NotebookBar, in_notebook
 from mnistopt.planning import Plan
 from mnistopt.predictions import write_predictions
 from mnistopt.record import Record
@@ -150,6 +151,7 @@ def run(
     *,
     on_plan: Callable[[Plan], None] | None = None,
     on_progress: OnProgress | None = None,
+    progress: bool | None = None,
     **settings: Any,
 ) -> Study:
     """Trains a grid as parallel replicas, or what of it is not in the workdir yet.
@@ -157,7 +159,9 @@ def run(
     Args:
         on_plan: Called with the plan before it is carried out.
         on_progress: Called with a `loop.Progress` before each compile and after each
-            round of replicas; None for silence.
+            round of replicas.
+        progress: Whether to show a bar below a notebook's cell; None for where there
+            is one and no `on_progress`. Scripts are silent.
         **settings: Any of these.
             dataset: One of `data.DATASETS`; "mnist_5k" by default.
             data_dir: Folder with the dataset's files.
@@ -179,6 +183,9 @@ def run(
         InputError: If an argument cannot be used, or does not fit the workdir.
     """
     ready = _prepare(dry_run=False, **settings)
+    if progress is None:
+        progress = on_progress is None and in_notebook()
+    bar = NotebookBar() if progress and in_notebook() else None
     if on_plan:
         on_plan(ready.plan)
     config.write_config(ready.workdir, ready.config)
@@ -190,12 +197,25 @@ def run(
         ready.workdir,
         ready.mesh,
         splits,
-        on_progress or (lambda progress: None),
+        _told(on_progress, bar),
     )
     compile_seconds = loop.run()
+    if bar:
+        bar.done()
     trials = read_table(ready.workdir, "trials")
     write_predictions(ready.workdir, ready.store, trials, ready.dataset)
     write_mistakes(ready.workdir, trials, ready.dataset)
     ready.config["compile_seconds"] |= compile_seconds
     config.write_config(ready.workdir, ready.config)
     return Study(ready.workdir)
+
+
+def _told(*callbacks: OnProgress | None) -> OnProgress:
+    """Returns a callback that calls those that are there."""
+
+    def tell(progress: Progress) -> None:
+        for callback in callbacks:
+            if callback:
+                callback(progress)
+
+    return tell

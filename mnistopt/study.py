@@ -63,6 +63,18 @@ class Study:
 
         return write_report(self.workdir)
 
+    def _repr_html_(self) -> str:
+        """Shows findings, points and curves below a notebook's cell."""
+        from mnistopt.report.study import glimpse
+
+        return glimpse(self.workdir)
+
+    def __repr__(self) -> str:
+        """Says what it is, where a notebook does not show it."""
+        states = self.trials["status"].value_counts()
+        known = ", ".join(f"{count} {state}" for state, count in states.items())
+        return f"<Study {self.workdir}: trials {known or 'none'}>"
+
     def trial(self, name: str = "best") -> dict[str, Any]:
         """Returns a row of `trials`, as a dictionary.
 

@@ -10,7 +10,7 @@ FLOORS = (
     *("errors", "files", "hparams", "labels", "idx", "prepare", "data"),
     *("conv", "layers", "metrics"),
     *("stats", "compare", "checkpoint", "models", "optimizers", "record", "results"),
-    *("train", "devices", "replicas", "config", "planning", "loop"),
+    *("train", "devices", "replicas", "config", "planning", "loop", "notebook"),
     *("predictions", "mistakes"),
     *("charts.theme", "charts.curves", "charts.points", "charts.sweep"),
     *("charts.costs", "charts.digits", "charts.pictures", "charts.export"),

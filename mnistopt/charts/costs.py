@@ -126,7 +126,8 @@ def _cost_chart(
     frame: pd.DataFrame, cost: str, title: str, axis: str, form: str
 ) -> Any:
     choice = picked()
-    kind: Any = "log" if (frame["error"] > 0).all() else "linear"
+    positive = (frame["error"] > 0).all()
+    kind: Any = {"type": "log"} if positive else {"zero": False}
     x = alt.X(
         f"{cost}:Q",
         title=axis,
@@ -136,7 +137,7 @@ def _cost_chart(
     y = alt.Y(
         "error:Q",
         title="validation error (%)",
-        scale=alt.Scale(type=kind, padding=14, nice=False, zero=False),
+        scale=alt.Scale(padding=14, nice=False, **kind),
         axis=alt.Axis(format="~g", tickCount=5),
     )
     tooltip = [

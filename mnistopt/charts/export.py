@@ -19,13 +19,14 @@ def vegalite_version() -> str:
 
 def to_svg(picture: Picture) -> str:
     """Returns a picture as SVG."""
+    # None of its data is elsewhere: nothing may be fetched.
     return vl_convert.vegalite_to_svg(
-        picture.chart.to_dict(), vl_version=vegalite_version(), allowed_base_urls=[]
+        picture.spec, vl_version=vegalite_version(), allowed_base_urls=[]
     )
 
 
-def write_picture(folder: Path, name: str, picture: Picture) -> str:
-    """Writes NAME.png, .svg and .pdf, and its numbers as .csv; returns the SVG.
+def write_picture(folder: Path, name: str, picture: Picture) -> bytes:
+    """Writes NAME.png, .svg and .pdf, and its numbers as .csv; returns the PNG.
 
     Args:
         folder: Where they go.
@@ -42,4 +43,4 @@ def write_picture(folder: Path, name: str, picture: Picture) -> str:
     for form, content in contents.items():
         with replacing(folder / f"{name}.{form}") as partial:
             partial.write_bytes(content)
-    return svg
+    return contents["png"]

@@ -16,10 +16,27 @@ class Picture(NamedTuple):
     Attributes:
         frame: The numbers, a tidy table.
         chart: An Altair chart, with title and description.
+        spec: The same as Vega-Lite has it.
     """
 
     frame: pd.DataFrame
     chart: Any
+    spec: dict[str, Any]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, chart: Any) -> "Picture":
+        """Returns a picture of its numbers and its chart."""
+        return cls(frame, chart, chart.to_dict(validate=False))
+
+    @property
+    def title(self) -> str:
+        """What it shows."""
+        return self.spec["title"]["text"]
+
+    @property
+    def subtitle(self) -> str:
+        """How to read it."""
+        return " ".join(self.spec["title"]["subtitle"])
 
 
 def study_pictures(
@@ -42,7 +59,7 @@ def study_pictures(
 
     def add(name: str, frame: pd.DataFrame, chart: Any, *arguments: Any) -> None:
         if len(frame):
-            found[name] = Picture(frame, chart(frame, *arguments))
+            found[name] = Picture.of(frame, chart(frame, *arguments))
 
     known = curves.curves_frame(curve_rows, trials, summary)
     done = summary[summary["n"] > 0]

@@ -15,7 +15,7 @@ from mnistopt.charts.theme import (
     rows,
     rows_high,
 )
-from mnistopt.compare import holm, paired_difference
+from mnistopt.compare import holm, t_tests, two_sided
 from mnistopt.labels import point_labels
 from mnistopt.results import ERROR_RATE, FINISHED
 from mnistopt.stats import mean_interval
@@ -142,8 +142,9 @@ def differences_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFra
                 pairs.append((rank, row, 100 * pair))
     found = []
     for rank, row, pair in pairs:
-        tested = paired_difference(pair[:, 0], pair[:, 1])
-        wide = mean_interval(pair[:, 0] - pair[:, 1], 1 - ERROR_RATE / len(pairs))
+        less = (pair[:, 0] - pair[:, 1]).tolist()
+        wide = mean_interval(less, 1 - ERROR_RATE / len(pairs))
+        p = two_sided(*t_tests(less, 0.0))
         values = (
             labels[str(row.point)],
             rank,
@@ -152,7 +153,7 @@ def differences_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFra
             wide.low,
             wide.high,
         )
-        found.append((*values, wide.n, tested.p))
+        found.append((*values, wide.n, p))
     table = pd.DataFrame(found, columns=columns)
     return table.assign(p_holm=holm(table["p"].tolist())).head(TOP - 1)
 

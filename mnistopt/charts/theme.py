@@ -1,6 +1,5 @@
 """How all charts look, and what they share: rows, titles, and the choice of a point."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +36,7 @@ def _config(ink: str, soft: str, line: str, paper: str, palette: Sequence[str]):
         "axisY": {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "start"}
         | {"titleY": -10, "titleX": 0},
         "legend": {"orient": "bottom", "columns": 1, "symbolStrokeWidth": 3, **text}
-        | {"titleFontSize": 13, "titleLimit": 0, "titleColor": soft},
+        | {"titleFontSize": 13, "titleLimit": 0, "titleColor": soft, "labelLimit": 540},
         "mark": {"color": soft},
         "text": {"color": ink, "fontSize": 13},
         "range": {"category": list(palette), "heatmap": {"scheme": "viridis"}},
@@ -61,11 +60,13 @@ PAGE = _config("var(--ink)", "var(--soft)", "var(--line)", "var(--card)", _VARIA
 
 
 def rows(frame: pd.DataFrame) -> alt.InlineData:
-    """Returns a frame as a chart's data, numbers with six digits, none as null."""
-    short = frame.copy()
-    for name in short.select_dtypes("float"):
-        short[name] = [float(f"{value:.6g}") for value in short[name]]
-    return alt.InlineData(values=json.loads(short.to_json(orient="records")))
+    """Returns a frame as a chart's data: CSV, a third of JSON's size, six digits."""
+    kinds = {"f": "number", "i": "number", "u": "number", "b": "boolean"}
+    parse = {
+        name: kinds.get(dtype.kind, "string") for name, dtype in frame.dtypes.items()
+    }
+    text = frame.to_csv(index=False, float_format="%.6g")
+    return alt.InlineData(values=text, format={"type": "csv", "parse": parse})
 
 
 def picked(legend: bool = False) -> alt.Parameter:

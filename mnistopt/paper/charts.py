@@ -9,6 +9,17 @@ from mnistopt.charts.theme import finished, rows, rows_high
 from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
 from mnistopt.paper.tables import TABLES
 
+# The paper's words, short enough to stand beside a row.
+_SHORT = {
+    "hidden layers": "layers",
+    "neurons per layer": "neurons",
+    "dense neurons": "dense",
+    "convolutions 2, ": "",
+    "convolutions 3, ": "",
+    "learning rate": "lr",
+    "batch size": "batch",
+    "model ": "",
+}
 _OURS, _PAPER = "here, a dot per seed", "the paper, one run"
 # Sign and shape say it, too, to those who see no colour.
 _VERDICTS = {
@@ -35,6 +46,8 @@ def table_frame(number: int, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.Dat
     found: list[dict[str, Any]] = []
     for order, row in table.reset_index(drop=True).iterrows():
         label = row["row"]
+        for long, short in _SHORT.items():
+            label = label.replace(long, short)
         if sizes:
             label += f" ({row['train_examples']:,} digits)"
         shared = {"label": label, "order": order}
@@ -64,7 +77,10 @@ def table_chart(frame: pd.DataFrame, number: int) -> Any:
     )
     y = alt.Y("label:N", sort=alt.SortField("order"), title=None)
     names = alt.Scale(domain=[_OURS, _PAPER])
-    colour = alt.Color("source:N", scale=names, legend=alt.Legend(title=None))
+    legend = alt.Legend(title=None, symbolOpacity=1)
+    colour = alt.Color("source:N", scale=names, legend=legend)
+    shapes = alt.Scale(domain=[_OURS, _PAPER], range=["circle", "diamond"])
+    shape = alt.Shape("source:N", scale=shapes, legend=legend)
     tooltip = [
         alt.Tooltip("label:N", title="row"),
         alt.Tooltip("what:N"),
@@ -81,11 +97,11 @@ def table_chart(frame: pd.DataFrame, number: int) -> Any:
         ),
         base.transform_filter("datum.what == 'seed'")
         .mark_point(filled=True, size=60, opacity=0.65)
-        .encode(x=x, color=colour, tooltip=tooltip),
+        .encode(x=x, color=colour, shape=shape, tooltip=tooltip),
         mean.mark_tick(style="ink", thickness=3, size=18).encode(x=x, tooltip=tooltip),
         base.transform_filter("datum.what == 'paper'")
-        .mark_point(filled=True, size=110, shape="diamond", opacity=1)
-        .encode(x=x, color=colour, tooltip=tooltip),
+        .mark_point(filled=True, size=110, opacity=1)
+        .encode(x=x, color=colour, shape=shape, tooltip=tooltip),
     ]
     known = frame[frame["what"] != "seed"]
     pairs = known.pivot(index="label", columns="what", values="accuracy")
@@ -140,7 +156,7 @@ def claims_chart(frame: pd.DataFrame) -> Any:
     values = [-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50]
     x = alt.X(
         "difference:Q",
-        title="difference (accuracy: points; time: %)",
+        title="difference (points; time: %)",
         scale=scale,
         axis=alt.Axis(values=values, format="+~f"),
     )

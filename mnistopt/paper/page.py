@@ -77,14 +77,14 @@ def _table_pictures(workdir: Path) -> dict[str, Picture]:
         if path.exists():
             frame = table_frame(number, pd.read_csv(path), seeds)
             if len(frame):
-                found[path.stem] = Picture(frame, table_chart(frame, number))
+                found[path.stem] = Picture.of(frame, table_chart(frame, number))
     return found
 
 
 def _claims_picture(workdir: Path) -> dict[str, Picture]:
     claims = pd.read_csv(workdir / "tables" / "claims.csv")
     frame = claims_frame(claims).dropna(subset=["difference"])
-    return {"claims": Picture(frame, claims_chart(frame))} if len(frame) else {}
+    return {"claims": Picture.of(frame, claims_chart(frame))} if len(frame) else {}
 
 
 def _part_pictures(workdir: Path, parts: dict) -> dict[str, Picture]:
@@ -96,9 +96,9 @@ def _part_pictures(workdir: Path, parts: dict) -> dict[str, Picture]:
             digits = f"{part}, {config['data']['train']:,} training digits"
             for name in _OF_PARTS:
                 if name in pictures:
-                    frame, chart = pictures[name]
-                    chart.title.text = f"{chart.title.text} ({digits})"
-                    found[f"{part}-{name}"] = Picture(frame, chart)
+                    one = pictures[name]
+                    one.chart.title.text = f"{one.title} ({digits})"
+                    found[f"{part}-{name}"] = Picture.of(one.frame, one.chart)
     return found
 
 

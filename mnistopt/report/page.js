@@ -10,7 +10,9 @@
   const bar = document.getElementById("choice");
   let sharing = false;
 
+  // Long names leave room for the chart.
   if (innerWidth < 700) config.axis.labelLimit = 130;
+  config.legend.labelLimit = Math.min(520, innerWidth - 110);
 
   function show(label) {
     for (const row of document.querySelectorAll("tr[data-label]")) {
@@ -42,12 +44,6 @@
     return label === null ? [] : [{ unit: "", fields, values: [label] }];
   }
 
-  function labelsOf(spec) {
-    const rows = Object.values(spec.datasets ?? {}).concat([spec.data?.values ?? []]);
-    for (const layer of spec.layer ?? []) rows.push(layer.data?.values ?? []);
-    return new Set(rows.flat().map((row) => row.label));
-  }
-
   for (const place of document.querySelectorAll("[data-chart]")) {
     const options = {
       renderer: "svg",
@@ -58,7 +54,7 @@
     vegaEmbed(place, specs[place.dataset.chart], options).then(({ view }) => {
       try {
         view.addDataListener(STORE, (_, store) => choose(store, view));
-        views.push({ view, labels: labelsOf(specs[place.dataset.chart]) });
+        views.push({ view, labels: new Set(specs[place.dataset.chart].usermeta.labels) });
       } catch {
         // A chart without points to choose.
       }

@@ -1,20 +1,26 @@
 """One page of words, pictures and tables: a single file that needs no network."""
 
 import base64
+import contextlib
 import functools
+import importlib.metadata
 import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from mnistopt.charts.export import vegalite_version
+from mnistopt.charts.export import to_svg, vegalite_version
 from mnistopt.charts.pictures import Picture
-from mnistopt.charts.theme import PAGE, WIDTH
+from mnistopt.charts.theme import PAGE
+from mnistopt.data import CACHE_DIR
+from mnistopt.files import replacing
 
 
 class Cell(NamedTuple):
@@ -64,15 +70,14 @@ class Section(NamedTuple):
 
 
 @functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("mnistopt.report", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("page.html")
 
 
 @functools.cache
@@ -82,9 +87,21 @@ def _asset(name: str) -> Markup:
 
 @functools.cache
 def _vega() -> Markup:
-    """Returns Vega, Vega-Lite and Vega-Embed, safe inside a script element."""
+    """Returns Vega, Vega-Lite and Vega-Embed, safe inside a script element.
+
+    Bundling them takes over a second, so the bundle is kept.
+    """
+    name = (
+        f"vega-{vegalite_version()}-{importlib.metadata.version('vl-convert-python')}"
+    )
+    path = Path(CACHE_DIR).expanduser() / f"{name}.js"
+    with contextlib.suppress(OSError):
+        return Markup(path.read_text())
     bundle = vl_convert.javascript_bundle(vl_version=vegalite_version())  # type: ignore[call-arg]
-    return Markup(bundle.replace("</script", "<\\/script"))
+    text = bundle.replace("</script", "<\\/script")
+    with contextlib.suppress(OSError), replacing(path) as partial:
+        partial.write_text(text)
+    return Markup(text)
 
 
 def _json(content: Any) -> Markup:
@@ -95,20 +112,44 @@ def _json(content: Any) -> Markup:
 
 def _spec(picture: Picture) -> dict[str, Any]:
     """Returns a chart as the page draws it: as wide as there is room, its own title."""
-    spec = picture.chart.to_dict()
-    for name in ("title", "config", "description", "$schema"):
-        spec.pop(name, None)
-    return spec | {"width": "container"}
+    left_out = ("title", "config", "description", "$schema")
+    spec = {name: one for name, one in picture.spec.items() if name not in left_out}
+    # Which points it has, for a choice made elsewhere.
+    labels = picture.frame.get("label", pd.Series(dtype=str)).unique().tolist()
+    return spec | {"width": "container", "usermeta": {"labels": labels}}
 
 
-def _still(svg: str) -> str:
-    """Returns a picture for readers without JavaScript, as the data URL of a PNG."""
+def _still(png: bytes) -> str:
+    """Returns a picture for readers without JavaScript, as a small data URL."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(vl_convert.svg_to_png(svg, scale=1.25)))
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image = image.resize((image.width * 5 // 8, image.height * 5 // 8))
     file = io.BytesIO()
-    image.convert("RGB").quantize(64).save(file, format="png", optimize=True)
+    image.quantize(32).save(file, format="png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def glimpse_html(
+    title: str, lead: str, text: Markup, table: Table, picture: Picture | None
+) -> str:
+    """Returns a few words, a table and a still picture as HTML without a page.
+
+    Args:
+        title: What it shows.
+        lead: A sentence below it.
+        text: HTML.
+        table: Its first rows.
+        picture: Shown below, or None.
+    """
+    template = _environment().get_template("glimpse.html")
+    still = ""
+    if picture:
+        png = vl_convert.svg_to_png(to_svg(picture), scale=2)
+        still = _still(png)
+    return template.render(
+        title=title, lead=lead, text=text, table=table, picture=picture, still=still
+    )
 
 
 def render(
@@ -116,7 +157,7 @@ def render(
     lead: str,
     notice: str,
     sections: Sequence[Section],
-    stills: Mapping[str, str],
+    stills: Mapping[str, bytes],
 ) -> str:
     """Returns the page.
 
@@ -125,27 +166,24 @@ def render(
         lead: A sentence below it.
         notice: What a reader must know first, or "".
         sections: Its parts.
-        stills: Each picture as SVG, by name.
+        stills: Each picture as PNG, by name.
     """
     pictures = {
         name: picture for one in sections for name, picture in one.pictures.items()
     }
-    heads = {
-        name: (chart["title"]["text"], " ".join(chart["title"].get("subtitle", [])))
-        for name, chart in ((n, p.chart.to_dict()) for n, p in pictures.items())
-    }
-    return _template().render(
-        title=title,
-        lead=lead,
-        notice=notice,
-        sections=sections,
-        heads=heads,
-        alts={name: one.chart.description for name, one in pictures.items()},
-        stills={name: _still(svg) for name, svg in stills.items()},
-        specs=_json({name: _spec(picture) for name, picture in pictures.items()}),
-        config=_json(PAGE | {"padding": 4}),
-        style=_asset("page.css"),
-        script=_asset("page.js"),
-        vega=_vega(),
-        width=WIDTH,
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            lead=lead,
+            notice=notice,
+            sections=sections,
+            stills={name: _still(png) for name, png in stills.items()},
+            specs=_json({name: _spec(picture) for name, picture in pictures.items()}),
+            config=_json(PAGE | {"padding": 4}),
+            style=_asset("page.css"),
+            script=_asset("page.js"),
+            vega=_vega(),
+        )
     )

@@ -18,7 +18,7 @@ from mnistopt.labels import point_labels
 from mnistopt.mistakes import read_mistakes
 from mnistopt.predictions import FOLDER, Predictions, read_predictions
 from mnistopt.report import words
-from mnistopt.report.page import Cell, Section, Table, render
+from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
 from mnistopt.results import read_table
 
 # In which order, and under which heading, pictures stand.
@@ -30,6 +30,7 @@ _GROUPS = {
 }
 # The page stays small; the CSV files have all.
 _ROWS = 300
+_GLIMPSE = 10
 
 
 def read_all_predictions(workdir: Path, summary: pd.DataFrame) -> dict:
@@ -97,6 +98,25 @@ def write_report(workdir: Path) -> Path:
     with replacing(path) as partial:
         partial.write_text(page)
     return path
+
+
+def glimpse(workdir: Path) -> str:
+    """Returns findings, the best points and their curves as HTML, for a notebook."""
+    about = config.read_config(workdir)
+    trials, summary = (read_table(workdir, name) for name in ("trials", "summary"))
+    if summary.empty:
+        return Markup("<p>{}: nothing has been trained yet.</p>").format(workdir)
+    predictions = read_all_predictions(workdir, summary)
+    facts = words.count_facts(about, summary, trials, predictions)
+    title, lead = words.headline(about, summary)
+    curves = make_pictures(workdir).get("error")
+    return glimpse_html(
+        title,
+        " ".join(filter(None, (words.notice(facts), lead))),
+        bullets(words.sentences(facts, summary)),
+        _tables(summary.head(_GLIMPSE), trials)[0],
+        curves,
+    )
 
 
 def grouped(

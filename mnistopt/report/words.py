@@ -32,7 +32,8 @@ def listed(names: list[str]) -> str:
     shown = names[:_NAMES]
     if len(names) > _NAMES:
         shown.append(f"{len(names) - _NAMES} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    # Names have commas of their own.
+    return shown[0] if len(shown) == 1 else f"{'; '.join(shown[:-1])}; and {shown[-1]}"
 
 
 def count_facts(
@@ -142,7 +143,7 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
                 f"{percent(facts['best_vote_accuracy'])}. "
             )
         found.append(
-            f"{vote}Most often it takes a {true:.0f} for a {taken:.0f}: "
+            f"{vote}Most often it takes {_digit(true)} for {_digit(taken)}: "
             f"{facts['most_confused_count']:.3g} times, the mean over its seeds."
         )
     if facts["diverged"]:
@@ -153,6 +154,10 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
         )
     found.append(_sureness(facts))
     return [sentence for sentence in found if sentence]
+
+
+def _digit(value: float) -> str:
+    return f"an {value:.0f}" if value == 8 else f"a {value:.0f}"
 
 
 def _best(facts: pd.Series, label: str) -> str:
@@ -186,10 +191,10 @@ def _ties(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
             f"{'is' if len(fewer) == 1 else 'are'} not compared."
         )
     if tied:
-        verb = "is" if len(tied) == 1 else "are"
+        which = "This setting" if len(tied) == 1 else "These settings"
         return (
-            f"At 5 % {verb} not to be told from it: {listed(tied)} (paired t tests, "
-            f"Holm's correction). More seeds would tell more of them apart.{extra}"
+            f"{which} cannot be told from it at 5 %: {listed(tied)} (paired t tests, "
+            f"Holm's correction). More seeds would tell more.{extra}"
         )
     if not (summary["choice"] == "best").any():
         return extra.strip()
