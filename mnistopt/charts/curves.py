@@ -32,8 +32,9 @@ def curves_frame(
     names: dict[frozenset, str] = {}
     for point in summary["point"]:
         names.setdefault(replicas[point], labels[point])
+    loss = curves["validation_loss"].astype(float)
     known = curves.assign(
-        loss=curves["validation_loss"].where(np.isfinite(curves["validation_loss"])),
+        loss=loss.where(np.isfinite(loss)),
         error=100 * (1 - curves["validation_accuracy"]),
     )
     frames = []

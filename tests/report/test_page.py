@@ -1,0 +1,122 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from markupsafe import Markup
+
+from mnistopt.charts.curves import curves_frame, error_chart
+from mnistopt.charts.export import write_picture
+from mnistopt.charts.pictures import Picture
+from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
+
+HOSTILE = '<script>alert("x")</script>\'"&' + "y" * 200
+
+
+class Page(HTMLParser):
+    """Collects what a browser would obey."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.scripts, self.text = [], [], [], []
+        self.inside = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        self.inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts[-1] += data
+        else:
+            self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    frame = pd.DataFrame(
+        {"label": [HOSTILE, HOSTILE, "b", "b"], "rank": [0, 0, 1, 1], "n": 1,
+         "epoch": [1, 2, 1, 2], "loss": 1.0, "loss_low": 1.0, "loss_high": 1.0,
+         "error": [9.0, 5.0, 8.0, 6.0], "error_low": 4.0, "error_high": 9.0}
+    )  # fmt: skip
+    return Picture.of(frame, error_chart(frame))
+
+
+@pytest.fixture(scope="module")
+def page(picture, tmp_path_factory):
+    png = write_picture(tmp_path_factory.mktemp("figures"), "error", picture)
+    table = Table(HOSTILE, ("a", "b"), [[Cell(HOSTILE), Cell("1", 1.0)]], [HOSTILE])
+    section = Section(HOSTILE, Markup("<p>{}</p>").format(HOSTILE), {"error": picture},
+                      [table])  # fmt: skip
+    return render(HOSTILE, HOSTILE, HOSTILE, [section], {"error": png})
+
+
+def test_names_stay_text_wherever_they_stand(page):
+    parsed = Page(page)
+    # Vega, two blocks of data and the page's own: none came with a name.
+    assert len(parsed.scripts) == 4
+    assert sum(HOSTILE in text for text in parsed.text) >= 6
+    assert not any(name.startswith("on") for _, name, _ in parsed.attributes)
+
+
+def test_the_page_asks_for_nothing(page):
+    parsed = Page(page)
+    for tag, name, value in parsed.attributes:
+        if name in ("src", "href", "data-src", "srcset", "action"):
+            assert value.startswith(("data:", "#")), (tag, name, value[:60])
+    assert "@import" not in page.partition("</style>")[0]
+    policy = next(v for _, n, v in parsed.attributes if n == "content" and "src" in v)
+    assert policy.startswith("default-src 'none'")
+
+
+def test_charts_are_whole_and_have_words_for_those_who_cannot_see(page, picture):
+    parsed = Page(page)
+    specs, config = (json.loads(text) for text in parsed.scripts[1:3])
+    assert specs["error"]["usermeta"]["labels"] == [HOSTILE, "b"]
+    assert specs["error"]["width"] == "container"
+    assert config["axis"]["labelColor"] == "var(--ink)"
+    alts = [v for _, name, v in parsed.attributes if name in ("alt", "aria-label")]
+    assert alts.count(picture.chart.description) == 2
+    assert all(alts)
+
+
+def test_headings_are_one_tree(page):
+    levels = [int(tag[1]) for tag in Page(page).tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:]))
+
+
+def test_a_glimpse_is_escaped_and_needs_no_script(picture):
+    table = Table("", ("a",), [[Cell(HOSTILE)]])
+    parsed = Page(glimpse_html(HOSTILE, HOSTILE, Markup(""), table, picture))
+    assert "script" not in parsed.tags
+    assert HOSTILE in parsed.text
+
+
+def test_pictures_are_files_of_all_kinds_with_their_numbers(picture, tmp_path):
+    write_picture(tmp_path, "error", picture)
+    starts = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF"}
+    for form, start in starts.items():
+        assert (tmp_path / f"error.{form}").read_bytes().startswith(start)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "error.csv"), picture.frame)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_study_with_two_curves_has_their_frame(make_record):
+    # The fixture above is what `curves_frame` returns.
+    from mnistopt.hparams import grid
+    from mnistopt.results import curves_table, summary_table, trials_table
+
+    points = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2], epochs=2)
+    records = [make_record(point) for point in points]
+    trials = trials_table(records)
+    frame = curves_frame(curves_table(records), trials, summary_table(trials))
+    assert {"label", "rank", "epoch", "n", "error", "error_low"} <= set(frame)

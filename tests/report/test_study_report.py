@@ -1,0 +1,126 @@
+"""The report of a study, from its workdir."""
+
+import dataclasses
+import os
+
+import pandas as pd
+import pytest
+
+import mnistopt
+from mnistopt import config
+from mnistopt.errors import InputError
+from mnistopt.hparams import AXES, grid
+from mnistopt.report.study import glimpse, rerun_command, write_report
+from mnistopt.results import write_tables
+
+TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("study")
+    return mnistopt.run(
+        **TINY, lr=[1e-3, 1e-2, 1e6], dropout=[0, 0.3], seeds=2, epochs=2,
+        workdir=workdir,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    return study.report().read_text()
+
+
+def fake(workdir, records):
+    """Writes a workdir as if records had been trained."""
+    rows = [record.point.row() for record in records]
+    asked = {name: list(dict.fromkeys(row[name] for row in rows)) for name in AXES}
+    data = {"dataset": "mnist_5k", "train_examples": None, "train": 90}
+    data |= {"validation": 50, "test": 200, "fingerprint": "0123456789abcdef"}
+    config.write_config(
+        workdir,
+        {
+            "data": data,
+            "data_dir": None,
+            "asked": asked | {"seeds": 2},
+            "lanes": {},
+            "compile_seconds": {},
+            "devices": ["cpu 0"],
+            **config.describe_machine(),
+        },
+    )
+    write_tables(workdir, records)
+
+
+def test_a_report_has_pictures_with_their_numbers_and_a_summary(study, page):
+    figures = study.workdir / "figures"
+    names = set(study.charts())
+    assert {"seeds", "error", "loss", "sweep", "differences", "gap"} <= names
+    assert {"mistakes", "confusion", "reliability"} <= names
+    for name in names:
+        for form in ("png", "svg", "pdf", "csv"):
+            assert (figures / f"{name}.{form}").stat().st_size > 20
+        assert f'data-chart="{name}"' in page
+    facts = pd.read_csv(figures / "facts.csv").set_index("name")["value"]
+    assert f"{100 * facts['best_test_accuracy_mean']:.2f} %" in page
+    assert facts["diverged"] == 4 and "4 replicas diverged" in page
+    assert len(page) < 3e6
+
+
+def test_every_trial_and_point_is_in_its_tables(study, page):
+    for trial in study.trials["trial"]:
+        assert trial in page
+    for label in ("lr 0.001, dropout 0.3", "lr 0.01, dropout 0"):
+        assert f'data-label="{label}"' in page
+
+
+def test_a_report_is_drawn_again_only_when_its_study_has_changed(study, page):
+    path = study.workdir / "report.html"
+    path.write_text("kept")
+    assert study.report().read_text() == "kept"
+    later = path.stat().st_mtime_ns + 10**9
+    os.utime(study.workdir / "trials.csv", ns=(later, later))
+    assert len(study.report().read_text()) > 10_000
+
+
+def test_the_command_asks_for_the_same(study):
+    command = rerun_command(study.config, study.workdir)
+    assert command.startswith("./launch.sh grid --model=mlp --hidden=8 ")
+    for flag in ("--lr=0.001,0.01,1e+06", "--dropout=0,0.3", "--seeds=2", "--epochs=2"):
+        assert f" {flag} " in command
+    assert "--train_examples=200" in command
+
+
+def test_a_study_shows_itself_in_a_notebook(study):
+    shown = study._repr_html_()
+    assert "lr 0.001, dropout 0" in shown and "data:image/png" in shown
+    assert "8 finished" in repr(study)
+
+
+def test_a_running_study_has_a_report_that_says_so(tmp_path, make_record):
+    points = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2], epochs=4)
+    fake(tmp_path, [make_record(point, done=2, measured=()) for point in points])
+    text = write_report(tmp_path).read_text()
+    assert "This study is not finished" in text
+    assert 'data-chart="error"' in text and 'data-chart="seeds"' not in text
+
+
+@pytest.mark.parametrize("done", [0, 4], ids=["not begun", "one replica"])
+def test_a_study_of_one_replica_has_a_report(tmp_path, make_record, done):
+    point = dataclasses.replace(grid(model="mlp", hidden=(8,), epochs=4)[0])
+    fake(tmp_path, [make_record(point, done=done)] if done else
+         [make_record(point, done=0, measured=())])  # fmt: skip
+    assert "MLPs on mnist_5k" in write_report(tmp_path).read_text()
+    assert "MLPs on mnist_5k" in glimpse(tmp_path)
+
+
+def test_a_study_in_which_all_diverged_has_a_report(tmp_path, make_record):
+    point = grid(model="mlp", hidden=(8,), epochs=2)[0]
+    nan = float("nan")
+    broken = {"diverged_at": [0, 0], "validation_loss_sum": [nan, nan]}
+    fake(tmp_path, [make_record(point, seed, **broken) for seed in range(2)])
+    assert "No setting has finished yet" in write_report(tmp_path).read_text()
+
+
+def test_no_workdir_has_no_report(tmp_path):
+    with pytest.raises(InputError, match="no workdir of a grid"):
+        write_report(tmp_path)
