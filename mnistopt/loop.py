@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
+
 from mnistopt.checkpoint import Contents, Store, Writer
 from mnistopt.data import Split
 from mnistopt.planning import Job, Plan
 from mnistopt.record import Record
 from mnistopt.replicas import Mesh, Program, Round, first_state, pack
-from mnistopt.results import write_tables
+from mnistopt.results import curves_table, write_tables
 from mnistopt.train import TrainState
 
 
@@ -52,6 +54,7 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None]
+OnEpoch = Callable[[pd.DataFrame], None]
 
 
 class Loop:
@@ -66,6 +69,7 @@ class Loop:
         mesh: Mesh,
         splits: tuple[Split, Split, Split],
         on_progress: OnProgress,
+        on_epoch: OnEpoch | None = None,
     ):
         """Prepares, computing nothing.
 
@@ -77,9 +81,11 @@ class Loop:
             mesh: The devices.
             splits: The examples, on the devices.
             on_progress: Called with a `Progress`.
+            on_epoch: Called with the rows of curves.csv that a round has just made.
         """
         self._plan, self._store, self._workdir = plan, store, workdir
-        self._mesh, self._splits, self._on_progress = mesh, splits, on_progress
+        self._mesh, self._splits = mesh, splits
+        self._on_progress, self._on_epoch = on_progress, on_epoch
         self._records = dict(records)
         for job in plan.jobs:
             self._note(job.records)
@@ -146,6 +152,9 @@ class Loop:
             share = len(results) / len(job.records)
             self._work += round(share * job.work(self._plan.examples) / job.epochs)
             self._seconds += seconds
+            if self._on_epoch:
+                trained = [job.records[member] for member in results]
+                self._on_epoch(curves_table(trained, since=epoch))
             self._tell(job, epoch + 1)
 
     def _states(self, job: Job) -> list[TrainState]:
@@ -171,7 +180,7 @@ class Loop:
     def _note(self, records) -> None:
         for record in records:
             known = self._records.get(record.replica)
-            merged = record.merged(known) if known else record
+            merged = known.merged(record) if known else record
             self._records[record.replica] = merged
 
     def _write(self) -> None:

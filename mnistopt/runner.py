@@ -11,7 +11,7 @@ from mnistopt.data import CACHE_DIR, Dataset, load
 from mnistopt.devices import Lanes, Mesh, choose_lanes, multiply_rate, use_devices
 from mnistopt.errors import InputError
 from mnistopt.hparams import AXES, Point, grid, show
-from mnistopt.loop import Loop, OnProgress
+from mnistopt.loop import Loop, OnEpoch, OnProgress
 from mnistopt.mistakes import write_mistakes
 from mnistopt.planning import Plan
 from mnistopt.predictions import write_predictions
@@ -150,6 +150,7 @@ def run(
     *,
     on_plan: Callable[[Plan], None] | None = None,
     on_progress: OnProgress | None = None,
+    on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Study:
     """Trains a grid as parallel replicas, or what of it is not in the workdir yet.
@@ -158,6 +159,10 @@ def run(
         on_plan: Called with the plan before it is carried out.
         on_progress: Called with a `loop.Progress` before each compile and after each
             round of replicas; None for silence.
+        on_epoch: Called after each epoch of each round, with the rows that curves.csv
+            will have of it: a data frame with a row per replica of the round. A run
+            that was killed trains, and tells, the epochs after its last checkpoint
+            again.
         **settings: Any of these.
             dataset: One of `data.DATASETS`; "mnist_5k" by default.
             data_dir: Folder with the dataset's files.
@@ -191,6 +196,7 @@ def run(
         ready.mesh,
         splits,
         on_progress or (lambda progress: None),
+        on_epoch,
     )
     compile_seconds = loop.run()
     trials = read_table(ready.workdir, "trials")
