@@ -10,6 +10,7 @@ Results go to --workdir. The same command again goes on where the last one stopp
 shows what is there; more values, seeds or epochs train only what is new.
 """
 
+import contextlib
 from typing import Any
 
 from absl import flags
@@ -38,6 +39,9 @@ def define_flags() -> None:
         "replicas that a device computes side by side: points, or seeds x points",
     )
     flags.DEFINE_string("devices", "auto", "number of devices")
+    flags.DEFINE_bool(
+        "tensorboard", False, "write TensorBoard events to WORKDIR/tensorboard"
+    )
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
 
 
@@ -54,6 +58,17 @@ def settings() -> dict[str, Any]:
     }
 
 
+def _board(arguments: dict[str, Any]) -> contextlib.AbstractContextManager:
+    """Returns a context with what writes TensorBoard events, None unless asked for."""
+    if not FLAGS.tensorboard:
+        return contextlib.nullcontext()
+    from mnistopt import TensorBoard
+    from mnistopt.runner import default_workdir
+
+    points = hparams.grid(**{name: arguments[name] for name in hparams.AXES})
+    return TensorBoard(FLAGS.workdir or default_workdir(FLAGS.dataset, points))
+
+
 def main() -> None:
     """Runs the grid, or shows its plan."""
     arguments = settings()
@@ -64,9 +79,13 @@ def main() -> None:
     if FLAGS.dry_run:
         show.plan(mnistopt.plan(**arguments))
         return
-    with show.Bar() as bar:
-        study = mnistopt.run(on_plan=show.plan, on_progress=bar, **arguments)
+    with show.Bar() as bar, _board(arguments) as board:
+        study = mnistopt.run(
+            on_plan=show.plan, on_progress=bar, on_epoch=board, **arguments
+        )
     show.results(study)
+    if board:
+        show.tensorboard(board.folder)
 
 
 if __name__ == "__main__":

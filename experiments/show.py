@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 from rich import box
@@ -205,6 +206,11 @@ def results(study: Study) -> None:
             f"./launch.sh evaluate --workdir={study.workdir}",
             soft_wrap=True,
         )
+
+
+def tensorboard(folder: Path) -> None:
+    """Prints how to look at TensorBoard's files."""
+    _console().print(f"Curves: tensorboard --logdir {folder}", soft_wrap=True)
 
 
 def evaluation(found: dict) -> None:
