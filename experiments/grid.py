@@ -11,6 +11,7 @@ on where the last one stopped, or shows what is there; more values, seeds or epo
 train only what is new.
 """
 
+import contextlib
 from typing import Any
 
 from absl import flags
@@ -40,6 +41,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("devices", "auto", "number of devices")
     common.define_quiet()
+    flags.DEFINE_bool(
+        "tensorboard", False, "write TensorBoard events to WORKDIR/tensorboard"
+    )
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
 
 
@@ -56,6 +60,17 @@ def settings() -> dict[str, Any]:
     }
 
 
+def _board(arguments: dict[str, Any]) -> contextlib.AbstractContextManager:
+    """Returns a context with what writes TensorBoard events, None unless asked for."""
+    if not FLAGS.tensorboard:
+        return contextlib.nullcontext()
+    from mnistopt import TensorBoard
+    from mnistopt.runner import default_workdir
+
+    points = hparams.grid(**{name: arguments[name] for name in hparams.AXES})
+    return TensorBoard(FLAGS.workdir or default_workdir(FLAGS.dataset, points))
+
+
 def main() -> None:
     """Runs the grid, or shows its plan."""
     arguments = settings()
@@ -66,12 +81,15 @@ def main() -> None:
     if FLAGS.dry_run:
         show.plan(mnistopt.plan(**arguments))
         return
-    if FLAGS.quiet:
-        study = mnistopt.run(progress=False, **arguments)
-    else:
-        with show.Bar() as bar:
-            study = mnistopt.run(on_plan=show.plan, on_progress=bar, **arguments)
+    with _board(arguments) as board, show.Bar(FLAGS.quiet) as bar:
+        on_plan = None if FLAGS.quiet else show.plan
+        study = mnistopt.run(
+            on_plan=on_plan, on_progress=bar, on_epoch=board, **arguments
+        )
+    if not FLAGS.quiet:
         show.results(study)
+    if board:
+        show.tensorboard(board.folder)
     show.draw(study.report)
 
 

@@ -102,11 +102,10 @@ def main() -> None:
         show.plans(plan(asked, workdir))
         return
     command = " ".join(["./launch.sh", "paper", *sys.argv[1:]])
-    if FLAGS.quiet:
-        reproduce(asked, workdir, command)
-    else:
-        with show.Bar() as bar:
-            found = reproduce(asked, workdir, command, show.plans, bar)
+    with show.Bar(FLAGS.quiet) as bar:
+        on_plan = None if FLAGS.quiet else show.plans
+        found = reproduce(asked, workdir, command, on_plan, bar)
+    if not FLAGS.quiet:
         show.answer(found.report)
     show.draw(lambda: write_page(Path(workdir)))
 

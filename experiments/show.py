@@ -125,14 +125,15 @@ class _TwoLines(Progress):
 class Bar:
     """A progress bar on a terminal, and plain lines elsewhere; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._bar = _TwoLines(
             TextColumn("{task.fields[what]}"),
             BarColumn(bar_width=12),
             TextColumn("{task.fields[figures]}"),
             console=Console(stderr=True),
             transient=True,
-            disable=not sys.stderr.isatty(),
+            disable=quiet or not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task("", total=None, what="preparing", figures="")
         self._stage: tuple = ()
@@ -158,7 +159,7 @@ class Bar:
         # Off a terminal a line for each epoch, and in long ones every half minute.
         stage = (state.structure, state.compiling, state.epoch)
         due = stage != self._stage or time.monotonic() > self._printed + 30
-        if self._bar.disable and due:
+        if self._bar.disable and due and not self._quiet:
             words = filter(None, (state.structure, state.figures, state.leader))
             print("  ".join(words), file=sys.stderr, flush=True)
             self._stage, self._printed = stage, time.monotonic()
@@ -221,6 +222,11 @@ _HEADINGS = {
     "overfitting": "train - test",
 }
 _MARKS = {"best": "[bold green]best[/]", "tied": "[yellow]tied[/]"}
+
+
+def tensorboard(folder: Path) -> None:
+    """Prints how to look at TensorBoard's files."""
+    _console().print(f"Curves: tensorboard --logdir {folder}", soft_wrap=True)
 
 
 def evaluation(found: dict) -> None:

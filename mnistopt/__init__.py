@@ -19,12 +19,22 @@ _HOME = {
     "open_study": "mnistopt.study",
     "plan": "mnistopt.runner",
     "Study": "mnistopt.study",
+    "TensorBoard": "mnistopt.tensorboard",
     "load": "mnistopt.data",
     "make_model": "mnistopt.models",
     "InputError": "mnistopt.errors",
 }
 
-__all__ = ["InputError", "Study", "load", "make_model", "open_study", "plan", "run"]
+__all__ = [
+    "InputError",
+    "Study",
+    "TensorBoard",
+    "load",
+    "make_model",
+    "open_study",
+    "plan",
+    "run",
+]
 
 if TYPE_CHECKING:
     from mnistopt.data import load
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
     from mnistopt.models import make_model
     from mnistopt.runner import plan, run
     from mnistopt.study import Study, open_study
+    from mnistopt.tensorboard import TensorBoard
 
 
 def __getattr__(name: str) -> Any:

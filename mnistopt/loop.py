@@ -1,7 +1,7 @@
 """The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from mnistopt.labels import point_labels
 from mnistopt.planning import Job, Plan
 from mnistopt.record import Record
 from mnistopt.replicas import Mesh, Program, Round, first_state, pack
-from mnistopt.results import write_tables
+from mnistopt.results import curves_table, write_tables
 from mnistopt.train import TrainState
 
 
@@ -75,6 +75,7 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None]
+OnEpoch = Callable[[pd.DataFrame], None]
 
 
 class Loop:
@@ -89,6 +90,7 @@ class Loop:
         mesh: Mesh,
         splits: tuple[Split, Split, Split],
         on_progress: OnProgress,
+        on_epoch: OnEpoch | None = None,
     ):
         """Prepares, computing nothing.
 
@@ -100,9 +102,11 @@ class Loop:
             mesh: The devices.
             splits: The examples, on the devices.
             on_progress: Called with a `Progress`.
+            on_epoch: Called with the rows of curves.csv that a round has just made.
         """
         self._plan, self._store, self._workdir = plan, store, workdir
-        self._mesh, self._splits, self._on_progress = mesh, splits, on_progress
+        self._mesh, self._splits = mesh, splits
+        self._on_progress, self._on_epoch = on_progress, on_epoch
         self._records = dict(records)
         for job in plan.jobs:
             self._note(job.records)
@@ -111,11 +115,7 @@ class Loop:
         self._seconds = 0.0
         self._images_per_second = 0.0
         self._best: tuple[float, str] | None = None
-        asked = [
-            {"point": record.point.identity(), **record.point.row()}
-            for record in self._records.values()
-        ]
-        self._labels = point_labels(pd.DataFrame(asked)) if asked else {}
+        self._labels = _labels(self._records.values())
         for record in self._records.values():
             self._notice(record)
 
@@ -175,6 +175,9 @@ class Loop:
             share = len(results) / len(job.records)
             self._work += round(share * job.work(self._plan.examples) / job.epochs)
             self._seconds += seconds
+            if self._on_epoch:
+                trained = [job.records[member] for member in results]
+                self._on_epoch(curves_table(trained, since=epoch))
             self._tell(job, epoch + 1)
 
     def _notice(self, record: Record) -> None:
@@ -184,7 +187,7 @@ class Loop:
             return
         best = max(correct) / record.history["validation_total"][0]
         if self._best is None or best > self._best[0]:
-            self._best = best, self._labels[record.point.identity()]
+            self._best = best, self._labels[record.replica]
 
     def _states(self, job: Job) -> list[TrainState]:
         seeds = {record.seed for record in job.records}
@@ -209,7 +212,7 @@ class Loop:
     def _note(self, records) -> None:
         for record in records:
             known = self._records.get(record.replica)
-            merged = record.merged(known) if known else record
+            merged = known.merged(record) if known else record
             self._records[record.replica] = merged
 
     def _write(self) -> None:
@@ -232,6 +235,14 @@ class Loop:
                 best_point=self._best[1] if self._best else "",
             )
         )
+
+
+def _labels(records: Iterable[Record]) -> dict[str, str]:
+    """Returns the names of the replicas' points, by replica."""
+    points = {one.replica: one.point for one in records}
+    rows = [{"point": point.identity(), **point.row()} for point in points.values()]
+    names = point_labels(pd.DataFrame(rows)) if rows else {}
+    return {replica: names[point.identity()] for replica, point in points.items()}
 
 
 def _contents(state: TrainState) -> Contents:

@@ -114,18 +114,22 @@ _CURVE_COLUMNS = (
 )
 
 
-def curves_table(records: Iterable[Record]) -> pd.DataFrame:
-    """Returns a row per replica and epoch (curves.csv).
+def curves_table(records: Iterable[Record], since: int = 0) -> pd.DataFrame:
+    """Returns a row per replica and epoch (curves.csv), with the types it is read with.
 
     `train_accuracy` and `train_loss` are of the batches as they were trained on,
     dropout on; trials.csv has the measurement of the whole training split. The test
     split is measured after the epochs that were asked for, and its columns are empty
     elsewhere.
+
+    Args:
+        records: Of the replicas.
+        since: Leaves out as many epochs from the start.
     """
     rows = []
     for record in records:
         point = record.point.row()
-        for i in range(record.epochs_done):
+        for i in range(since, record.epochs_done):
             row = {"replica": record.replica} | {
                 name: point[name] for name in _CURVE_AXES
             }
@@ -138,6 +142,9 @@ def curves_table(records: Iterable[Record]) -> pd.DataFrame:
                 row[f"{name}_accuracy"], row[f"{name}_loss"] = _ratios(record, split, i)
             rows.append(row | {"seconds": record.history["seconds"][i]})
     table = pd.DataFrame(rows, columns=list(_CURVE_COLUMNS))
+    # Else a column of nothing but gaps would have another type in each study.
+    for name in ("hidden", "channels"):
+        table[name] = table[name].astype(str).where(table[name].notna())
     table["dense"] = table["dense"].astype("Int64")
     return table.sort_values(
         [*_CURVE_AXES, "seed", "epoch"], kind="stable", ignore_index=True

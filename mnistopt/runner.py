@@ -11,7 +11,7 @@ from mnistopt.data import CACHE_DIR, Dataset, load
 from mnistopt.devices import Lanes, Mesh, choose_lanes, multiply_rate, use_devices
 from mnistopt.errors import InputError
 from mnistopt.hparams import AXES, Point, grid, show
-from mnistopt.loop import Loop, OnProgress, Progress
+from mnistopt.loop import Loop, OnEpoch, OnProgress, Progress
 from mnistopt.mistakes import write_mistakes
 from mnistopt.notebook import NotebookBar, in_notebook
 from mnistopt.planning import Plan
@@ -152,6 +152,7 @@ def run(
     on_plan: Callable[[Plan], None] | None = None,
     on_progress: OnProgress | None = None,
     progress: bool | None = None,
+    on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Study:
     """Trains a grid as parallel replicas, or what of it is not in the workdir yet.
@@ -162,6 +163,10 @@ def run(
             round of replicas.
         progress: Whether to show a bar below a notebook's cell; None for where there
             is one and no `on_progress`. Scripts are silent.
+        on_epoch: Called after each epoch of each round, with the rows that curves.csv
+            will have of it: a data frame with a row per replica of the round. A run
+            that was killed trains, and tells, the epochs after its last checkpoint
+            again.
         **settings: Any of these.
             dataset: One of `data.DATASETS`; "mnist_5k" by default.
             data_dir: Folder with the dataset's files.
@@ -183,31 +188,38 @@ def run(
         InputError: If an argument cannot be used, or does not fit the workdir.
     """
     ready = _prepare(dry_run=False, **settings)
-    if progress is None:
-        progress = on_progress is None and in_notebook()
-    bar = NotebookBar() if progress and in_notebook() else None
     if on_plan:
         on_plan(ready.plan)
+    if progress is None:
+        progress = on_progress is None
+    bar = NotebookBar() if progress and in_notebook() else None
+    _carry_out(ready, _told(on_progress, bar), on_epoch)
+    if bar:
+        bar.done()
+    return Study(ready.workdir)
+
+
+def _carry_out(
+    ready: _Prepared, on_progress: OnProgress, on_epoch: OnEpoch | None
+) -> None:
+    """Trains what is planned and writes all that is known then."""
     config.write_config(ready.workdir, ready.config)
-    splits = put_splits(ready.dataset, ready.mesh)
     loop = Loop(
         ready.plan,
         ready.records,
         ready.store,
         ready.workdir,
         ready.mesh,
-        splits,
-        _told(on_progress, bar),
+        put_splits(ready.dataset, ready.mesh),
+        on_progress,
+        on_epoch,
     )
     compile_seconds = loop.run()
-    if bar:
-        bar.done()
     trials = read_table(ready.workdir, "trials")
     write_predictions(ready.workdir, ready.store, trials, ready.dataset)
     write_mistakes(ready.workdir, trials, ready.dataset)
     ready.config["compile_seconds"] |= compile_seconds
     config.write_config(ready.workdir, ready.config)
-    return Study(ready.workdir)
 
 
 def _told(*callbacks: OnProgress | None) -> OnProgress:

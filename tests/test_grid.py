@@ -31,7 +31,7 @@ def test_a_grid_prints_plan_progress_and_table(grid):
     assert found.returncode == 0, found.stderr
     assert "4 trials: 4 to train, 0 there already" in found.stdout
     assert "1 compile, 1,600 training images" in found.stdout
-    assert re.search(r"epoch 1/2 .* images/s .* best .* left", found.stderr)
+    assert re.search(r"epoch 1/2 .* images/s .* left .* best .* lr 0.01", found.stderr)
     row = r"^ lr (\S+) +2 +(?:best|tied)? +\S+ \[\S+, \S+\] +\S+ \[\S+, \S+\]"
     rows = re.findall(row, found.stdout, re.M)
     summary = mnistopt.open_study(workdir).summary

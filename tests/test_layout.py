@@ -10,7 +10,8 @@ FLOORS = (
     *("errors", "files", "hparams", "labels", "idx", "prepare", "data"),
     *("conv", "layers", "metrics"),
     *("stats", "compare", "checkpoint", "models", "optimizers", "record", "results"),
-    *("train", "devices", "replicas", "config", "planning", "loop", "notebook"),
+    *("tensorboard", "train", "devices", "replicas", "config", "planning", "loop"),
+    *("notebook",),
     *("predictions", "mistakes"),
     *("charts.theme", "charts.curves", "charts.points", "charts.sweep"),
     *("charts.costs", "charts.digits", "charts.pictures", "charts.export"),
@@ -80,6 +81,7 @@ def test_imports_go_down_the_floors(path):
         ("vl_convert", {"charts.export", "report.page"}),
         ("jinja2", {"report.page"}),
         ("matplotlib", set()),
+        ("tensorboardX", {"tensorboard"}),
     ],
 )
 def test_a_tool_is_imported_in_its_file_only(tool, homes):

@@ -60,6 +60,32 @@ def epochs_trained(monkeypatch):
     return trained
 
 
+def test_each_epoch_is_told_with_the_rows_that_the_curves_get(tmp_path):
+    told = []
+    settings = {"model": ["mlp", "cnn"], "channels": (2,), "dense": 4}
+    run(tmp_path, **settings, epochs=2, on_epoch=told.append)
+    study = run(tmp_path, **settings, epochs=3, on_epoch=told.append)
+    for frame in told:
+        assert frame["epoch"].nunique() == frame["model"].nunique() == 1
+        assert frame["replica"].is_unique
+    order = ["replica", "epoch"]
+    found, wanted = (
+        table.sort_values(order, ignore_index=True)
+        for table in (pd.concat(told), study.curves)
+    )
+    pd.testing.assert_frame_equal(found, wanted, check_exact=True)
+
+
+@pytest.mark.parametrize("callback", ["on_progress", "on_epoch"])
+def test_an_error_in_a_callback_ends_the_run(tmp_path, callback):
+    def fail(_):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        run(tmp_path, **{callback: fail})
+    assert set(mnistopt.open_study(tmp_path).trials["status"]) == {"unfinished"}
+
+
 def test_a_grid_gives_tables_charts_and_checkpoints(finished):
     assert len(finished.trials) == 4
     assert len(finished.curves) == 12
