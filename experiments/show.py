@@ -140,11 +140,14 @@ class Bar:
         self._printed = 0.0
 
     def __enter__(self) -> "Bar":
-        self._bar.start()
+        # Some versions of rich print an empty line for a bar that is not shown.
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(self, *_) -> None:
-        self._bar.stop()
+        if not self._bar.disable:
+            self._bar.stop()
 
     def __call__(self, state: State) -> None:
         """Shows where a run is."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mnistopt.data import Dataset
-from mnistopt.files import replacing
+from mnistopt.files import read_csv, replacing
 from mnistopt.predictions import FOLDER, Predictions, read_predictions
 from mnistopt.results import FINISHED
 
@@ -86,4 +86,4 @@ def read_mistakes(workdir: Path) -> pd.DataFrame:
     path = workdir / FOLDER / "mistakes.csv"
     if not path.exists():
         return pd.DataFrame(columns=_COLUMNS)
-    return pd.read_csv(path, dtype={"point": str, "votes": str})
+    return read_csv(path, dtype={"point": str, "votes": str})

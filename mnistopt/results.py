@@ -10,7 +10,7 @@ import pandas as pd
 
 from mnistopt.compare import tied_with_best
 from mnistopt.errors import InputError
-from mnistopt.files import replacing
+from mnistopt.files import read_csv, replacing
 from mnistopt.hparams import AXES
 from mnistopt.metrics import Metrics, convergence_epoch, overfitting
 from mnistopt.record import Record
@@ -276,7 +276,7 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
         for column in ("trial", "replica", "point", "hidden", "channels", "choice")
     }
     try:
-        table = pd.read_csv(path, dtype=text)
+        table = read_csv(path, dtype=text)
         for column in ("dense", "convergence_epoch", "best_epoch"):
             if column in table or column == "dense":
                 table[column] = table[column].astype("Int64")

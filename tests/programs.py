@@ -8,12 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def run(program: str, *arguments: str) -> subprocess.CompletedProcess:
+def run(
+    program: str, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess:
     """Runs `python -m experiments.PROGRAM`, its output captured as text."""
     return subprocess.run(
         [sys.executable, "-m", f"experiments.{program}", *arguments],
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
         check=False,

@@ -210,3 +210,57 @@ def test_an_unwritable_workdir_is_refused(tmp_path):
 def test_a_workdir_of_another_study_is_refused(grid):
     found = run("grid", *SMALL, "--train_examples=300", f"--workdir={grid[1]}")
     assert_refused(found, "train_examples: 200 there, 300 asked for")
+
+
+def test_a_grid_ends_with_a_report(grid):
+    found, workdir = grid
+    assert found.stdout.endswith(f"Report: {workdir}/report.html\n")
+    assert (workdir / "figures" / "error.png").exists()
+
+
+def test_a_notebooks_cell_may_run_it(tmp_path):
+    # What IPython sets for matplotlib in the programs that a cell starts.
+    backend = "module://matplotlib_inline.backend_inline"
+    found = run("grid", *SMALL, f"--workdir={tmp_path}", MPLBACKEND=backend)
+    assert found.returncode == 0, found.stderr
+    assert "Report:" in found.stdout
+
+
+def test_tables_stand_whatever_becomes_of_the_pictures(tmp_path):
+    (tmp_path / "figures").touch()  # where a folder should be
+    found = run("grid", *SMALL, f"--workdir={tmp_path}")
+    assert found.returncode == 0
+    assert found.stderr.count("warning:") == 1 and "Traceback" not in found.stderr
+    assert "validation %" in found.stdout
+    assert (tmp_path / "summary.csv").exists()
+
+
+def test_quiet_is_quiet(grid):
+    _, workdir = grid
+    found = run("grid", *SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}", "--quiet")
+    assert found.stdout == f"Report: {workdir}/report.html\n"
+    assert found.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_what_is_printed_fits_80_columns(grid, encoding):
+    _, workdir = grid
+    arguments = (*SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}")
+    for program, flags in (("grid", arguments), ("evaluate", [f"--workdir={workdir}"])):
+        found = run(program, *flags, COLUMNS="80", PYTHONIOENCODING=encoding)
+        assert found.returncode == 0, found.stderr
+        for line in found.stdout.splitlines():
+            assert len(line) <= 80 or str(workdir) in line, line
+        if encoding == "ascii":
+            assert found.stdout.isascii()
+
+
+def test_a_report_is_drawn_anew(grid):
+    _, workdir = grid
+    (workdir / "report.html").unlink()
+    found = run("report", f"--workdir={workdir}")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == f"{workdir}/report.html\n"
+    assert (workdir / "report.html").exists()
+    assert_refused(run("report"), "--workdir")
+    assert_refused(run("report", f"--workdir={workdir / 'none'}"), "no workdir")

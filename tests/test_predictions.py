@@ -46,7 +46,10 @@ def test_the_vote_is_that_of_the_mean_probabilities(study):
 
 def test_what_is_there_is_not_predicted_again(study, monkeypatch):
     folder = study.workdir / "predictions"
-    names = {f"{point}.npz" for point in study.trials["point"]} | {"labels.npz"}
+    names = {f"{point}.npz" for point in study.trials["point"]} | {
+        "labels.npz",
+        "mistakes.csv",
+    }
     assert {path.name for path in folder.iterdir()} == names
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     monkeypatch.setattr(predictions, "predict", None)

@@ -81,15 +81,11 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
         alt.Tooltip("n:Q", title="seeds", format="d"),
     ]
     base = alt.Chart(rows(shown)).encode(x=x)
-    others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
     best = base.transform_filter(f"datum.rank < {len(PALETTE)}").encode(
         color=colour(labels)
     )
     size = 30 if shown["epoch"].nunique() < 20 else 12
     layers = [
-        others.mark_line(style="others", strokeWidth=1).encode(
-            y=y, detail="label:N", opacity=faded(choice, 0.5)
-        ),
         best.mark_area(strokeWidth=0).encode(
             y=alt.Y(f"{name}_low:Q", scale=scale),
             y2=f"{name}_high:Q",
@@ -106,6 +102,12 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
             y=y, tooltip=tooltip, opacity=faded(choice)
         ),
     ]
+    if len(labels) > len(PALETTE):
+        others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
+        lines = others.mark_line(style="others", strokeWidth=1).encode(
+            y=y, detail="label:N", opacity=faded(choice, 0.5)
+        )
+        layers.insert(0, lines)
     chart = alt.layer(*layers)
     last = shown[shown["label"] == labels[0]].tail(1) if labels else shown
     words = f"{title} by epoch of {len(labels)} points."

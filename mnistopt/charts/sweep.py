@@ -149,9 +149,6 @@ def parallel_chart(frame: pd.DataFrame) -> Any:
         "rank:N", scale=alt.Scale(domain=list(range(len(PALETTE)))), legend=None
     )
     layers = [
-        base.transform_filter(f"datum.rank >= {len(PALETTE)}")
-        .mark_line(style="others", strokeWidth=1.2)
-        .encode(opacity=faded(choice, 0.5), tooltip=tooltip),
         base.transform_filter(f"datum.rank < {len(PALETTE)}")
         .mark_line(strokeWidth=2.5)
         .encode(color=rank, opacity=faded(choice), tooltip=tooltip),
@@ -163,6 +160,10 @@ def parallel_chart(frame: pd.DataFrame) -> Any:
             for style in ("halo", "ink")
         ),
     ]
+    if frame["label"].nunique() > len(PALETTE):
+        others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
+        lines = others.mark_line(style="others", strokeWidth=1.2)
+        layers.insert(0, lines.encode(opacity=faded(choice, 0.5), tooltip=tooltip))
     best = frame[frame["rank"] == frame["rank"].min()].iloc[0]
     return finished(
         alt.layer(*layers).properties(height=HEIGHT).add_params(choice),

@@ -112,8 +112,11 @@ def table_chart(frame: pd.DataFrame, number: int) -> Any:
     )
     return finished(
         alt.layer(*layers).properties(height=rows_high(frame)),
-        f"Table {number}: {TABLES[number].title}",
-        ["Every seed, the mean and its 95 % interval; diamonds are the paper's."],
+        f"Table {number} beside the paper's",
+        [
+            f"{TABLES[number].title}.",
+            "Every seed, the mean and its 95 % interval; diamonds are the paper's.",
+        ],
         f"Test accuracies in per cent. {words}.",
     )
 

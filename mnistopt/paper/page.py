@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
-import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from mnistopt.charts.export import write_picture
 from mnistopt.charts.pictures import Picture
 from mnistopt.errors import InputError
-from mnistopt.files import replacing
+from mnistopt.files import read_csv, replacing
 from mnistopt.paper.charts import claims_chart, claims_frame, table_chart, table_frame
 from mnistopt.paper.tables import TABLES
 from mnistopt.report.page import Section, render
@@ -70,19 +69,19 @@ def write_page(workdir: Path) -> Path:
 
 
 def _table_pictures(workdir: Path) -> dict[str, Picture]:
-    seeds = pd.read_csv(workdir / "tables" / "seeds.csv")
+    seeds = read_csv(workdir / "tables" / "seeds.csv")
     found = {}
     for number in TABLES:
         path = workdir / "tables" / f"table{number}.csv"
         if path.exists():
-            frame = table_frame(number, pd.read_csv(path), seeds)
+            frame = table_frame(number, read_csv(path), seeds)
             if len(frame):
                 found[path.stem] = Picture.of(frame, table_chart(frame, number))
     return found
 
 
 def _claims_picture(workdir: Path) -> dict[str, Picture]:
-    claims = pd.read_csv(workdir / "tables" / "claims.csv")
+    claims = read_csv(workdir / "tables" / "claims.csv")
     frame = claims_frame(claims).dropna(subset=["difference"])
     return {"claims": Picture.of(frame, claims_chart(frame))} if len(frame) else {}
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mnistopt.data import Dataset, load
 from mnistopt.devices import Lanes, Mesh, use_devices
+from mnistopt.files import read_csv
 from mnistopt.hparams import Point
 from mnistopt.models import make_model
 from mnistopt.paper.claims import CLAIMS
@@ -42,7 +43,9 @@ def make_speeds(
         whether it was `alone`; and `seconds`, a replica's share.
     """
     path = workdir / "tables" / "speeds.csv"
-    before = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=_COLUMNS)
+    before = pd.DataFrame(columns=_COLUMNS)
+    if path.exists():
+        before = read_csv(path)
     tables = []
     for part in parts:
         wanted = _networks(part)

@@ -101,7 +101,15 @@ def test_one_command_makes_all_tables_and_the_report(whole):
     report = (workdir / "paper.md").read_text()
     for words in ("Table 1", "Table 5", "MLP 256 - 64", "commit", "./launch.sh paper"):
         assert words in report
-    assert "Table 4: Impact of Dropout" in found.stdout
+    assert "Table 4: Impact of Dropout" in report
+    assert "Table 4, best by validation" in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 200  # the tests' terminal
+    page = (workdir / "report.html").read_text()
+    assert f"Report: {workdir / 'report.html'}" in found.stdout
+    for name in ("claims", "table1", "table5", "mlp-error", "best-mistakes"):
+        assert f'data-chart="{name}"' in page
+        assert (workdir / "figures" / f"{name}.csv").exists()
+    assert len(page) < 3e6
     assert json.loads((workdir / "config.json").read_text())["options"]["seeds"] == 2
 
 

@@ -1,0 +1,162 @@
+"""The pages as a browser shows them; needs a Chromium, and is skipped without one."""
+
+import re
+import shutil
+
+import pytest
+
+import mnistopt
+from mnistopt.paper.page import write_page
+from mnistopt.paper.plan import Options
+from mnistopt.paper.reproduce import reproduce
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found"),
+]
+# Without a sandbox it runs as root; the rest keeps it from asking for anything itself.
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+WIDTHS = (390, 1280, 1920)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=list(ARGUMENTS)
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    study = mnistopt.run(
+        model="mlp", hidden=(8,), train_examples=200, lanes=(1, 2), lr=[1e-3, 1e-2],
+        dropout=[0, 0.3], seeds=2, epochs=3, workdir=tmp_path_factory.mktemp("study"),
+    )  # fmt: skip
+    study.report()
+    return study.workdir / "report.html"
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("paper")
+    reproduce(Options(tables=(2,), seeds=2, epochs_scale=0.02), workdir)
+    return write_page(workdir)
+
+
+@pytest.fixture
+def open_page(browser):
+    """A function that opens a page, and fails if it asks for or complains of anything.
+
+    `complaints` collects what the console says, and what is asked of a network.
+    """
+    contexts = []
+
+    def open_(path, width=1280, scheme="light", javascript=True):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            java_script_enabled=javascript,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda request: note(page, request.url))
+        page.goto(path.as_uri())
+        if javascript:
+            places = page.locator("[data-chart]").count()
+            drawn = "document.querySelectorAll('[data-chart] svg.marks').length"
+            page.wait_for_function(f"{drawn} == {places}")
+        return page
+
+    def note(page, url):
+        if not url.startswith(("data:", "blob:", "file:")):
+            page.complaints.append(url)
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("name", ["study", "paper"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_is_whole_at_every_width_and_asks_for_nothing(
+    name, width, scheme, open_page, request
+):
+    page = open_page(request.getfixturevalue(name), width, scheme)
+    assert page.complaints == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    headings = page.locator("h1, h2, h3").all_inner_texts()
+    assert len(headings) == len(set(headings)) and all(headings)
+    # No chart is wider than its place, and none is empty.
+    for place in page.locator("[data-chart]").all():
+        chart = place.locator("svg.marks").bounding_box()
+        assert 0 < chart["width"] <= place.bounding_box()["width"] + 1
+        assert place.locator("path, image, text").count() > 5
+
+
+def test_a_click_in_the_legend_singles_a_point_out_in_all_charts(open_page, study):
+    page = open_page(study)
+    curves = {
+        name: page.locator(f"[data-chart={name}] svg.marks")
+        for name in ("error", "loss", "mistakes", "seeds")
+    }
+    before = {name: chart.inner_html() for name, chart in curves.items()}
+    label = page.locator("[data-chart=error] .role-legend-label text").nth(1)
+    chosen = label.text_content()
+    label.click()
+    page.locator("#choice").wait_for(state="visible")
+    assert page.locator("#choice span").inner_text() == chosen
+    for name, chart in curves.items():
+        assert chart.inner_html() != before[name], name
+    row = page.locator(f'tr[data-label="{chosen}"]')
+    assert "chosen" in row.get_attribute("class")
+    page.locator("#choice button").click()
+    page.locator("#choice").wait_for(state="hidden")
+    assert curves["loss"].inner_html() == before["loss"]
+
+
+def test_a_row_of_the_table_chooses_by_the_keyboard(open_page, study):
+    page = open_page(study)
+    button = page.locator("tr[data-label] button").nth(2)
+    button.focus()
+    page.keyboard.press("Enter")
+    page.locator("#choice").wait_for(state="visible")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert page.complaints == []
+
+
+def test_a_table_is_sorted_by_a_column_both_ways(open_page, study):
+    page = open_page(study)
+    table = page.locator("table.sortable").first
+    column = table.locator("thead th").nth(3)
+    cells = table.locator("tbody td:nth-child(4)")
+    for order, reverse in (("ascending", False), ("descending", True)):
+        column.locator("button").click()
+        assert column.get_attribute("aria-sort") == order
+        numbers = [float(re.match("[0-9.]+", t)[0]) for t in cells.all_inner_texts()]
+        assert numbers == sorted(numbers, reverse=reverse)
+
+
+@pytest.mark.parametrize("name", ["study", "paper"])
+def test_without_javascript_the_pictures_are_there(name, open_page, request):
+    page = open_page(request.getfixturevalue(name), javascript=False)
+    pictures = page.locator("figure img")
+    assert pictures.count() == page.locator("figure").count() > 2
+    for picture in pictures.all():
+        assert picture.bounding_box()["width"] > 300
+        assert picture.get_attribute("alt")
+
+
+def test_a_page_prints_in_full(open_page, study):
+    page = open_page(study, scheme="dark")
+    pdf = page.pdf()
+    assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
