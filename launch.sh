@@ -4,6 +4,7 @@
 #   ./launch.sh                  the main job: a grid of learning rates on real digits
 #   ./launch.sh PROGRAM [flags]  python -m experiments.PROGRAM [flags]
 #   ./launch.sh test [args]      the checks and tests; args go to pytest
+#   ./launch.sh test --oldest [args]   the tests on the oldest versions it runs with
 #   ./launch.sh setup            only sets up
 #
 # PYTHON names the interpreter to use (3.11 or newer), MNISTOPT_VENV the environment's
@@ -12,6 +13,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=${MNISTOPT_VENV:-$root/.venv}
+constraints=$root/constraints.txt
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -26,7 +28,7 @@ find_python() {
   exit 2
 }
 
-# Colab and the like come with a JAX that fits their accelerator: use it as it is.
+# Colab comes with a JAX that fits its accelerator, and much else: use it as it is.
 has_own_jax() { [ -n "${COLAB_RELEASE_TAG:-}" ] && "$1" -c 'import jax' 2>/dev/null; }
 
 set_up() {
@@ -47,7 +49,7 @@ set_up() {
     stamp=$venv/.setup
   fi
   # Set up again where the project's dependencies or the wanted extras have changed.
-  wanted="$extras $root $(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)"
+  wanted="$extras $root $(cat "$root/pyproject.toml" "$constraints" | cksum)"
   if [ -f "$stamp" ] && grep -qxF -- "$wanted" "$stamp" && [ -x "$(command -v "$python")" ]; then
     return
   fi
@@ -59,10 +61,10 @@ set_up() {
     }
   fi
   say "installing the project${extras:+ with $extras} (a minute or two, once)"
-  local constraints=$root/constraints.txt
   if [ "$python" = "$host" ]; then
+    # Nothing that is there gets replaced.
     constraints=$(mktemp)
-    "$python" -m pip freeze 2>/dev/null | grep -iE '^(jax|jaxlib|jax-cuda.*|libtpu)==' >"$constraints" || true
+    "$python" -m pip freeze 2>/dev/null | grep -E '^[A-Za-z0-9._-]+==' >"$constraints" || true
   fi
   "$python" -m pip install --quiet --disable-pip-version-check \
     -c "$constraints" -e "$root${extras:+[$extras]}" >&2
@@ -82,7 +84,16 @@ check() {
 
 case ${1:-} in
   setup) set_up run ;;
-  test) shift; set_up dev; check "$@" ;;
+  test)
+    shift
+    if [ "${1:-}" = --oldest ]; then
+      shift
+      venv=$root/.venv-oldest constraints=$root/constraints-oldest.txt
+      set_up dev
+      cd "$root" && exec "$python" -m pytest "$@"
+    fi
+    set_up dev
+    check "$@" ;;
   -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
   "") set_up run; exec "$python" -m experiments.grid --lr=1e-4,1e-3,1e-2 ;;
   -*) say "error: expected a program before its flags, as in ./launch.sh grid $1"; exit 2 ;;

@@ -1,7 +1,11 @@
 import os
+import re
 import subprocess
+import tomllib
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 from programs import ROOT
 
 
@@ -18,7 +22,10 @@ def launch(*arguments, **environment):
 def test_help_names_the_ways_to_call_it():
     found = launch("--help")
     assert found.returncode == 0
-    for way in ("./launch.sh PROGRAM [flags]", "./launch.sh test", "./launch.sh setup"):
+    for way in (
+        *("./launch.sh PROGRAM [flags]", "./launch.sh test", "./launch.sh setup"),
+        "./launch.sh test --oldest",
+    ):
         assert way in found.stdout
 
 
@@ -48,3 +55,33 @@ def test_without_a_modern_python_it_says_so(tmp_path):
     found = launch("setup", PATH=f"{tmp_path}:/usr/bin:/bin")
     assert found.returncode == 2
     assert "no Python 3.11 or newer found" in found.stderr
+
+
+def versions(name):
+    """Returns the exact versions of a file of constraints, by package."""
+    lines = (ROOT / name).read_text().splitlines()
+    pairs = [line.split("==") for line in lines if not line.startswith("#")]
+    return {re.sub("[-_.]+", "-", name).lower(): version for name, version in pairs}
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-oldest.txt"])
+def test_every_dependency_has_an_exact_version_within_its_bounds(name):
+    known = versions(name)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    for text in wanted:
+        requirement = Requirement(text)
+        version = known[requirement.name.lower()]
+        assert requirement.specifier.contains(version), (text, version)
+
+
+def test_the_oldest_versions_are_the_lower_bounds():
+    known = versions("constraints-oldest.txt")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in project["dependencies"]:
+        requirement = Requirement(text)
+        (bound,) = [one for one in requirement.specifier if one.operator == ">="]
+        version = Version(known[requirement.name.lower()])
+        # The same up to the bound's digits: 13.9.4 is tested for >=13.9.
+        digits = Version(bound.version).release
+        assert version.release[: len(digits)] == digits, text

@@ -9,6 +9,9 @@ import pandas as pd
 from mnistopt.charts.theme import PALETTE, TOP, colour, faded, finished, picked, rows
 from mnistopt.labels import point_labels
 
+# In nats: guessing has ln 10 = 2.3, and a replica that diverges goes to infinity.
+FAR = 10
+
 
 def curves_frame(
     curves: pd.DataFrame, trials: pd.DataFrame, summary: pd.DataFrame
@@ -68,8 +71,15 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     shown = frame.where(frame[[name]].gt(0)[name] | frame[name].isna())
     shown = shown.dropna(subset=["label", name])
     shown[f"{name}_low"] = shown[f"{name}_low"].where(shown[f"{name}_low"] > 0)
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"))
-    scale = alt.Scale(type="log", nice=False, padding=8)
+    epochs = sorted(set(shown["epoch"].astype(int)))
+    # Up to a dozen have a tick each; of more, some have.
+    ticks: dict[str, Any] = (
+        {"values": epochs} if len(epochs) <= 12 else {"tickMinStep": 1}
+    )
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(format="d", **ticks))
+    far = bool(name == "loss" and shown[name].max() > FAR)
+    top: dict[str, Any] = {"domainMax": FAR} if far else {}
+    scale = alt.Scale(type="log", nice=False, padding=8, **top)
     axis = alt.Axis(tickCount=5, format="~g")
     y = alt.Y(f"{name}:Q", title=f"{title.lower()} ({unit})", scale=scale, axis=axis)
     tooltip = [
@@ -86,25 +96,25 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     )
     size = 30 if shown["epoch"].nunique() < 20 else 12
     layers = [
-        best.mark_area(strokeWidth=0).encode(
+        best.mark_area(strokeWidth=0, clip=far).encode(
             y=alt.Y(f"{name}_low:Q", scale=scale),
             y2=f"{name}_high:Q",
             opacity=faded(choice, 0.15),
         ),
         # The layer of the legend, which the choice is bound to.
-        best.mark_line(strokeWidth=2.5)
+        best.mark_line(strokeWidth=2.5, clip=far)
         .encode(y=y, opacity=faded(choice))
         .add_params(choice),
-        base.mark_point(filled=True, size=3 * size, opacity=0).encode(
+        base.mark_point(filled=True, size=3 * size, opacity=0, clip=far).encode(
             y=y, tooltip=tooltip, detail="label:N"
         ),
-        best.mark_point(filled=True, size=size).encode(
+        best.mark_point(filled=True, size=size, clip=far).encode(
             y=y, tooltip=tooltip, opacity=faded(choice)
         ),
     ]
     if len(labels) > len(PALETTE):
         others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
-        lines = others.mark_line(style="others", strokeWidth=1).encode(
+        lines = others.mark_line(style="others", strokeWidth=1, clip=far).encode(
             y=y, detail="label:N", opacity=faded(choice, 0.5)
         )
         layers.insert(0, lines)
@@ -117,6 +127,7 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     return finished(
         chart,
         title,
-        ["Mean over each point's seeds; bands from the lowest to the highest."],
+        ["Mean over each point's seeds; bands from the lowest to the highest."]
+        + [f"Losses above {FAR} nats, of what learns nothing, are cut off."] * far,
         words,
     )

@@ -89,8 +89,11 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
     )
     layers = [
         wrong.mark_rect(cornerRadius=2).encode(color=shade),
-        wrong.mark_text(fontSize=12, color="#1B1F24").encode(
-            text=alt.Text("count:Q", format=".2~g")
+        wrong.mark_text(fontSize=12).encode(
+            text=alt.Text("count:Q", format=".2~g"),
+            color=alt.when(f"datum.share > {0.6 * top:.6g}")
+            .then(alt.value("white"))
+            .otherwise(alt.value("#1B1F24")),
         ),
         right.mark_text(style="soft").encode(text=alt.Text("count:Q", format=".3~g")),
     ]

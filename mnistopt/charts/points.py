@@ -88,6 +88,8 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
         ),
         row_words(point),
     ]
+    if frame["low"].isna().all():  # one seed has no interval
+        layers = layers[1:]
     best = frame.iloc[0] if len(frame) else None
     words = f"Test error of {frame['label'].nunique()} points, a dot per seed."
     if best is not None:

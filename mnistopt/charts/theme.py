@@ -110,7 +110,8 @@ def finished(chart: Any, title: str, subtitle: Sequence[str], alt_text: str) -> 
 
 def row_words(base: Any) -> Any:
     """Returns a layer that writes the column `choice` at the end of each row."""
-    return base.mark_text(style="soft", align="left", dx=8).encode(
+    words = base.transform_filter("datum.choice")
+    return words.mark_text(style="soft", align="left", dx=8).encode(
         x=alt.value("width"), text="choice:N"
     )
 

@@ -1,6 +1,7 @@
 """The report of a study: report.html, and its pictures in figures/."""
 
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from mnistopt.results import read_table
 
 # In which order, and under which heading, pictures stand.
 _GROUPS = {
-    "Settings compared": ("seeds", "sweep", "differences"),
+    "Accuracy": ("seeds", "sweep", "differences"),
     "Learning": ("error", "loss", "gap"),
-    "What it costs": ("params", "seconds"),
+    "Cost": ("params", "seconds"),
     "Mistakes": ("mistakes", "confusion", "reliability"),
 }
 # The page stays small; the CSV files have all.
@@ -218,9 +219,9 @@ def _provenance(about: Mapping[str, Any], facts: pd.Series, workdir: Path) -> Ma
     versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
     replicas = facts["finished"] + facts["diverged"]
     lines = [
-        f"{replicas:.0f} replicas took {facts['train_seconds']:,.1f} s of training, "
-        f"evaluation of every epoch included, and {facts['compile_seconds']:,.1f} s "
-        "of compiling.",
+        f"{words.plural(int(replicas), 'replica')} took "
+        f"{facts['train_seconds']:,.1f} s of training, evaluation of every epoch "
+        f"included, and {facts['compile_seconds']:,.1f} s of compiling.",
         f"{about['cpu']}; devices {', '.join(about['devices'])}; Python "
         f"{about['python']}, {versions}; commit {about['commit'] or 'unknown'}.",
         f"Data: {about['data']['dataset']}, fingerprint "
@@ -246,7 +247,9 @@ def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
     if about["data_dir"]:
         flags.append(f"--data_dir={about['data_dir']}")
     flags.append(f"--workdir={workdir}")
-    return shlex.join(["./launch.sh", "grid", *flags])
+    command = shlex.join(["./launch.sh", "grid", *flags])
+    lines = textwrap.wrap(command, 72, break_on_hyphens=False, break_long_words=False)
+    return " \\\n    ".join(lines)
 
 
 def text(value: Any) -> str:

@@ -144,7 +144,8 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
             )
         found.append(
             f"{vote}Most often it takes {_digit(true)} for {_digit(taken)}: "
-            f"{facts['most_confused_count']:.3g} times, the mean over its seeds."
+            f"{facts['most_confused_count']:.3g} times"
+            f"{', the mean over its seeds' if facts['best_n'] > 1 else ''}."
         )
     if facts["diverged"]:
         names = [labels[p] for p in summary[summary["diverged"] > 0]["point"]]
