@@ -1,5 +1,6 @@
 """Learning curves: loss and error by epoch, a line per point, a band over its seeds."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -66,34 +67,52 @@ def error_chart(frame: pd.DataFrame) -> Any:
 
 def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     labels = frame.drop_duplicates("label")["label"].tolist()
-    choice = picked(legend=True)
     # A logarithmic axis cannot show a zero: it is left out of it.
-    shown = frame.where(frame[[name]].gt(0)[name] | frame[name].isna())
-    shown = shown.dropna(subset=["label", name])
+    shown = frame[frame[name] > 0].copy()
     shown[f"{name}_low"] = shown[f"{name}_low"].where(shown[f"{name}_low"] > 0)
-    epochs = sorted(set(shown["epoch"].astype(int)))
-    # Up to a dozen have a tick each; of more, some have.
-    ticks: dict[str, Any] = (
-        {"values": epochs} if len(epochs) <= 12 else {"tickMinStep": 1}
-    )
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(format="d", **ticks))
     far = bool(name == "loss" and shown[name].max() > FAR)
+    layers = _layers(shown, labels, name, f"{title.lower()} ({unit})", far)
+    words = f"{title} by epoch of {len(labels)} points."
+    best = shown[shown["rank"] == 0].tail(1)
+    for label, last in zip(best["label"], best[name]):
+        words += f" The best, {label}, ends at {last:.3g} {unit}."
+    return finished(
+        alt.layer(*layers),
+        title,
+        ["Mean over each point's seeds; bands from the lowest to the highest."]
+        + [f"Losses above {FAR} nats, of what learns nothing, are cut off."] * far,
+        words,
+    )
+
+
+def _layers(
+    shown: pd.DataFrame, labels: Sequence[str], name: str, title: str, far: bool
+) -> list[Any]:
+    """Returns bands, lines and points of one of the values.
+
+    Args:
+        shown: The rows of a `curves_frame` with positive values.
+        labels: Of all points, best first.
+        name: "loss" or "error".
+        title: Of the vertical axis.
+        far: Whether values above `FAR` are cut off.
+    """
+    choice = picked(legend=True)
     top: dict[str, Any] = {"domainMax": FAR} if far else {}
     scale = alt.Scale(type="log", nice=False, padding=8, **top)
     axis = alt.Axis(tickCount=5, format="~g")
-    y = alt.Y(f"{name}:Q", title=f"{title.lower()} ({unit})", scale=scale, axis=axis)
+    y = alt.Y(f"{name}:Q", title=title, scale=scale, axis=axis)
     tooltip = [
         alt.Tooltip("label:N", title="point"),
         alt.Tooltip("epoch:Q", format="d"),
-        alt.Tooltip(f"{name}:Q", title=f"mean ({unit})", format=".3~g"),
+        alt.Tooltip(f"{name}:Q", title="mean", format=".3~g"),
         alt.Tooltip(f"{name}_low:Q", title="lowest", format=".3~g"),
         alt.Tooltip(f"{name}_high:Q", title="highest", format=".3~g"),
         alt.Tooltip("n:Q", title="seeds", format="d"),
     ]
-    base = alt.Chart(rows(shown)).encode(x=x)
-    best = base.transform_filter(f"datum.rank < {len(PALETTE)}").encode(
-        color=colour(labels)
-    )
+    base = alt.Chart(rows(shown)).encode(x=_epochs(shown))
+    best = base.transform_filter(f"datum.rank < {len(PALETTE)}")
+    best = best.encode(color=colour(labels))
     size = 30 if shown["epoch"].nunique() < 20 else 12
     layers = [
         best.mark_area(strokeWidth=0, clip=far).encode(
@@ -114,20 +133,14 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     ]
     if len(labels) > len(PALETTE):
         others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
-        lines = others.mark_line(style="others", strokeWidth=1, clip=far).encode(
-            y=y, detail="label:N", opacity=faded(choice, 0.5)
-        )
-        layers.insert(0, lines)
-    chart = alt.layer(*layers)
-    last = shown[shown["label"] == labels[0]].tail(1) if labels else shown
-    words = f"{title} by epoch of {len(labels)} points."
-    if len(last):
-        row = last.iloc[0]
-        words += f" The best, {row['label']}, ends at {row[name]:.3g} {unit}."
-    return finished(
-        chart,
-        title,
-        ["Mean over each point's seeds; bands from the lowest to the highest."]
-        + [f"Losses above {FAR} nats, of what learns nothing, are cut off."] * far,
-        words,
-    )
+        lines = others.mark_line(style="others", strokeWidth=1, clip=far)
+        opacity = faded(choice, 0.5)
+        layers.insert(0, lines.encode(y=y, detail="label:N", opacity=opacity))
+    return layers
+
+
+def _epochs(shown: pd.DataFrame) -> alt.X:
+    """Returns the horizontal axis: a tick for each of up to a dozen epochs."""
+    epochs = sorted(set(shown["epoch"].astype(int)))
+    few: dict[str, Any] = {"values": epochs} if len(epochs) <= 12 else {}
+    return alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1, **few))

@@ -40,7 +40,7 @@ def table_frame(number: int, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.Dat
     Returns:
         A row per seed (`what` is "seed"), and two per row of the table ("mean", with
         the ends `low` and `high` of its 95 % interval and `n`; "paper", where it has a
-        figure): `label` and `order` of the row, and `accuracy`.
+        figure): `label`, `order` and `train_examples` of the row, and `accuracy`.
     """
     sizes = table["train_examples"].nunique() > 1
     found: list[dict[str, Any]] = []
@@ -51,6 +51,7 @@ def table_frame(number: int, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.Dat
         if sizes:
             label += f" ({row['train_examples']:,} digits)"
         shared = {"label": label, "order": order}
+        shared["train_examples"] = row["train_examples"]
         own = seeds[
             (seeds["table"] == number)
             & (seeds["row"] == row["row"])
@@ -64,8 +65,15 @@ def table_frame(number: int, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.Dat
         ends = {end: 100 * row[f"test_accuracy_{end}"] for end in ("low", "high")}
         paper = {"what": "paper", "accuracy": 100 * row["test_accuracy_paper"]}
         found += [shared | mean | ends, shared | paper]
-    columns = ["label", "order", "what", "accuracy", "low", "high", "n"]
+    columns = ["label", "order", "train_examples", "what", "accuracy"]
+    columns += ["low", "high", "n"]
     return pd.DataFrame(found, columns=columns).dropna(subset=["accuracy"])
+
+
+def _common(frame: pd.DataFrame) -> str:
+    """Says on how many digits all rows were trained, if on as many."""
+    sizes = set(frame["train_examples"])
+    return f"; here, on {sizes.pop():,} training digits" if len(sizes) == 1 else ""
 
 
 def table_chart(frame: pd.DataFrame, number: int) -> Any:
@@ -73,7 +81,8 @@ def table_chart(frame: pd.DataFrame, number: int) -> Any:
     x = alt.X(
         "accuracy:Q",
         title="test accuracy (%)",
-        scale=alt.Scale(zero=False, padding=12),
+        scale=alt.Scale(zero=False, padding=12, nice=False),
+        axis=alt.Axis(tickCount=6, labelOverlap="greedy", labelFlush=False),
     )
     y = alt.Y("label:N", sort=alt.SortField("order"), title=None)
     names = alt.Scale(domain=[_OURS, _PAPER])
@@ -114,7 +123,7 @@ def table_chart(frame: pd.DataFrame, number: int) -> Any:
         alt.layer(*layers).properties(height=rows_high(frame)),
         f"Table {number} beside the paper's",
         [
-            f"{TABLES[number].title}.",
+            f"{TABLES[number].title}{_common(frame)}.",
             "Every seed, the mean and its 95 % interval; diamonds are the paper's.",
         ],
         f"Test accuracies in per cent. {words}.",

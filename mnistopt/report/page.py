@@ -22,6 +22,9 @@ from mnistopt.charts.theme import PAGE
 from mnistopt.data import CACHE_DIR
 from mnistopt.files import replacing
 
+# Room for half of a number at the end of an axis.
+_PADDING = {"left": 4, "top": 4, "right": 16, "bottom": 4}
+
 
 class Cell(NamedTuple):
     """A cell of a table.
@@ -181,7 +184,7 @@ def render(
             sections=sections,
             stills={name: _still(png) for name, png in stills.items()},
             specs=_json({name: _spec(picture) for name, picture in pictures.items()}),
-            config=_json(PAGE | {"padding": 4}),
+            config=_json(PAGE | {"padding": _PADDING}),
             style=_asset("page.css"),
             script=_asset("page.js"),
             vega=_vega(),

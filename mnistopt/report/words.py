@@ -32,8 +32,10 @@ def listed(names: list[str]) -> str:
     shown = names[:_NAMES]
     if len(names) > _NAMES:
         shown.append(f"{len(names) - _NAMES} more")
+    if len(shown) < 3:
+        return " and ".join(shown)
     # Names have commas of their own.
-    return shown[0] if len(shown) == 1 else f"{'; '.join(shown[:-1])}; and {shown[-1]}"
+    return f"{'; '.join(shown[:-1])}; and {shown[-1]}"
 
 
 def count_facts(

@@ -128,7 +128,8 @@ def test_the_headline_says_what_was_asked(make_record):
     ("names", "wanted"),
     [
         (["a"], "a"),
-        (["a", "b"], "a; and b"),
+        (["a", "b"], "a and b"),
+        (["a", "b", "c"], "a; b; and c"),
         (list("abcdef"), "a; b; c; d; and 2 more"),
     ],
 )
