@@ -1,6 +1,8 @@
 """The bar below a notebook's cell, and the notebook that ships."""
 
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,44 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     assert (tmp_path / "runs" / "notebook" / "report.html").stat().st_size < 3e6
     # One more rate trained its own six replicas, and no other.
     assert "24" in "".join(str(data) for data in shown)
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    """A notebook's cell: all that is shown below it; "" for what is taken away."""
+    shown = []
+    handle = types.SimpleNamespace(update=lambda html: shown.append(html.data))
+
+    def display(html, display_id):
+        shown.append(html.data)
+        return handle
+
+    shell = types.SimpleNamespace(kernel=None)
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: shell
+    ipython.display = types.ModuleType("IPython.display")
+    ipython.display.HTML = lambda data: types.SimpleNamespace(data=data)
+    ipython.display.display = display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
+    return shown
+
+
+def test_a_run_in_a_notebook_shows_a_bar_and_takes_it_away(cell, tmp_path):
+    mnistopt.run(**TINY | {"epochs": 2}, workdir=tmp_path)
+    bars = [html for html in cell if "<progress" in html]
+    assert "compiling" in bars[0]
+    assert "epoch 1/2" in bars[1] and "epoch 2/2" in bars[2]
+    assert "best" in bars[2] and "by validation" in bars[2]
+    assert cell[-1] == ""
+
+
+@pytest.mark.parametrize(
+    "silence", [{"progress": False}, {"on_progress": lambda progress: None}]
+)
+def test_a_bar_can_be_done_without(cell, tmp_path, silence):
+    mnistopt.run(**TINY, workdir=tmp_path, **silence)
+    assert cell == []
 
 
 def test_a_script_is_silent(tmp_path, capfd):

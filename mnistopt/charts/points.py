@@ -169,8 +169,11 @@ def differences_chart(frame: pd.DataFrame, best: str) -> Any:
     """
     choice = picked()
     y = alt.Y("label:N", sort=alt.SortField("rank"), title=None)
-    title = "validation accuracy − the best's (points)"
-    x = alt.X("difference:Q", title=title, axis=alt.Axis(format="+.3~f", tickCount=6))
+    x = alt.X(
+        "difference:Q",
+        title="difference (points)",
+        axis=alt.Axis(format="+.3~f", tickCount=6),
+    )
     tooltip = [
         alt.Tooltip("label:N", title="point"),
         alt.Tooltip("difference:Q", format="+.2f"),
@@ -196,8 +199,9 @@ def differences_chart(frame: pd.DataFrame, best: str) -> Any:
         alt.layer(*layers).properties(height=rows_high(frame)).add_params(choice),
         "Differences from the best",
         [
-            f"From {best}, seed by seed. Intervals hold together at 95 %",
-            "(Bonferroni); “tied” is by Holm's test, which is a little sharper.",
+            f"Validation accuracy minus that of {best}, seed by seed.",
+            "Intervals hold together at 95 % (Bonferroni); “tied” is by Holm's test,",
+            "which is a little sharper.",
         ],
         f"Differences of {len(frame)} points from {best}; {tied} are tied with it.",
     )

@@ -109,7 +109,7 @@ def parallel_frame(summary: pd.DataFrame) -> pd.DataFrame:
     axes = varying_axes(summary)
     low, high = table["error"].min(), table["error"].max()
     frames = []
-    for order, axis in enumerate([*axes, "validation error (%)"]):
+    for order, axis in enumerate([*axes, "error %"]):
         one = table[["label", "rank", "error"]].assign(axis=axis, order=order)
         if axis in axes:
             values = _values(table[axis])

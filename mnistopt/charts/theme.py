@@ -65,7 +65,9 @@ def rows(frame: pd.DataFrame) -> alt.InlineData:
     parse = {
         name: kinds.get(dtype.kind, "string") for name, dtype in frame.dtypes.items()
     }
-    text = frame.to_csv(index=False, float_format="%.6g")
+    # As text "False" would be true.
+    flags = frame.select_dtypes(bool).astype(int)
+    text = frame.assign(**flags).to_csv(index=False, float_format="%.6g")
     return alt.InlineData(values=text, format={"type": "csv", "parse": parse})
 
 

@@ -11,7 +11,7 @@
   let sharing = false;
 
   // Long names leave room for the chart.
-  if (innerWidth < 700) config.axis.labelLimit = 130;
+  if (innerWidth < 700) Object.assign(config.axis, { labelLimit: 165, labelFontSize: 11 });
   config.legend.labelLimit = Math.min(520, innerWidth - 110);
 
   function show(label) {

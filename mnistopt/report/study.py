@@ -217,11 +217,14 @@ def _state(row: pd.Series) -> str:
 def _provenance(about: Mapping[str, Any], facts: pd.Series, workdir: Path) -> Markup:
     """Returns time, machine, versions, and how to do it again, in HTML."""
     versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
-    replicas = facts["finished"] + facts["diverged"]
+    # Known when a run ends.
+    compiling = ""
+    if facts["compile_seconds"]:
+        compiling = f", and {facts['compile_seconds']:,.1f} s of compiling"
     lines = [
-        f"{words.plural(int(replicas), 'replica')} took "
+        f"{words.plural(int(facts['trained']), 'replica')} took "
         f"{facts['train_seconds']:,.1f} s of training, evaluation of every epoch "
-        f"included, and {facts['compile_seconds']:,.1f} s of compiling.",
+        f"included{compiling}.",
         f"{about['cpu']}; devices {', '.join(about['devices'])}; Python "
         f"{about['python']}, {versions}; commit {about['commit'] or 'unknown'}.",
         f"Data: {about['data']['dataset']}, fingerprint "

@@ -62,6 +62,7 @@ def count_facts(
         "finished": int((trials["status"] == "finished").sum()),
         "diverged": int(summary["diverged"].sum()),
         "unfinished": int(summary["unfinished"].sum()),
+        "trained": trials[trials["epochs_done"] > 0]["replica"].nunique(),
         "tied": int((summary["choice"] == "tied").sum()),
         "fewer_seeds": int((summary["choice"] == "fewer seeds").sum()),
         "best_n": best["n"],

@@ -43,7 +43,7 @@ def test_more_hyper_parameters_are_lines_through_ordered_axes(make_tables):
     frame = parallel_frame(summary)
     assert frame["position"].between(0, 1).all()
     axes = list(frame.drop_duplicates("axis")["axis"])
-    assert axes[-1] == "validation error (%)"
+    assert axes[-1] == "error %"
     assert {"model", "lr", "dropout"} <= set(axes)
     assert (frame.groupby("label").size() == len(axes)).all()
     rates = frame[frame["axis"] == "lr"].drop_duplicates("value")

@@ -14,10 +14,18 @@ def test_a_chart_has_the_numbers_of_its_frame_and_names_as_they_are():
     frame = pd.DataFrame(
         {"label": HOSTILE, "x": [1 / 3, float("nan"), 1e-9, 5.0], "n": [1, 2, 3, 4]}
     )
+    frame["yes"] = [True, False, True, False]
     data = rows(frame).to_dict()
-    assert data["format"]["parse"] == {"label": "string", "x": "number", "n": "number"}
+    assert data["format"]["parse"] == {
+        "label": "string",
+        "x": "number",
+        "n": "number",
+        "yes": "boolean",
+    }
     back = pd.read_csv(io.StringIO(data["values"]))
     assert list(back["label"]) == HOSTILE
+    # Vega takes "False" for true, and 0 for false.
+    assert list(back["yes"]) == [1, 0, 1, 0]
     pd.testing.assert_series_equal(back["x"], frame["x"], rtol=1e-5)
 
 
