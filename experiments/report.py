@@ -31,7 +31,7 @@ def main() -> None:
 
     workdir = Path(FLAGS.workdir)
     write = write_page if is_reproduction(workdir) else write_report
-    print(write(workdir))
+    print(write(workdir, anew=True))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from mnistopt.data import Dataset
 from mnistopt.errors import InputError
-from mnistopt.files import replacing
+from mnistopt.files import write_text
 
 CONFIG = "config.json"
 FORMAT = 2
@@ -136,6 +136,6 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Writes config.json, replacing it in one step."""
-    with replacing(workdir / CONFIG) as partial:
-        partial.write_text(json.dumps({"format": FORMAT, **config}, indent=2) + "\n")
+    """Writes config.json, if it has changed."""
+    text = json.dumps({"format": FORMAT, **config}, indent=2) + "\n"
+    write_text(workdir / CONFIG, text)

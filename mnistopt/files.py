@@ -22,6 +22,20 @@ def replacing(path: Path) -> Iterator[Path]:
     os.replace(partial, path)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text in one step, unless the file has it already.
+
+    One that has not changed keeps its time, and what is drawn from it stays.
+
+    Args:
+        path: The file.
+        text: Its content.
+    """
+    if not path.exists() or path.read_text() != text:
+        with replacing(path) as partial:
+            partial.write_text(text)
+
+
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     """Reads a table as it was written, numbers to the last bit.
 

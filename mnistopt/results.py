@@ -10,7 +10,7 @@ import pandas as pd
 
 from mnistopt.compare import tied_with_best
 from mnistopt.errors import InputError
-from mnistopt.files import read_csv, replacing
+from mnistopt.files import read_csv, write_text
 from mnistopt.hparams import AXES
 from mnistopt.metrics import Metrics, convergence_epoch, overfitting
 from mnistopt.record import Record
@@ -249,19 +249,12 @@ def best_trial(trials: pd.DataFrame) -> str:
 
 
 def write_tables(workdir: Path, records: Iterable[Record]) -> None:
-    """Writes trials.csv, curves.csv and summary.csv, each replaced in one step.
-
-    One that has not changed stays, with its time, so that what is drawn from it does.
-    """
+    """Writes trials.csv, curves.csv and summary.csv, those that have changed."""
     records = list(records)
     trials = trials_table(records)
     tables = (trials, curves_table(records), summary_table(trials))
     for name, table in zip(TABLES, tables):
-        path = workdir / f"{name}.csv"
-        text = table.to_csv(index=False)
-        if not path.exists() or path.read_text() != text:
-            with replacing(path) as partial:
-                partial.write_text(text)
+        write_text(workdir / f"{name}.csv", table.to_csv(index=False))
 
 
 def read_table(workdir: Path, name: str) -> pd.DataFrame:

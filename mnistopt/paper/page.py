@@ -24,11 +24,12 @@ def is_reproduction(workdir: Path) -> bool:
     return (workdir / "paper.md").exists() and (workdir / "tables").is_dir()
 
 
-def write_page(workdir: Path) -> Path:
+def write_page(workdir: Path, anew: bool = False) -> Path:
     """Writes figures/ and report.html, unless they are newer than what they show.
 
     Args:
         workdir: Folder of a reproduction.
+        anew: Whether they are written in any case.
 
     Returns:
         The path of the page.
@@ -38,9 +39,8 @@ def write_page(workdir: Path) -> Path:
     """
     path = workdir / "report.html"
     sources = [workdir / "paper.md", *(workdir / "tables").glob("*.csv")]
-    if path.exists() and path.stat().st_mtime_ns > max(
-        source.stat().st_mtime_ns for source in sources
-    ):
+    newest = max(source.stat().st_mtime_ns for source in sources)
+    if not anew and path.exists() and path.stat().st_mtime_ns > newest:
         return path
     try:
         parts = json.loads((workdir / "config.json").read_text())["parts"]

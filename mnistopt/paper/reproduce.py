@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mnistopt import runner
-from mnistopt.files import replacing
+from mnistopt.files import write_text
 from mnistopt.loop import OnProgress, Progress
 from mnistopt.paper import report
 from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
@@ -136,12 +136,9 @@ def _conclude(
     frames |= {"claims": claims, "times": times, "speeds": speeds}
     frames["summary"] = summary.rename_axis("name").reset_index(name="value")
     for name, frame in frames.items():
-        with replacing(workdir / "tables" / f"{name}.csv") as partial:
-            frame.to_csv(partial, index=False)
-    with replacing(workdir / "config.json") as partial:
-        partial.write_text(json.dumps(config, indent=2) + "\n")
-    with replacing(workdir / "paper.md") as partial:
-        partial.write_text(text)
+        write_text(workdir / "tables" / f"{name}.csv", frame.to_csv(index=False))
+    write_text(workdir / "config.json", json.dumps(config, indent=2) + "\n")
+    write_text(workdir / "paper.md", text)
     return Reproduction(seeds, tables, differences, claims, times, text)
 
 

@@ -59,11 +59,12 @@ def make_pictures(workdir: Path) -> dict[str, Picture]:
     return study_pictures(trials, curves, summary, predictions, mistakes)
 
 
-def write_report(workdir: Path) -> Path:
+def write_report(workdir: Path, anew: bool = False) -> Path:
     """Writes figures/ and report.html, unless they are newer than what they show.
 
     Args:
         workdir: Folder of a study, finished or running.
+        anew: Whether they are written in any case.
 
     Returns:
         The path of the page.
@@ -77,7 +78,7 @@ def write_report(workdir: Path) -> Path:
     sources += [*workdir.glob(f"{FOLDER}/*"), workdir / config.CONFIG]
     trials, summary = (read_table(workdir, name) for name in ("trials", "summary"))
     newest = max(source.stat().st_mtime_ns for source in sources)
-    if path.exists() and path.stat().st_mtime_ns > newest:
+    if not anew and path.exists() and path.stat().st_mtime_ns > newest:
         return path
     pictures = make_pictures(workdir)
     folder = workdir / "figures"

@@ -1,14 +1,19 @@
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from markupsafe import Markup
+from PIL import Image
 
 from mnistopt.charts.curves import curves_frame, error_chart
 from mnistopt.charts.export import write_picture
 from mnistopt.charts.pictures import Picture
+from mnistopt.charts.theme import PALETTE
 from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
 
 HOSTILE = '<script>alert("x")</script>\'"&' + "y" * 200
@@ -86,6 +91,16 @@ def test_charts_are_whole_and_have_words_for_those_who_cannot_see(page, picture)
     alts = [v for _, name, v in parsed.attributes if name in ("alt", "aria-label")]
     assert alts.count(picture.chart.description) == 2
     assert all(alts)
+
+
+def test_a_still_has_the_colours_of_its_lines(page):
+    parsed = Page(page)
+    url = next(v for tag, name, v in parsed.attributes if (tag, name) == ("img", "src"))
+    image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    colours = np.array([c for _, c in image.convert("RGB").getcolors(1_000_000)])
+    for wanted in PALETTE[:2]:
+        rgb = [int(wanted[i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.abs(colours - rgb).max(axis=1).min() < 12, wanted
 
 
 def test_headings_are_one_tree(page):
