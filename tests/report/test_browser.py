@@ -21,17 +21,6 @@ WIDTHS = (390, 1280, 1920)
 
 
 @pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=list(ARGUMENTS)
-        )
-        yield found
-        found.close()
-
-
-@pytest.fixture(scope="module")
 def study(tmp_path_factory):
     study = mnistopt.run(
         model="mlp", hidden=(8,), train_examples=200, lanes=(1, 2), lr=[1e-3, 1e-2],
@@ -46,6 +35,18 @@ def paper(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("paper")
     reproduce(Options(tables=(2,), seeds=2, epochs_scale=0.02), workdir)
     return write_page(workdir)
+
+
+@pytest.fixture(scope="module")
+def browser(study, paper):
+    # Pages first: Playwright has an event loop running, in which Orbax would start.
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=list(ARGUMENTS)
+        )
+        yield found
+        found.close()
 
 
 @pytest.fixture
