@@ -1,10 +1,10 @@
 "use strict";
-// Draws the charts, keeps one choice of a point for all of them and the tables, and
-// sorts tables by their columns.
+// Draws the charts, keeps one choice of a point for all of them and the tables, saves
+// pictures, and sorts tables by their columns.
 (() => {
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const specs = read("specs");
-  const config = read("config");
+  const { page: config, file } = read("config");
   const STORE = "picked_store";
   const views = [];
   const bar = document.getElementById("choice");
@@ -44,21 +44,41 @@
     return label === null ? [] : [{ unit: "", fields, values: [label] }];
   }
 
+  // As it is, but with the colours of a file: the page's are its style sheet's.
+  async function save(name, form) {
+    const spec = specs[name];
+    const whole = { ...spec, width: file.view.continuousWidth, title: spec.usermeta.title };
+    const options = { renderer: "svg", config: file, actions: false };
+    const { view } = await vegaEmbed(document.createElement("div"), whole, options);
+    const shown = views.find((one) => one.name === name);
+    if (shown) await view.data(STORE, shown.view.data(STORE)).runAsync();
+    const link = document.createElement("a");
+    link.href = await view.toImageURL(form, 2);
+    link.download = `${name}.${form}`;
+    link.click();
+  }
+
   for (const place of document.querySelectorAll("[data-chart]")) {
-    const options = {
-      renderer: "svg",
-      config,
-      actions: { export: { svg: true, png: true }, source: false, compiled: false, editor: false },
-      downloadFileName: place.dataset.chart,
-    };
-    vegaEmbed(place, specs[place.dataset.chart], options).then(({ view }) => {
-      try {
-        view.addDataListener(STORE, (_, store) => choose(store, view));
-        views.push({ view, labels: new Set(specs[place.dataset.chart].usermeta.labels) });
-      } catch {
-        // A chart without points to choose.
-      }
+    const name = place.dataset.chart;
+    const { labels } = specs[name].usermeta;
+    const options = { renderer: "svg", config, actions: false };
+    vegaEmbed(place, specs[name], options).then(({ view }) => {
+      // The paper's charts have no points to choose.
+      if (!specs[name].params) return;
+      view.addDataListener(STORE, (_, store) => choose(store, view));
+      views.push({ name, view, labels: new Set(labels) });
     });
+    const buttons = document.createElement("div");
+    buttons.className = "save";
+    for (const form of ["svg", "png"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = form.toUpperCase();
+      button.setAttribute("aria-label", `Save as ${form.toUpperCase()}: ${name}`);
+      button.addEventListener("click", () => save(name, form));
+      buttons.append(button);
+    }
+    place.after(buttons);
   }
 
   bar.querySelector("button").addEventListener("click", () => choose([], null));

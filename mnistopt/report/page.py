@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from mnistopt.charts.export import to_svg, vegalite_version
 from mnistopt.charts.pictures import Picture
-from mnistopt.charts.theme import PAGE
+from mnistopt.charts.theme import LIGHT, PAGE
 from mnistopt.data import CACHE_DIR
 from mnistopt.files import replacing
 
@@ -117,9 +117,10 @@ def _spec(picture: Picture) -> dict[str, Any]:
     """Returns a chart as the page draws it: as wide as there is room, its own title."""
     left_out = ("title", "config", "description", "$schema")
     spec = {name: one for name, one in picture.spec.items() if name not in left_out}
-    # Which points it has, for a choice made elsewhere.
+    # Which points it has, for a choice made elsewhere; and its title, for a file.
     labels = picture.frame.get("label", pd.Series(dtype=str)).unique().tolist()
-    return spec | {"width": "container", "usermeta": {"labels": labels}}
+    about = {"labels": labels, "title": picture.spec["title"]}
+    return spec | {"width": "container", "usermeta": about}
 
 
 def _still(png: bytes) -> str:
@@ -186,7 +187,7 @@ def render(
             sections=sections,
             stills={name: _still(png) for name, png in stills.items()},
             specs=_json({name: _spec(picture) for name, picture in pictures.items()}),
-            config=_json(PAGE | {"padding": _PADDING}),
+            config=_json({"page": PAGE | {"padding": _PADDING}, "file": LIGHT}),
             style=_asset("page.css"),
             script=_asset("page.js"),
             vega=_vega(),

@@ -4,8 +4,10 @@ import re
 import shutil
 
 import pytest
+from PIL import Image
 
 import mnistopt
+from mnistopt.charts.theme import LIGHT
 from mnistopt.paper.page import write_page
 from mnistopt.paper.plan import Options
 from mnistopt.paper.reproduce import reproduce
@@ -145,6 +147,25 @@ def test_a_table_is_sorted_by_a_column_both_ways(open_page, study):
         assert column.get_attribute("aria-sort") == order
         numbers = [float(re.match("[0-9.]+", t)[0]) for t in cells.all_inner_texts()]
         assert numbers == sorted(numbers, reverse=reverse)
+
+
+@pytest.mark.parametrize("form", ["svg", "png"])
+def test_a_picture_is_saved_in_the_colours_of_a_file(form, open_page, study, tmp_path):
+    page = open_page(study, scheme="dark")
+    with page.expect_download() as started:
+        page.get_by_role("button", name=f"Save as {form.upper()}: error").click()
+    assert started.value.suggested_filename == f"error.{form}"
+    path = tmp_path / "saved"
+    started.value.save_as(path)
+    if form == "svg":
+        text = path.read_text()
+        assert (
+            "var(" not in text and LIGHT["axis"]["labelColor"].lower() in text.lower()
+        )
+        assert ">Validation error<" in text
+    else:
+        assert Image.open(path).getpixel((3, 3))[:3] == (255, 255, 255)
+    assert page.complaints == []
 
 
 @pytest.mark.parametrize("name", ["study", "paper"])

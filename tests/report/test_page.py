@@ -87,7 +87,7 @@ def test_charts_are_whole_and_have_words_for_those_who_cannot_see(page, picture)
     specs, config = (json.loads(text) for text in parsed.scripts[1:3])
     assert specs["error"]["usermeta"]["labels"] == [HOSTILE, "b"]
     assert specs["error"]["width"] == "container"
-    assert config["axis"]["labelColor"] == "var(--ink)"
+    assert config["page"]["axis"]["labelColor"] == "var(--ink)"
     alts = [v for _, name, v in parsed.attributes if name in ("alt", "aria-label")]
     assert alts.count(picture.chart.description) == 2
     assert all(alts)
