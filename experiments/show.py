@@ -58,11 +58,12 @@ def plan(found: Plan) -> None:
     console.print(f"[bold]{found.asked} trials[/bold]: {todo}")
     if not found.jobs:
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("network", "batch", "optimizer"):
-        table.add_column(name)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("network", overflow="fold")
+    for name in ("batch", "optimizer"):
+        table.add_column(name, no_wrap=True)
     for name in ("params", "replicas", "epochs", "lanes", "state"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for job in found.jobs:
         table.add_row(
             job.program.structure,
