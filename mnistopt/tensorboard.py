@@ -21,7 +21,7 @@ import pandas as pd
 
 from mnistopt.errors import InputError
 from mnistopt.hparams import AXES
-from mnistopt.labels import point_labels
+from mnistopt.labels import point_labels, varying_axes
 from mnistopt.results import DIVERGED, FINISHED, read_table
 
 FOLDER = "tensorboard"
@@ -217,11 +217,10 @@ def _experiment(trials: pd.DataFrame) -> bytes:
         number = pd.api.types.is_numeric_dtype(trials[axis])
         return api.DATA_TYPE_FLOAT64 if number else api.DATA_TYPE_STRING
 
-    infos = [
-        api.HParamInfo(name=axis, type=kind(axis))
-        for axis in AXES
-        if trials[axis].notna().any()
-    ]
+    # The HParams tab shows the first few by the alphabet: those that tell points apart.
+    used = [axis for axis in AXES if trials[axis].notna().any()]
+    shown = varying_axes(trials) or used
+    infos = [api.HParamInfo(name=axis, type=kind(axis)) for axis in shown]
     metrics = [
         api.MetricInfo(
             name=api.MetricName(tag=tag), dataset_type=api.DATASET_VALIDATION

@@ -127,3 +127,13 @@ def test_a_study_in_which_all_diverged_has_a_report(tmp_path, make_record):
 def test_no_workdir_has_no_report(tmp_path):
     with pytest.raises(InputError, match="no workdir of a grid"):
         write_report(tmp_path)
+
+
+def test_a_hostile_path_stays_text(tmp_path, make_record):
+    workdir = tmp_path / "<script>alert(1)<!-- \"'&"
+    workdir.mkdir()
+    point = grid(model="mlp", hidden=(8,), epochs=2)[0]
+    fake(workdir, [make_record(point, seed) for seed in range(2)])
+    page = write_report(workdir).read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;!--" in page
