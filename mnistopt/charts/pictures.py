@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mnistopt.charts import costs, curves, digits, points, sweep
+from mnistopt.charts.theme import TOP
 from mnistopt.labels import point_labels, varying_axes
 from mnistopt.predictions import Predictions
 
@@ -93,5 +94,6 @@ def study_pictures(
     named = mistakes.assign(
         label=mistakes["point"].map(labels), rank=mistakes["point"].map(ranks)
     )
-    add("mistakes", named.sort_values(["rank", "place"]), digits.mistakes_chart)
+    drawn = named[named["rank"] < TOP].sort_values(["rank", "place"])
+    add("mistakes", drawn, digits.mistakes_chart)
     return found

@@ -1,10 +1,10 @@
 "use strict";
 // Draws the charts, keeps one choice of a point for all of them and the tables, saves
 // pictures, and sorts tables by their columns.
-(() => {
-  const read = (id) => JSON.parse(document.getElementById(id).textContent);
-  const specs = read("specs");
-  const { page: config, file } = read("config");
+(async () => {
+  const read = (id) => document.getElementById(id).textContent;
+  const { page: config, file } = JSON.parse(read("config"));
+  const specs = JSON.parse(await unpacked(read("specs")));
   const STORE = "picked_store";
   const views = [];
   const bar = document.getElementById("choice");
@@ -13,6 +13,12 @@
   // Long names leave room for the chart.
   if (innerWidth < 700) Object.assign(config.axis, { labelLimit: 165, labelFontSize: 11 });
   config.legend.labelLimit = Math.min(520, innerWidth - 110);
+
+  function unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(plain).text();
+  }
 
   function show(label) {
     for (const row of document.querySelectorAll("tr[data-label]")) {

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from mnistopt import config
 from mnistopt.charts.export import write_picture
 from mnistopt.charts.pictures import Picture, study_pictures
+from mnistopt.charts.theme import TOP
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.hparams import AXES
@@ -35,9 +36,9 @@ _GLIMPSE = 10
 
 
 def read_all_predictions(workdir: Path, summary: pd.DataFrame) -> dict:
-    """Returns what is kept of the test split, by point."""
+    """Returns what is kept of the test split, by point, of those that are drawn."""
     found: dict[str, Predictions] = {}
-    for point in summary[summary["n"] > 0]["point"]:
+    for point in summary[summary["n"] > 0]["point"].head(TOP):
         try:
             found[point] = read_predictions(workdir, point, "test")
         except InputError:  # a study that is running has none yet

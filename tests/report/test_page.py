@@ -1,4 +1,5 @@
 import base64
+import gzip
 import io
 import json
 import re
@@ -84,7 +85,8 @@ def test_the_page_asks_for_nothing(page):
 
 def test_charts_are_whole_and_have_words_for_those_who_cannot_see(page, picture):
     parsed = Page(page)
-    specs, config = (json.loads(text) for text in parsed.scripts[1:3])
+    specs = json.loads(gzip.decompress(base64.b64decode(parsed.scripts[1])))
+    config = json.loads(parsed.scripts[2])
     assert specs["error"]["usermeta"]["labels"] == [HOSTILE, "b"]
     assert specs["error"]["width"] == "container"
     assert config["page"]["axis"]["labelColor"] == "var(--ink)"
