@@ -1,6 +1,8 @@
 """The floors of the project: imports go down, and each tool stays in its file."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,19 @@ def test_files_and_functions_stay_short():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 60, (path, node.name)
+
+
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("mnistopt, experiments.grid, experiments.report", "jax pandas altair jinja2"),
+        ("mnistopt.runner, mnistopt.study", "altair vl_convert jinja2 tensorboardX"),
+        ("experiments.show", "altair vl_convert jinja2 tensorboardX IPython"),
+    ],
+)
+def test_heavy_imports_happen_where_they_are_used(imported, absent):
+    code = f"import sys, {imported}; print(*sys.modules)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True
+    )
+    assert not set(absent.split()) & set(found.stdout.decode().split())

@@ -73,12 +73,9 @@ def study_pictures(
     if len(swept) > 2:
         add("sweep", sweep.parallel_frame(done), sweep.parallel_chart)
     labels = point_labels(summary)
-    add(
-        "differences",
-        points.differences_frame(trials, summary),
-        points.differences_chart,
-        labels[summary["point"].iloc[0]],
-    )
+    for best in summary[summary["choice"] == "best"]["point"]:
+        apart = points.differences_frame(trials, summary)
+        add("differences", apart, points.differences_chart, labels[best])
     if "dropout" in swept:
         add("gap", costs.gap_frame(summary), costs.gap_chart)
     if done["params"].nunique() > 1:

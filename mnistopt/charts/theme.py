@@ -39,7 +39,7 @@ def _config(ink: str, soft: str, line: str, paper: str, palette: Sequence[str]):
         | {"titleFontSize": 13, "titleLimit": 0, "titleColor": soft, "labelLimit": 540},
         "mark": {"color": soft},
         "text": {"color": ink, "fontSize": 13},
-        "range": {"category": list(palette), "heatmap": {"scheme": "viridis"}},
+        "range": {"category": list(palette)},
         # Marks take their colours from here, so that a page can set others.
         "style": {
             "ink": {"color": ink},

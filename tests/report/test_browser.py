@@ -3,14 +3,19 @@
 import re
 import shutil
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 import mnistopt
+from mnistopt.charts.curves import error_chart
+from mnistopt.charts.export import write_picture
+from mnistopt.charts.pictures import Picture
 from mnistopt.charts.theme import LIGHT
 from mnistopt.paper.page import write_page
 from mnistopt.paper.plan import Options
 from mnistopt.paper.reproduce import reproduce
+from mnistopt.report.page import Cell, Section, Table, render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -165,6 +170,29 @@ def test_a_picture_is_saved_in_the_colours_of_a_file(form, open_page, study, tmp
         assert ">Validation error<" in text
     else:
         assert Image.open(path).getpixel((3, 3))[:3] == (255, 255, 255)
+    assert page.complaints == []
+
+
+def test_a_hostile_name_stays_inert(open_page, tmp_path):
+    name = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'" + "y" * 200
+    values = {"loss": 1.0, "loss_low": 1.0, "loss_high": 1.0}
+    values |= {"error": 5.0, "error_low": 4.0, "error_high": 9.0}
+    rows = [{"label": name, "rank": 0, "n": 1, "epoch": e, **values} for e in (1, 2)]
+    frame = pd.DataFrame(rows)
+    picture = Picture.of(frame, error_chart(frame))
+    png = write_picture(tmp_path, "error", picture)
+    table = Table("", ("a", "b"), [[Cell(name), Cell("1", 1.0)]], [name])
+    sections = [Section(name, pictures={"error": picture}, tables=[table])]
+    path = tmp_path / "page.html"
+    path.write_text(render(name, name, name, sections, {"error": png}))
+    page = open_page(path)
+    page.on("dialog", lambda dialog: page.complaints.append(dialog.message))
+    # Its name is in a tooltip, in the legend, in the table and in what is chosen.
+    page.locator("[data-chart] .mark-symbol.role-mark path").last.hover(force=True)
+    page.locator("#vg-tooltip-element.visible").wait_for()
+    page.locator("tr[data-label] button").click()
+    assert page.locator("#choice span").inner_text() == name
+    assert page.locator("img[src=x]").count() == 0
     assert page.complaints == []
 
 
