@@ -226,7 +226,7 @@ def _provenance(about: Mapping[str, Any], facts: pd.Series, workdir: Path) -> Ma
     lines = [
         f"{words.plural(int(facts['trained']), 'replica')} took "
         f"{facts['train_seconds']:,.1f} s of training, evaluation of every epoch "
-        f"included{compiling}.",
+        f"included ({facts['images_per_second']:,.0f} images/s){compiling}.",
         f"{about['cpu']}; devices {', '.join(about['devices'])}; Python "
         f"{about['python']}, {versions}; commit {about['commit'] or 'unknown'}.",
         f"Data: {about['data']['dataset']}, fingerprint "

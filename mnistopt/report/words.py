@@ -53,6 +53,9 @@ def count_facts(
         predictions: Of the test split, by point.
     """
     best = summary.iloc[0]
+    by_replica = trials.groupby("replica")
+    images = by_replica["epochs_done"].max().sum() * config["data"]["train"]
+    seconds = by_replica["seconds"].max().sum()
     facts = {
         "points": len(summary),
         "seeds": config["asked"]["seeds"],
@@ -66,7 +69,8 @@ def count_facts(
         "tied": int((summary["choice"] == "tied").sum()),
         "fewer_seeds": int((summary["choice"] == "fewer seeds").sum()),
         "best_n": best["n"],
-        "train_seconds": trials.groupby("replica")["seconds"].max().sum(),
+        "train_seconds": seconds,
+        "images_per_second": images / seconds if seconds else 0.0,
         "compile_seconds": sum(config["compile_seconds"].values()),
     }
     for name in ("validation_accuracy", "test_accuracy", "train_accuracy"):

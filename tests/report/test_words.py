@@ -52,6 +52,8 @@ def test_a_clear_winner_is_named_with_its_interval(make_record):
     assert "the mean of 5 seeds" in text
     assert "All others are below it at 5 %" in text
     assert facts["tied"] == 0 and facts["finished"] == 15
+    # 15 replicas, 2 epochs of 3,500 images, 2 seconds each.
+    assert facts["train_seconds"] == 30 and facts["images_per_second"] == 3500
 
 
 def test_ties_are_named_and_more_seeds_advised(make_record):
