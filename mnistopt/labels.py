@@ -8,12 +8,14 @@ from mnistopt.hparams import AXES, show
 def varying_axes(points: pd.DataFrame) -> list[str]:
     """Returns the hyper-parameters that differ between the rows of a table.
 
+    That some models lack one is said by the model.
+
     Args:
         points: A table with a column per hyper-parameter.
     """
     rows = points[list(AXES)].astype(object)
     rows = rows.where(rows.notna(), None)
-    return [axis for axis in AXES if rows[axis].nunique(dropna=False) > 1]
+    return [axis for axis in AXES if rows[axis].nunique() > 1]
 
 
 def point_labels(summary: pd.DataFrame) -> dict[str, str]:

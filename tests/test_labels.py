@@ -30,7 +30,11 @@ def labels_of(make_record, points):
         ),
         (
             grid(model=["mlp", "cnn"], hidden=(8, 4), channels=(2, 3), dense=5),
-            ["mlp, hidden 8x4", "cnn, channels 2x3, dense 5"],
+            ["mlp", "cnn"],
+        ),
+        (
+            grid(model=["mlp", "cnn"], hidden=[(8,), (4,)], channels=(2, 3), dense=5),
+            ["mlp, hidden 8", "mlp, hidden 4", "cnn"],
         ),
         (
             grid(channels=[(2,), (2, 3)], epochs=[4, 9]),
@@ -42,7 +46,7 @@ def labels_of(make_record, points):
             ],
         ),
     ],
-    ids=["lr", "lr and dropout", "models", "structures and epochs"],
+    ids=["lr", "lr and dropout", "models", "mlps and a cnn", "structures and epochs"],
 )
 def test_labels_name_what_varies_and_nothing_else(make_record, points, wanted):
     assert labels_of(make_record, points) == wanted
