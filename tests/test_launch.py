@@ -8,11 +8,14 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from programs import ROOT
 
+SETTINGS = ("PYTHON", "MNISTOPT_VENV", "COLAB_RELEASE_TAG")  # of who runs the tests
+
 
 def launch(*arguments, **environment):
+    ours = {name: text for name, text in os.environ.items() if name not in SETTINGS}
     return subprocess.run(
         [ROOT / "launch.sh", *arguments],
-        env={**os.environ, **environment},
+        env={**ours, **environment},
         capture_output=True,
         text=True,
         check=False,
