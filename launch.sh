@@ -8,28 +8,30 @@
 #   ./launch.sh setup            only sets up
 #
 # PYTHON names the interpreter to use (3.11 or newer), MNISTOPT_VENV the environment's
-# folder (.venv beside this file).
+# folder (.venv beside this file); that of --oldest has -oldest after its name, and
+# needs Python 3.11 or 3.12.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=${MNISTOPT_VENV:-$root/.venv}
 constraints=$root/constraints.txt
+oldest="" pythons="3.11 or newer" before="4"
 
 say() { printf '%s\n' "$*" >&2; }
 
-modern() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+fits() { "$1" -c "import sys; sys.exit(not (3, 11) <= sys.version_info < ($before,))" 2>/dev/null; }
 
 find_python() {
   local name
   for name in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python; do
-    if modern "$name"; then echo "$name"; return; fi
+    if fits "$name"; then echo "$name"; return; fi
   done
-  say "error: no Python 3.11 or newer found; install one, or name it: PYTHON=/path/to/python ./launch.sh"
+  say "error: no Python $pythons found; install one, or name it: PYTHON=/path/to/python ./launch.sh"
   exit 2
 }
 
 # Colab comes with a JAX that fits its accelerator, and much else: use it as it is.
-has_own_jax() { [ -n "${COLAB_RELEASE_TAG:-}" ] && "$1" -c 'import jax' 2>/dev/null; }
+has_own_jax() { [ -n "${COLAB_RELEASE_TAG:-}" ] && [ -z "$oldest" ] && "$1" -c 'import jax' 2>/dev/null; }
 
 set_up() {
   local extras=$1 wanted stamp host
@@ -37,16 +39,15 @@ set_up() {
   if [ "$extras" = run ]; then
     extras=""
   fi
-  if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
-    extras="${extras:+$extras,}cuda"
-  fi
   if has_own_jax "$host"; then
     python=$host
-    extras=${extras//cuda/}
     stamp=$HOME/.cache/mnistopt/setup
   else
     python=$venv/bin/python
     stamp=$venv/.setup
+    if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
+      extras="${extras:+$extras,}cuda"
+    fi
   fi
   # Set up again where the project's dependencies or the wanted extras have changed.
   wanted="$extras $root $(cat "$root/pyproject.toml" "$constraints" | cksum)"
@@ -88,7 +89,9 @@ case ${1:-} in
     shift
     if [ "${1:-}" = --oldest ]; then
       shift
-      venv=$root/.venv-oldest constraints=$root/constraints-oldest.txt
+      venv=$venv-oldest constraints=$root/constraints-oldest.txt
+      # numpy 2.0 has no builds for Python 3.13.
+      oldest=yes pythons="3.11 or 3.12" before="3, 13"
       set_up dev
       cd "$root" && exec "$python" -m pytest "$@"
     fi

@@ -60,6 +60,56 @@ def test_without_a_modern_python_it_says_so(tmp_path):
     assert "no Python 3.11 or newer found" in found.stderr
 
 
+@pytest.fixture
+def calls(tmp_path):
+    """Returns what launch.sh asks of a Python in a Colab with a GPU, a call a line."""
+    log = tmp_path / "log"
+    python = f'#!/bin/sh\necho "$@" >> {log}\n'
+    scripts = {"colab-python": python, "nvidia-smi": "#!/bin/sh\n"}
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+
+    def ask(*arguments):
+        launch(
+            *arguments,
+            PATH=f"{tmp_path}:/usr/bin:/bin",
+            HOME=str(tmp_path),
+            COLAB_RELEASE_TAG="x",
+            PYTHON="colab-python",
+            MNISTOPT_VENV=str(tmp_path / "venv"),
+        )
+        return log.read_text()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"), [(["setup"], ""), (["test"], "[dev]")]
+)
+def test_in_colab_it_installs_there_without_another_jax(arguments, wanted, calls):
+    found = calls(*arguments)
+    assert f"-e {ROOT}{wanted}\n" in found
+    assert "-m venv" not in found
+
+
+def test_the_oldest_versions_have_an_environment_of_their_own(calls, tmp_path):
+    found = calls("test", "--oldest")
+    assert f"-m venv {tmp_path / 'venv-oldest'}\n" in found
+    assert "-m pip" not in found
+
+
+def test_the_oldest_versions_need_a_python_that_they_have_builds_for(tmp_path):
+    new = tmp_path / "python3"
+    new.write_text('#!/bin/sh\ncase "$2" in *"< (3, 13,)"*) exit 1 ;; esac\n')
+    new.chmod(0o755)
+    for name in ("python", "python3.11", "python3.12", "python3.13", "python3.14"):
+        (tmp_path / name).symlink_to(new)
+    found = launch("test", "--oldest", PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert found.returncode == 2
+    assert "no Python 3.11 or 3.12 found" in found.stderr
+
+
 def versions(name):
     """Returns the exact versions of a file of constraints, by package."""
     lines = (ROOT / name).read_text().splitlines()
