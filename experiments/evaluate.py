@@ -36,9 +36,9 @@ def evaluate() -> dict[str, Any]:
     """Returns what is printed, as JSON has it."""
     # JAX and the rest of the library take a second or two to import.
     import mnistopt
-    from mnistopt import metrics
-    from mnistopt.replicas import predict
-    from mnistopt.stats import proportion_interval
+    from mnistopt.engine.replicas import predict
+    from mnistopt.results.stats import proportion_interval
+    from mnistopt.training import metrics
 
     study = mnistopt.open_study(FLAGS.workdir)
     trial = study.trial(FLAGS.trial)

@@ -65,7 +65,7 @@ def _board(arguments: dict[str, Any]) -> contextlib.AbstractContextManager:
     if not FLAGS.tensorboard:
         return contextlib.nullcontext()
     from mnistopt import TensorBoard
-    from mnistopt.runner import default_workdir
+    from mnistopt.study.runner import default_workdir
 
     points = hparams.grid(**{name: arguments[name] for name in hparams.AXES})
     return TensorBoard(FLAGS.workdir or default_workdir(FLAGS.dataset, points))

@@ -15,11 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from mnistopt.labels import point_labels
-from mnistopt.loop import Progress as State
-from mnistopt.planning import Plan
-from mnistopt.results import best_trial
-from mnistopt.study import Study
+from mnistopt.results.labels import point_labels
+from mnistopt.results.tables import best_trial
+from mnistopt.study.loop import Progress as State
+from mnistopt.study.planning import Plan
+from mnistopt.study.study import Study
 
 # More rows than this scroll the best off the screen; summary.csv has all.
 TABLE_ROWS = 20

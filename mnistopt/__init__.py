@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "run": "mnistopt.runner",
-    "open_study": "mnistopt.study",
-    "plan": "mnistopt.runner",
-    "Study": "mnistopt.study",
-    "TensorBoard": "mnistopt.tensorboard",
-    "load": "mnistopt.data",
-    "make_model": "mnistopt.models",
+    "run": "mnistopt.study.runner",
+    "open_study": "mnistopt.study.study",
+    "plan": "mnistopt.study.runner",
+    "Study": "mnistopt.study.study",
+    "TensorBoard": "mnistopt.results.tensorboard",
+    "load": "mnistopt.data.load",
+    "make_model": "mnistopt.models.networks",
     "InputError": "mnistopt.errors",
 }
 
@@ -37,12 +37,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from mnistopt.data import load
+    from mnistopt.data.load import load
     from mnistopt.errors import InputError
-    from mnistopt.models import make_model
-    from mnistopt.runner import plan, run
-    from mnistopt.study import Study, open_study
-    from mnistopt.tensorboard import TensorBoard
+    from mnistopt.models.networks import make_model
+    from mnistopt.results.tensorboard import TensorBoard
+    from mnistopt.study.runner import plan, run
+    from mnistopt.study.study import Study, open_study
 
 
 def __getattr__(name: str) -> Any:

@@ -5,9 +5,9 @@ import jax
 import numpy as np
 import pytest
 
-from mnistopt.data import Dataset, Split
+from mnistopt.data.load import Dataset, Split
 from mnistopt.hparams import Point, replica_id
-from mnistopt.record import Record
+from mnistopt.results.record import Record
 
 # Devices are counted once, before the first JAX operation: two, for the tests of
 # replicas that are spread over devices.

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import mnistopt
-from mnistopt import config
-from mnistopt.results import TABLES
+from mnistopt.results import config
+from mnistopt.results.tables import TABLES
 
 # A study of two networks, made on two devices at commit 1a1f3b2 by these commands:
 # `continued` as they are here, `asked` before that with two epochs and two seeds.

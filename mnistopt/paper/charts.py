@@ -5,9 +5,9 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from mnistopt.charts.theme import finished, rows, rows_high
 from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
 from mnistopt.paper.tables import TABLES
+from mnistopt.report.charts.theme import finished, rows, rows_high
 
 # The paper's words, short enough to stand beside a row.
 _SHORT = {

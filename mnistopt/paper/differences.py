@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mnistopt.compare import holm, mcnemar, paired_difference
 from mnistopt.paper.frames import finished_seeds, rivals, row_name
 from mnistopt.paper.plan import Cell
+from mnistopt.results.compare import holm, mcnemar, paired_difference
 
 
 def make_differences(

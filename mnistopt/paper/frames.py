@@ -9,8 +9,8 @@ import pandas as pd
 from mnistopt.hparams import Point
 from mnistopt.paper.plan import Cell
 from mnistopt.paper.tables import TABLES
-from mnistopt.results import FINISHED, choices, interval_of
-from mnistopt.stats import bootstrap_interval
+from mnistopt.results.stats import bootstrap_interval
+from mnistopt.results.tables import FINISHED, choices, interval_of
 
 # The paper's minutes are of 50 epochs (Table 1).
 EPOCHS_OF_MINUTES = 50

@@ -5,7 +5,6 @@ import math
 
 import pandas as pd
 
-from mnistopt.compare import holm, t_tests, two_sided
 from mnistopt.paper.claims import (
     CLAIMS,
     CONTRADICTED,
@@ -16,7 +15,8 @@ from mnistopt.paper.claims import (
 )
 from mnistopt.paper.frames import epoch_seconds
 from mnistopt.paper.plan import scaled
-from mnistopt.results import ERROR_RATE, FINISHED, interval_of
+from mnistopt.results.compare import holm, t_tests, two_sided
+from mnistopt.results.tables import ERROR_RATE, FINISHED, interval_of
 
 
 def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFrame:

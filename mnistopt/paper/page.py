@@ -6,12 +6,12 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from mnistopt.charts.export import write_picture
-from mnistopt.charts.pictures import Picture
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, replacing
 from mnistopt.paper.charts import claims_chart, claims_frame, table_chart, table_frame
 from mnistopt.paper.tables import TABLES
+from mnistopt.report.charts.export import write_picture
+from mnistopt.report.charts.pictures import Picture
 from mnistopt.report.page import Section, render
 from mnistopt.report.study import make_pictures
 

@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mnistopt import runner
 from mnistopt.files import write_text
-from mnistopt.loop import OnProgress, Progress
 from mnistopt.paper import report
 from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
 from mnistopt.paper.differences import make_differences
@@ -20,10 +18,12 @@ from mnistopt.paper.frames import collect_seeds, make_table
 from mnistopt.paper.judge import judge
 from mnistopt.paper.plan import Cell, Options, Part, make_cells, make_parts
 from mnistopt.paper.times import make_speeds, make_times
-from mnistopt.planning import Plan
-from mnistopt.predictions import read_predictions
-from mnistopt.stats import proportion_interval
-from mnistopt.study import Study
+from mnistopt.results.predictions import read_predictions
+from mnistopt.results.stats import proportion_interval
+from mnistopt.study import runner
+from mnistopt.study.loop import OnProgress, Progress
+from mnistopt.study.planning import Plan
+from mnistopt.study.study import Study
 
 
 class Reproduction(NamedTuple):

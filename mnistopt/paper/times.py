@@ -8,17 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from mnistopt.data import Dataset, load
-from mnistopt.devices import Lanes, Mesh, use_devices
+from mnistopt.data.load import Dataset, load
+from mnistopt.engine.devices import Lanes, Mesh, use_devices
+from mnistopt.engine.replicas import make_timer
 from mnistopt.files import read_csv
 from mnistopt.hparams import Point
-from mnistopt.models import make_model
+from mnistopt.models.networks import make_model
 from mnistopt.paper.claims import CLAIMS
 from mnistopt.paper.plan import Options, Part
 from mnistopt.paper.tables import TABLES
-from mnistopt.replicas import make_timer
-from mnistopt.study import Study
-from mnistopt.train import Replica
+from mnistopt.study.study import Study
+from mnistopt.training.train import Replica
 
 # Interleaved repeats, as many as fit into the time, and one at least.
 REPEATS, SECONDS = 5, 30.0

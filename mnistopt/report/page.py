@@ -17,11 +17,11 @@ import pandas as pd
 import vl_convert
 from markupsafe import Markup
 
-from mnistopt.charts.export import to_svg, vegalite_version
-from mnistopt.charts.pictures import Picture
-from mnistopt.charts.theme import LIGHT, PAGE
-from mnistopt.data import CACHE_DIR
+from mnistopt.data.load import CACHE_DIR
 from mnistopt.files import replacing
+from mnistopt.report.charts.export import to_svg, vegalite_version
+from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.theme import LIGHT, PAGE
 
 # Room for half of a number at the end of an axis.
 _PADDING = {"left": 4, "top": 4, "right": 16, "bottom": 4}

@@ -9,19 +9,19 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from mnistopt import config
-from mnistopt.charts.export import write_picture
-from mnistopt.charts.pictures import Picture, study_pictures
-from mnistopt.charts.theme import TOP
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.hparams import AXES
-from mnistopt.labels import point_labels
-from mnistopt.mistakes import read_mistakes
-from mnistopt.predictions import FOLDER, Predictions, read_predictions
 from mnistopt.report import words
+from mnistopt.report.charts.export import write_picture
+from mnistopt.report.charts.pictures import Picture, study_pictures
+from mnistopt.report.charts.theme import TOP
 from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
-from mnistopt.results import read_table
+from mnistopt.results import config
+from mnistopt.results.labels import point_labels
+from mnistopt.results.mistakes import read_mistakes
+from mnistopt.results.predictions import FOLDER, Predictions, read_predictions
+from mnistopt.results.tables import read_table
 
 # In which order, and under which heading, pictures stand.
 _GROUPS = {

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from mnistopt.hparams import AXES, show
-from mnistopt.labels import point_labels, varying_axes
-from mnistopt.metrics import confusion
-from mnistopt.predictions import Predictions
-from mnistopt.stats import proportion_interval
+from mnistopt.results.labels import point_labels, varying_axes
+from mnistopt.results.predictions import Predictions
+from mnistopt.results.stats import proportion_interval
+from mnistopt.training.metrics import confusion
 
 _MODELS = {"mlp": "MLPs", "cnn": "CNNs"}
 # More names than this are no sentence any more.

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mnistopt.compare import holm
 from mnistopt.paper.claims import CLAIMS, MARGIN
 from mnistopt.paper.differences import make_differences
 from mnistopt.paper.frames import make_table, row_name
 from mnistopt.paper.judge import judge
 from mnistopt.paper.plan import Options, make_cells
 from mnistopt.paper.tables import mlp_dropout, tuned
+from mnistopt.results.compare import holm
 
 CELLS = make_cells(Options())
 

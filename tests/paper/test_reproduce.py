@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from programs import ROOT, assert_refused, run
 
-from mnistopt import runner
-from mnistopt.data import load
-from mnistopt.loop import Progress
+from mnistopt.data.load import load
 from mnistopt.paper.plan import Options
 from mnistopt.paper.reproduce import WholeProgress, plan, reproduce
+from mnistopt.study import runner
+from mnistopt.study.loop import Progress
 
 SMALLEST = ("--scale=paper", "--epochs_scale=0.03", "--seeds=2", "--cnn_seeds=3")
 

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 import mnistopt
-from mnistopt.charts.curves import error_chart
-from mnistopt.charts.export import write_picture
-from mnistopt.charts.pictures import Picture
-from mnistopt.charts.theme import LIGHT
 from mnistopt.paper.page import write_page
 from mnistopt.paper.plan import Options
 from mnistopt.paper.reproduce import reproduce
+from mnistopt.report.charts.curves import error_chart
+from mnistopt.report.charts.export import write_picture
+from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.theme import LIGHT
 from mnistopt.report.page import Cell, Section, Table, render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -11,10 +11,10 @@ import pytest
 from markupsafe import Markup
 from PIL import Image
 
-from mnistopt.charts.curves import curves_frame, error_chart
-from mnistopt.charts.export import write_picture
-from mnistopt.charts.pictures import Picture
-from mnistopt.charts.theme import PALETTE
+from mnistopt.report.charts.curves import curves_frame, error_chart
+from mnistopt.report.charts.export import write_picture
+from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.theme import PALETTE
 from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
 
 HOSTILE = '<script>alert("x")</script>\'"&' + "y" * 200
@@ -130,7 +130,7 @@ def test_pictures_are_files_of_all_kinds_with_their_numbers(picture, tmp_path):
 def test_a_study_with_two_curves_has_their_frame(make_record):
     # The fixture above is what `curves_frame` returns.
     from mnistopt.hparams import grid
-    from mnistopt.results import curves_table, summary_table, trials_table
+    from mnistopt.results.tables import curves_table, summary_table, trials_table
 
     points = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2], epochs=2)
     records = [make_record(point) for point in points]

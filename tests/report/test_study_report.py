@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 import mnistopt
-from mnistopt import config
 from mnistopt.errors import InputError
 from mnistopt.hparams import AXES, grid
 from mnistopt.report.study import glimpse, rerun_command, write_report
-from mnistopt.results import write_tables
+from mnistopt.results import config
+from mnistopt.results.tables import write_tables
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
 

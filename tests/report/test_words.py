@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from mnistopt.hparams import AXES, grid
-from mnistopt.predictions import Predictions
 from mnistopt.report.words import count_facts, headline, listed, notice, sentences
-from mnistopt.results import summary_table, trials_table
+from mnistopt.results.predictions import Predictions
+from mnistopt.results.tables import summary_table, trials_table
 
 POINTS = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2, 0.3], epochs=2)
 

@@ -1,0 +1,1 @@
+"""The examples: where they come from, and how they are split."""

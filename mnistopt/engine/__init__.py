@@ -1,0 +1,1 @@
+"""Many replicas on the devices, and their checkpoints."""

@@ -1,0 +1,134 @@
+"""The networks' layers, fast with a replica axis and equal to flax's own.
+
+`flax.linen`'s layers are the oracle in the tests, and their parameters have the same
+names and shapes.
+"""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from mnistopt.models.conv import conv3x3
+
+
+class Conv(nn.Module):
+    """3x3 convolution ("same", stride 1), ReLU, and 2x2 max pool if asked.
+
+    Equal to `nn.Conv`, `nn.relu` and `nn.max_pool` in that order, with the same
+    parameters: `kernel` [3, 3, C, O] and `bias` [O].
+
+    Attributes:
+        features: O, the number of kernels.
+        pool: Whether a 2x2 max pool with stride 2 follows.
+    """
+
+    features: int
+    pool: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps float [B, H, W, C] to [B, H, W, O], or [B, H // 2, W // 2, O]."""
+        kernel = self.param(
+            "kernel",
+            nn.initializers.lecun_normal(),
+            (3, 3, x.shape[-1], self.features),
+        )
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return conv3x3(x, kernel, bias, self.pool)
+
+
+@jax.custom_vjp
+def _product(x, kernel):
+    return x @ kernel
+
+
+def _product_forward(x, kernel):
+    return x @ kernel, (x, kernel)
+
+
+def _product_backward(saved, grad):
+    x, kernel = saved
+    return grad @ kernel.T, x.T @ grad
+
+
+_product.defvjp(_product_forward, _product_backward)
+
+
+class Dense(nn.Module):
+    """Dense layer, equal to `nn.Dense` and with its parameters.
+
+    JAX's own gradient of the kernel is the transpose of what the optimizer then reads
+    beside the kernel and its moments, element by element across the rows. In the
+    kernel's own layout, the MLP 128x128 trained 20 to 25 % faster.
+
+    Attributes:
+        features: O, the number of units.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps float [B, C] to [B, O]."""
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
+        )
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        return _product(x, kernel) + bias
+
+
+def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draws 32 random bits per element, for dropout: cheap, and the same everywhere.
+
+    A hash of each element's position, with the key mixed in twice. Threefry, JAX's
+    own generator, is made to be safe from adversaries and cost a sixth of the MLP's
+    training time; `rbg` is cheap too, but its bits depend on the backend and, under
+    `vmap`, on the neighbours.
+
+    Args:
+        key: A typed key of two words, as `jax.random.key` makes them.
+        shape: Of the result; fewer than 2^32 elements.
+
+    Returns:
+        uint32 of that shape.
+    """
+    first, second = jax.random.key_data(key)
+    position = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    return _mixed(_mixed(position ^ first) + second)
+
+
+def _mixed(x: jax.Array) -> jax.Array:
+    """Hashes uint32 one to one; each bit in flips each bit out half of the time.
+
+    "lowbias32" of C. Wellons, "Prospecting for Hash Functions" (2018), public domain.
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+class Dropout(nn.Module):
+    """Dropout whose rate may be traced (`nn.Dropout` tests it in Python).
+
+    An activation is kept where 24 random bits reach `rate`, so that the replicas of
+    a seed can share one draw and each threshold it by its own rate.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, rate: ArrayLike | None) -> jax.Array:
+        """Drops activations of `x` (any shape), scaling the others by 1 / (1 - rate).
+
+        Args:
+            x: Activations, float.
+            rate: Chance of being dropped, in [0, 1), exact to 2^-24; None, as in
+                evaluation, returns `x` and needs no key.
+        """
+        if rate is None:
+            return x
+        # 24 bits are what a float32 holds exactly.
+        bits = random_bits(self.make_rng("dropout"), x.shape) >> 8
+        kept = bits.astype(jnp.float32) * 2**-24 >= rate
+        return jnp.where(kept, x / (1 - rate), 0)

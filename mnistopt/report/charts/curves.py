@@ -1,0 +1,154 @@
+"""Learning curves: loss and error by epoch, a line per point, a band over its seeds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from mnistopt.report.charts.theme import (
+    PALETTE,
+    TOP,
+    colour,
+    faded,
+    finished,
+    picked,
+    rows,
+)
+from mnistopt.results.labels import point_labels
+
+# In nats: guessing has ln 10 = 2.3, and a replica that diverges goes to infinity.
+FAR = 10
+
+
+def curves_frame(
+    curves: pd.DataFrame, trials: pd.DataFrame, summary: pd.DataFrame
+) -> pd.DataFrame:
+    """Returns a row per point and epoch: means over its seeds, and their range.
+
+    Points that differ in epochs only are one curve, with the best one's name.
+
+    Args:
+        curves: The table of epochs.
+        trials: The table of trials.
+        summary: The table of points, best first.
+
+    Returns:
+        `label`, `rank` (from 0), `epoch`, `n`, the number of seeds; and for
+        `loss` (validation, nats) and `error` (validation, %) their mean and, with
+        `_low` and `_high`, range; empty where a loss is no number.
+    """
+    labels = point_labels(summary)
+    replicas = trials.groupby("point")["replica"].agg(frozenset)
+    names: dict[frozenset, str] = {}
+    for point in summary["point"]:
+        names.setdefault(replicas[point], labels[point])
+    loss = curves["validation_loss"].astype(float)
+    known = curves.assign(
+        loss=loss.where(np.isfinite(loss)),
+        error=100 * (1 - curves["validation_accuracy"]),
+    )
+    frames = []
+    for rank, (members, name) in enumerate(list(names.items())[:TOP]):
+        one = known[known["replica"].isin(members)].groupby("epoch")
+        frame = pd.DataFrame({"n": one.size()})
+        for value in ("loss", "error"):
+            frame[value] = one[value].mean()
+            frame[f"{value}_low"] = one[value].min()
+            frame[f"{value}_high"] = one[value].max()
+        frames.append(frame.reset_index().assign(label=name, rank=rank))
+    columns = ["label", "rank", "epoch", "n"]
+    columns += [f"{v}{end}" for v in ("loss", "error") for end in ("", "_low", "_high")]
+    return pd.concat(frames, ignore_index=True)[columns].astype({"rank": int})
+
+
+def loss_chart(frame: pd.DataFrame) -> Any:
+    """Draws the validation loss by epoch; takes a `curves_frame`."""
+    return _chart(frame, "loss", "Validation loss", "nats")
+
+
+def error_chart(frame: pd.DataFrame) -> Any:
+    """Draws the validation error by epoch; takes a `curves_frame`."""
+    return _chart(frame, "error", "Validation error", "%")
+
+
+def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
+    labels = frame.drop_duplicates("label")["label"].tolist()
+    # A logarithmic axis cannot show a zero: it is left out of it.
+    shown = frame[frame[name] > 0].copy()
+    shown[f"{name}_low"] = shown[f"{name}_low"].where(shown[f"{name}_low"] > 0)
+    far = bool(name == "loss" and shown[name].max() > FAR)
+    layers = _layers(shown, labels, name, f"{title.lower()} ({unit})", far)
+    words = f"{title} by epoch of {len(labels)} points."
+    best = shown[shown["rank"] == 0].tail(1)
+    for label, last in zip(best["label"], best[name]):
+        words += f" The best, {label}, ends at {last:.3g} {unit}."
+    return finished(
+        alt.layer(*layers),
+        title,
+        ["Mean over each point's seeds; bands from the lowest to the highest."]
+        + [f"Losses above {FAR} nats, of what learns nothing, are cut off."] * far,
+        words,
+    )
+
+
+def _layers(
+    shown: pd.DataFrame, labels: Sequence[str], name: str, title: str, far: bool
+) -> list[Any]:
+    """Returns bands, lines and points of one of the values.
+
+    Args:
+        shown: The rows of a `curves_frame` with positive values.
+        labels: Of all points, best first.
+        name: "loss" or "error".
+        title: Of the vertical axis.
+        far: Whether values above `FAR` are cut off.
+    """
+    choice = picked(legend=True)
+    top: dict[str, Any] = {"domainMax": FAR} if far else {}
+    scale = alt.Scale(type="log", nice=False, padding=8, **top)
+    axis = alt.Axis(tickCount=5, format="~g")
+    y = alt.Y(f"{name}:Q", title=title, scale=scale, axis=axis)
+    tooltip = [
+        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("epoch:Q", format="d"),
+        alt.Tooltip(f"{name}:Q", title="mean", format=".3~g"),
+        alt.Tooltip(f"{name}_low:Q", title="lowest", format=".3~g"),
+        alt.Tooltip(f"{name}_high:Q", title="highest", format=".3~g"),
+        alt.Tooltip("n:Q", title="seeds", format="d"),
+    ]
+    base = alt.Chart(rows(shown)).encode(x=_epochs(shown))
+    best = base.transform_filter(f"datum.rank < {len(PALETTE)}")
+    best = best.encode(color=colour(labels))
+    size = 30 if shown["epoch"].nunique() < 20 else 12
+    layers = [
+        best.mark_area(strokeWidth=0, clip=far).encode(
+            y=alt.Y(f"{name}_low:Q", scale=scale),
+            y2=f"{name}_high:Q",
+            opacity=faded(choice, 0.15),
+        ),
+        # The layer of the legend, which the choice is bound to.
+        best.mark_line(strokeWidth=2.5, clip=far)
+        .encode(y=y, opacity=faded(choice))
+        .add_params(choice),
+        base.mark_point(filled=True, size=3 * size, opacity=0, clip=far).encode(
+            y=y, tooltip=tooltip, detail="label:N"
+        ),
+        best.mark_point(filled=True, size=size, clip=far).encode(
+            y=y, tooltip=tooltip, opacity=faded(choice)
+        ),
+    ]
+    if len(labels) > len(PALETTE):
+        others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
+        lines = others.mark_line(style="others", strokeWidth=1, clip=far)
+        opacity = faded(choice, 0.5)
+        layers.insert(0, lines.encode(y=y, detail="label:N", opacity=opacity))
+    return layers
+
+
+def _epochs(shown: pd.DataFrame) -> alt.X:
+    """Returns the horizontal axis: a tick for each of up to a dozen epochs."""
+    epochs = sorted(set(shown["epoch"].astype(int)))
+    few: dict[str, Any] = {"values": epochs} if len(epochs) <= 12 else {}
+    return alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1, **few))

@@ -1,0 +1,241 @@
+"""Digits taken for others: confusion, calibration, and the worst mistakes as images."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from mnistopt.report.charts.theme import finished, picked, rows
+from mnistopt.results.labels import point_labels
+from mnistopt.results.predictions import Predictions
+from mnistopt.results.stats import proportion_interval
+from mnistopt.training.metrics import confusion
+
+# Of the confidence, from 0 to 1.
+BINS = 10
+COLUMNS = 4
+
+
+def chosen_or_best(choice: alt.Parameter) -> Any:
+    """Returns a filter of the rows of the point that is chosen, or else the best."""
+    none_chosen = "!length(data('picked_store')) && datum.rank == 0"
+    return alt.LogicalOrPredicate(
+        **{"or": [{"param": choice.name, "empty": False}, none_chosen]}
+    )
+
+
+def confusion_frame(
+    summary: pd.DataFrame, predictions: Mapping[str, Predictions]
+) -> pd.DataFrame:
+    """Returns how often each test digit was taken for each, as a mean over seeds.
+
+    Args:
+        summary: The table of points, best first.
+        predictions: By point, of the test split.
+
+    Returns:
+        A row per point, `true` and `predicted` class that occurs: `label` and `rank`;
+        `count`, the mean over its `n` seeds; and the `share` of the true class, in
+        per cent.
+    """
+    frames = []
+    labels = point_labels(summary)
+    for rank, point in enumerate(summary["point"]):
+        if point not in predictions:
+            continue
+        one = predictions[point]
+        n = len(one.seeds)
+        table = sum(confusion(one.labels, classes) for classes in one.classes) / n
+        true, predicted = np.nonzero(table)
+        frame = pd.DataFrame({"true": true, "predicted": predicted})
+        frame["count"] = table[true, predicted]
+        frame["share"] = 100 * frame["count"] / table.sum(axis=1)[true]
+        frames.append(frame.assign(label=labels[point], rank=rank, n=n))
+    columns = ["label", "rank", "true", "predicted", "count", "share", "n"]
+    return pd.concat(frames, ignore_index=True)[columns]
+
+
+def confusion_chart(frame: pd.DataFrame) -> Any:
+    """Draws the confusion matrix of the chosen point; takes a `confusion_frame`."""
+    choice = picked()
+    digits = list(range(10))
+    base = (
+        alt.Chart(rows(frame))
+        .transform_filter(chosen_or_best(choice))
+        .encode(
+            x=alt.X("predicted:O", title="taken for", axis=alt.Axis(labelAngle=0))
+            .scale(domain=digits),
+            y=alt.Y("true:O", title="digit").scale(domain=digits),
+            tooltip=[
+                alt.Tooltip("label:N", title="point"),
+                alt.Tooltip("true:O", title="digit"),
+                alt.Tooltip("predicted:O", title="taken for"),
+                alt.Tooltip("count:Q", title="times, mean over seeds", format=".3~g"),
+                alt.Tooltip("share:Q", title="% of the digit", format=".2f"),
+            ],
+        )
+    )  # fmt: skip
+    wrong = base.transform_filter("datum.true != datum.predicted")
+    right = base.transform_filter("datum.true == datum.predicted")
+    off = frame[frame["true"] != frame["predicted"]]["share"]
+    top = max(1.0, float(off.quantile(0.99)) if len(off) else 1.0)
+    shade = alt.Color(
+        "share:Q",
+        scale=alt.Scale(scheme="oranges", domain=[0, top], clamp=True),
+        legend=None,
+    )
+    layers = [
+        wrong.mark_rect(cornerRadius=2).encode(color=shade),
+        wrong.mark_text(fontSize=12).encode(
+            text=alt.Text("count:Q", format=".2~g"),
+            color=alt.when(f"datum.share > {0.6 * top:.6g}")
+            .then(alt.value("white"))
+            .otherwise(alt.value("#1B1F24")),
+        ),
+        right.mark_text(style="soft").encode(text=alt.Text("count:Q", format=".3~g")),
+    ]
+    best = frame[(frame["rank"] == 0) & (frame["true"] != frame["predicted"])]
+    words = "Confusion matrix of the best point."
+    if len(best):
+        row = best.sort_values("count").iloc[-1]
+        words += f" Most often a {row['true']} is taken for a {row['predicted']}."
+    return finished(
+        alt.layer(*layers).properties(height=340).add_params(choice),
+        "Digits taken for others",
+        ["Test digits, mean count over the seeds; of the best point, or the chosen."],
+        words,
+    )
+
+
+def reliability_frame(
+    summary: pd.DataFrame, predictions: Mapping[str, Predictions]
+) -> pd.DataFrame:
+    """Returns how often the vote of a point's seeds is right, by its confidence.
+
+    The vote is the class with the highest mean probability, its confidence.
+
+    Args:
+        summary: The table of points, best first.
+        predictions: By point, of the test split.
+
+    Returns:
+        A row per point and bin of confidence that occurs: `label` and `rank`; the bin's
+        mean `confidence`; the `accuracy` in it, with the ends `low` and `high` of
+        Wilson's 95 % interval; all in per cent; and `count`, its test digits.
+    """
+    found = []
+    labels = point_labels(summary)
+    for rank, point in enumerate(summary["point"]):
+        if point not in predictions:
+            continue
+        one = predictions[point]
+        confidence = one.probabilities.max(axis=1).astype(float)
+        right = one.vote == one.labels
+        bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+        for index in np.unique(bins):
+            mine = bins == index
+            count, hits = int(mine.sum()), int(right[mine].sum())
+            ends = proportion_interval(hits, count)
+            values = (confidence[mine].mean(), hits / count, *ends)
+            found.append((labels[point], rank, *(100 * v for v in values), count))
+    columns = ["label", "rank", "confidence", "accuracy", "low", "high", "count"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def reliability_chart(frame: pd.DataFrame) -> Any:
+    """Draws accuracy against confidence; takes a `reliability_frame`."""
+    choice = picked()
+    base = alt.Chart(rows(frame)).transform_filter(chosen_or_best(choice))
+    x = alt.X("confidence:Q", title="confidence of the vote (%)").scale(domain=[0, 100])
+    y = alt.Y("accuracy:Q", title="right (%)").scale(domain=[0, 100])
+    tooltip = [
+        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("confidence:Q", title="mean confidence (%)", format=".1f"),
+        alt.Tooltip("accuracy:Q", title="right (%)", format=".1f"),
+        alt.Tooltip("count:Q", title="test digits", format=","),
+    ]
+    line = alt.InlineData(values=[{"x": 0, "y": 0}, {"x": 100, "y": 100}])
+    layers = [
+        alt.Chart(line).mark_line(style="reference").encode(x="x:Q", y="y:Q"),
+        base.mark_rule(style="ink", strokeWidth=1.5).encode(
+            x=x, y=alt.Y("low:Q"), y2="high:Q"
+        ),
+        base.mark_point(filled=True, opacity=1, style="first").encode(
+            x=x,
+            y=y,
+            size=alt.Size("count:Q", legend=None).scale(type="log", range=[30, 400]),
+            tooltip=tooltip,
+        ),
+    ]
+    best = frame[frame["rank"] == 0]
+    gap = (best["confidence"] - best["accuracy"]).abs()
+    error = (gap * best["count"]).sum() / max(best["count"].sum(), 1)
+    return finished(
+        alt.layer(*layers).add_params(choice),
+        "Is it as sure as it is right?",
+        [
+            "Test digits by the confidence of the seeds' vote; size: how many digits.",
+            f"Expected calibration error of the best point: {error:.2f} points.",
+        ],
+        f"Reliability diagram of the best point; expected calibration error {error:.2f}"
+        " percentage points.",
+    )
+
+
+def _tally(votes: str) -> str:
+    """Writes what the seeds say as counts: "7 7 9" as 7 ×2, 9 ×1."""
+    counts = Counter(votes.split())
+    return ", ".join(f"{digit} ×{count}" for digit, count in counts.most_common())
+
+
+def mistakes_chart(frame: pd.DataFrame) -> Any:
+    """Draws the most confidently misread digits of the chosen point.
+
+    Args:
+        frame: From `mistakes.read_mistakes`, with `label` and `rank`.
+    """
+    choice = picked()
+    placed = frame.assign(
+        x=frame["place"] % COLUMNS,
+        y=frame["place"] // COLUMNS,
+        text=[
+            f"{true} read as {vote}" for true, vote in zip(frame["true"], frame["vote"])
+        ],
+        sure=[f"{confidence:.0f} % sure" for confidence in frame["confidence"]],
+        said=frame["votes"].map(_tally),
+    )
+    high = int(placed["y"].max()) + 1 if len(placed) else 1
+    base = (
+        alt.Chart(rows(placed))
+        .transform_filter(chosen_or_best(choice))
+        .encode(
+            x=alt.X("x:Q", axis=None).scale(domain=[-0.5, COLUMNS - 0.5], nice=False),
+            y=alt.Y("y:Q", axis=None).scale(
+                domain=[high - 0.31, -0.31], nice=False, zero=False
+            ),
+            tooltip=[
+                alt.Tooltip("label:N", title="point"),
+                alt.Tooltip("index:Q", title="test digit", format="d"),
+                alt.Tooltip("votes:N", title="what each seed says"),
+            ],
+        )
+    )
+    layers = [
+        base.mark_image(width=64, height=64, smooth=False).encode(url="image:N"),
+        base.mark_text(dy=43).encode(text="text:N"),
+        base.mark_text(style="soft", dy=59, fontSize=11).encode(text="sure:N"),
+        base.mark_text(style="soft", dy=73, fontSize=11).encode(text="said:N"),
+    ]
+    shown = placed[placed["rank"] == 0]["text"].tolist()
+    return finished(
+        alt.layer(*layers).properties(height=130 * high).add_params(choice),
+        "Surely wrong",
+        [
+            "The test digits that the seeds' vote misreads with most confidence,",
+            "and what each seed says; of the best point, or the chosen.",
+        ],
+        f"The most confidently misread digits of the best point: {', '.join(shown)}.",
+    )

@@ -1,0 +1,207 @@
+"""Points side by side: every replica with its point's interval, and the differences."""
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from mnistopt.report.charts.theme import (
+    PALETTE,
+    TOP,
+    faded,
+    finished,
+    picked,
+    row_words,
+    rows,
+    rows_high,
+)
+from mnistopt.results.compare import holm, t_tests, two_sided
+from mnistopt.results.labels import point_labels
+from mnistopt.results.stats import mean_interval
+from mnistopt.results.tables import ERROR_RATE, FINISHED
+
+
+def seeds_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row per finished replica, with what is known of its point.
+
+    Args:
+        trials: The table of trials.
+        summary: The table of points, best first.
+
+    Returns:
+        `label`, `rank` (from 0) and `choice` of the point; `seed`, and the replica's
+        `error` (test, %); of the point's errors `mean`, the ends `low` and `high` of
+        its 95 % interval over seeds, and `n`.
+    """
+    best = summary.head(TOP).assign(label=summary["point"].map(point_labels(summary)))
+    best["rank"] = range(len(best))
+    finished_trials = trials[trials["status"] == FINISHED]
+    table = finished_trials[["point", "seed", "test_accuracy"]].merge(best, on="point")
+    table = table.sort_values(["rank", "seed"], ignore_index=True)
+    return pd.DataFrame(
+        {
+            **{name: table[name] for name in ("label", "rank", "choice", "seed")},
+            "error": 100 * (1 - table["test_accuracy"]),
+            "mean": 100 * (1 - table["test_accuracy_mean"]),
+            "low": 100 * (1 - table["test_accuracy_high"]),
+            "high": 100 * (1 - table["test_accuracy_low"]),
+            "n": table["n"],
+        }
+    )
+
+
+def seeds_chart(frame: pd.DataFrame) -> Any:
+    """Draws every replica's test error, and its point's mean and interval."""
+    choice = picked()
+    positive = (frame[["error", "low"]].min().min() or 0) > 0
+    kind: Any = {"type": "log"} if positive else {"zero": False}
+    scale = alt.Scale(nice=False, padding=12, **kind)
+    axis = alt.Axis(format="~g", tickCount=5)
+    x = alt.X("error:Q", title="test error (%)", scale=scale, axis=axis)
+    y = alt.Y("label:N", sort=alt.SortField("rank"), title=None)
+    one = alt.Chart(rows(frame)).encode(y=y)
+    point = alt.Chart(rows(frame.drop_duplicates("label"))).encode(y=y)
+    tooltip = [
+        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("mean:Q", title="mean (%)", format=".2f"),
+        alt.Tooltip("low:Q", format=".2f"),
+        alt.Tooltip("high:Q", format=".2f"),
+        alt.Tooltip("n:Q", title="seeds"),
+        alt.Tooltip("choice:N"),
+    ]
+    layers = [
+        point.mark_rule(style="ink", strokeWidth=1.5).encode(
+            x=alt.X("low:Q", scale=scale), x2="high:Q", opacity=faded(choice)
+        ),
+        one.mark_point(filled=True, size=70).encode(
+            x=x,
+            color=rank_colour(),
+            opacity=faded(choice, 0.65),
+            tooltip=[
+                alt.Tooltip("label:N", title="point"),
+                alt.Tooltip("seed:N"),
+                alt.Tooltip("error:Q", title="test error (%)", format=".2f"),
+            ],
+        ),
+        point.mark_tick(style="ink", thickness=3, size=18).encode(
+            x=alt.X("mean:Q", scale=scale), opacity=faded(choice), tooltip=tooltip
+        ),
+        row_words(point),
+    ]
+    if frame["low"].isna().all():  # one seed has no interval
+        layers = layers[1:]
+    best = frame.iloc[0] if len(frame) else None
+    words = f"Test error of {frame['label'].nunique()} points, a dot per seed."
+    if best is not None:
+        words += f" The best by validation, {best['label']}: {best['mean']:.2f} %."
+    return finished(
+        alt.layer(*layers).properties(height=rows_high(frame)).add_params(choice),
+        "Every replica",
+        [
+            "A dot per seed, the mean, and its 95 % interval over each point's seeds.",
+            "Best first by validation; tied with it at 5 %: “tied”.",
+        ],
+        words,
+    )
+
+
+def rank_colour() -> Any:
+    """Returns the colour of a point by its rank: the palette, then grey."""
+    ranks = alt.Scale(domain=list(range(len(PALETTE))))
+    # What is not in the domain would get a colour a second time.
+    return (
+        alt.when(f"datum.rank < {len(PALETTE)}")
+        .then(alt.Color("rank:N", scale=ranks, legend=None))
+        .otherwise(alt.value("#8A929B"))
+    )
+
+
+def differences_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row per point but the best: its validation accuracy minus the best's.
+
+    Args:
+        trials: The table of trials.
+        summary: The table of points, best first.
+
+    Returns:
+        `label`, `rank` and `choice` of the point; its mean `difference` from the best,
+        paired by seed, in percentage points, with the ends `low` and `high` of an
+        interval that is simultaneous for all rows at 95 % (Bonferroni); `n` pairs;
+        `p` of the paired t test, and `p_holm`, corrected for the number of rows.
+    """
+    columns = ["label", "rank", "choice", "difference", "low", "high", "n", "p"]
+    labels = point_labels(summary)
+    done = trials[trials["status"] == FINISHED]
+    by_seed = done.pivot(index="seed", columns="point", values="validation_accuracy")
+    best = summary[summary["choice"] == "best"]["point"].tolist()
+    pairs = []
+    for rank, row in enumerate(summary.itertuples()):
+        if not best or row.point == best[0] or row.choice == "fewer seeds":
+            continue
+        if row.point in by_seed:
+            pair = by_seed[[row.point, best[0]]].dropna().to_numpy()
+            if len(pair) > 1:
+                pairs.append((rank, row, 100 * pair))
+    found = []
+    for rank, row, pair in pairs:
+        less = (pair[:, 0] - pair[:, 1]).tolist()
+        wide = mean_interval(less, 1 - ERROR_RATE / len(pairs))
+        p = two_sided(*t_tests(less, 0.0))
+        values = (
+            labels[str(row.point)],
+            rank,
+            row.choice,
+            wide.mean,
+            wide.low,
+            wide.high,
+        )
+        found.append((*values, wide.n, p))
+    table = pd.DataFrame(found, columns=columns)
+    return table.assign(p_holm=holm(table["p"].tolist())).head(TOP - 1)
+
+
+def differences_chart(frame: pd.DataFrame, best: str) -> Any:
+    """Draws how far points are from the best; takes a `differences_frame`.
+
+    Args:
+        frame: The frame.
+        best: The label of the best point.
+    """
+    choice = picked()
+    y = alt.Y("label:N", sort=alt.SortField("rank"), title=None)
+    x = alt.X(
+        "difference:Q",
+        title="difference (points)",
+        axis=alt.Axis(format="+.3~f", tickCount=6),
+    )
+    tooltip = [
+        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("difference:Q", format="+.2f"),
+        alt.Tooltip("low:Q", format="+.2f"),
+        alt.Tooltip("high:Q", format="+.2f"),
+        alt.Tooltip("n:Q", title="pairs"),
+        alt.Tooltip("p_holm:Q", title="p (Holm)", format=".3f"),
+    ]
+    base = alt.Chart(rows(frame)).encode(y=y, opacity=faded(choice))
+    zero = alt.Chart(alt.InlineData(values=[{}]))
+    layers = [
+        zero.mark_rule(style="reference").encode(x=alt.datum(0)),
+        base.mark_rule(strokeWidth=2.5).encode(
+            x=alt.X("low:Q"), x2="high:Q", color=rank_colour()
+        ),
+        base.mark_point(filled=True, size=90).encode(
+            x=x, color=rank_colour(), tooltip=tooltip
+        ),
+        row_words(base),
+    ]
+    tied = int((frame["choice"] == "tied").sum())
+    return finished(
+        alt.layer(*layers).properties(height=rows_high(frame)).add_params(choice),
+        "Differences from the best",
+        [
+            f"Validation accuracy minus that of {best}, seed by seed.",
+            "Intervals hold together at 95 % (Bonferroni); “tied” is by Holm's test,",
+            "which is a little sharper.",
+        ],
+        f"Differences of {len(frame)} points from {best}; {tied} are tied with it.",
+    )

@@ -1,0 +1,182 @@
+"""What the swept hyper-parameters do: a heat map of two, parallel lines of more."""
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from mnistopt.hparams import show
+from mnistopt.report.charts.theme import (
+    HEIGHT,
+    PALETTE,
+    TOP,
+    faded,
+    finished,
+    picked,
+    rows,
+)
+from mnistopt.results.labels import point_labels, varying_axes
+
+
+def _measured(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns the points that have a mean, with label, rank and validation error."""
+    labels = point_labels(summary)
+    table = summary.assign(
+        label=summary["point"].map(labels),
+        rank=range(len(summary)),
+        error=100 * (1 - summary["validation_accuracy_mean"]),
+    )
+    return table[table["n"] > 0]
+
+
+def _text(value: Any) -> str:
+    return "none" if pd.isna(value) else show(value) if value != "" else "none"
+
+
+def _values(column: pd.Series) -> list[str]:
+    """Returns the values of a hyper-parameter as text, ascending, none first."""
+    known = column.dropna().drop_duplicates()
+    if column.dtype.kind not in "iuf":
+        return [_text(value) for value in [*column[column.isna()][:1], *known]]
+    return [_text(value) for value in [*column[column.isna()][:1], *sorted(known)]]
+
+
+def grid_frame(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row per point of a study that sweeps two hyper-parameters.
+
+    Returns:
+        `label` and `rank`; `x` and `y`, the values of the two as text, of which y has
+        fewer; and `error`, the mean validation error in per cent, of `n` seeds.
+    """
+    table = _measured(summary)
+    first, second = sorted(varying_axes(summary), key=lambda a: -table[a].nunique())
+    columns = {name: table[name] for name in ("label", "rank", "error", "n")}
+    texts = {"x": table[first].map(_text), "y": table[second].map(_text)}
+    return pd.DataFrame(columns | texts)
+
+
+def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
+    """Draws the validation error over two hyper-parameters; takes a `grid_frame`."""
+    choice = picked()
+    table = _measured(summary)
+    first, second = sorted(varying_axes(summary), key=lambda a: -table[a].nunique())
+    base = alt.Chart(rows(frame)).encode(
+        x=alt.X(
+            "x:N",
+            sort=_values(table[first]),
+            title=first,
+            axis=alt.Axis(labelAngle=0, labelOverlap=True),
+        ),
+        y=alt.Y("y:N", sort=_values(table[second])[::-1], title=second),
+        tooltip=[
+            alt.Tooltip("label:N", title="point"),
+            alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
+            alt.Tooltip("n:Q", title="seeds"),
+        ],
+    )
+    scale = alt.Scale(scheme="viridis", type="log" if _positive(frame) else "linear")
+    middle = (frame["error"].min() * frame["error"].max()) ** 0.5
+    colour = alt.Color("error:Q", scale=scale, legend=None)
+    layers = [
+        base.mark_rect(cornerRadius=3).encode(color=colour, opacity=faded(choice)),
+        base.transform_filter("datum.rank == 0").mark_rect(
+            style="frame", filled=False, strokeWidth=4, cornerRadius=3
+        ),
+        base.mark_text(fontSize=14).encode(
+            text=alt.Text("error:Q", format=".2f"),
+            color=alt.when(f"datum.error > {middle:.6g}")
+            .then(alt.value("black"))
+            .otherwise(alt.value("white")),
+        ),
+    ]
+    best = frame.sort_values("rank").iloc[0]
+    return finished(
+        alt.layer(*layers)
+        .properties(height=max(90, 52 * frame["y"].nunique()))
+        .add_params(choice),
+        f"{first} × {second}",
+        ["Mean validation error in per cent; the best point is framed."],
+        f"Validation error by {first} and {second}; least, {best['error']:.2f} %, at "
+        f"{best['label']}.",
+    )
+
+
+def _positive(frame: pd.DataFrame) -> bool:
+    return bool((frame["error"] > 0).all())
+
+
+def parallel_frame(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row per point and swept hyper-parameter, and one for its error.
+
+    Returns:
+        `label` and `rank`; `axis`, and its `order` from the left; `value` as text, and
+        its `position` on the axis from 0 (bottom, the least) to 1; `error`, the
+        point's mean validation error in per cent.
+    """
+    table = _measured(summary).head(TOP)
+    axes = varying_axes(summary)
+    low, high = table["error"].min(), table["error"].max()
+    frames = []
+    for order, axis in enumerate([*axes, "error %"]):
+        one = table[["label", "rank", "error"]].assign(axis=axis, order=order)
+        if axis in axes:
+            values = _values(table[axis])
+            one["value"] = table[axis].map(_text)
+            one["position"] = [
+                values.index(text) / max(1, len(values) - 1) for text in one["value"]
+            ]
+        else:
+            one["value"] = [f"{error:.2f}" for error in one["error"]]
+            one["position"] = (one["error"] - low) / max(high - low, 1e-9)
+        frames.append(one)
+    return pd.concat(frames, ignore_index=True)
+
+
+def parallel_chart(frame: pd.DataFrame) -> Any:
+    """Draws a line per point through its hyper-parameters to its error."""
+    choice = picked()
+    names = frame.drop_duplicates("axis")["axis"].tolist()
+    x = alt.X(
+        "axis:N",
+        sort=names,
+        title=None,
+        axis=alt.Axis(labelAngle=0, grid=True, orient="top", domain=False),
+        scale=alt.Scale(type="point", padding=0.3),
+    )
+    y = alt.Y("position:Q", axis=None, scale=alt.Scale(padding=10))
+    tooltip = [alt.Tooltip("label:N", title="point")]
+    tooltip += [
+        alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
+    ]
+    base = alt.Chart(rows(frame)).encode(x=x, y=y, detail="label:N")
+    ticks = frame.drop_duplicates(["axis", "value"])
+    last = ticks["axis"] == names[-1]
+    ends = ticks[last].sort_values("error").iloc[[0, -1]] if last.any() else ticks[:0]
+    labels = alt.Chart(rows(pd.concat([ticks[~last], ends]))).encode(x=x, y=y)
+    rank = alt.Color(
+        "rank:N", scale=alt.Scale(domain=list(range(len(PALETTE)))), legend=None
+    )
+    layers = [
+        base.transform_filter(f"datum.rank < {len(PALETTE)}")
+        .mark_line(strokeWidth=2.5)
+        .encode(color=rank, opacity=faded(choice), tooltip=tooltip),
+        base.mark_point(filled=True, size=120, opacity=0).encode(tooltip=tooltip),
+        *(
+            labels.mark_text(style=style, align="left", dx=7, dy=-7).encode(
+                text="value:N"
+            )
+            for style in ("halo", "ink")
+        ),
+    ]
+    if frame["label"].nunique() > len(PALETTE):
+        others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
+        lines = others.mark_line(style="others", strokeWidth=1.2)
+        layers.insert(0, lines.encode(opacity=faded(choice, 0.5), tooltip=tooltip))
+    best = frame[frame["rank"] == frame["rank"].min()].iloc[0]
+    return finished(
+        alt.layer(*layers).properties(height=HEIGHT).add_params(choice),
+        "All hyper-parameters",
+        [f"A line per point; in colour the best {len(PALETTE)} by validation."],
+        f"Parallel coordinates of {frame['label'].nunique()} points; the best is "
+        f"{best['label']} with {best['error']:.2f} % validation error.",
+    )

@@ -1,0 +1,141 @@
+"""The folder of a study: what it was asked, on what data, and whether that fits."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mnistopt.data.load import Dataset
+from mnistopt.errors import InputError
+from mnistopt.files import write_text
+
+CONFIG = "config.json"
+FORMAT = 2
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def describe_data(dataset: Dataset, train_examples: int | None) -> dict[str, Any]:
+    """Returns what must stay the same in a workdir: the examples and their splits."""
+    return {
+        "dataset": dataset.name,
+        "train_examples": train_examples,
+        "train": len(dataset.train.labels),
+        "validation": len(dataset.validation.labels),
+        "test": len(dataset.test.labels),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def _cpu() -> str:
+    """Returns the processor's name and how many cores it shows."""
+    name = platform.processor() or platform.machine()
+    # Linux tells it nowhere else.
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = next(line for line in lines if line.startswith("model name"))
+        name = found.partition(":")[2].strip()
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def describe_machine() -> dict[str, Any]:
+    """Returns processor, versions and, in a git checkout, the project's commit."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, check=False)
+        commit = found.stdout.strip() if found.returncode == 0 else None
+    except OSError:
+        commit = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "versions": versions,
+        "commit": commit,
+    }
+
+
+def prepare(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes the workdir, or checks that the one there is of the same data.
+
+    Args:
+        workdir: The folder.
+        data: From `describe_data`.
+
+    Returns:
+        The content of its config.json; {} if it has none yet.
+
+    Raises:
+        InputError: If it cannot be written to, or belongs to other data.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"workdir {workdir} cannot be written to ({error.strerror}); "
+            "give another --workdir"
+        ) from error
+    return check(workdir, data)
+
+
+def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the content of config.json, {} if there is none, writing nothing.
+
+    Raises:
+        InputError: If it is unreadable or of other data; shows the difference.
+    """
+    path = workdir / CONFIG
+    if not path.exists():
+        return {}
+    config = read_config(workdir)
+    differences = [
+        f"  {name}: {config['data'].get(name)} there, {value} asked for"
+        for name, value in data.items()
+        if config["data"].get(name) != value
+    ]
+    if differences:
+        raise InputError(
+            f"workdir {workdir} holds a study of other data:\n"
+            + "\n".join(differences)
+            + "\nGive another --workdir, or the settings it was made with."
+        )
+    return config
+
+
+def read_config(workdir: Path) -> dict[str, Any]:
+    """Reads config.json.
+
+    Raises:
+        InputError: If it is missing, unreadable, or not of this format.
+    """
+    path = workdir / CONFIG
+    try:
+        config = json.loads(path.read_text())
+        if config["format"] != FORMAT or not isinstance(config["data"], dict):
+            raise InputError(
+                f"{path} has format {config['format']!r}, not {FORMAT}: it was made by "
+                "another version; give another --workdir"
+            )
+    except FileNotFoundError as error:
+        raise InputError(f"{workdir} is no workdir of a grid: no {CONFIG}") from error
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error!r}); restore it, or give another --workdir"
+        ) from error
+    return config
+
+
+def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
+    """Writes config.json, if it has changed."""
+    text = json.dumps({"format": FORMAT, **config}, indent=2) + "\n"
+    write_text(workdir / CONFIG, text)

@@ -1,0 +1,89 @@
+"""The test digits that a study's points misread most confidently, as images."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mnistopt.data.load import Dataset
+from mnistopt.files import read_csv, replacing
+from mnistopt.results.predictions import FOLDER, Predictions, read_predictions
+from mnistopt.results.tables import FINISHED
+
+# A dozen fills a picture.
+MOST = 12
+_COLUMNS = ["point", "place", "index", "true", "vote", "confidence", "votes", "image"]
+
+
+def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
+    """Returns the digits that the vote of a point's seeds misreads most confidently.
+
+    Args:
+        predictions: Of the N images of a split.
+        images: Uint8 [N, H, W, 1].
+
+    Returns:
+        At most `MOST` rows, the most confident first: `place` (from 0), `index` of the
+        image in the split, its `true` class, the `vote` and its `confidence` in per
+        cent, the `votes` of the seeds as text, and the `image` as the data URL of a
+        PNG.
+    """
+    confidence = 100 * predictions.probabilities.max(axis=1).astype(float)
+    wrong = np.flatnonzero(predictions.vote != predictions.labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
+    found = [
+        {
+            "place": place,
+            "index": int(index),
+            "true": int(predictions.labels[index]),
+            "vote": int(predictions.vote[index]),
+            "confidence": float(confidence[index]),
+            "votes": " ".join(map(str, predictions.classes[:, index])),
+            "image": _data_url(images[index, :, :, 0]),
+        }
+        for place, index in enumerate(worst)
+    ]
+    return pd.DataFrame(found, columns=_COLUMNS[1:])
+
+
+def _data_url(pixels: np.ndarray) -> str:
+    """Returns an image of pixels uint8 [H, W] as the data URL of a PNG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    # Dark on light, as on paper.
+    Image.fromarray(255 - pixels).save(file, format="png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
+    """Writes predictions/mistakes.csv, unless it is newer than the predictions.
+
+    Args:
+        workdir: Folder of the study.
+        trials: Its table of trials.
+        data: Its data.
+    """
+    folder = workdir / FOLDER
+    path = folder / "mistakes.csv"
+    newest = max((one.stat().st_mtime_ns for one in folder.glob("*.npz")), default=0)
+    if not newest or (path.exists() and path.stat().st_mtime_ns > newest):
+        return
+    points = trials[trials["status"] == FINISHED]["point"].unique()
+    frames = [
+        find_mistakes(read_predictions(workdir, point, "test"), data.test.images)
+        .assign(point=point)[_COLUMNS]
+        for point in points
+    ]  # fmt: skip
+    with replacing(path) as partial:
+        pd.concat(frames, ignore_index=True).to_csv(partial, index=False)
+
+
+def read_mistakes(workdir: Path) -> pd.DataFrame:
+    """Reads predictions/mistakes.csv; without rows where there is none."""
+    path = workdir / FOLDER / "mistakes.csv"
+    if not path.exists():
+        return pd.DataFrame(columns=_COLUMNS)
+    return read_csv(path, dtype={"point": str, "votes": str})

@@ -1,0 +1,161 @@
+"""What the finished replicas say of each image, kept for paired tests and pictures.
+
+`predictions/labels.npz` has the labels of the validation and test splits, and
+`predictions/POINT.npz`, for each point, the classes by each of its seeds, and the vote
+of all: the mean of their probabilities.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from mnistopt.data.load import Dataset
+from mnistopt.engine.checkpoint import Saved, Store
+from mnistopt.engine.replicas import predict
+from mnistopt.errors import InputError
+from mnistopt.files import replacing
+from mnistopt.models.networks import init_shapes, make_model
+from mnistopt.results.record import Record
+from mnistopt.results.tables import FINISHED
+
+FOLDER = "predictions"
+SPLITS = ("validation", "test")
+# What numpy raises where a file of arrays is missing, cut off or of another kind.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
+
+
+class Predictions(NamedTuple):
+    """What a point's finished replicas say of the N images of a split.
+
+    Attributes:
+        seeds: Their seeds, ascending, int [S].
+        labels: The true classes, uint8 [N].
+        classes: The likeliest classes by each of them, uint8 [S, N].
+        probabilities: The mean of their probabilities, float16 [N, K].
+        vote: The likeliest classes by that mean, before it was rounded, uint8 [N].
+    """
+
+    seeds: np.ndarray
+    labels: np.ndarray
+    classes: np.ndarray
+    probabilities: np.ndarray
+    vote: np.ndarray
+
+
+def write_predictions(
+    workdir: Path, store: Store, trials: pd.DataFrame, data: Dataset
+) -> None:
+    """Predicts with every finished replica, unless its point's file has it.
+
+    Args:
+        workdir: Folder of the study.
+        store: Its checkpoints.
+        trials: Its table of trials.
+        data: Its data.
+    """
+    folder = workdir / FOLDER
+    finished = trials[trials["status"] == FINISHED].sort_values("seed")
+    todo = [
+        (point, group)
+        for point, group in finished.groupby("point", sort=False)
+        if _trials_in(folder / f"{point}.npz") != group["trial"].tolist()
+    ]
+    if not todo:
+        return
+    labels = {name: getattr(data, name).labels.astype(np.uint8) for name in SPLITS}
+    _write(folder / "labels.npz", labels)
+    checkpoints = {
+        (content["replica"], saved.epoch): (saved, content)
+        for saved in store.saved()
+        for content in saved.about["records"]
+    }
+    for point, group in todo:
+        keys = list(zip(group["replica"], group["epochs"]))
+        networks = _networks(store, [checkpoints[key] for key in keys])
+        arrays = _predict_all(networks, data)
+        seeds = group["seed"].to_numpy()
+        names = group["trial"].to_numpy(dtype=str)
+        _write(folder / f"{point}.npz", {"trials": names, "seeds": seeds, **arrays})
+
+
+def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
+    """Reads what a point's replicas say of a split.
+
+    Args:
+        workdir: Folder of a study.
+        point: The identity of one of its points.
+        split: "validation" or "test".
+
+    Raises:
+        InputError: If the split is neither, or nothing is kept of the point.
+    """
+    if split not in SPLITS:
+        raise InputError(f"split={split!r} is not kept; choose {' or '.join(SPLITS)}")
+    folder = workdir / FOLDER
+    try:
+        with (
+            _opened(folder / "labels.npz") as labels,
+            _opened(folder / f"{point}.npz") as kept,
+        ):
+            of_split = [
+                kept[f"{split}_{name}"] for name in ("classes", "probabilities", "vote")
+            ]
+            return Predictions(kept["seeds"], labels[split], *of_split)
+    except _UNREADABLE as error:
+        raise InputError(
+            f"{workdir} has no predictions of point {point} ({error}); run the grid "
+            "to its end"
+        ) from error
+
+
+def _networks(
+    store: Store, checkpoints: Sequence[tuple[Saved, Mapping[str, Any]]]
+) -> Iterator[tuple[Any, Any]]:
+    """Restores model and parameters of each checkpointed replica."""
+    for saved, content in checkpoints:
+        record = Record.from_json(content)
+        model = make_model(record.point)
+        like = init_shapes(model)
+        yield model, store.load_params(saved, record.replica, "last", like)
+
+
+def _predict_all(networks: Iterator[tuple[Any, Any]], data: Dataset) -> dict[str, Any]:
+    """Returns the arrays of a point's file."""
+    found = [
+        {name: predict(model, params, getattr(data, name).images) for name in SPLITS}
+        for model, params in networks
+    ]
+    arrays = {}
+    for name in SPLITS:
+        mean = np.mean([one[name].probabilities for one in found], axis=0)
+        arrays[f"{name}_classes"] = np.stack([one[name].classes for one in found])
+        arrays[f"{name}_probabilities"] = mean.astype(np.float16)
+        arrays[f"{name}_vote"] = mean.argmax(axis=-1).astype(np.uint8)
+    return arrays
+
+
+def _trials_in(path: Path) -> list[str]:
+    """Returns the trials of a point's file; none where it is missing or broken."""
+    try:
+        with _opened(path) as kept:
+            return kept["trials"].tolist()
+    except _UNREADABLE:
+        return []
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Opens a file of arrays; numpy leaves a broken one open."""
+    with open(path, "rb") as file, np.load(file) as arrays:
+        yield arrays
+
+
+def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a compressed file, replacing it in one step."""
+    with replacing(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **dict[str, Any](arrays))

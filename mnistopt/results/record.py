@@ -1,0 +1,84 @@
+"""What is known of a replica: its point, its seed and its history."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from mnistopt.hparams import Point
+from mnistopt.training.metrics import Metrics
+
+# The fields of `EpochMetrics`; the latter, only of the epochs that were asked for.
+_ALWAYS, _IN_FULL = ("running", "validation"), ("train", "test", "best_test")
+
+
+@dataclasses.dataclass
+class Record:
+    """What is known of one replica.
+
+    Attributes:
+        replica: Its identity.
+        point: Its point; `epochs` is the number it trains to.
+        seed: Its seed.
+        params: How many parameters its network has.
+        history: Per name a list with one number per epoch done: `SPLIT_total`,
+            `SPLIT_correct`, `SPLIT_loss_sum` for the fields of `EpochMetrics` (zeros
+            where it was not measured), `diverged_at`, and `seconds`, its share of the
+            time that its cohort took.
+    """
+
+    replica: str
+    point: Point
+    seed: int
+    params: int
+    history: dict[str, list] = dataclasses.field(default_factory=dict)
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs the history has."""
+        return len(self.history.get("seconds", []))
+
+    @property
+    def measured(self) -> list[int]:
+        """The epoch counts with a full measurement: those that were asked for."""
+        totals = self.history.get("train_total", [])
+        return [epoch for epoch, total in enumerate(totals, 1) if total]
+
+    def append(self, metrics: Any, diverged_at: int, seconds: float) -> None:
+        """Adds an epoch; `metrics` is an `EpochMetrics` with numpy scalars."""
+        numbers = {"diverged_at": int(diverged_at), "seconds": seconds}
+        for split in _ALWAYS + _IN_FULL:
+            for field, value in zip(Metrics._fields, getattr(metrics, split)):
+                numbers[f"{split}_{field}"] = value.item()
+        for name, value in numbers.items():
+            self.history.setdefault(name, []).append(value)
+
+    def until(self, epochs: int) -> "Record":
+        """Returns the record as it was after some epochs."""
+        history = {name: values[:epochs] for name, values in self.history.items()}
+        return dataclasses.replace(self, history=history)
+
+    def merged(self, other: "Record") -> "Record":
+        """Returns one record of the same replica that knows what both know."""
+        short, long = sorted((self, other), key=lambda record: record.epochs_done)
+        history = {name: list(values) for name, values in long.history.items()}
+        for epoch in short.measured:
+            for split, field in itertools.product(_IN_FULL, Metrics._fields):
+                name = f"{split}_{field}"
+                history[name][epoch - 1] = short.history[name][epoch - 1]
+        return dataclasses.replace(long, history=history)
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON has it."""
+        return {
+            "replica": self.replica,
+            "point": self.point.row(),
+            "seed": self.seed,
+            "params": self.params,
+            "history": self.history,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Record":
+        """Reads what `to_json` wrote."""
+        return cls(**{**content, "point": Point.from_row(content["point"])})

@@ -1,0 +1,282 @@
+"""The tables of a study: tidy data frames, and the files they are kept in."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mnistopt.errors import InputError
+from mnistopt.files import read_csv, write_text
+from mnistopt.hparams import AXES
+from mnistopt.results.compare import tied_with_best
+from mnistopt.results.record import Record
+from mnistopt.results.stats import Interval, accuracy_interval, mean_interval
+from mnistopt.training.metrics import Metrics, convergence_epoch, overfitting
+
+FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
+# Of saying that a point is below the best where it is not.
+ERROR_RATE = 0.05
+TABLES = ("trials", "curves", "summary")
+
+# The columns of trials.csv that summary.csv describes by mean, std and ci95.
+MEASURED = (
+    "train_accuracy",
+    "train_loss",
+    "validation_accuracy",
+    "validation_loss",
+    "test_accuracy",
+    "test_loss",
+    "overfitting",
+    "convergence_epoch",
+    "best_validation_accuracy",
+    "best_test_accuracy",
+)
+
+
+def trial_id(replica: str, epochs: int) -> str:
+    """Returns the name of a row of trials.csv: a replica after so many epochs."""
+    return f"{replica}-{epochs}"
+
+
+def _ratios(record: Record, split: str, index: int) -> tuple[float, float]:
+    """Returns accuracy and mean loss of an epoch, exact from the counts, or nans."""
+    total, correct, loss_sum = (
+        record.history[f"{split}_{field}"][index] for field in Metrics._fields
+    )
+    return (correct / total, loss_sum / total) if total else (math.nan, math.nan)
+
+
+def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
+    point = dataclasses.replace(record.point, epochs=epochs)
+    done = min(record.epochs_done, epochs)
+    row = {
+        "trial": trial_id(record.replica, epochs),
+        "replica": record.replica,
+        "point": point.identity(),
+        **point.row(),
+        "seed": record.seed,
+        "status": UNFINISHED,
+        "epochs_done": done,
+        "params": record.params,
+    }
+    if epochs in record.measured:
+        last = done - 1
+        row["status"] = (
+            DIVERGED if record.history["diverged_at"][last] >= 0 else FINISHED
+        )
+        for split in ("train", "validation", "test"):
+            accuracy, loss = _ratios(record, split, last)
+            row[f"{split}_accuracy"], row[f"{split}_loss"] = accuracy, loss
+        row["overfitting"] = overfitting(row["train_accuracy"], row["test_accuracy"])
+        curve = [_ratios(record, "validation", i)[0] for i in range(done)]
+        row["convergence_epoch"] = convergence_epoch(curve)
+        best = curve.index(max(curve))
+        row["best_epoch"] = best + 1
+        row["best_validation_accuracy"] = curve[best]
+        row["best_test_accuracy"] = _ratios(record, "best_test", last)[0]
+    row["seconds"] = math.fsum(record.history.get("seconds", [])[:done])
+    return row
+
+
+_TRIAL_COLUMNS = (
+    *("trial", "replica", "point", *AXES, "seed", "status", "epochs_done", "params"),
+    *(name for name in MEASURED if not name.startswith("best_")),
+    *("best_epoch", "best_validation_accuracy", "best_test_accuracy", "seconds"),
+)
+
+
+def trials_table(records: Iterable[Record]) -> pd.DataFrame:
+    """Returns a row per replica and asked number of epochs (trials.csv).
+
+    Sorted by hyper-parameters and seed, so that equal studies give equal tables
+    whatever their history.
+    """
+    rows = []
+    for record in records:
+        counts = record.measured
+        if record.epochs_done < record.point.epochs:
+            counts = [*counts, record.point.epochs]
+        rows += [_trial_row(record, epochs) for epochs in counts]
+    table = pd.DataFrame(rows, columns=list(_TRIAL_COLUMNS))
+    for name in ("convergence_epoch", "best_epoch", "dense"):
+        table[name] = table[name].astype("Int64")
+    return table.sort_values([*AXES, "seed"], kind="stable", ignore_index=True)
+
+
+_CURVE_AXES = tuple(name for name in AXES if name != "epochs")
+_CURVE_COLUMNS = (
+    *("replica", *_CURVE_AXES, "seed", "epoch"),
+    *("train_accuracy", "train_loss", "validation_accuracy", "validation_loss"),
+    *("test_accuracy", "test_loss", "seconds"),
+)
+
+
+def curves_table(records: Iterable[Record], since: int = 0) -> pd.DataFrame:
+    """Returns a row per replica and epoch (curves.csv), with the types it is read with.
+
+    `train_accuracy` and `train_loss` are of the batches as they were trained on,
+    dropout on; trials.csv has the measurement of the whole training split. The test
+    split is measured after the epochs that were asked for, and its columns are empty
+    elsewhere.
+
+    Args:
+        records: Of the replicas.
+        since: Leaves out as many epochs from the start.
+    """
+    rows = []
+    for record in records:
+        point = record.point.row()
+        for i in range(since, record.epochs_done):
+            row = {"replica": record.replica} | {
+                name: point[name] for name in _CURVE_AXES
+            }
+            row |= {"seed": record.seed, "epoch": i + 1}
+            for split, name in (
+                ("running", "train"),
+                ("validation", "validation"),
+                ("test", "test"),
+            ):
+                row[f"{name}_accuracy"], row[f"{name}_loss"] = _ratios(record, split, i)
+            rows.append(row | {"seconds": record.history["seconds"][i]})
+    table = pd.DataFrame(rows, columns=list(_CURVE_COLUMNS))
+    # Else a column of nothing but gaps would have another type in each study.
+    for name in ("hidden", "channels"):
+        table[name] = table[name].astype(str).where(table[name].notna())
+    table["dense"] = table["dense"].astype("Int64")
+    return table.sort_values(
+        [*_CURVE_AXES, "seed", "epoch"], kind="stable", ignore_index=True
+    )
+
+
+def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row per point, best first (summary.csv).
+
+    Means, standard deviations and 95 % intervals are over the finished seeds, `n` of
+    them. The order is by mean validation accuracy, ties by mean validation loss; a
+    point with fewer seeds than others comes after those, one with a diverged seed after
+    all without, and one with nothing finished last. The test split has no say.
+    `choice` is "best" for the first, "tied" for those that cannot be told from it
+    (`compare.tied_with_best`, at 5 %), and "fewer seeds" for those that are not
+    compared for lack of them.
+    """
+    groups = [group for _, group in trials.groupby("point", sort=False)]
+    table = pd.DataFrame([_summary_row(group) for group in groups])
+    if table.empty:
+        return table
+    table["dense"] = table["dense"].astype("Int64")
+    order = pd.DataFrame(
+        {
+            "nothing": table["n"] == 0,
+            "diverged": table["diverged"] > 0,
+            "fewer": table["n"] < table["n"].max(),
+            "accuracy": -table["validation_accuracy_mean"],
+            "loss": table["validation_loss_mean"],
+        }
+    ).sort_values(["nothing", "diverged", "fewer", "accuracy", "loss"], kind="stable")
+    table = table.loc[order.index].reset_index(drop=True)
+    validation = {
+        group["point"].iloc[0]: group[group["status"] == FINISHED].set_index("seed")[
+            "validation_accuracy"
+        ]
+        for group in groups
+    }
+    table["choice"] = choices([validation[point] for point in table["point"]])
+    return table
+
+
+def _summary_row(group: pd.DataFrame) -> dict[str, Any]:
+    finished = group[group["status"] == FINISHED]
+    row = {name: group[name].iloc[0] for name in ("point", *AXES, "params")}
+    row["n"] = len(finished)
+    row["diverged"] = int((group["status"] == DIVERGED).sum())
+    row["unfinished"] = int((group["status"] == UNFINISHED).sum())
+    for name in MEASURED:
+        interval = interval_of(name, finished[name].astype(float).tolist())
+        row[f"{name}_mean"] = interval.mean
+        row[f"{name}_std"] = interval.std
+        row[f"{name}_ci95"] = interval.half_width
+        row[f"{name}_low"], row[f"{name}_high"] = interval.low, interval.high
+    return row | {"seconds": group["seconds"].sum()}
+
+
+def interval_of(name: str, values: Sequence[float]) -> Interval:
+    """Returns the 95 % interval over seeds that suits a column of trials.csv."""
+    suits = accuracy_interval if name.endswith("_accuracy") else mean_interval
+    return suits(values)
+
+
+def choices(values: Sequence[pd.Series]) -> list[str]:
+    """Says which points are best, by what each seed reached.
+
+    Args:
+        values: Per point a series of validation accuracies by seed.
+
+    Returns:
+        Per point "best", "tied" with it, "fewer seeds" than others, or "". The first
+        of equals is the best; one point alone is nothing.
+    """
+    full = max((len(one) for one in values), default=0)
+    found = ["fewer seeds" if len(one) < full else "" for one in values]
+    rivals = [i for i, one in enumerate(values) if len(one) == full]
+    seeds = sorted(set.intersection(*(set(values[i].index) for i in rivals)))
+    if len(rivals) > 1 and seeds:
+        by_seed = [values[i].loc[seeds].tolist() for i in rivals]
+        best = max(range(len(rivals)), key=lambda i: sum(by_seed[i]))
+        for i, tied in enumerate(tied_with_best(by_seed, ERROR_RATE)):
+            if tied:
+                found[rivals[i]] = "best" if i == best else "tied"
+    return found
+
+
+def best_trial(trials: pd.DataFrame) -> str:
+    """Returns the trial of the best point that does best on the validation split.
+
+    Raises:
+        InputError: If no trial has finished.
+    """
+    finished = trials[trials["status"] == FINISHED]
+    if finished.empty:
+        raise InputError("no trial has finished yet: run the grid to its end first")
+    point = summary_table(trials)["point"].iloc[0]
+    ranked = finished[finished["point"] == point].sort_values(
+        ["validation_accuracy", "validation_loss", "seed"],
+        ascending=[False, True, True],
+    )
+    return ranked["trial"].iloc[0]
+
+
+def write_tables(workdir: Path, records: Iterable[Record]) -> None:
+    """Writes trials.csv, curves.csv and summary.csv, those that have changed."""
+    records = list(records)
+    trials = trials_table(records)
+    tables = (trials, curves_table(records), summary_table(trials))
+    for name, table in zip(TABLES, tables):
+        write_text(workdir / f"{name}.csv", table.to_csv(index=False))
+
+
+def read_table(workdir: Path, name: str) -> pd.DataFrame:
+    """Reads one of `TABLES` as it was written.
+
+    Raises:
+        InputError: If it is missing or cannot be read.
+    """
+    path = workdir / f"{name}.csv"
+    text = {
+        column: str
+        for column in ("trial", "replica", "point", "hidden", "channels", "choice")
+    }
+    try:
+        table = read_csv(path, dtype=text)
+        for column in ("dense", "convergence_epoch", "best_epoch"):
+            if column in table or column == "dense":
+                table[column] = table[column].astype("Int64")
+        if "choice" in table:
+            table["choice"] = table["choice"].fillna("")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); is {workdir} the workdir of a grid?"
+        ) from error
+    return table

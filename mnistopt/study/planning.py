@@ -1,0 +1,226 @@
+"""What a study still has to train, and what that takes."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mnistopt.data.load import Dataset
+from mnistopt.engine.checkpoint import Saved
+from mnistopt.engine.devices import Lanes
+from mnistopt.hparams import Point, replica_id
+from mnistopt.models.networks import count_params, make_model, multiply_adds
+from mnistopt.results.record import Record
+from mnistopt.training.train import Replica, init_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Replicas of one cohort that start at the same epoch and train to the same one.
+
+    Attributes:
+        program: The cohort: the static part of the points.
+        lanes: What one device computes side by side.
+        records: The replicas, with their history up to `start`.
+        start: Epochs done before.
+        milestones: Epoch counts to measure in full and keep, ascending.
+        saved: The checkpoint to continue from; None at epoch 0.
+    """
+
+    program: Point
+    lanes: Lanes
+    records: tuple[Record, ...]
+    start: int
+    milestones: tuple[int, ...]
+    saved: Saved | None
+
+    @property
+    def name(self) -> str:
+        """A folder name that only the same replicas, start and milestones share."""
+        names = sorted(record.replica for record in self.records)
+        content = repr((names, self.start, self.milestones))
+        return hashlib.sha256(content.encode()).hexdigest()[:10]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs to train."""
+        return self.milestones[-1] - self.start
+
+    def work(self, examples: tuple[int, int, int]) -> int:
+        """Returns how many multiplications it takes, as an estimate.
+
+        Args:
+            examples: In the training, validation and test splits.
+        """
+        train, validation, test = examples
+        # Gradients take twice the work of the forward pass.
+        images = self.epochs * (3 * train + validation)
+        images += len(self.milestones) * (train + 2 * test)
+        return len(self.records) * images * multiply_adds(self.program)
+
+    @property
+    def replica(self) -> Replica:
+        """The static part of its replicas."""
+        program = self.program
+        return Replica(make_model(program), program.optimizer, program.batch_size)
+
+    def state_bytes(self) -> int:
+        """Bytes of all its replicas' states."""
+        shapes = jax.eval_shape(lambda: init_state(self.replica, jnp.int32(0)))
+        one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+        return one * len(self.records)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is asked, what of it is there, and the jobs that do the rest.
+
+    Attributes:
+        asked: How many trials were asked for.
+        there: How many of them have been trained already.
+        jobs: In the order they will run.
+        examples: In the training, validation and test splits.
+        data_bytes: Bytes of the data on each device.
+        images_per_second: What each cohort reached before, in this workdir.
+        work_per_second: Multiplications per second to expect of the other cohorts.
+    """
+
+    asked: int
+    there: int
+    jobs: tuple[Job, ...]
+    examples: tuple[int, int, int]
+    data_bytes: int
+    images_per_second: Mapping[str, float]
+    work_per_second: float = math.inf
+
+    @property
+    def images(self) -> int:
+        """Training images to go through, over all replicas and epochs."""
+        return sum(
+            len(job.records) * job.epochs * self.examples[0] for job in self.jobs
+        )
+
+    @property
+    def work(self) -> int:
+        """Multiplications that all jobs take, as an estimate."""
+        return sum(job.work(self.examples) for job in self.jobs)
+
+    @property
+    def compiles(self) -> int:
+        """Cohorts to compile."""
+        return len({(job.program, job.lanes) for job in self.jobs})
+
+    @property
+    def timed(self) -> bool:
+        """Whether all cohorts have run before, so that `seconds` knows their speed."""
+        speeds = self.images_per_second
+        return all(job.program.identity() in speeds for job in self.jobs)
+
+    def seconds(self) -> float:
+        """Estimates the training time, by a factor of two where not `timed`."""
+        total = 0.0
+        for job in self.jobs:
+            speed = self.images_per_second.get(job.program.identity())
+            if speed is None:
+                total += job.work(self.examples) / self.work_per_second
+            else:
+                total += len(job.records) * job.epochs * self.examples[0] / speed
+        return total
+
+
+def merge_records(saved: Iterable[Saved]) -> dict[str, Record]:
+    """Returns what all checkpoints together know of each replica."""
+    records: dict[str, Record] = {}
+    for entry in saved:
+        for content in entry.about["records"]:
+            record = Record.from_json(content)
+            known = records.get(record.replica)
+            records[record.replica] = known.merged(record) if known else record
+    return records
+
+
+def make_plan(
+    points: Sequence[Point],
+    seeds: int,
+    dataset: Dataset,
+    saved: Sequence[Saved],
+    lanes: Mapping[Point, Lanes],
+) -> Plan:
+    """Returns the jobs that train what is asked for and not there yet.
+
+    Args:
+        points: The asked points.
+        seeds: Seeds 0 to `seeds - 1` are asked for.
+        dataset: The data.
+        saved: All checkpoints of the workdir.
+        lanes: Per cohort.
+    """
+    known = merge_records(saved)
+    there = 0
+    asked: dict[tuple[Point, int], set[int]] = {}
+    for point in points:
+        for seed in range(seeds):
+            replica = dataclasses.replace(point, epochs=1), seed
+            asked.setdefault(replica, set()).add(point.epochs)
+
+    groups: dict[tuple, list[Record]] = {}
+    sources: dict[tuple, Saved | None] = {}
+    params: dict[Point, int] = {}
+    for (point, seed), counts in asked.items():
+        program = point.program
+        if program not in params:
+            params[program] = count_params(make_model(program))
+        name = replica_id(point, seed, dataset.fingerprint)
+        record = known.get(name) or Record(name, point, seed, params[program])
+        missing = sorted(counts - set(record.measured))
+        there += len(counts) - len(missing)
+        if not missing:
+            continue
+        source = _newest(saved, name, before=missing[0])
+        start = source.epoch if source else 0
+        target = dataclasses.replace(point, epochs=missing[-1])
+        record = dataclasses.replace(record.until(start), point=target)
+        folder = source.group if source else None
+        group = (program, start, tuple(missing), folder)
+        groups.setdefault(group, []).append(record)
+        sources[group] = source
+    jobs = tuple(
+        Job(program, lanes[program], tuple(records), start, missing, sources[group])
+        for group, records in groups.items()
+        for program, start, missing, _ in [group]
+    )
+    train, validation = len(dataset.train.labels), len(dataset.validation.labels)
+    return Plan(
+        asked=len(points) * seeds,
+        there=there,
+        jobs=jobs,
+        examples=(train, validation, len(dataset.test.labels)),
+        data_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(dataset)),
+        images_per_second=_speeds(known.values(), train),
+    )
+
+
+def _newest(saved: Iterable[Saved], replica: str, before: int) -> Saved | None:
+    """Returns the checkpoint of a replica with most epochs, but fewer than `before`."""
+    entries = [
+        entry
+        for entry in saved
+        if entry.epoch < before and replica in entry.about["replicas"]
+    ]
+    return max(entries, key=lambda entry: entry.epoch, default=None)
+
+
+def _speeds(records: Iterable[Record], train_examples: int) -> dict[str, float]:
+    """Returns images/s per cohort, by its identity, from the records' seconds."""
+    images: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for record in records:
+        name = record.point.program.identity()
+        done: list[Any] = record.history.get("seconds", [])
+        images[name] = images.get(name, 0) + train_examples * len(done)
+        seconds[name] = seconds.get(name, 0) + sum(done)
+    return {name: images[name] / seconds[name] for name in images if seconds[name]}

@@ -1,0 +1,161 @@
+"""The results of a study, as a notebook and the programs read them."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mnistopt.engine.checkpoint import Saved, Store
+from mnistopt.errors import InputError
+from mnistopt.models.networks import init_shapes, make_model
+from mnistopt.results import config
+from mnistopt.results.predictions import Predictions, read_predictions
+from mnistopt.results.record import Record
+from mnistopt.results.tables import best_trial, read_table
+
+
+class Study:
+    """The results in a workdir; read anew at each look, so a running grid can be seen.
+
+    Attributes:
+        workdir: The folder.
+        config: The content of its config.json.
+    """
+
+    def __init__(self, workdir: str | Path):
+        """Opens a workdir; raises InputError if it is none."""
+        self.workdir = Path(workdir)
+        self.config = config.read_config(self.workdir)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """A row per replica and asked number of epochs."""
+        return read_table(self.workdir, "trials")
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """A row per replica and epoch."""
+        return read_table(self.workdir, "curves")
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A row per point, best first by validation accuracy."""
+        return read_table(self.workdir, "summary")
+
+    def charts(self) -> dict[str, Any]:
+        """Returns the study's pictures by name: Altair charts, which show themselves.
+
+        Which there are depends on what was swept: "seeds", "error", "loss", "sweep",
+        "differences", "gap", "params", "seconds", "mistakes", "confusion",
+        "reliability".
+        """
+        from mnistopt.report.study import make_pictures
+
+        return {name: one.chart for name, one in make_pictures(self.workdir).items()}
+
+    def report(self) -> Path:
+        """Writes report.html and figures/ into the workdir, unless they are new.
+
+        Returns:
+            The path of the page: one file, which needs no network.
+        """
+        from mnistopt.report.study import write_report
+
+        return write_report(self.workdir)
+
+    def _repr_html_(self) -> str:
+        """Shows findings, points and curves below a notebook's cell."""
+        from mnistopt.report.study import glimpse
+
+        return glimpse(self.workdir)
+
+    def __repr__(self) -> str:
+        """Says what it is, where a notebook does not show it."""
+        states = self.trials["status"].value_counts()
+        known = ", ".join(f"{count} {state}" for state, count in states.items())
+        return f"<Study {self.workdir}: trials {known or 'none'}>"
+
+    def trial(self, name: str = "best") -> dict[str, Any]:
+        """Returns a row of `trials`, as a dictionary.
+
+        Args:
+            name: "best", or the beginning of one trial's name.
+
+        Raises:
+            InputError: If no trial, or more than one, is named so.
+        """
+        trials = self.trials
+        if name == "best":
+            name = best_trial(trials)
+        found = trials[trials["trial"] == name]
+        if found.empty and name:
+            found = trials[trials["trial"].str.startswith(name)]
+        if len(found) != 1:
+            raise InputError(
+                f"trial={name!r} names {len(found)} trials of {self.workdir}; give "
+                "best, or a name from the column trial of trials.csv"
+            )
+        return {str(name): value for name, value in found.iloc[0].items()}
+
+    def model(self, trial: str = "best"):
+        """Returns the flax module of a trial: `model.apply({"params": params}, x)`."""
+        return make_model(self._find(trial)[1].point)
+
+    def params(self, trial: str = "best", weights: str = "last") -> Any:
+        """Restores one trial's parameters, and reads no other replica's.
+
+        Args:
+            trial: As in `trial`.
+            weights: "last", those after the trial's epochs, or "best", those after
+                its best epoch by validation accuracy.
+
+        Returns:
+            A flax pytree of numpy arrays.
+
+        Raises:
+            InputError: If the trial is unknown or has not finished.
+        """
+        if weights not in ("last", "best"):
+            raise InputError(f"weights={weights!r} is not known; choose last or best")
+        saved, record = self._find(trial)
+        like = init_shapes(make_model(record.point))
+        return self._store.load_params(saved, record.replica, weights, like)
+
+    def predictions(self, trial: str = "best", split: str = "test") -> Predictions:
+        """Returns what all finished seeds of a trial's point say of each image.
+
+        Args:
+            trial: As in `trial`.
+            split: "validation" or "test".
+
+        Raises:
+            InputError: If the trial is unknown or its point has none finished.
+        """
+        row = self.trial(trial)
+        return read_predictions(self.workdir, row["point"], split)
+
+    @property
+    def _store(self) -> Store:
+        return Store(self.workdir / "checkpoints")
+
+    def _find(self, trial: str) -> tuple[Saved, Record]:
+        """Returns the checkpoint of a trial, and the replica's record in it."""
+        row = self.trial(trial)
+        for saved in self._store.saved():
+            if saved.epoch == row["epochs"]:
+                for content in saved.about["records"]:
+                    if content["replica"] == row["replica"]:
+                        return saved, Record.from_json(content)
+        raise InputError(
+            f"trial {row['trial']} of {self.workdir} is {row['status']} and has no "
+            "checkpoint; run the grid again to go on"
+        )
+
+
+def open_study(workdir: str | Path) -> Study:
+    """Opens the workdir of a grid that has run, or is running.
+
+    Raises:
+        InputError: If it is none.
+    """
+    return Study(workdir)

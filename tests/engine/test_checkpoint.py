@@ -1,0 +1,245 @@
+"""The store of replicas: what is read is what was saved, and no more than asked for."""
+
+import json
+import math
+import shutil
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+import tensorstore
+
+from mnistopt.engine import checkpoint
+from mnistopt.engine.checkpoint import Contents, Store
+from mnistopt.models.networks import CNN, MLP, init_shapes
+from mnistopt.training.train import Replica, init_state
+
+CNN_ADAM = Replica(CNN((2,), 3), "adam", 8)
+NAMES = ("aa11", "bb22", "cc33")
+
+
+def make_state(replica, seed):
+    """A replica's state with random bits in all of its arrays."""
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf):
+        content = rng.bytes(leaf.size * leaf.dtype.itemsize)
+        return np.frombuffer(content, leaf.dtype).reshape(leaf.shape).copy()
+
+    return jax.tree.map(draw, jax.eval_shape(lambda: init_state(replica, 0)))
+
+
+def make_contents(replica, seed):
+    state = make_state(replica, seed)
+    rest = state._replace(params=None, best_params=None)
+    return Contents(state.params, state.best_params, rest)
+
+
+def filled(contents, value):
+    return jax.tree.map(lambda leaf: np.full_like(leaf, value), contents)
+
+
+@pytest.fixture(scope="module")
+def saved_contents():
+    return {name: make_contents(CNN_ADAM, i) for i, name in enumerate(NAMES)}
+
+
+@pytest.fixture(scope="module")
+def folder(saved_contents, tmp_path_factory):
+    """A store with one group of these three after 4 epochs; not to be changed."""
+    folder = tmp_path_factory.mktemp("store") / "checkpoints"
+    with Store(folder).writer("group", keep=[4]) as writer:
+        about = {"records": [{"loss": [0.1 + 0.2, math.nan, math.inf]}], "word": "é"}
+        writer.save(4, saved_contents, about)
+    return folder
+
+
+def assert_same_bits(found, wanted):
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted)):
+        assert type(one) is np.ndarray
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert one.tobytes() == other.tobytes()
+
+
+def save_epochs(store, epochs, keep, group="group", replica="aa11"):
+    """Saves a checkpoint per epoch, whose numbers tell the epoch."""
+    contents = make_contents(CNN_ADAM, 0)
+    with store.writer(group, keep) as writer:
+        for epoch in epochs:
+            marked = filled(contents, epoch)
+            writer.save(epoch, {replica: marked}, {"records": []})
+
+
+def places(store):
+    return [(saved.group, saved.epoch) for saved in store.saved()]
+
+
+# --- There and back ---
+
+
+def test_what_is_saved_is_loaded_to_the_bit(folder, saved_contents):
+    """With Adam's state, whose structure is optax's own."""
+    store = Store(folder)
+    (saved,) = store.saved()
+    like = filled(saved_contents["aa11"], 0)
+    loaded = store.load(saved, NAMES, like)
+    assert list(loaded) == list(NAMES)
+    for name in NAMES:
+        assert_same_bits(loaded[name], saved_contents[name])
+    some = store.load(saved, ["cc33", "aa11"], like)
+    assert list(some) == ["cc33", "aa11"]
+    for name, contents in some.items():
+        assert_same_bits(contents, saved_contents[name])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_every_optimizer_s_state_comes_back(tmp_path, optimizer):
+    replica = Replica(MLP((3,)), optimizer, 8)
+    contents = {name: make_contents(replica, i) for i, name in enumerate(NAMES)}
+    store = Store(tmp_path)
+    with store.writer("group", keep=[1]) as writer:
+        writer.save(1, contents, {"records": []})
+    loaded = store.load(store.saved()[0], NAMES, filled(contents["aa11"], 0))
+    for name in NAMES:
+        assert_same_bits(loaded[name], contents[name])
+
+
+def test_what_it_is_about_comes_back_with_the_replicas(folder):
+    (saved,) = Store(folder).saved()
+    assert (saved.group, saved.epoch) == ("group", 4)
+    wanted = {"records": [{"loss": [0.1 + 0.2, math.nan, math.inf]}], "word": "é"}
+    assert repr(saved.about) == repr({**wanted, "replicas": list(NAMES)})
+    assert json.loads(json.dumps(saved.about))["replicas"] == list(NAMES)
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_parameters_of_one_replica_are_loaded_to_the_bit(folder, saved_contents, which):
+    store = Store(folder)
+    like = init_shapes(CNN_ADAM.model)
+    for name in NAMES:
+        params = store.load_params(store.saved()[0], name, which, like)
+        assert_same_bits(params, getattr(saved_contents[name], which))
+
+
+def test_loading_one_replica_reads_no_other_s_arrays(folder, monkeypatch):
+    """Every array is opened by name through TensorStore: these are the names."""
+    opened = []
+    original = tensorstore.open
+
+    def spy(spec, *args, **kwargs):
+        text = spec if isinstance(spec, dict) else spec.to_json()
+        opened.append(json.dumps(text))
+        return original(spec, *args, **kwargs)
+
+    monkeypatch.setattr(tensorstore, "open", spy)
+    store = Store(folder)
+    (saved,) = store.saved()
+    assert opened == [], "listing reads no array"
+    store.load_params(saved, "bb22", "best", init_shapes(CNN_ADAM.model))
+    arrays = len(jax.tree.leaves(init_shapes(CNN_ADAM.model)))
+    assert len(opened) == arrays
+    assert all("bb22" in spec and "best" in spec for spec in opened)
+
+    del opened[:]
+    store.load(saved, ["bb22"], filled(make_contents(CNN_ADAM, 0), 0))
+    assert len(opened) > 2 * arrays
+    assert not any("aa11" in spec or "cc33" in spec for spec in opened)
+
+
+def test_a_store_that_was_moved_is_read_all_the_same(folder, saved_contents, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    store = Store(moved)
+    like = init_shapes(CNN_ADAM.model)
+    params = store.load_params(store.saved()[0], "cc33", "last", like)
+    assert_same_bits(params, saved_contents["cc33"].last)
+
+
+# --- What is kept ---
+
+
+def test_milestones_stay_and_of_the_others_only_the_newest(tmp_path):
+    store = Store(tmp_path)
+    save_epochs(store, [1, 2, 3, 4, 5], keep=[2, 4])
+    assert places(store) == [("group", 2), ("group", 4), ("group", 5)]
+    like = filled(make_contents(CNN_ADAM, 0), 0)
+    for saved in store.saved():
+        loaded = store.load(saved, ["aa11"], like)["aa11"]
+        assert_same_bits(loaded, filled(like, saved.epoch))
+
+
+def test_a_newer_checkpoint_replaces_an_older_one(tmp_path):
+    store = Store(tmp_path)
+    save_epochs(store, [1], keep=[9])
+    assert places(store) == [("group", 1)]
+    save_epochs(store, [2, 3], keep=[9])
+    assert places(store) == [("group", 3)]
+    names = [path.name for path in (tmp_path / "group").iterdir()]
+    assert names == ["3"]
+
+
+def test_groups_do_not_touch_each_other(tmp_path):
+    store = Store(tmp_path)
+    save_epochs(store, [1, 2], keep=[1, 2], group="b")
+    save_epochs(store, [1, 5], keep=[5], group="a", replica="bb22")
+    assert places(store) == [("a", 5), ("b", 1), ("b", 2)]
+    assert store.saved()[0].about["replicas"] == ["bb22"]
+
+
+def test_an_empty_store_has_nothing_and_looking_makes_nothing(tmp_path):
+    assert Store(tmp_path / "absent").saved() == []
+    assert not (tmp_path / "absent").exists()
+    assert Store(tmp_path).saved() == []
+
+
+def test_what_a_killed_run_left_half_written_is_ignored(folder, tmp_path):
+    """Orbax writes to a folder of another name, and renames it when it is whole."""
+    mine = tmp_path / "checkpoints"
+    shutil.copytree(folder, mine)
+    half = mine / "group" / "5.orbax-checkpoint-tmp-1700000000000000"
+    shutil.copytree(mine / "group" / "4", half)
+    (half / "commit_success.txt").unlink(missing_ok=True)
+    (mine / "other" / "7.orbax-checkpoint-tmp").mkdir(parents=True)
+    (mine / "empty").mkdir()
+    (mine / "notes.txt").write_text("mine")
+    store = Store(mine)
+    assert places(store) == [("group", 4)]
+    assert half.exists(), "a reader removed what a running writer may be writing"
+    # The next writer of the group clears it away, and keeps what is whole.
+    save_epochs(store, [6], keep=[4, 6])
+    assert places(store) == [("group", 4), ("group", 6)]
+    assert not half.exists()
+
+
+# --- When to save ---
+
+
+def test_milestones_are_always_due_and_the_others_when_time_allows(
+    tmp_path, monkeypatch
+):
+    clock = [100.0]
+    time = SimpleNamespace(monotonic=lambda: clock[0])
+    monkeypatch.setattr(checkpoint, "time", time)
+    contents = {"aa11": make_contents(CNN_ADAM, 0)}
+    with Store(tmp_path).writer("group", keep=[3]) as writer:
+        manager = writer._manager
+        save = manager.save
+
+        def slow(*args, **kwargs):
+            clock[0] += 2.0
+            return save(*args, **kwargs)
+
+        monkeypatch.setattr(manager, "save", slow)
+        assert writer.due(1), "the first is due at once"
+        writer.save(1, contents, {"records": []})
+        # It took 2 s: to spend 5 % on saving, the next waits for 40 s.
+        pause = 2.0 / checkpoint.SAVE_SHARE
+        assert not writer.due(2) and writer.due(3)
+        clock[0] += pause - 0.1
+        assert not writer.due(2)
+        clock[0] += 0.2
+        assert writer.due(2)
+        writer.save(2, contents, {"records": []})
+        assert not writer.due(4) and writer.due(3)

@@ -1,0 +1,34 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistopt.engine import devices
+from mnistopt.errors import InputError
+
+
+@given(st.integers(1, 500), st.integers(1, 50), st.sampled_from([1, 2, 8]))
+def test_lanes_of_an_accelerator_stay_within_their_bound(points, seeds, count):
+    gpus = np.array([SimpleNamespace(platform="gpu")] * count)
+    mesh = SimpleNamespace(size=count, devices=gpus)
+    lanes = devices.choose_lanes(mesh, points, seeds)
+    assert 1 <= lanes.seeds * lanes.points <= devices.ACCELERATOR_LANES
+    assert lanes.points <= points
+    assert lanes.seeds <= seeds
+
+
+def test_more_devices_than_there_are_is_an_input_error():
+    there = devices.use_devices().size
+    with pytest.raises(InputError, match=f"devices=64, but there are {there}"):
+        devices.use_devices(64)
+
+
+def test_a_cpu_computes_one_replica_at_a_time_on_each_core():
+    assert devices.choose_lanes(devices.use_devices(), 9, 5) == (1, 1)
+
+
+def test_the_rate_of_products_is_a_plausible_number():
+    """Of any machine that runs this: a million to a quadrillion a second."""
+    assert 1e6 < devices.multiply_rate(devices.use_devices()) < 1e15

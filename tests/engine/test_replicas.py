@@ -1,0 +1,237 @@
+import functools
+import logging
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistopt.data.load import load
+from mnistopt.engine import replicas
+from mnistopt.engine.devices import Lanes, use_devices
+from mnistopt.engine.replicas import Program, Round, first_state, pack, put_splits
+from mnistopt.hparams import Hparams
+from mnistopt.models.networks import CNN, MLP
+from mnistopt.training.train import Replica
+
+SMALL = Replica(MLP((16,)), "adam", 32)
+
+
+@functools.cache
+def digits():
+    return load("mnist_5k", train_examples=160)
+
+
+@functools.cache
+def program(replica: Replica, lanes: Lanes, devices: int = 2) -> Program:
+    mesh = use_devices(devices)
+    return Program(replica, lanes, mesh, put_splits(digits(), mesh))
+
+
+def train(settings, replica=SMALL, lanes=(1, 2), devices=2, epochs=2):
+    """Trains (hparams, seed) pairs; returns their states and last epoch's metrics."""
+    compiled = program(replica, Lanes(*lanes), devices)
+    rows = pack([seed for _, seed in settings], compiled.lanes)
+    states = [first_state(replica, seed) for _, seed in settings]
+    numbers = [hparams for hparams, _ in settings]
+    found = {}
+    for i in range(0, len(rows), compiled.rows):
+        one = Round(compiled, rows[i : i + compiled.rows], states, numbers)
+        for epoch in range(epochs):
+            compiled.train_epoch(one, epoch, in_full=epoch == epochs - 1)
+        found |= one.read((one.state, one.metrics))
+    return [found[i] for i in range(len(settings))]
+
+
+def setting(lr=1e-3, dropout=0.0, seed=0):
+    return Hparams(lr, dropout, 0.0, 0.0), seed
+
+
+GRID = [setting(lr, 0.2, seed) for lr in (1e-3, 1e-2) for seed in (0, 1, 2)]
+
+
+def assert_same_bits(ours, theirs):
+    for left, right in zip(ours, theirs, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+class Plain(nn.Module):
+    """The networks as anybody would write them in flax."""
+
+    channels: tuple[int, ...] = ()
+
+    @nn.compact
+    def __call__(self, x):
+        for i, features in enumerate(self.channels):
+            x = nn.relu(nn.Conv(features, (3, 3), name=f"Conv_{i}")(x))
+            if i < 2:
+                x = nn.max_pool(x, (2, 2), (2, 2))
+        x = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
+        return nn.Dense(10)(x)
+
+
+def plain_run(model, batch_size, hparams, seed, epochs):
+    """Trains one network in a plain flax and optax loop, step by step."""
+    data = digits()
+    # The documented streams of a seed: 0 for the weights, 1 for the batches.
+    stream = functools.partial(jax.random.fold_in, jax.random.key(seed))
+    params = model.init(stream(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    optimizer = optax.adam(hparams.lr)
+    opt_state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, opt_state, images, labels):
+        def loss(params):
+            logits = model.apply({"params": params}, images)
+            targets = jax.nn.one_hot(labels, 10)
+            return optax.softmax_cross_entropy(logits, targets).mean()
+
+        grads = jax.grad(loss)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    for epoch in range(epochs):
+        key = jax.random.fold_in(stream(1), epoch)
+        order = jax.random.permutation(key, len(data.train.labels))
+        for i in range(0, len(order) - batch_size + 1, batch_size):
+            batch = np.asarray(order[i : i + batch_size])
+            images = data.train.images[batch].astype(np.float32) / 255
+            labels = data.train.labels[batch]
+            params, opt_state = step(params, opt_state, images, labels)
+    return params
+
+
+@pytest.mark.parametrize(
+    ("model", "plain", "lanes"),
+    [
+        (MLP((16,)), Plain(), (1, 1)),
+        (MLP((16,)), Plain(), (2, 3)),
+        (CNN((4, 6, 5), 16), Plain((4, 6, 5)), (1, 2)),
+    ],
+    ids=str,
+)
+def test_replicas_equal_separate_plain_runs(model, plain, lanes):
+    # 160 examples in batches of 48: the last 16 of each epoch are left out.
+    replica = Replica(model, "adam", 48)
+    settings = [setting(lr, seed=seed) for lr in (1e-3, 3e-3) for seed in (0, 5)]
+    for (state, _), (hparams, seed) in zip(train(settings, replica, lanes), settings):
+        expected = plain_run(plain, 48, hparams, seed, epochs=2)
+        jax.tree.map(
+            # Adam divides by the root of tiny second moments: float32 rounding of a
+            # gradient near zero shows as a few hundredths of an update, lr = 3e-3.
+            lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-4),
+            state.params,
+            expected,
+        )
+
+
+@pytest.mark.parametrize(
+    ("model", "lanes"),
+    [
+        (MLP((16,)), (1, 1)),
+        (MLP((16,)), (1, 2)),
+        (MLP((16,)), (2, 2)),
+        (CNN((3, 4), 8), (1, 1)),
+        (CNN((3, 4), 8), (1, 2)),
+    ],
+    ids=str,
+)
+def test_packing_changes_no_bit_of_a_replica(model, lanes):
+    replica = Replica(model, "adam", 32)
+    together = train(GRID, replica, lanes, epochs=1)
+    order = [4, 2, 0, 5, 1, 3]
+    permuted = train([GRID[i] for i in order], replica, lanes, epochs=1)
+    assert_same_bits(permuted, [together[i] for i in order])
+    halved = train(GRID[:3], replica, lanes, epochs=1)
+    assert_same_bits(halved, together[:3])
+    more = [setting(0.1, 0.5, seed) for seed in (0, 1, 2, 7)]
+    extended = train(more + GRID, replica, lanes, epochs=1)
+    assert_same_bits(extended[len(more) :], together)
+
+
+@pytest.mark.parametrize("other", [{"lanes": (3, 2)}, {"devices": 1}])
+def test_other_lanes_and_devices_agree_within_rounding(other):
+    for (ours, _), (theirs, _) in zip(train(GRID), train(GRID, **other)):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4),
+            ours.params,
+            theirs.params,
+        )
+
+
+def test_a_diverging_replica_is_marked_and_leaves_the_others_alone():
+    healthy = train([setting(1e-3, 0.2), setting(1e-3, 0.2, seed=1)])
+    with_bad = train([setting(1e6), *(setting(1e-3, 0.2, seed) for seed in (0, 1))])
+    assert with_bad[0][0].diverged_at >= 0
+    assert all(state.diverged_at == -1 for state, _ in with_bad[1:])
+    assert_same_bits(with_bad[1:], healthy)
+
+
+def test_points_of_a_seed_start_from_the_same_weights():
+    # At such a learning rate an epoch moves no weight by more than float32 shows.
+    (one, _), (same, _), (other, _) = train(
+        [setting(1e-30), setting(2e-30), setting(1e-30, seed=1)], epochs=1
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-20),
+        one.params,
+        same.params,
+    )
+    for first, second in zip(
+        jax.tree.leaves(one.params), jax.tree.leaves(other.params)
+    ):
+        assert first.ndim == 1 or not np.array_equal(first, second)
+
+
+def test_a_cohort_compiles_once_whatever_its_numbers_and_its_size(caplog):
+    program.cache_clear()
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        train(GRID, epochs=2)
+        train([setting(0.5, 0.9, seed) for seed in range(9)], epochs=1)
+    compiled = [r for r in caplog.messages if "Finished XLA compilation" in r]
+    assert sum("train_rows" in message for message in compiled) == 1
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=1),
+    st.builds(Lanes, st.integers(1, 3), st.integers(1, 4)),
+)
+def test_packing_keeps_every_replica_once_with_its_seed(seeds, lanes):
+    rows = pack(seeds, lanes)
+    assert sorted(i for row in rows for i in row.members) == list(range(len(seeds)))
+    assert all(1 <= len(row.members) <= lanes.points for row in rows)
+    assert all(seeds[i] == row.seed for row in rows for i in row.members)
+    # No more rows than needed: padding is waste.
+    assert len(rows) == sum(-(-seeds.count(s) // lanes.points) for s in set(seeds))
+
+
+def test_predict_agrees_with_the_metrics():
+    data = digits()
+    ((state, metrics),) = train([setting(1e-2)])
+    predicted = replicas.predict(SMALL.model, state.params, data.test.images)
+    assert (predicted.classes == data.test.labels).sum() == metrics.test.correct
+    assert predicted.classes.dtype == np.uint8
+    np.testing.assert_allclose(predicted.probabilities.sum(axis=-1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(
+        predicted.probabilities.argmax(axis=-1), predicted.classes
+    )
+    own = predicted.probabilities[np.arange(1000), data.test.labels]
+    loss = -np.log(own, dtype=np.float64).sum()
+    np.testing.assert_allclose(loss, metrics.test.loss_sum, rtol=1e-4)
+    assert metrics.test.total == 1000
+    assert metrics.train.total == 160
+    assert metrics.running.total == 160
+
+
+@pytest.mark.parametrize("lanes", [(1, 1), (2, 3)])
+def test_a_timer_gives_a_replica_s_share_of_an_epoch(lanes, monkeypatch):
+    clock = iter([10.0, 22.0])
+    time_epoch = replicas.make_timer(
+        SMALL, setting()[0], digits(), use_devices(2), Lanes(*lanes)
+    )
+    monkeypatch.setattr(replicas.time, "perf_counter", lambda: next(clock))
+    assert time_epoch() == 12 / (2 * lanes[0] * lanes[1])

@@ -1,0 +1,169 @@
+"""The networks against plain flax.linen ones that take the same parameters."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mnistopt.hparams import Point
+from mnistopt.models.layers import Dropout
+from mnistopt.models.networks import (
+    CNN,
+    MLP,
+    count_params,
+    init_shapes,
+    make_model,
+    multiply_adds,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+IMAGES = np.random.default_rng(0).random((5, 28, 28, 1), np.float32)
+
+
+class PlainMLP(nn.Module):
+    hidden: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x):
+        x = x.reshape(len(x), 784)
+        for units in self.hidden:
+            x = nn.relu(nn.Dense(units)(x))
+        return nn.Dense(10)(x)
+
+
+class PlainCNN(nn.Module):
+    channels: tuple[int, ...]
+    dense: int
+
+    @nn.compact
+    def __call__(self, x):
+        for i, features in enumerate(self.channels):
+            x = nn.relu(nn.Conv(features, (3, 3))(x))
+            if i < 2:
+                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+        x = nn.relu(nn.Dense(self.dense)(x.reshape(len(x), -1)))
+        return nn.Dense(10)(x)
+
+
+PAIRS = [
+    (MLP((6,)), PlainMLP((6,))),
+    (MLP((5, 7, 4)), PlainMLP((5, 7, 4))),
+    (CNN((2,), 5), PlainCNN((2,), 5)),
+    (CNN((2, 3), 5), PlainCNN((2, 3), 5)),
+    (CNN((2, 3, 4, 2), 5), PlainCNN((2, 3, 4, 2), 5)),
+]
+
+
+by_pair = pytest.mark.parametrize(
+    ("model", "plain"),
+    PAIRS,
+    ids=["mlp 6", "mlp 5x7x4", "cnn 2/5", "cnn 2x3/5", "cnn 2x3x4x2/5"],
+)
+
+
+def random_params(model):
+    """Parameters of a model, biases too; those of a first state are 0."""
+    rng = np.random.default_rng(1)
+
+    def draw(shape):
+        return rng.normal(size=shape.shape, scale=0.3).astype(shape.dtype)
+
+    return jax.tree.map(draw, init_shapes(model))
+
+
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [
+        (Point(model="mlp", hidden=(128, 128)), 118_282),
+        (Point(model="cnn", channels=(32, 64), dense=128), 421_642),
+        (Point(model="cnn", channels=(32, 64, 64), dense=128), 458_570),
+        # One hidden layer, by hand: 784 * 7 + 7 + 7 * 10 + 10.
+        (Point(model="mlp", hidden=(7,)), 5575),
+    ],
+)
+def test_networks_have_the_number_of_parameters_of_the_paper(point, count):
+    assert count_params(make_model(point)) == count
+
+
+@by_pair
+def test_logits_are_those_of_a_plain_network(model, plain):
+    params = random_params(model)
+    logits = jax.jit(model.apply)({"params": params}, IMAGES)
+    wanted = jax.jit(plain.apply)({"params": params}, IMAGES)
+    assert logits.shape == (5, 10) and logits.dtype == np.float32
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+@by_pair
+def test_parameters_are_named_and_shaped_as_those_of_a_plain_network(model, plain):
+    shapes = jax.eval_shape(plain.init, jax.random.key(3), IMAGES)["params"]
+    assert init_shapes(model) == shapes
+
+
+def test_shapes_are_no_arrays():
+    leaves = jax.tree.leaves(init_shapes(CNN((2, 3), 5)))
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+    assert {str(leaf.dtype) for leaf in leaves} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("model", "units"), [(MLP((600, 400)), [600, 400]), (CNN((2, 3), 500), [500])]
+)
+def test_dropout_follows_every_hidden_dense_layer_and_no_other(model, units):
+    params = random_params(model)
+    _, seen = model.apply(
+        {"params": params},
+        IMAGES,
+        0.5,
+        rngs={"dropout": jax.random.key(0)},
+        capture_intermediates=lambda module, _: isinstance(module, Dropout),
+        mutable="intermediates",
+    )
+    outputs = [one["__call__"][0] for one in seen["intermediates"].values()]
+    assert [y.shape[1] for y in outputs] == units
+    for y in outputs:
+        # ReLU silences about half of the units, dropout half of the others.
+        assert 0.15 < np.mean(np.asarray(y) > 0) < 0.35
+
+
+@pytest.mark.parametrize("model", [MLP((6,)), CNN((2,), 5)], ids=["mlp", "cnn"])
+def test_a_rate_of_zero_is_evaluation(model):
+    variables = {"params": random_params(model)}
+    key = {"dropout": jax.random.key(0)}
+    logits = model.apply(variables, IMAGES)
+    np.testing.assert_array_equal(model.apply(variables, IMAGES, 0.0, rngs=key), logits)
+
+
+def test_points_make_their_models():
+    mlp = Point(model="mlp", hidden=(3, 4), channels=(9,), dense=9)
+    cnn = Point(model="cnn", hidden=(9,), channels=(3, 4), dense=5)
+    assert make_model(mlp) == MLP(hidden=(3, 4))
+    assert make_model(cnn) == CNN(channels=(3, 4), dense=5)
+    # Equal models are one static argument: what differs is not theirs.
+    assert make_model(cnn) == make_model(Point(channels=(3, 4), dense=5, lr=1.0))
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        Point(model="mlp", hidden=(128, 128)),
+        Point(model="mlp", hidden=(64,)),
+        Point(channels=(32, 64), dense=128),
+        Point(channels=(8, 16, 16), dense=32),
+    ],
+    ids=lambda point: point.structure,
+)
+def test_multiplications_are_those_that_xla_counts(point):
+    """XLA counts a multiplication and an addition each, and all of the rest too."""
+    if point.hidden:
+        plain = PlainMLP(point.hidden)
+    else:
+        plain = PlainCNN(point.channels, point.dense)
+    images = jnp.zeros((1, 28, 28, 1))
+    params = plain.init(jax.random.key(0), images)
+    compiled = jax.jit(plain.apply).lower(params, images).compile()
+    flops = compiled.cost_analysis()["flops"]
+    # XLA leaves out products with the padding of "same" convolutions; the rest adds.
+    assert 0.85 < flops / (2 * multiply_adds(point)) < 1.1

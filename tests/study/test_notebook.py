@@ -1,0 +1,101 @@
+"""The bar below a notebook's cell, and the notebook that ships."""
+
+import json
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import mnistopt
+from mnistopt.study.loop import Progress
+from mnistopt.study.notebook import in_notebook
+
+NOTEBOOK = Path(__file__).parents[2] / "experiments" / "colab.ipynb"
+TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1, "seeds": 1}
+
+
+def test_the_notebook_is_kept_without_outputs():
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    nbclient, nbformat = (pytest.importorskip(n) for n in ("nbclient", "nbformat"))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    place = {"metadata": {"path": str(tmp_path)}}
+    # Three minutes are the most that a reader should wait.
+    nbclient.NotebookClient(
+        notebook, timeout=180, kernel_name="python3", resources=place
+    ).execute()
+    outputs = [
+        output
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
+    shown = [output["data"] for output in outputs if "data" in output]
+    assert any("best first" in str(data) for data in shown)
+    study = next(data for data in shown if "<Study" in data["text/plain"])
+    assert "The best setting by validation" in study["text/html"]
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "test digits are right" in printed and "accuracy" in printed
+    assert (tmp_path / "runs" / "notebook" / "report.html").stat().st_size < 3e6
+    # One more rate trained its own six replicas, and no other.
+    assert "24" in "".join(str(data) for data in shown)
+
+
+@pytest.fixture
+def cell(monkeypatch):
+    """A notebook's cell: all that is shown below it; "" for what is taken away."""
+    shown = []
+    handle = types.SimpleNamespace(update=lambda html: shown.append(html.data))
+
+    def display(html, display_id):
+        shown.append(html.data)
+        return handle
+
+    shell = types.SimpleNamespace(kernel=None)
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: shell
+    ipython.display = types.ModuleType("IPython.display")
+    ipython.display.HTML = lambda data: types.SimpleNamespace(data=data)
+    ipython.display.display = display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
+    return shown
+
+
+def test_a_run_in_a_notebook_shows_a_bar_and_takes_it_away(cell, tmp_path):
+    mnistopt.run(**TINY | {"epochs": 2}, workdir=tmp_path)
+    bars = [html for html in cell if "<progress" in html]
+    assert "compiling" in bars[0]
+    assert "epoch 1/2" in bars[1] and "epoch 2/2" in bars[2]
+    assert "best" in bars[2] and "by validation" in bars[2]
+    assert cell[-1] == ""
+
+
+@pytest.mark.parametrize(
+    "silence", [{"progress": False}, {"on_progress": lambda progress: None}]
+)
+def test_a_bar_can_be_done_without(cell, tmp_path, silence):
+    mnistopt.run(**TINY, workdir=tmp_path, **silence)
+    assert cell == []
+
+
+def test_a_script_is_silent(tmp_path, capfd):
+    assert not in_notebook()
+    mnistopt.run(**TINY, workdir=tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_told_in_words():
+    progress = Progress(
+        structure="mlp 8", replicas=4, lanes=2, compiling=False, epoch=3, epochs=9,
+        images_per_second=12345.6, work=25, total_work=100, seconds=30.0, best=0.987,
+        best_point="lr 0.001",
+    )  # fmt: skip
+    assert progress.figures == "epoch 3/9  12,346 images/s  1:30 left"
+    assert progress.leader == "best 98.7 % by validation, lr 0.001"
+    assert progress._replace(compiling=True).figures == "compiling"
+    assert progress._replace(best=None).leader == ""
