@@ -4,7 +4,9 @@ A comma separates swept values and `x` joins layers, as in `--hidden=128x128,256
 Nothing heavy is imported here, so that `--help` answers at once.
 """
 
+import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -12,41 +14,33 @@ from typing import Any
 from absl import flags
 
 from mnistopt.errors import InputError
-from mnistopt.hparams import AXES, MODELS, OPTIMIZERS, Point, parse_layers, show
+from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE, Axis, parse_layers, show
+from mnistopt.models.registry import DEFAULT, NETWORKS, Network
+from mnistopt.study.grid import find
 
 FLAGS = flags.FLAGS
-
-_AXIS_HELP: dict[str, tuple[Callable[[str], Any], str]] = {
-    "model": (str, f"network: {' or '.join(MODELS)}"),
-    "hidden": (parse_layers, "mlp: units per hidden layer, as in 128x128"),
-    "channels": (parse_layers, "cnn: kernels per convolution, as in 32x64x64"),
-    "dense": (int, "cnn: units of the dense layer"),
-    "optimizer": (str, f"optimizer: {', '.join(OPTIMIZERS)} (momentum 0.9)"),
-    "batch_size": (int, "examples per update"),
-    "lr": (float, "learning rate"),
-    "dropout": (float, "chance of dropping an activation, in [0, 1)"),
-    "weight_decay": (float, "weight decay, with adamw or sgd"),
-    "label_smoothing": (float, "label smoothing, in [0, 1)"),
-    "epochs": (int, "passes over the training examples"),
-}
+_MODEL = re.compile("--?model=")
 
 
 class _Values(flags.ArgumentParser):
-    """Parses comma-separated values."""
-
-    def __init__(self, read: Callable[[str], Any]):
-        self._read = read
+    """Parses comma-separated values: numbers, layers as in 32x64, and words."""
 
     def parse(self, argument: Any) -> list:
         if isinstance(argument, list):
             return argument
+        return [_value(text.strip()) for text in argument.split(",")]
+
+
+def _value(text: str) -> Any:
+    """Reads what a person typed; whether it is allowed, its declaration says."""
+    if "x" in text and all(part.isdecimal() for part in text.split("x")):
+        return tuple(map(int, text.split("x")))
+    for kind in (int, float):
         try:
-            return [self._read(text.strip()) for text in argument.split(",")]
-        except InputError:
-            raise
-        except ValueError as error:
-            kind = "whole numbers" if self._read is int else "numbers"
-            raise ValueError(f"expected {kind} separated by commas") from error
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 class _Serializer(flags.ArgumentSerializer):
@@ -58,10 +52,47 @@ class _Serializer(flags.ArgumentSerializer):
 
 def define_axes() -> None:
     """Defines a flag per hyper-parameter; several values make an axis of the grid."""
-    for name in AXES:
-        read, text = _AXIS_HELP[name]
-        default = [getattr(Point, name)]
-        flags.DEFINE(_Values(read), name, default, text, serializer=_Serializer())
+    networks = {**NETWORKS, **{one.name: one for one in _own_networks()}}
+    names = ", ".join(NETWORKS)
+    _define("model", DEFAULT, f"{names}, or package.module:Class of a flax module")
+    told: dict[str, list[tuple[str, Axis]]] = {}
+    for network in networks.values():
+        for name, axis in network.axes.items():
+            told.setdefault(name, []).append((network.name, axis))
+    for name, uses in told.items():
+        words = "; ".join(f"{model}: {axis.help}".strip(": ") for model, axis in uses)
+        _define(name, uses[0][1].default, words)
+    for name, axis in (RECIPE | NUMBERS | {"epochs": EPOCHS}).items():
+        _define(name, axis.default, axis.help)
+
+
+def _define(name: str, default: Any, text: str) -> None:
+    values = None if default is None else [default]
+    flags.DEFINE(_Values(), name, values, text, serializer=_Serializer())
+
+
+def _own_networks() -> list[Network]:
+    """Returns the classes of the user's own that --model names: they bring flags."""
+    given = [text.partition("=")[2] for text in sys.argv if _MODEL.match(text)]
+    given += [b for a, b in zip(sys.argv, sys.argv[1:]) if a in ("--model", "-model")]
+    networks = []
+    for name in (name for text in given for name in text.split(",") if ":" in name):
+        # What is wrong with one is told where the grid is made.
+        with contextlib.suppress(InputError):
+            networks.append(find(name))
+    return networks
+
+
+def axes() -> dict[str, Any]:
+    """Returns the hyper-parameters that were given, and the model."""
+    training = (*RECIPE, *NUMBERS, "epochs")
+    told = [name for one in (*NETWORKS.values(), *_own_networks()) for name in one.axes]
+    names = ("model", *dict.fromkeys(told), *training)
+    return {
+        name: FLAGS[name].value
+        for name in names
+        if name == "model" or FLAGS[name].present
+    }
 
 
 def define_data(dataset: str | None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from absl import flags
 
 from experiments import flags as common
-from mnistopt import hparams
+from mnistopt.study.grid import grid
 
 FLAGS = flags.FLAGS
 
@@ -49,8 +49,8 @@ def define_flags() -> None:
 
 def settings() -> dict[str, Any]:
     """Returns the flags as arguments of `mnistopt.run`."""
-    axes = {name: FLAGS[name].value for name in hparams.AXES}
-    hparams.grid(**axes)  # Before the slow imports: a mistake should show at once.
+    axes = common.axes()
+    grid(**axes)  # Before the slow imports: a mistake should show at once.
     names = ("seeds", "dataset", "data_dir", "train_examples", "workdir")
     return {
         **axes,
@@ -60,15 +60,15 @@ def settings() -> dict[str, Any]:
     }
 
 
-def _board(arguments: dict[str, Any]) -> contextlib.AbstractContextManager:
+def _board() -> contextlib.AbstractContextManager:
     """Returns a context with what writes TensorBoard events, None unless asked for."""
     if not FLAGS.tensorboard:
         return contextlib.nullcontext()
     from mnistopt import TensorBoard
     from mnistopt.study.runner import default_workdir
 
-    points = hparams.grid(**{name: arguments[name] for name in hparams.AXES})
-    return TensorBoard(FLAGS.workdir or default_workdir(FLAGS.dataset, points))
+    folder = default_workdir(FLAGS.dataset, grid(**common.axes()))
+    return TensorBoard(FLAGS.workdir or folder)
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def main() -> None:
     if FLAGS.dry_run:
         show.plan(mnistopt.plan(**arguments))
         return
-    with _board(arguments) as board, show.Bar(FLAGS.quiet) as bar:
+    with _board() as board, show.Bar(FLAGS.quiet) as bar:
         on_plan = None if FLAGS.quiet else show.plan
         study = mnistopt.run(
             on_plan=on_plan, on_progress=bar, on_epoch=board, **arguments

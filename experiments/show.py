@@ -66,9 +66,9 @@ def plan(found: Plan) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for job in found.jobs:
         table.add_row(
-            job.program.structure,
-            str(job.program.batch_size),
-            job.program.optimizer,
+            str(job.program.structure),
+            str(job.program.recipe.batch_size),
+            job.program.recipe.optimizer,
             f"{job.records[0].params:,}",
             str(len(job.records)),
             f"{job.start}-{job.milestones[-1]}" if job.start else f"{job.epochs}",

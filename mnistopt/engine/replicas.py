@@ -19,9 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mnistopt.data.load import Dataset, Split
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.splits import Split
 from mnistopt.engine.devices import Lanes
 from mnistopt.hparams import Hparams
+from mnistopt.models.call import apply
 from mnistopt.training.train import (
     EVAL_BATCH,
     EpochMetrics,
@@ -262,7 +264,7 @@ class Predicted(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _predict(model, params, images):
-    logits = model.apply({"params": params}, pixels(images))
+    logits = apply(model, params, pixels(images))
     return jnp.argmax(logits, axis=-1).astype(jnp.uint8), jax.nn.softmax(logits)
 
 
@@ -272,7 +274,7 @@ def predict(model: nn.Module, params: Any, images: np.ndarray) -> Predicted:
     Args:
         model: The network.
         params: Its parameters.
-        images: uint8 [N, 28, 28, 1].
+        images: uint8 or float32 [N, H, W, C].
     """
     parts = [
         _predict(model, params, images[i : i + EVAL_BATCH])

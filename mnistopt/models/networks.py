@@ -1,105 +1,162 @@
-"""The networks: the paper's multilayer perceptron and lightweight CNN."""
+"""Networks made from their structures, and what is known of them beforehand."""
 
+import importlib
+import inspect
 import math
-import operator
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
-from mnistopt.models.layers import Conv, Dense, Dropout
+from mnistopt.errors import InputError
+from mnistopt.models.call import apply, init
+from mnistopt.models.layers import Conv
+from mnistopt.models.registry import NETWORKS
 
 if TYPE_CHECKING:
-    from mnistopt.hparams import Point
+    from mnistopt.points import Point
 
-NUM_CLASSES = 10
-IMAGE_SHAPE = (28, 28, 1)
+# Of MNIST and its relatives.
+DIGITS = 10
+DIGIT_SHAPE = (28, 28, 1)
 
 
-class MLP(nn.Module):
-    """Fully connected network: 784 pixels, hidden layers with ReLU, 10 logits.
+def make_model(point: "Point", classes: int = DIGITS) -> nn.Module:
+    """Returns the network that a point of a grid describes.
 
-    Attributes:
-        hidden: Units per hidden layer; (128, 128) has 118,282 parameters.
+    Args:
+        point: Of which the structure counts.
+        classes: How many the data have; a module of one's own knows them by itself.
+
+    Raises:
+        InputError: If it is one's own and cannot be had (see `own.make`).
     """
+    structure = point.structure
+    if structure.source:
+        from mnistopt.models import own
 
-    hidden: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, images: jax.Array, dropout: ArrayLike | None = None):
-        """Returns logits, float32 [B, 10].
-
-        Args:
-            images: Float32 [B, 28, 28, 1] in [0, 1].
-            dropout: Rate after each hidden layer, may be traced; None when not
-                training, otherwise `apply` needs the key `rngs={"dropout": key}`.
-        """
-        x = images.reshape(images.shape[0], -1)
-        for units in self.hidden:
-            x = Dropout()(nn.relu(Dense(units)(x)), dropout)
-        return Dense(NUM_CLASSES)(x)
+        return own.make(structure)
+    network = NETWORKS[structure.model]
+    module, _, name = network.path.partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    values = {key: network.axes[key].clean(value) for key, value in structure.values}
+    return kind(**values, classes=classes)
 
 
-class CNN(nn.Module):
-    """The paper's lightweight CNN (section 3.2).
+def init_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> Any:
+    """Returns the shapes of a network's parameters, computing nothing.
 
-    3x3 convolutions with ReLU, a 2x2 max pool after each of the first two, a dense
-    layer with ReLU, 10 logits.
-
-    Attributes:
-        channels: Kernels per convolution; (32, 64) with `dense=128` has 421,642
-            parameters, (32, 64, 64) has 458,570.
-        dense: Units of the dense layer.
+    Args:
+        model: The network.
+        shape: Of an image, (H, W, C).
     """
-
-    channels: tuple[int, ...]
-    dense: int
-
-    @nn.compact
-    def __call__(self, images: jax.Array, dropout: ArrayLike | None = None):
-        """Returns logits, float32 [B, 10]; arguments as in `MLP`."""
-        x = images
-        for i, features in enumerate(self.channels):
-            x = Conv(features, pool=i < 2)(x)
-        x = x.reshape(x.shape[0], -1)
-        x = Dropout()(nn.relu(Dense(self.dense)(x)), dropout)
-        return Dense(NUM_CLASSES)(x)
+    images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return jax.eval_shape(
+        lambda key, images: init(model, key, images), jax.random.key(0), images
+    )["params"]
 
 
-def make_model(point: "Point") -> nn.Module:
-    """Returns the network that a point of a grid describes."""
-    if point.hidden:
-        return MLP(hidden=point.hidden)
-    if point.channels and point.dense:
-        return CNN(channels=point.channels, dense=point.dense)
-    raise AssertionError(f"{point} passed its own checks without a structure")
+def count_params(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
+    """Returns the number of trained numbers of a network."""
+    return sum(leaf.size for leaf in jax.tree.leaves(init_shapes(model, shape)))
 
 
-def multiply_adds(point: "Point") -> int:
+def multiply_adds(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
     """Returns the multiplications of one image's forward pass, done directly.
 
     A measure of work: training takes about three times as much, and Winograd's
-    convolution less than half. Biases, pools and activations are left out.
+    convolution less than half. Counted are the layers with a kernel, as often as it is
+    applied; biases, pools and activations are left out.
     """
-    if point.hidden:
-        units = (math.prod(IMAGE_SHAPE), *point.hidden, NUM_CLASSES)
-        return sum(map(operator.mul, units, units[1:]))
-    side, inputs, total = IMAGE_SHAPE[0], IMAGE_SHAPE[2], 0
-    for i, features in enumerate(point.channels or ()):
-        total += side**2 * 9 * inputs * features
-        inputs, side = features, side // 2 if i < 2 else side
-    units = (side**2 * inputs, point.dense or 0, NUM_CLASSES)
-    return total + sum(map(operator.mul, units, units[1:]))
+    total = 0
+
+    def count(call, args, kwargs, context):
+        nonlocal total
+        result = call(*args, **kwargs)
+        module = context.module
+        if context.method_name == "__call__" and module.has_variable(
+            "params", "kernel"
+        ):
+            kernel = module.get_variable("params", "kernel")
+            # A pool after the convolution drops what has been computed.
+            at = args[0] if isinstance(module, Conv) else result
+            places = at.shape[:-1] if kernel.ndim > 2 else args[0].shape[:-1]
+            total += kernel.size * math.prod(places)
+        return result
+
+    with nn.intercept_methods(count):
+        init_shapes(model, shape)
+    return total
 
 
-def init_shapes(model: nn.Module) -> Any:
-    """Returns the shapes of a network's parameters, computing nothing."""
-    images = jax.ShapeDtypeStruct((1, *IMAGE_SHAPE), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+def check_network(model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
+    """Checks, computing nothing, that a network can be trained as replicas are.
+
+    Args:
+        model: The network.
+        shape: Of an image, (H, W, C).
+        classes: K, of the data.
+
+    Raises:
+        InputError: If it cannot; says why, and in which line of its source.
+    """
+    name = type(model).__name__
+    images = jax.ShapeDtypeStruct((3, *shape), jnp.float32)
+    rate = jax.ShapeDtypeStruct((), jnp.float32)
+
+    def train(params, images, rate, key):
+        def total(params):
+            return apply(model, params, images, rate, key).sum()
+
+        return jax.grad(total)(params)
+
+    try:
+        key = jax.random.key(0)
+        variables = jax.eval_shape(lambda k, x: init(model, k, x), key, images)
+        _check_collections(name, variables)
+        params = variables["params"]
+        logits = jax.eval_shape(lambda p, x: apply(model, p, x), params, images)
+        if getattr(logits, "shape", None) != (3, classes):
+            found = getattr(logits, "shape", type(logits).__name__)
+            raise InputError(
+                f"{name} returns {found} for 3 images; expected are logits of shape "
+                f"(3, {classes}), one for each of the {classes} classes of the data"
+            )
+        jax.eval_shape(train, params, images, rate, key)
+    except InputError:
+        raise
+    except jax.errors.ConcretizationTypeError as error:
+        raise InputError(
+            f"{name} decides in Python by a traced value{_place(error, model)}. The "
+            "dropout rate is traced, as it differs between the replicas of a program, "
+            "and so is what is computed from images and parameters: use jnp.where or "
+            "jax.lax.cond. mnistopt.Dropout takes a traced rate, nn.Dropout does not"
+        ) from error
+    except Exception as error:  # whatever the code of a stranger raises
+        text = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{name} does not work on images of shape {shape}{_place(error, model)}: "
+            f"{type(error).__name__}: {text}"
+        ) from error
 
 
-def count_params(model: nn.Module) -> int:
-    """Returns the number of trained numbers of a network."""
-    return sum(leaf.size for leaf in jax.tree.leaves(init_shapes(model)))
+def _check_collections(name: str, variables: Any) -> None:
+    if others := sorted(set(variables) - {"params"}):
+        raise InputError(
+            f"{name} keeps variables besides its parameters: {', '.join(others)} "
+            "(batch_stats are nn.BatchNorm's running statistics). A replica carries "
+            "parameters only: use nn.LayerNorm or nn.GroupNorm, or none"
+        )
+    if not jax.tree.leaves(variables.get("params", {})):
+        raise InputError(f"{name} has no parameters to train")
+
+
+def _place(error: Exception, model: nn.Module) -> str:
+    """Returns the last line of the module's own file that led to an error, in words."""
+    file = inspect.unwrap(type(model).__call__).__code__.co_filename
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == file:
+            return f" in line {frame.lineno}: {frame.line}"
+    return ""

@@ -18,7 +18,6 @@ import dataclasses
 import math
 from typing import NamedTuple
 
-from mnistopt.hparams import Point
 from mnistopt.paper.tables import (
     MARGIN,
     cnn,
@@ -27,6 +26,7 @@ from mnistopt.paper.tables import (
     mlp_dropout,
     tuned,
 )
+from mnistopt.points import Point
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 

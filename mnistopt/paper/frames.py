@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from mnistopt.hparams import Point
 from mnistopt.paper.plan import Cell
 from mnistopt.paper.tables import TABLES
+from mnistopt.points import Point
 from mnistopt.results.stats import bootstrap_interval
 from mnistopt.results.tables import FINISHED, choices, interval_of
 
@@ -103,7 +103,7 @@ def rivals(cell: Cell) -> tuple[str, str | None]:
 
     They are trained on the same digits; Table 4 chooses a dropout for each model.
     """
-    return cell.part, cell.row.point.model if cell.table == 4 else None
+    return cell.part, cell.row.point.structure.model if cell.table == 4 else None
 
 
 def make_table(

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mnistopt.errors import InputError
-from mnistopt.hparams import Point
 from mnistopt.paper.tables import TABLES, Row, tuned
+from mnistopt.points import Point
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ def make_cells(options: Options) -> list[Cell]:
     cells = []
     for number in options.tables:
         for row in TABLES[number].rows:
-            alone = row.point.model == "mlp" and number != 1
+            alone = row.point.structure.model == "mlp" and number != 1
             part = "all" if not split else "mlp" if alone else "cnn"
             cells.append(_cell(number, row, part, options))
     if options.best_seeds and split and 5 in options.tables:

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from mnistopt.data.load import Dataset, load
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.load import load
 from mnistopt.engine.devices import Lanes, Mesh, use_devices
 from mnistopt.engine.replicas import make_timer
 from mnistopt.files import read_csv
-from mnistopt.hparams import Point
-from mnistopt.models.networks import make_model
 from mnistopt.paper.claims import CLAIMS
 from mnistopt.paper.plan import Options, Part
 from mnistopt.paper.tables import TABLES
+from mnistopt.points import Point
 from mnistopt.study.study import Study
 from mnistopt.training.train import Replica
 
@@ -65,7 +65,7 @@ _COLUMNS = ("part", "program", "structure", "batch_size", "alone", "repeat", "se
 def stands_for(model: str, part: Part) -> Point:
     """Returns the network of Table 1 of a model, or else another one of the part."""
     programs = {row.point.program for row in TABLES[1].rows}
-    of_model = [point for point in part.points if point.model == model]
+    of_model = [point for point in part.points if point.structure.model == model]
     return next((p for p in of_model if p.program in programs), of_model[-1])
 
 
@@ -78,7 +78,7 @@ def _networks(part: Part) -> list[tuple[Point, bool]]:
         for term in hypothesis.terms
         if hypothesis.ratio
     }
-    models = dict.fromkeys(point.model for point in part.points)
+    models = dict.fromkeys(point.structure.model for point in part.points)
     standing = [stands_for(model, part) for model in models]
     busy = {point.program: point for point in standing}
     if part.name != "best":
@@ -105,8 +105,8 @@ def _measure(
                 {
                     "part": part.name,
                     "program": point.program.identity(),
-                    "structure": point.structure,
-                    "batch_size": point.batch_size,
+                    "structure": str(point.structure),
+                    "batch_size": point.recipe.batch_size,
                     "alone": alone,
                     "repeat": repeat,
                     "seconds": time_epoch(),
@@ -122,7 +122,7 @@ def _measure(
 def _timer(
     point: Point, alone: bool, data: Dataset, mesh: Mesh, lanes: Mapping[str, str]
 ) -> Callable[[], float]:
-    replica = Replica(make_model(point), point.optimizer, point.batch_size)
+    replica = Replica.of(point, data)
     if alone:
         mesh, side_by_side = Mesh(mesh.devices[:1], mesh.axis_names), Lanes(1, 1)
     else:
@@ -146,7 +146,7 @@ def make_times(
     for part in parts:
         trials, config = studies[part.name].trials, studies[part.name].config
         compile_seconds = math.fsum(config["compile_seconds"].values())
-        for model in dict.fromkeys(point.model for point in part.points):
+        for model in dict.fromkeys(point.structure.model for point in part.points):
             of_model = trials[trials["model"] == model]
             seconds = of_model.groupby("replica")["seconds"].max()
             point = stands_for(model, part)
@@ -161,7 +161,7 @@ def make_times(
                     "replicas": len(seconds),
                     "seconds": seconds.sum(),
                     "compile_seconds": compile_seconds,
-                    "structure": point.structure,
+                    "structure": str(point.structure),
                     "epoch_seconds": medians[False],
                     "alone_epoch_seconds": medians[True],
                     "alone_seconds": seconds.sum() * medians[True] / medians[False],

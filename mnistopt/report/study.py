@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
-from mnistopt.hparams import AXES
 from mnistopt.report import words
 from mnistopt.report.charts.export import write_picture
 from mnistopt.report.charts.pictures import Picture, study_pictures
@@ -243,8 +242,8 @@ def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
     asked, data = about["asked"], about["data"]
     flags = [
         f"--{name}={','.join(text(v) for v in asked[name] if v is not None)}"
-        for name in AXES
-        if any(value is not None for value in asked[name])
+        for name in asked
+        if name != "seeds" and any(value is not None for value in asked[name])
     ]
     flags += [f"--seeds={asked['seeds']}", f"--dataset={data['dataset']}"]
     if data["train_examples"]:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnistopt.hparams import AXES, show
+from mnistopt.hparams import show
+from mnistopt.models.registry import NETWORKS
+from mnistopt.results.columns import axes_of
 from mnistopt.results.labels import point_labels, varying_axes
 from mnistopt.results.predictions import Predictions
 from mnistopt.results.stats import proportion_interval
 from mnistopt.training.metrics import confusion
 
-_MODELS = {"mlp": "MLPs", "cnn": "CNNs"}
 # More names than this are no sentence any more.
 _NAMES = 4
 
@@ -95,12 +96,15 @@ def count_facts(
 def headline(config: Mapping[str, Any], summary: pd.DataFrame) -> tuple[str, str]:
     """Returns the title of a study's report, and what was asked."""
     asked, data = config["asked"], config["data"]
-    models = " and ".join(_MODELS.get(name, name) for name in asked["model"])
+    models = " and ".join(
+        f"{NETWORKS[name].words}s" if name in NETWORKS else name
+        for name in asked["model"]
+    )
     title = f"{plural(len(summary), 'setting')} of {models} on {data['dataset']}"
     swept = varying_axes(summary)
     axes = "; ".join(
         f"{axis} {', '.join(map(show, sorted(set(summary[axis].dropna()))))}"
-        for axis in AXES
+        for axis in axes_of(summary)
         if axis in swept
     )
     lead = f"Asked: {axes}. " if axes else ""

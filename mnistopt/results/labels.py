@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from mnistopt.hparams import AXES, show
+from mnistopt.hparams import show
+from mnistopt.results.columns import axes_of
 
 
 def varying_axes(points: pd.DataFrame) -> list[str]:
@@ -13,9 +14,9 @@ def varying_axes(points: pd.DataFrame) -> list[str]:
     Args:
         points: A table with a column per hyper-parameter.
     """
-    rows = points[list(AXES)].astype(object)
+    rows = points[axes_of(points)].astype(object)
     rows = rows.where(rows.notna(), None)
-    return [axis for axis in AXES if rows[axis].nunique() > 1]
+    return [axis for axis in axes_of(points) if rows[axis].nunique() > 1]
 
 
 def point_labels(summary: pd.DataFrame) -> dict[str, str]:
@@ -28,7 +29,7 @@ def point_labels(summary: pd.DataFrame) -> dict[str, str]:
         Per value of the column `point` something like "lr 0.001, dropout 0.3"; model
         and learning rate where nothing differs.
     """
-    rows = summary[list(AXES)].astype(object)
+    rows = summary[axes_of(summary)].astype(object)
     rows = rows.where(rows.notna(), None)
     varying = varying_axes(summary) or ["model", "lr"]
     labels = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mnistopt.data.load import Dataset
+from mnistopt.data.dataset import Dataset
 from mnistopt.files import read_csv, replacing
 from mnistopt.results.predictions import FOLDER, Predictions, read_predictions
 from mnistopt.results.tables import FINISHED

@@ -14,12 +14,12 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from mnistopt.data.load import Dataset
+from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Saved, Store
 from mnistopt.engine.replicas import predict
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
-from mnistopt.models.networks import init_shapes, make_model
+from mnistopt.models.networks import make_model
 from mnistopt.results.record import Record
 from mnistopt.results.tables import FINISHED
 
@@ -76,7 +76,7 @@ def write_predictions(
     }
     for point, group in todo:
         keys = list(zip(group["replica"], group["epochs"]))
-        networks = _networks(store, [checkpoints[key] for key in keys])
+        networks = _networks(store, [checkpoints[key] for key in keys], data)
         arrays = _predict_all(networks, data)
         seeds = group["seed"].to_numpy()
         names = group["trial"].to_numpy(dtype=str)
@@ -114,14 +114,13 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
 
 
 def _networks(
-    store: Store, checkpoints: Sequence[tuple[Saved, Mapping[str, Any]]]
+    store: Store, checkpoints: Sequence[tuple[Saved, Mapping[str, Any]]], data: Dataset
 ) -> Iterator[tuple[Any, Any]]:
     """Restores model and parameters of each checkpointed replica."""
     for saved, content in checkpoints:
         record = Record.from_json(content)
-        model = make_model(record.point)
-        like = init_shapes(model)
-        yield model, store.load_params(saved, record.replica, "last", like)
+        model = make_model(record.point, data.classes)
+        yield model, store.load_params(saved, record.replica, "last")
 
 
 def _predict_all(networks: Iterator[tuple[Any, Any]], data: Dataset) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from mnistopt.hparams import Point
+from mnistopt.points import Point
 from mnistopt.training.metrics import Metrics
 
 # The fields of `EpochMetrics`; the latter, only of the epochs that were asked for.
@@ -70,9 +70,12 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON has it."""
+        structure = self.point.structure
+        own = {"source": structure.source, "path": structure.path}
         return {
             "replica": self.replica,
             "point": self.point.row(),
+            **(own if structure.source else {}),
             "seed": self.seed,
             "params": self.params,
             "history": self.history,
@@ -81,4 +84,6 @@ class Record:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Record":
         """Reads what `to_json` wrote."""
-        return cls(**{**content, "point": Point.from_row(content["point"])})
+        rest = dict(content)
+        own = rest.pop("source", ""), rest.pop("path", "")
+        return cls(**{**rest, "point": Point.from_row(content["point"], *own)})

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
-from mnistopt.hparams import AXES
+from mnistopt.results.columns import axes_of, columns, told, typed
 from mnistopt.results.compare import tied_with_best
 from mnistopt.results.record import Record
 from mnistopt.results.stats import Interval, accuracy_interval, mean_interval
@@ -82,7 +82,7 @@ def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
 
 
 _TRIAL_COLUMNS = (
-    *("trial", "replica", "point", *AXES, "seed", "status", "epochs_done", "params"),
+    *("seed", "status", "epochs_done", "params"),
     *(name for name in MEASURED if not name.startswith("best_")),
     *("best_epoch", "best_validation_accuracy", "best_test_accuracy", "seconds"),
 )
@@ -94,21 +94,22 @@ def trials_table(records: Iterable[Record]) -> pd.DataFrame:
     Sorted by hyper-parameters and seed, so that equal studies give equal tables
     whatever their history.
     """
-    rows = []
+    records, rows = list(records), []
     for record in records:
         counts = record.measured
         if record.epochs_done < record.point.epochs:
             counts = [*counts, record.point.epochs]
         rows += [_trial_row(record, epochs) for epochs in counts]
-    table = pd.DataFrame(rows, columns=list(_TRIAL_COLUMNS))
-    for name in ("convergence_epoch", "best_epoch", "dense"):
+    axes = columns(record.point for record in records)
+    names = ["trial", "replica", "point", *axes, *_TRIAL_COLUMNS]
+    table = typed(pd.DataFrame(rows, columns=names))
+    for name in ("convergence_epoch", "best_epoch"):
         table[name] = table[name].astype("Int64")
-    return table.sort_values([*AXES, "seed"], kind="stable", ignore_index=True)
+    return table.sort_values([*axes, "seed"], kind="stable", ignore_index=True)
 
 
-_CURVE_AXES = tuple(name for name in AXES if name != "epochs")
 _CURVE_COLUMNS = (
-    *("replica", *_CURVE_AXES, "seed", "epoch"),
+    *("seed", "epoch"),
     *("train_accuracy", "train_loss", "validation_accuracy", "validation_loss"),
     *("test_accuracy", "test_loss", "seconds"),
 )
@@ -126,13 +127,11 @@ def curves_table(records: Iterable[Record], since: int = 0) -> pd.DataFrame:
         records: Of the replicas.
         since: Leaves out as many epochs from the start.
     """
-    rows = []
+    records, rows = list(records), []
     for record in records:
         point = record.point.row()
         for i in range(since, record.epochs_done):
-            row = {"replica": record.replica} | {
-                name: point[name] for name in _CURVE_AXES
-            }
+            row = {"replica": record.replica, **point}
             row |= {"seed": record.seed, "epoch": i + 1}
             for split, name in (
                 ("running", "train"),
@@ -141,14 +140,14 @@ def curves_table(records: Iterable[Record], since: int = 0) -> pd.DataFrame:
             ):
                 row[f"{name}_accuracy"], row[f"{name}_loss"] = _ratios(record, split, i)
             rows.append(row | {"seconds": record.history["seconds"][i]})
-    table = pd.DataFrame(rows, columns=list(_CURVE_COLUMNS))
+    axes = columns(record.point for record in records)[:-1]  # without the epochs
+    names = ["replica", *axes, *_CURVE_COLUMNS]
+    table = typed(pd.DataFrame(rows, columns=names))
     # Else a column of nothing but gaps would have another type in each study.
     for name in ("hidden", "channels"):
         table[name] = table[name].astype(str).where(table[name].notna())
-    table["dense"] = table["dense"].astype("Int64")
-    return table.sort_values(
-        [*_CURVE_AXES, "seed", "epoch"], kind="stable", ignore_index=True
-    )
+    order = [*axes, "seed", "epoch"]
+    return table.sort_values(order, kind="stable", ignore_index=True)
 
 
 def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +165,7 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame([_summary_row(group) for group in groups])
     if table.empty:
         return table
-    table["dense"] = table["dense"].astype("Int64")
+    table = typed(table)
     order = pd.DataFrame(
         {
             "nothing": table["n"] == 0,
@@ -189,7 +188,7 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _summary_row(group: pd.DataFrame) -> dict[str, Any]:
     finished = group[group["status"] == FINISHED]
-    row = {name: group[name].iloc[0] for name in ("point", *AXES, "params")}
+    row = {name: group[name].iloc[0] for name in ("point", *axes_of(group), "params")}
     row["n"] = len(finished)
     row["diverged"] = int((group["status"] == DIVERGED).sum())
     row["unfinished"] = int((group["status"] == UNFINISHED).sum())
@@ -269,9 +268,10 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
         for column in ("trial", "replica", "point", "hidden", "channels", "choice")
     }
     try:
-        table = read_csv(path, dtype=text)
-        for column in ("dense", "convergence_epoch", "best_epoch"):
-            if column in table or column == "dense":
+        text |= dict.fromkeys(told(read_csv(path, nrows=0)), str)
+        table = typed(read_csv(path, dtype=text))
+        for column in ("convergence_epoch", "best_epoch"):
+            if column in table:
                 table[column] = table[column].astype("Int64")
         if "choice" in table:
             table["choice"] = table["choice"].fillna("")

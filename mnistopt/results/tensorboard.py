@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from mnistopt.errors import InputError
-from mnistopt.hparams import AXES
+from mnistopt.results.columns import axes_of
 from mnistopt.results.labels import point_labels, varying_axes
 from mnistopt.results.tables import DIVERGED, FINISHED, read_table
 
@@ -145,7 +145,8 @@ class TensorBoard:
             folder = self.folder / label / f"seed {trial['seed']}"
             folder.mkdir(parents=True)
             session = _Session(folder / name)
-            session.add(_version() + experiment + _start(trial, label))
+            start = _start(trial, label, axes_of(last))
+            session.add(_version() + experiment + start)
             session.append(rows[trial["replica"]])
             self._sessions[trial["replica"]] = session
 
@@ -218,7 +219,7 @@ def _experiment(trials: pd.DataFrame) -> bytes:
         return api.DATA_TYPE_FLOAT64 if number else api.DATA_TYPE_STRING
 
     # The HParams tab shows the first few by the alphabet: those that tell points apart.
-    used = [axis for axis in AXES if trials[axis].notna().any()]
+    used = [axis for axis in axes_of(trials) if trials[axis].notna().any()]
     shown = varying_axes(trials) or used
     infos = [api.HParamInfo(name=axis, type=kind(axis)) for axis in shown]
     metrics = [
@@ -231,12 +232,12 @@ def _experiment(trials: pd.DataFrame) -> bytes:
     return _plugin("experiment", experiment=experiment)
 
 
-def _start(trial: Mapping[Hashable, Any], group: str) -> bytes:
+def _start(trial: Mapping[Hashable, Any], group: str, axes: Sequence[str]) -> bytes:
     """Returns a trial's group, and the hyper-parameters that its model has."""
     from tensorboardX.proto.plugin_hparams_pb2 import SessionStartInfo
 
     info = SessionStartInfo(group_name=group, start_time_secs=time.time())
-    for axis in AXES:
+    for axis in axes:
         value = trial[axis]
         if isinstance(value, str):
             info.hparams[axis].string_value = value

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mnistopt.data.load import Split
+from mnistopt.data.splits import Split
 from mnistopt.engine.checkpoint import Contents, Store, Writer
 from mnistopt.engine.replicas import Mesh, Program, Round, first_state, pack
 from mnistopt.results.labels import point_labels
@@ -127,8 +127,8 @@ class Loop:
         self._write()
         seconds: dict[str, float] = {}
         for (point, _), program in self._programs.items():
-            before = seconds.get(point.structure, 0.0)
-            seconds[point.structure] = before + program.compile_seconds
+            before = seconds.get(str(point.structure), 0.0)
+            seconds[str(point.structure)] = before + program.compile_seconds
         return seconds
 
     def _program(self, job: Job) -> Program:
@@ -221,7 +221,7 @@ class Loop:
     def _tell(self, job: Job, epoch: int, compiling: bool = False) -> None:
         self._on_progress(
             Progress(
-                structure=job.program.structure,
+                structure=str(job.program.structure),
                 replicas=len(job.records),
                 lanes=job.lanes.seeds * job.lanes.points * self._mesh.size,
                 compiling=compiling,

@@ -1,6 +1,7 @@
 """What a study still has to train, and what that takes."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,11 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mnistopt.data.load import Dataset
+from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Saved
 from mnistopt.engine.devices import Lanes
-from mnistopt.hparams import Point, replica_id
-from mnistopt.models.networks import count_params, make_model, multiply_adds
+from mnistopt.models.networks import count_params, multiply_adds
+from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 from mnistopt.training.train import Replica, init_state
 
@@ -24,6 +25,7 @@ class Job:
 
     Attributes:
         program: The cohort: the static part of the points.
+        replica: What its compiled program depends on.
         lanes: What one device computes side by side.
         records: The replicas, with their history up to `start`.
         start: Epochs done before.
@@ -32,6 +34,7 @@ class Job:
     """
 
     program: Point
+    replica: Replica
     lanes: Lanes
     records: tuple[Record, ...]
     start: int
@@ -60,13 +63,12 @@ class Job:
         # Gradients take twice the work of the forward pass.
         images = self.epochs * (3 * train + validation)
         images += len(self.milestones) * (train + 2 * test)
-        return len(self.records) * images * multiply_adds(self.program)
+        return len(self.records) * images * self.image_work
 
-    @property
-    def replica(self) -> Replica:
-        """The static part of its replicas."""
-        program = self.program
-        return Replica(make_model(program), program.optimizer, program.batch_size)
+    @functools.cached_property
+    def image_work(self) -> int:
+        """Multiplications of one image's forward pass."""
+        return multiply_adds(self.replica.model, self.replica.image_shape)
 
     def state_bytes(self) -> int:
         """Bytes of all its replicas' states."""
@@ -161,19 +163,15 @@ def make_plan(
     """
     known = merge_records(saved)
     there = 0
-    asked: dict[tuple[Point, int], set[int]] = {}
-    for point in points:
-        for seed in range(seeds):
-            replica = dataclasses.replace(point, epochs=1), seed
-            asked.setdefault(replica, set()).add(point.epochs)
-
     groups: dict[tuple, list[Record]] = {}
     sources: dict[tuple, Saved | None] = {}
+    replicas: dict[Point, Replica] = {}
     params: dict[Point, int] = {}
-    for (point, seed), counts in asked.items():
+    for (point, seed), counts in _asked(points, seeds).items():
         program = point.program
         if program not in params:
-            params[program] = count_params(make_model(program))
+            one = replicas[program] = Replica.of(program, dataset)
+            params[program] = count_params(one.model, one.image_shape)
         name = replica_id(point, seed, dataset.fingerprint)
         record = known.get(name) or Record(name, point, seed, params[program])
         missing = sorted(counts - set(record.measured))
@@ -189,10 +187,12 @@ def make_plan(
         groups.setdefault(group, []).append(record)
         sources[group] = source
     jobs = tuple(
-        Job(program, lanes[program], tuple(records), start, missing, sources[group])
+        Job(
+            group[0], replicas[group[0]], lanes[group[0]], tuple(records), *group[1:3],
+            sources[group],
+        )
         for group, records in groups.items()
-        for program, start, missing, _ in [group]
-    )
+    )  # fmt: skip
     train, validation = len(dataset.train.labels), len(dataset.validation.labels)
     return Plan(
         asked=len(points) * seeds,
@@ -202,6 +202,16 @@ def make_plan(
         data_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(dataset)),
         images_per_second=_speeds(known.values(), train),
     )
+
+
+def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[int]]:
+    """Returns the asked numbers of epochs per point (its own set aside) and seed."""
+    asked: dict[tuple[Point, int], set[int]] = {}
+    for point in points:
+        for seed in range(seeds):
+            replica = dataclasses.replace(point, epochs=1), seed
+            asked.setdefault(replica, set()).add(point.epochs)
+    return asked
 
 
 def _newest(saved: Iterable[Saved], replica: str, before: int) -> Saved | None:

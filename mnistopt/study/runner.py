@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnistopt.data.load import CACHE_DIR, Dataset, load
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.load import CACHE_DIR, load
 from mnistopt.engine.checkpoint import Store
 from mnistopt.engine.devices import (
     Lanes,
@@ -16,13 +17,16 @@ from mnistopt.engine.devices import (
 )
 from mnistopt.engine.replicas import put_splits
 from mnistopt.errors import InputError
-from mnistopt.hparams import AXES, Point, grid, show
+from mnistopt.hparams import show
+from mnistopt.points import NEUTRAL, Point
 from mnistopt.results import config
+from mnistopt.results.columns import columns
 from mnistopt.results.mistakes import write_mistakes
 from mnistopt.results.predictions import write_predictions
 from mnistopt.results.record import Record
 from mnistopt.results.tables import read_table
 from mnistopt.study import planning
+from mnistopt.study.grid import grid
 from mnistopt.study.loop import Loop, OnEpoch, OnProgress, Progress
 from mnistopt.study.notebook import NotebookBar, in_notebook
 from mnistopt.study.planning import Plan
@@ -74,7 +78,9 @@ def _prepare(
         dataset, data_dir=data_dir, train_examples=train_examples, cache_dir=cache_dir
     )
     examples = len(data.train.labels)
-    if too_large := [p.batch_size for p in points if p.batch_size > examples]:
+    if too_large := [
+        size for size in (p.recipe.batch_size for p in points) if size > examples
+    ]:
         raise InputError(
             f"batch_size={too_large[0]} is more than the {examples} training "
             "examples; give a smaller one"
@@ -107,7 +113,10 @@ def _prepare(
 def _asked(points: Sequence[Point], seeds: int) -> dict[str, Any]:
     """Returns the values of each axis, and the number of seeds."""
     rows = [point.row() for point in points]
-    values = {name: list(dict.fromkeys(row[name] for row in rows)) for name in AXES}
+    values = {
+        name: list(dict.fromkeys(row.get(name, NEUTRAL.get(name)) for row in rows))
+        for name in columns(points)
+    }
     return {**values, "seeds": seeds}
 
 
@@ -145,7 +154,7 @@ def _lanes(
 
 def default_workdir(dataset: str, points: Sequence[Point]) -> Path:
     """Returns runs/DATASET-MODEL, in the current folder."""
-    models = "-".join(dict.fromkeys(point.model for point in points))
+    models = "-".join(dict.fromkeys(point.structure.model for point in points))
     return Path("runs") / f"{dataset}-{models}"
 
 

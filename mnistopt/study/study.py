@@ -7,7 +7,7 @@ import pandas as pd
 
 from mnistopt.engine.checkpoint import Saved, Store
 from mnistopt.errors import InputError
-from mnistopt.models.networks import init_shapes, make_model
+from mnistopt.models.networks import DIGITS, make_model
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.record import Record
@@ -98,8 +98,14 @@ class Study:
         return {str(name): value for name, value in found.iloc[0].items()}
 
     def model(self, trial: str = "best"):
-        """Returns the flax module of a trial: `model.apply({"params": params}, x)`."""
-        return make_model(self._find(trial)[1].point)
+        """Returns the flax module of a trial: `model.apply({"params": params}, x)`.
+
+        Raises:
+            InputError: If the trial is unknown or has not finished, or its module is of
+                the user's own and cannot be had (see `models.own.make`).
+        """
+        classes = self.config["data"].get("classes", DIGITS)
+        return make_model(self._find(trial)[1].point, classes)
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:
         """Restores one trial's parameters, and reads no other replica's.
@@ -118,8 +124,7 @@ class Study:
         if weights not in ("last", "best"):
             raise InputError(f"weights={weights!r} is not known; choose last or best")
         saved, record = self._find(trial)
-        like = init_shapes(make_model(record.point))
-        return self._store.load_params(saved, record.replica, weights, like)
+        return self._store.load_params(saved, record.replica, weights)
 
     def predictions(self, trial: str = "best", split: str = "test") -> Predictions:
         """Returns what all finished seeds of a trial's point say of each image.

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mnistopt.data.load import Split
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
-from mnistopt.models.networks import IMAGE_SHAPE, NUM_CLASSES
+from mnistopt.models.call import apply, init
+from mnistopt.models.networks import DIGIT_SHAPE, make_model
+from mnistopt.points import Point
 from mnistopt.training.metrics import Metrics, measure
 from mnistopt.training.optimizers import make_optimizer
 
@@ -67,11 +70,19 @@ class Replica(NamedTuple):
         model: The network.
         optimizer: A name that `make_optimizer` knows.
         batch_size: Examples per update.
+        image_shape: Of an image, (H, W, C).
     """
 
     model: nn.Module
     optimizer: str
     batch_size: int
+    image_shape: tuple[int, ...] = DIGIT_SHAPE
+
+    @classmethod
+    def of(cls, point: Point, dataset: Dataset) -> "Replica":
+        """Returns the static part of a point's replicas on a dataset."""
+        model = make_model(point, dataset.classes)
+        return cls(model, *point.recipe, dataset.image_shape)
 
 
 def _stream(seed: jax.Array, use: int) -> jax.Array:
@@ -86,10 +97,11 @@ def init_state(replica: Replica, seed: jax.Array) -> TrainState:
         replica: The static part.
         seed: Int32 [].
     """
-    images = jnp.zeros((1, *IMAGE_SHAPE))
-    params = replica.model.init(_stream(seed, 0), images)["params"]
+    images = jnp.zeros((1, *replica.image_shape))
+    params = init(replica.model, _stream(seed, 0), images)["params"]
     # An optimizer's first state does not depend on its hyper-parameters.
-    optimizer = make_optimizer(replica.optimizer, Hparams(0.0, 0.0, 0.0, 0.0))
+    nothing = Hparams(*[0.0] * len(Hparams._fields))
+    optimizer = make_optimizer(replica.optimizer, nothing)
     return TrainState(
         params=params,
         opt_state=optimizer.init(params),
@@ -100,8 +112,12 @@ def init_state(replica: Replica, seed: jax.Array) -> TrainState:
 
 
 def pixels(images: jax.Array | np.ndarray) -> jax.Array:
-    """Scales uint8 images to float32 in [0, 1], as the paper does (section 2.1)."""
-    return jnp.asarray(images, jnp.float32) / 255
+    """Scales uint8 images to float32 in [0, 1], as the paper does (section 2.1).
+
+    Images that are float32 already stay as they are.
+    """
+    scaled = jnp.asarray(images, jnp.float32)
+    return scaled / 255 if images.dtype == np.uint8 else scaled
 
 
 def train_step(
@@ -118,7 +134,7 @@ def train_step(
         replica: The static part.
         state: Before the step.
         hparams: Float32 scalars.
-        batch: Images uint8 [B, 28, 28, 1] and labels int32 [B].
+        batch: Images [B, H, W, C] and labels int32 [B].
         key: For dropout.
         step: Number of the step since the start of training, int32 [].
 
@@ -127,14 +143,10 @@ def train_step(
     """
 
     def loss_of(params):
-        logits = replica.model.apply(
-            {"params": params},
-            pixels(batch.images),
-            hparams.dropout,
-            rngs={"dropout": key},
-        )
+        images = pixels(batch.images)
+        logits = apply(replica.model, params, images, hparams.dropout, key)
         targets = optax.smooth_labels(
-            jax.nn.one_hot(batch.labels, NUM_CLASSES), hparams.label_smoothing
+            jax.nn.one_hot(batch.labels, logits.shape[-1]), hparams.label_smoothing
         )
         return optax.softmax_cross_entropy(logits, targets).mean(), logits
 
@@ -178,7 +190,7 @@ def train_epoch(
         replica: The static part.
         state: Before the epoch.
         hparams: Float32 scalars.
-        train: Images uint8 [N, 28, 28, 1] and labels int32 [N]; N >= batch_size.
+        train: Images [N, H, W, C] and labels int32 [N]; N >= batch_size.
         seed: Int32 [].
         epoch: Epochs done before, int32 [].
 
@@ -207,7 +219,7 @@ def evaluate(model: nn.Module, params: Any, split: Split) -> Metrics:
     Args:
         model: The network.
         params: Its parameters.
-        split: Images uint8 [N, 28, 28, 1] and labels int32 [N].
+        split: Images [N, H, W, C] and labels int32 [N].
     """
     size = split.labels.shape[0]
     batches = -(-size // EVAL_BATCH)
@@ -216,7 +228,7 @@ def evaluate(model: nn.Module, params: Any, split: Split) -> Metrics:
 
     def one(sums, row):
         indices = jnp.minimum(row, size - 1)
-        logits = model.apply({"params": params}, pixels(split.images[indices]))
+        logits = apply(model, params, pixels(split.images[indices]))
         metrics = measure(logits, split.labels[indices], row < size)
         return jax.tree.map(jnp.add, sums, metrics), None
 

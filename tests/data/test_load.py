@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistopt.data import idx, prepare
+from mnistopt.data import idx, prepare, splits
 from mnistopt.data import load as data
 from mnistopt.errors import InputError
 
@@ -148,7 +148,7 @@ def test_too_few_examples(tmp_path):
 def test_stratified_by_largest_remainder(counts, share):
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(10), counts))
     size = round(share * len(labels))
-    chosen = data._stratified(labels, size, 0)
+    chosen = splits._stratified(labels, size, 0)
     assert len(set(chosen.tolist())) == size
     assert (np.diff(chosen) > 0).all()
     # In fractions: every class has its share rounded, and those rounded up are those
@@ -163,7 +163,7 @@ def test_stratified_by_largest_remainder(counts, share):
 
 def test_stratified_draws_differ_and_are_random():
     labels = np.repeat(np.arange(10), 100)
-    first, second = (data._stratified(labels, 500, draw) for draw in (0, 1))
+    first, second = (splits._stratified(labels, 500, draw) for draw in (0, 1))
     common = len(set(first.tolist()) & set(second.tolist()))
     assert 200 < common < 300  # 250 expected, standard deviation 8
     gaps = np.diff(first)  # drawn at random: gaps are 2 on average, and 4 or more here
@@ -195,7 +195,7 @@ def test_subsets_are_nested_but_for_one_example_per_class(counts):
     labels = np.repeat(np.arange(10), counts)
     before = np.array([], int)
     for size in range(1, len(labels) + 1):
-        now = data._stratified(labels, size, 2)
+        now = splits._stratified(labels, size, 2)
         lost = labels[np.setdiff1d(before, now)]
         assert len(set(lost.tolist())) == len(lost)
         before = now

@@ -15,7 +15,8 @@ from mnistopt.engine import replicas
 from mnistopt.engine.devices import Lanes, use_devices
 from mnistopt.engine.replicas import Program, Round, first_state, pack, put_splits
 from mnistopt.hparams import Hparams
-from mnistopt.models.networks import CNN, MLP
+from mnistopt.models.cnn import CNN
+from mnistopt.models.mlp import MLP
 from mnistopt.training.train import Replica
 
 SMALL = Replica(MLP((16,)), "adam", 32)

@@ -66,7 +66,7 @@ def timed(ratio=1.0, repeats=5):
             "program": program.identity(),
             "alone": False,
             "repeat": repeat,
-            "seconds": (ratio if program.batch_size == 32 else 1.0)
+            "seconds": (ratio if program.recipe.batch_size == 32 else 1.0)
             * math.exp(1e-3 * rng.normal()),
         }
         for program in programs
@@ -94,9 +94,15 @@ def test_every_hypothesis_has_a_row():
         np.testing.assert_allclose(family["p_holm"], holm(family["p"].tolist()))
 
 
+def layers(point):
+    """The sizes of the hidden layers, or the kernels, as in "32x64"."""
+    row = point.row()
+    return row["hidden"] or row["channels"]
+
+
 def test_planted_differences_are_found_and_their_contraries_too():
     """More layers are better without end: so two are better than one, and not three."""
-    deep = lambda point: 0.9 + 0.01 * len(point.hidden or point.channels)  # noqa: E731
+    deep = lambda point: 0.9 + 0.01 * layers(point).count("x")  # noqa: E731
     found = verdicts(judged(synthetic(accuracy=deep)))
     assert found["cnn beats mlp"] == "undecided"  # two layers each: equal
     assert found["two layers are best"] == "contradicted"
@@ -111,7 +117,7 @@ def test_an_equivalence_is_shown_and_not_assumed():
     name = "more kernels help, to a point"
 
     def kernels(point):
-        return 0.96 if point.channels == (16, 32) else 0.97
+        return 0.96 if layers(point) == "16x32" else 0.97
 
     assert verdicts(judged(synthetic(accuracy=kernels)))[name] == "supported"
     loud = judged(synthetic(accuracy=kernels, noise=3e-3))
@@ -119,7 +125,7 @@ def test_an_equivalence_is_shown_and_not_assumed():
     assert line["verdict"] == "undecided"
 
     def grows(point):
-        return 0.97 + 2 * MARGIN * (point.channels == (64, 128)) - kernels(point) + 0.97
+        return 0.97 + 2 * MARGIN * (layers(point) == "64x128") - kernels(point) + 0.97
 
     line = judged(synthetic(accuracy=grows)).set_index("hypothesis")
     assert line.loc["CNN 64x128 - 32x64", "verdict"] == "contradicted"

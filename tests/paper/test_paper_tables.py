@@ -18,12 +18,13 @@ def rows():
 
 def test_every_row_of_the_issue_is_there():
     assert [len(table.rows) for table in TABLES.values()] == [2, 5, 6, 10, 6]
-    structures = [row.point.structure for row in TABLES[3].rows]
+    structures = [str(row.point.structure) for row in TABLES[3].rows]
     assert structures == [
         *("cnn 16x32/128", "cnn 32x64/128", "cnn 64x128/128"),
         *("cnn 32x64x64/64", "cnn 32x64x64/128", "cnn 32x64x64/256"),
     ]
-    recipes = [(r.point.lr, r.point.batch_size, r.point.epochs) for r in TABLES[5].rows]
+    points = [row.point for row in TABLES[5].rows]
+    recipes = [(p.hparams.lr, p.recipe.batch_size, p.epochs) for p in points]
     assert recipes == [
         *((1e-4, 64, 80), (1e-3, 64, 80), (1e-2, 64, 80)),
         *((1e-3, 32, 80), (1e-3, 64, 50), (1e-3, 64, 100)),
@@ -79,7 +80,7 @@ def test_parts_have_their_own_sizes_and_what_is_compared_is_in_one():
         "cnn": (3, 400),
         "best": (2, None),
     }
-    assert {point.model for point in parts["mlp"].points} == {"mlp"}
+    assert {point.structure.model for point in parts["mlp"].points} == {"mlp"}
     assert parts["best"].points == (tuned(),)
     assert {mlp(128, 128), cnn(32, 64)} <= set(parts["cnn"].points)
     assert mlp(128, 128) in parts["mlp"].points

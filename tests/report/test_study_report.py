@@ -9,10 +9,11 @@ import pytest
 
 import mnistopt
 from mnistopt.errors import InputError
-from mnistopt.hparams import AXES, grid
+from mnistopt.points import ALWAYS as AXES
 from mnistopt.report.study import glimpse, rerun_command, write_report
 from mnistopt.results import config
 from mnistopt.results.tables import write_tables
+from mnistopt.study.grid import grid
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
 

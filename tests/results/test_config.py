@@ -25,6 +25,8 @@ def test_data_are_described_by_sizes_and_fingerprint(tiny, data):
         "validation": 20,
         "test": 25,
         "fingerprint": tiny.fingerprint,
+        "image_shape": [28, 28, 1],
+        "classes": 10,
     }
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from mnistopt.hparams import Point, grid
 from mnistopt.results.labels import point_labels
 from mnistopt.results.tables import summary_table, trials_table
+from mnistopt.study.grid import grid, make_point
 
-MLP = Point(model="mlp", hidden=(8,), epochs=4)
+MLP = make_point(model="mlp", hidden=(8,), epochs=4)
 
 
 def labels_of(make_record, points):

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from mnistopt.hparams import Point
 from mnistopt.results.record import Record
+from mnistopt.study.grid import make_point
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.train import EpochMetrics
 
-POINT = Point(model="mlp", hidden=(8, 4), epochs=5)
+POINT = make_point(model="mlp", hidden=(8, 4), epochs=5)
 
 
 def metrics(epoch, in_full):

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from points import changed
 from scipy import special, stats
 
 from mnistopt.errors import InputError
-from mnistopt.hparams import Point
 from mnistopt.results.tables import (
     MEASURED,
     TABLES,
@@ -24,10 +24,11 @@ from mnistopt.results.tables import (
     trials_table,
     write_tables,
 )
+from mnistopt.study.grid import make_point
 
 COMMON = {"optimizer": "adam", "batch_size": 64, "dropout": 0.3, "epochs": 3}
-MLP = Point(model="mlp", hidden=(8, 4), lr=0.01, **COMMON)
-CNN = Point(model="cnn", channels=(2, 3), dense=5, lr=0.001, **COMMON)
+MLP = make_point(model="mlp", hidden=(8, 4), lr=0.01, **COMMON)
+CNN = make_point(model="cnn", channels=(2, 3), dense=5, lr=0.001, **COMMON)
 
 AXES = (
     *("model", "hidden", "channels", "dense", "optimizer", "batch_size", "lr"),
@@ -36,7 +37,7 @@ AXES = (
 
 
 def at(lr, **changes):
-    return dataclasses.replace(MLP, lr=lr, **changes)
+    return changed(MLP, lr=lr, **changes)
 
 
 def named(table):
@@ -49,7 +50,7 @@ def records(make_record):
     """A bit of everything: two models, seeds, epoch counts, and both misfortunes."""
     rng = np.random.default_rng(0)
     found = []
-    for point in (CNN, MLP, at(0.1), dataclasses.replace(CNN, dense=6)):
+    for point in (CNN, MLP, at(0.1), changed(CNN, dense=6)):
         for seed in range(3):
             columns = {
                 f"{split}_{name}": (rng.random(3) * total).astype(kind).tolist()
@@ -271,7 +272,7 @@ def test_summary_is_what_pandas_and_scipy_say(records):
 
 def test_a_point_with_fewer_seeds_is_shown_and_not_announced(make_record):
     """One lucky seed does not outrank three of another point."""
-    lucky, solid = dataclasses.replace(MLP, lr=0.5), MLP
+    lucky, solid = changed(MLP, lr=0.5), MLP
     records = [make_record(lucky, 0, validation_correct=[0, 0, 49])]
     records += [
         make_record(solid, seed, validation_correct=[0, 0, 45 + seed])
@@ -289,9 +290,7 @@ def test_a_point_with_fewer_seeds_is_shown_and_not_announced(make_record):
 def test_points_that_cannot_be_told_from_the_best_are_tied_with_it(make_record):
     curves = {1e-2: (41, 43, 42, 44), 1e-3: (42, 42, 43, 42), 1e-4: (30, 33, 31, 33)}
     records = [
-        make_record(
-            dataclasses.replace(MLP, lr=lr), seed, validation_correct=[0, 0, count]
-        )
+        make_record(changed(MLP, lr=lr), seed, validation_correct=[0, 0, count])
         for lr, counts in curves.items()
         for seed, count in enumerate(counts)
     ]
@@ -406,7 +405,7 @@ def test_tables_do_not_depend_on_the_order_of_the_records(records, order):
 
 def test_tables_are_read_as_they_were_written_to_the_bit(records, tmp_path):
     odd = [math.nan, math.inf, 1e-310]
-    (diverged,) = (record for record in records if record.point.lr == 1e6)
+    (diverged,) = (record for record in records if record.point.hparams.lr == 1e6)
     diverged.history["validation_loss_sum"] = odd
     diverged.history["test_loss_sum"] = odd[::-1]
     write_tables(tmp_path, iter(records))

@@ -16,7 +16,7 @@ from tensorboardX.record_writer import RecordWriter
 
 import mnistopt
 from mnistopt.errors import InputError
-from mnistopt.hparams import AXES
+from mnistopt.points import ALWAYS as AXES
 from mnistopt.results.tensorboard import TensorBoard, _record
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}

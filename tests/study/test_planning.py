@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from mnistopt.engine.checkpoint import Saved
 from mnistopt.engine.devices import Lanes
-from mnistopt.hparams import Point, grid, replica_id
 from mnistopt.models.networks import multiply_adds
+from mnistopt.points import replica_id
+from mnistopt.study.grid import grid, make_point
 from mnistopt.study.planning import make_plan, merge_records
 from mnistopt.training.train import init_state
 
@@ -81,7 +82,7 @@ def train(tiny, make_record):
 
 
 def replicas(job):
-    return {(record.point.lr, record.seed) for record in job.records}
+    return {(record.point.hparams.lr, record.seed) for record in job.records}
 
 
 # --- Plans ---
@@ -94,7 +95,7 @@ def test_without_checkpoints_all_is_trained_from_the_start(plan, tiny):
     assert replicas(job) == {(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)}
     assert (job.start, job.milestones, job.saved) == (0, (4,), None)
     assert (job.lanes, job.epochs) == (LANES, 4)
-    assert job.program == Point(**SMALL).program
+    assert job.program == make_point(**SMALL).program
     assert found.images == 4 * 4 * 30 and found.compiles == 1
     assert found.examples == (30, 20, 25)
     # Images of a byte per pixel, labels of four bytes.
@@ -222,8 +223,8 @@ def test_each_program_is_a_job_and_a_compile_of_its_own(plan):
     for job in found.jobs:
         assert len(job.records) == 4
         assert {record.point.program for record in job.records} == {job.program}
-        assert job.replica.batch_size == job.program.batch_size
-        assert job.replica.optimizer == job.program.optimizer
+        assert job.replica.batch_size == job.program.recipe.batch_size
+        assert job.replica.optimizer == job.program.recipe.optimizer
     assert found.images == 16 * 4 * 30
 
 
@@ -292,7 +293,7 @@ def test_work_counts_training_three_times_and_the_rest_once(plan):
     found = plan(epochs=[2, 3])
     (job,) = found.jobs
     passes = 3 * (3 * 30 + 20) + 2 * (30 + 2 * 25)
-    assert found.work == 4 * passes * multiply_adds(job.program)
+    assert found.work == 4 * passes * multiply_adds(job.replica.model)
 
 
 # --- Records ---

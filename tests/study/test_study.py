@@ -15,8 +15,8 @@ import mnistopt
 from mnistopt.data.load import load
 from mnistopt.engine import replicas
 from mnistopt.errors import InputError
-from mnistopt.hparams import grid
 from mnistopt.study import runner
+from mnistopt.study.grid import grid
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
 RATES = [1e-3, 1e-2]

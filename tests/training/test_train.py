@@ -10,9 +10,10 @@ import optax
 import pytest
 from scipy.special import log_softmax
 
-from mnistopt.data.load import Split
+from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
-from mnistopt.models.networks import CNN, MLP
+from mnistopt.models.cnn import CNN
+from mnistopt.models.mlp import MLP
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.train import (
     EVAL_BATCH,

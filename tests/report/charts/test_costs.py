@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from mnistopt.hparams import grid
 from mnistopt.report.charts.costs import (
     cost_frame,
     gap_chart,
@@ -9,6 +8,7 @@ from mnistopt.report.charts.costs import (
     params_chart,
     seconds_chart,
 )
+from mnistopt.study.grid import grid
 
 
 def test_the_gap_is_that_of_each_dropout(make_tables):

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from mnistopt.hparams import grid
 from mnistopt.report.charts.digits import (
     confusion_chart,
     confusion_frame,
@@ -11,6 +10,7 @@ from mnistopt.report.charts.digits import (
     reliability_frame,
 )
 from mnistopt.results.predictions import Predictions
+from mnistopt.study.grid import grid
 
 POINTS = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2], epochs=2)
 

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mnistopt.hparams import grid
 from mnistopt.report.charts.points import (
     differences_chart,
     differences_frame,
@@ -10,6 +9,7 @@ from mnistopt.report.charts.points import (
     seeds_frame,
 )
 from mnistopt.results.stats import accuracy_interval
+from mnistopt.study.grid import grid
 
 POINTS = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2, 0.3, 0.4], epochs=3)
 

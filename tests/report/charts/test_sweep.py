@@ -1,12 +1,12 @@
 import pytest
 
-from mnistopt.hparams import grid
 from mnistopt.report.charts.sweep import (
     grid_chart,
     grid_frame,
     parallel_chart,
     parallel_frame,
 )
+from mnistopt.study.grid import grid
 
 
 def test_two_hyper_parameters_are_a_grid_of_mean_errors(make_tables):

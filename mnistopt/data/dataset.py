@@ -1,0 +1,166 @@
+"""Examples, split into those to train on, to choose by, and to report on."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mnistopt.data.arrays import check_arrays, read_arrays
+from mnistopt.data.splits import TEST, VALIDATION, Split, hold_out, subset
+from mnistopt.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset, ready for use: a pytree whose leaves are the six arrays.
+
+    Attributes:
+        name: One of `DATASETS`.
+        train: Examples to fit parameters on.
+        validation: Examples to choose hyper-parameters on, held out of training.
+        test: Examples to report on, once.
+        fingerprint: 16 hex digits of a SHA-256 over all of the examples, in order. It
+            identifies the data, however they came, and differs between subsets.
+        classes: K; labels are 0 to K - 1.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    fingerprint: str
+    classes: int = 10
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of an image, (H, W, C)."""
+        return self.train.images.shape[1:]
+
+    @classmethod
+    def from_splits(
+        cls, name: str, train: Split, validation: Split, test: Split, classes: int = 10
+    ) -> "Dataset":
+        """Returns a dataset of splits that are ready for use; makes them read-only."""
+        splits = {"train": train, "validation": validation, "test": test}
+        for array in jax.tree.leaves(splits):
+            array.flags.writeable = False  # the fingerprint stays true
+        return cls(name, **splits, fingerprint=fingerprint(splits), classes=classes)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        *,
+        test_images: Any = None,
+        test_labels: Any = None,
+        name: str = "arrays",
+    ) -> "Dataset":
+        """Returns a dataset of one's own images.
+
+        A tenth of the examples is held out for validation, and a fifth for testing
+        where no test examples are given: stratified, and the same in every run.
+
+        Args:
+            images: [N, H, W, C], or [N, H, W] for one channel: uint8, which training
+                scales to [0, 1], or floats, which it takes as they are.
+            labels: Whole numbers [N], 0 to K - 1, each there at least once.
+            test_images: Of the same shape and type.
+            test_labels: With them.
+            name: What the data are called.
+
+        Raises:
+            InputError: If the arrays cannot be used; says what was found.
+        """
+        rest = Split(*check_arrays(images, labels, "images", "labels"))
+        classes = int(rest.labels.max()) + 1
+        held = len(rest.labels) // 10
+        if (test_images is None) != (test_labels is None):
+            raise InputError("give test_images and test_labels together, or neither")
+        if test_images is not None:
+            test = Split(
+                *check_arrays(test_images, test_labels, "test_images", "test_labels")
+            )
+            _check_alike(rest, test, classes)
+        else:
+            rest, test = hold_out(rest, 2 * held, TEST)
+        train, validation = hold_out(rest, held, VALIDATION)
+        _check_sizes(train, validation, test, classes)
+        return cls.from_splits(name, train, validation, test, classes)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Dataset":
+        """Returns a dataset of one's own images, from a file or folder.
+
+        Args:
+            path: An .npz file with the arrays that `from_arrays` takes, or a folder
+                with a folder of PNGs per class; classes are numbered by the alphabet.
+
+        Raises:
+            InputError: If it cannot be read or used.
+        """
+        path = Path(path).expanduser()
+        return cls.from_arrays(**read_arrays(path), name=path.stem)
+
+    def with_train_examples(self, size: int | None) -> "Dataset":
+        """Returns the dataset with a stratified part of its training examples.
+
+        Args:
+            size: How many; None for all. A smaller part is in a larger one, but for at
+                most one example per class.
+        """
+        if size is None:
+            return self
+        train = subset(self.train, size)
+        return self.from_splits(
+            self.name, train, self.validation, self.test, self.classes
+        )
+
+
+def _check_alike(train: Split, test: Split, classes: int) -> None:
+    """Checks that test examples are of the kind of the training examples."""
+    kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"test_images are {kinds[1][0]} {kinds[1][1]}, images {kinds[0][0]} "
+            f"{kinds[0][1]}; they must be alike"
+        )
+    if test.labels.max() >= classes:
+        raise InputError(
+            f"test_labels hold {test.labels.max()}, but labels are 0 to {classes - 1}"
+        )
+
+
+def _check_sizes(train: Split, validation: Split, test: Split, classes: int) -> None:
+    missing = set(range(classes)) - set(train.labels.tolist())
+    if missing:
+        raise InputError(
+            f"labels are 0 to {classes - 1}, but the training part has none of "
+            f"{', '.join(map(str, sorted(missing)))}: number the classes from 0 "
+            "without gaps, and give several examples of each"
+        )
+    if not len(validation.labels) or not len(test.labels):
+        raise InputError(
+            f"there are {len(train.labels)} examples to train on and none left to "
+            "choose by or to test: give at least ten"
+        )
+
+
+jax.tree_util.register_dataclass(
+    Dataset,
+    data_fields=["train", "validation", "test"],
+    meta_fields=["name", "fingerprint", "classes"],
+)
+
+
+def fingerprint(splits: dict[str, Split]) -> str:
+    """Returns 16 hex digits of a SHA-256 over all of the examples, in order."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        for field, array in split._asdict().items():
+            digest.update(f"{name}.{field} {array.dtype} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]

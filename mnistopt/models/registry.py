@@ -1,0 +1,80 @@
+"""The networks that can be chosen by name, and what each of them can be told.
+
+One entry here and one file with a flax module make a network; `docs/extending.md`
+shows it. Flags, checks and tables read the entries, so nothing heavy is imported: a
+module is, where a network is made.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from mnistopt.hparams import Axis, count, layers, show
+from mnistopt.points import Structure
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network that can be chosen.
+
+    Attributes:
+        name: As `--model` and the column `model` have it.
+        path: Where its flax module is: "package.module:Class".
+        words: What it is called in a sentence.
+        axes: What it can be told: fields of the module.
+        dropout: Whether its `__call__` takes the traced dropout rate.
+        source: Of a class of one's own, a hash of its source; "" otherwise.
+        structure: Of a module of one's own, which is made already; None otherwise.
+    """
+
+    name: str
+    path: str
+    words: str
+    axes: Mapping[str, Axis]
+    dropout: bool = True
+    source: str = ""
+    structure: Structure | None = None
+
+    def choose(self, values: Mapping[str, Any]) -> Structure:
+        """Returns the structure with these values of its axes, and defaults.
+
+        Args:
+            values: As `Axis.check` returns them.
+        """
+        if self.structure:
+            return self.structure
+        chosen = {
+            name: values.get(name, axis.default) for name, axis in self.axes.items()
+        }
+        shown = tuple(
+            (name, show(value) if isinstance(value, tuple) else value)
+            for name, value in chosen.items()
+        )
+        path = self.path if self.source else ""
+        return Structure(self.name, shown, self.dropout, self.source, path)
+
+
+# The defaults are the paper's base structures (section 3.2).
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network(
+            name="mlp",
+            path="mnistopt.models.mlp:MLP",
+            words="MLP",
+            axes={
+                "hidden": layers((128, 128), "units per hidden layer, as in 128x128")
+            },
+        ),
+        Network(
+            name="cnn",
+            path="mnistopt.models.cnn:CNN",
+            words="CNN",
+            axes={
+                "channels": layers((32, 64), "kernels per convolution, as in 32x64x64"),
+                "dense": count(128, "units of the dense layer"),
+            },
+        ),
+    )
+}
+DEFAULT = "cnn"

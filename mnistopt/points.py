@@ -1,0 +1,153 @@
+"""A point of a grid, its place in a table, and the identity of a replica."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mnistopt.hparams import NUMBERS, RECIPE, Hparams, Recipe, show
+
+# The columns of the first studies. They are in every table and every identity, empty
+# where a model lacks them: what has a name keeps it. Others are where they are used.
+ALWAYS = (
+    *("model", "hidden", "channels", "dense", "optimizer", "batch_size", "lr"),
+    *("dropout", "weight_decay", "label_smoothing", "epochs"),
+)
+# The values at which hyper-parameters that came later are left out.
+NEUTRAL = {
+    name: axis.neutral
+    for name, axis in (RECIPE | NUMBERS).items()
+    if axis.neutral is not None
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """A network that was chosen, as files know it: by name and values.
+
+    Attributes:
+        model: Its name in the registry, or that of a class of the user's own.
+        values: Of its axes, by name; layers joined by x, as in "32x64".
+        dropout: Whether it takes the traced dropout rate.
+        source: Of a class of one's own, a hash of its source; "" otherwise.
+        path: Of a class of one's own, where to import it: "package.module:Class".
+        module: The flax module itself, where it was given. It and `path` are not what
+            tells two structures apart.
+    """
+
+    model: str
+    values: tuple[tuple[str, Any], ...]
+    dropout: bool = True
+    source: str = ""
+    path: str = dataclasses.field(default="", compare=False)
+    module: Any = dataclasses.field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        """The network in words: "mlp 128x128" or "cnn 32x64/128"."""
+        values = "/".join(show(value) for _, value in self.values)
+        return f"{self.model} {values}".strip()
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One setting of the swept hyper-parameters; `study.grid` makes and checks them.
+
+    Attributes:
+        structure: The network.
+        recipe: How it is trained, the static part.
+        hparams: The traced part, as floats.
+        epochs: Passes over the training examples.
+    """
+
+    structure: Structure
+    recipe: Recipe
+    hparams: Hparams
+    epochs: int
+
+    @property
+    def program(self) -> "Point":
+        """The static part: points with equal programs share one compile.
+
+        A point like this one with every traced number, and the epochs, at a fixed
+        value.
+        """
+        fixed = {name: axis.default for name, axis in NUMBERS.items()}
+        if not self.structure.dropout:
+            fixed["dropout"] = 0.0
+        return dataclasses.replace(self, hparams=Hparams(**fixed), epochs=1)
+
+    def row(self) -> dict[str, Any]:
+        """The point as columns of a table: layers joined by x, None where unused.
+
+        What is at its neutral value is left out.
+        """
+        used = {
+            name: value
+            for name, value in {
+                **self.recipe._asdict(),
+                **self.hparams._asdict(),
+            }.items()
+            if name not in NEUTRAL or value != NEUTRAL[name]
+        }
+        if not self.structure.dropout:
+            used["dropout"] = None
+        unused = dict.fromkeys(("hidden", "channels", "dense"))
+        network = {
+            "model": self.structure.model,
+            **unused,
+            **dict(self.structure.values),
+        }
+        return {**network, **used, "epochs": self.epochs}
+
+    @classmethod
+    def from_row(
+        cls, row: Mapping[str, Any], source: str = "", path: str = ""
+    ) -> "Point":
+        """Returns the point that `row` described.
+
+        Args:
+            row: From `row()`.
+            source: Of its structure.
+            path: Of its structure.
+        """
+        known = {**NEUTRAL, **row}
+        recipe = Recipe(**{name: known[name] for name in RECIPE})
+        numbers = {name: known[name] for name in NUMBERS}
+        takes_dropout = numbers["dropout"] is not None
+        numbers["dropout"] = numbers["dropout"] or 0.0
+        values = tuple(
+            (name, value)
+            for name, value in row.items()
+            if name not in {"model", *RECIPE, *NUMBERS, "epochs"} and value is not None
+        )
+        structure = Structure(row["model"], values, takes_dropout, source, path)
+        return cls(structure, recipe, Hparams(**numbers), row["epochs"])
+
+    def identity(self) -> str:
+        """A short hash of the point, 8 hexadecimal digits."""
+        return _short_hash(self._content())
+
+    def _content(self) -> dict[str, Any]:
+        source = self.structure.source
+        return {**self.row(), **({"source": source} if source else {})}
+
+
+def replica_id(point: Point, seed: int, fingerprint: str) -> str:
+    """Returns the identity of a replica: 10 hexadecimal digits.
+
+    A hash of the point, the seed and the data, but not of `epochs`: a run to 20
+    epochs passes through the run to 10, and both are the same replica.
+
+    Args:
+        point: The replica's point.
+        seed: Its seed.
+        fingerprint: `Dataset.fingerprint`.
+    """
+    content = {k: v for k, v in point._content().items() if k != "epochs"}
+    return _short_hash({**content, "seed": seed, "data": fingerprint}, digits=10)
+
+
+def _short_hash(content: Mapping[str, Any], digits: int = 8) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]

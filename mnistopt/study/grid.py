@@ -1,0 +1,143 @@
+"""The axes of a study, and the points of their product."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mnistopt.errors import InputError
+from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE, Hparams, Recipe, as_list, show
+from mnistopt.models.registry import DEFAULT, NETWORKS, Network
+from mnistopt.points import Point
+
+
+def find(model: Any) -> Network:
+    """Returns a network by its name, its import path, its class, or the module itself.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    if isinstance(model, str):
+        if model in NETWORKS:
+            return NETWORKS[model]
+        if ":" in model:
+            from mnistopt.models import own
+
+            return own.declare(own.load(model))
+    elif callable(model):
+        from mnistopt.models import own
+
+        if own.is_module(model):
+            return own.declare(model)
+    raise InputError(
+        f"model={show(model)} is not allowed: choose one of {', '.join(NETWORKS)}, or "
+        "give a flax module, or package.module:Class of one"
+    )
+
+
+def grid(**axes: Any) -> list[Point]:
+    """Returns the Cartesian product of axes as points, without repeats.
+
+    Args:
+        **axes: Per hyper-parameter one value, or a list, tuple, range or array of
+            values: `model`, what the chosen networks can be told, and those of
+            `mnistopt.hparams`. Networks vary slowest, then what they are told, then
+            the others in their order, whatever order the axes come in. A layer
+            structure is a tuple, (128, 128), or written as in "128x128".
+
+    Returns:
+        Points; a network takes of the axes those that it has.
+
+    Raises:
+        InputError: If a name is unknown, an axis is empty or does nothing for any of
+            the networks, or a value is not allowed.
+
+    Example:
+        >>> [point.hparams.lr for point in grid(lr=[0.1, 0.01])]
+        [0.1, 0.01]
+    """
+    models = as_list(axes.pop("model", DEFAULT))
+    if not models:
+        raise InputError("model has no values; give at least one")
+    networks = [find(model) for model in models]
+    _check_names(axes, networks)
+    points = []
+    for network in networks:
+        declared = {**network.axes, **RECIPE, **NUMBERS, "epochs": EPOCHS}
+        values = [
+            axis.values(name, axes[name]) if name in axes else [axis.default]
+            for name, axis in declared.items()
+        ]
+        points += [
+            _make(network, dict(zip(declared, one)))
+            for one in itertools.product(*values)
+        ]
+    return list(dict.fromkeys(points))
+
+
+def make_point(**values: Any) -> Point:
+    """Returns the point of these values, one each as in `grid`, and of defaults."""
+    (found,) = grid(**{name: [value] for name, value in values.items()})
+    return found
+
+
+def _make(network: Network, values: Mapping[str, Any]) -> Point:
+    """Returns a point of checked values.
+
+    Raises:
+        InputError: If two of them do not go together, or one is missing.
+    """
+    if missing := [name for name in network.axes if values[name] is None]:
+        raise InputError(f"{network.name} needs {', '.join(missing)}: give a value")
+    if values["weight_decay"] and values["optimizer"] == "adam":
+        raise InputError(
+            f"weight_decay={values['weight_decay']:g} has no effect with "
+            "optimizer=adam: use optimizer=adamw (or sgd)"
+        )
+    numbers = {name: values[name] for name in NUMBERS}
+    if not network.dropout:
+        numbers["dropout"] = 0.0
+    return Point(
+        network.choose({name: values[name] for name in network.axes}),
+        Recipe(**{name: values[name] for name in RECIPE}),
+        Hparams(**numbers),
+        values["epochs"],
+    )
+
+
+def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
+    """Checks that each axis is known and means something to one of the networks."""
+    networks = list(networks)
+    sources: dict[str, str] = {}
+    for network in networks:
+        if sources.setdefault(network.name, network.source) != network.source:
+            raise InputError(f"two different networks are called {network.name}")
+    training = {**RECIPE, **NUMBERS, "epochs": EPOCHS}
+    used = {name for network in networks for name in network.axes} | set(training)
+    if not any(network.dropout for network in networks):
+        used.remove("dropout")
+    all_networks = {
+        network.name: network for network in (*NETWORKS.values(), *networks)
+    }
+    known = {
+        name: None
+        for named in (
+            {"model": None},
+            *(one.axes for one in all_networks.values()),
+            training,
+        )
+        for name in named
+    }
+    if unknown := sorted(set(axes) - set(known)):
+        raise InputError(
+            f"unknown hyper-parameter {', '.join(unknown)}; "
+            f"there are {', '.join(known)}"
+        )
+    for name in axes:
+        if name not in used:
+            chosen = " and ".join(network.name for network in networks)
+            have = " or ".join(n.name for n in all_networks.values() if name in n.axes)
+            raise InputError(
+                f"{name}={','.join(map(show, as_list(axes[name])))} has no effect with "
+                f"model={chosen}: leave it out"
+                + (f", or choose model={have}" if have else "")
+            )
