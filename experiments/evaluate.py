@@ -28,6 +28,7 @@ def define_flags() -> None:
         "last: after the trial's epochs; best: after its best epoch by validation",
     )
     common.define_data(None)
+    common.define_own_data()
     flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "examples")
     flags.DEFINE_bool("json", False, "print JSON, for programs")
 
@@ -45,21 +46,27 @@ def evaluate() -> dict[str, Any]:
     there = study.config["data"]
     dataset = FLAGS.dataset or there["dataset"]
     own = dataset == there["dataset"]
-    data = mnistopt.load(
-        dataset,
-        data_dir=FLAGS.data_dir or (study.config["data_dir"] if own else None),
-        train_examples=there["train_examples"] if own else None,
-    )
+    file = FLAGS.data or (study.config.get("data_file") if own else None)
+    if file:
+        data = mnistopt.Dataset.from_file(file)
+        if not FLAGS.data:
+            data = data.with_train_examples(there["train_examples"])
+    else:
+        data = mnistopt.load(
+            dataset,
+            data_dir=FLAGS.data_dir or (study.config["data_dir"] if own else None),
+            train_examples=there["train_examples"] if own else None,
+        )
     split = getattr(data, FLAGS.split)
     params = study.params(trial["trial"], FLAGS.weights)
     predicted = predict(study.model(trial["trial"]), params, split.images).classes
-    table = metrics.confusion(split.labels, predicted)
+    table = metrics.confusion(split.labels, predicted, data.classes)
     correct, count = int(table.trace()), int(table.sum())
     return {
         "workdir": str(study.workdir),
         "trial": trial["trial"],
         "weights": FLAGS.weights,
-        "dataset": dataset,
+        "dataset": data.name,
         "same_data": data.fingerprint == there["fingerprint"],
         "split": FLAGS.split,
         "count": count,

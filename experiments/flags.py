@@ -111,6 +111,16 @@ def define_data(dataset: str | None) -> None:
     )
 
 
+def define_own_data() -> None:
+    """Defines `--data`."""
+    flags.DEFINE_string(
+        "data",
+        None,
+        "instead of --dataset, images of your own: an .npz file with the arrays images "
+        "and labels, or a folder with a folder of PNGs per class",
+    )
+
+
 def define_quiet() -> None:
     """Defines `--quiet`."""
     flags.DEFINE_bool("quiet", False, "print nothing but where the report is")

@@ -12,6 +12,7 @@ train only what is new.
 """
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -27,6 +28,7 @@ def define_flags() -> None:
     common.define_axes()
     flags.DEFINE_integer("seeds", 3, "number of seeds per point", lower_bound=1)
     common.define_data("mnist_5k")
+    common.define_own_data()
     flags.DEFINE_integer(
         "train_examples",
         None,
@@ -51,13 +53,20 @@ def settings() -> dict[str, Any]:
     """Returns the flags as arguments of `mnistopt.run`."""
     axes = common.axes()
     grid(**axes)  # Before the slow imports: a mistake should show at once.
-    names = ("seeds", "dataset", "data_dir", "train_examples", "workdir")
+    names = ("seeds", "data", "data_dir", "train_examples", "workdir")
     return {
         **axes,
         **{name: FLAGS[name].value for name in names},
+        "dataset": _dataset(),
         "lanes": common.parse_lanes(FLAGS.lanes),
         "devices": common.parse_devices(FLAGS.devices),
     }
+
+
+def _dataset() -> str | None:
+    """Returns the dataset; None where the default gives way to --data."""
+    default = FLAGS.data and not FLAGS["dataset"].present
+    return None if default else FLAGS.dataset
 
 
 def _board() -> contextlib.AbstractContextManager:
@@ -67,7 +76,8 @@ def _board() -> contextlib.AbstractContextManager:
     from mnistopt import TensorBoard
     from mnistopt.study.runner import default_workdir
 
-    folder = default_workdir(FLAGS.dataset, grid(**common.axes()))
+    name = Path(FLAGS.data).stem if FLAGS.data else FLAGS.dataset
+    folder = default_workdir(name, grid(**common.axes()))
     return TensorBoard(FLAGS.workdir or folder)
 
 

@@ -21,11 +21,15 @@ _HOME = {
     "Study": "mnistopt.study.study",
     "TensorBoard": "mnistopt.results.tensorboard",
     "load": "mnistopt.data.load",
+    "Dataset": "mnistopt.data.dataset",
+    "Dropout": "mnistopt.models.layers",
     "make_model": "mnistopt.models.networks",
     "InputError": "mnistopt.errors",
 }
 
 __all__ = [
+    "Dataset",
+    "Dropout",
     "InputError",
     "Study",
     "TensorBoard",
@@ -37,8 +41,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mnistopt.data.dataset import Dataset
     from mnistopt.data.load import load
     from mnistopt.errors import InputError
+    from mnistopt.models.layers import Dropout
     from mnistopt.models.networks import make_model
     from mnistopt.results.tensorboard import TensorBoard
     from mnistopt.study.runner import plan, run

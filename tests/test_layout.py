@@ -35,7 +35,7 @@ ROOMS = {
         *("pictures", "export"),
     ),
     "report": ("words", "page", "study"),
-    "study": ("grid", "planning", "loop", "notebook", "study", "runner"),
+    "study": ("grid", "inputs", "planning", "loop", "notebook", "study", "runner"),
     "paper": (
         *("tables", "claims", "plan", "frames", "judge", "differences", "markdown"),
         *("times", "report", "reproduce", "charts", "page"),

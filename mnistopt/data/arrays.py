@@ -87,9 +87,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     if path.is_dir():
         return _read_folder(path)
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            if not hasattr(kept, "files"):
-                raise InputError(f"{path} is one array; expected is an .npz file")
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise InputError(f"{path} is one array; expected is an .npz file")
+        with opened as kept:
             if not {"images", "labels"} <= set(kept.files):
                 raise InputError(
                     f"{path} holds {', '.join(kept.files) or 'nothing'}; expected are "

@@ -245,7 +245,9 @@ def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
         for name in asked
         if name != "seeds" and any(value is not None for value in asked[name])
     ]
-    flags += [f"--seeds={asked['seeds']}", f"--dataset={data['dataset']}"]
+    file = about.get("data_file")
+    source = f"--data={file}" if file else f"--dataset={data['dataset']}"
+    flags += [f"--seeds={asked['seeds']}", source]
     if data["train_examples"]:
         flags.append(f"--train_examples={data['train_examples']}")
     if about["data_dir"]:

@@ -22,7 +22,7 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
 
     Args:
         predictions: Of the N images of a split.
-        images: Uint8 [N, H, W, 1].
+        images: uint8 or float32 [N, H, W, C].
 
     Returns:
         At most `MOST` rows, the most confident first: `place` (from 0), `index` of the
@@ -41,7 +41,7 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
             "vote": int(predictions.vote[index]),
             "confidence": float(confidence[index]),
             "votes": " ".join(map(str, predictions.classes[:, index])),
-            "image": _data_url(images[index, :, :, 0]),
+            "image": _data_url(images[index]),
         }
         for place, index in enumerate(worst)
     ]
@@ -49,12 +49,16 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
 
 
 def _data_url(pixels: np.ndarray) -> str:
-    """Returns an image of pixels uint8 [H, W] as the data URL of a PNG."""
+    """Returns an image of pixels [H, W, C] as the data URL of a PNG."""
     from PIL import Image
 
     file = io.BytesIO()
-    # Dark on light, as on paper.
-    Image.fromarray(255 - pixels).save(file, format="png", optimize=True)
+    if pixels.dtype != np.uint8:
+        low, high = pixels.min(), pixels.max()
+        pixels = (255 * (pixels - low) / max(high - low, 1e-9)).astype(np.uint8)
+    # Colours as they are; one channel dark on light, as on paper.
+    shown = pixels if pixels.shape[-1] == 3 else 255 - pixels[..., 0]
+    Image.fromarray(shown).save(file, format="png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -20,6 +20,7 @@ from mnistopt.engine.replicas import predict
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.models.networks import make_model
+from mnistopt.points import Structure
 from mnistopt.results.record import Record
 from mnistopt.results.tables import FINISHED
 
@@ -48,7 +49,11 @@ class Predictions(NamedTuple):
 
 
 def write_predictions(
-    workdir: Path, store: Store, trials: pd.DataFrame, data: Dataset
+    workdir: Path,
+    store: Store,
+    trials: pd.DataFrame,
+    data: Dataset,
+    known: Mapping[Structure, Any] | None = None,
 ) -> None:
     """Predicts with every finished replica, unless its point's file has it.
 
@@ -57,6 +62,7 @@ def write_predictions(
         store: Its checkpoints.
         trials: Its table of trials.
         data: Its data.
+        known: Networks that are made already.
     """
     folder = workdir / FOLDER
     finished = trials[trials["status"] == FINISHED].sort_values("seed")
@@ -76,7 +82,9 @@ def write_predictions(
     }
     for point, group in todo:
         keys = list(zip(group["replica"], group["epochs"]))
-        networks = _networks(store, [checkpoints[key] for key in keys], data)
+        networks = _networks(
+            store, [checkpoints[key] for key in keys], data, known or {}
+        )
         arrays = _predict_all(networks, data)
         seeds = group["seed"].to_numpy()
         names = group["trial"].to_numpy(dtype=str)
@@ -114,12 +122,16 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
 
 
 def _networks(
-    store: Store, checkpoints: Sequence[tuple[Saved, Mapping[str, Any]]], data: Dataset
+    store: Store,
+    checkpoints: Sequence[tuple[Saved, Mapping[str, Any]]],
+    data: Dataset,
+    known: Mapping[Structure, Any],
 ) -> Iterator[tuple[Any, Any]]:
     """Restores model and parameters of each checkpointed replica."""
     for saved, content in checkpoints:
         record = Record.from_json(content)
-        model = make_model(record.point, data.classes)
+        made = known.get(record.point.structure)
+        model = made or make_model(record.point, data.classes)
         yield model, store.load_params(saved, record.replica, "last")
 
 

@@ -174,7 +174,7 @@ def make_plan(
             params[program] = count_params(one.model, one.image_shape)
         name = replica_id(point, seed, dataset.fingerprint)
         record = known.get(name) or Record(name, point, seed, params[program])
-        missing = sorted(counts - set(record.measured))
+        missing = tuple(sorted(counts - set(record.measured)))
         there += len(counts) - len(missing)
         if not missing:
             continue
@@ -183,21 +183,19 @@ def make_plan(
         target = dataclasses.replace(point, epochs=missing[-1])
         record = dataclasses.replace(record.until(start), point=target)
         folder = source.group if source else None
-        group = (program, start, tuple(missing), folder)
+        group = (program, start, missing, folder)
         groups.setdefault(group, []).append(record)
         sources[group] = source
-    jobs = tuple(
-        Job(
-            group[0], replicas[group[0]], lanes[group[0]], tuple(records), *group[1:3],
-            sources[group],
-        )
-        for group, records in groups.items()
-    )  # fmt: skip
+    jobs = []
+    for group, members in groups.items():
+        program, start, missing, _ = group
+        cohort = program, replicas[program], lanes[program]
+        jobs.append(Job(*cohort, tuple(members), start, missing, sources[group]))
     train, validation = len(dataset.train.labels), len(dataset.validation.labels)
     return Plan(
         asked=len(points) * seeds,
         there=there,
-        jobs=jobs,
+        jobs=tuple(jobs),
         examples=(train, validation, len(dataset.test.labels)),
         data_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(dataset)),
         images_per_second=_speeds(known.values(), train),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.load import CACHE_DIR, load
+from mnistopt.data.load import CACHE_DIR
 from mnistopt.engine.checkpoint import Store
 from mnistopt.engine.devices import (
     Lanes,
@@ -27,6 +27,13 @@ from mnistopt.results.record import Record
 from mnistopt.results.tables import read_table
 from mnistopt.study import planning
 from mnistopt.study.grid import grid
+from mnistopt.study.inputs import (
+    check_count,
+    check_lanes,
+    check_networks,
+    check_path,
+    load_data,
+)
 from mnistopt.study.loop import Loop, OnEpoch, OnProgress, Progress
 from mnistopt.study.notebook import NotebookBar, in_notebook
 from mnistopt.study.planning import Plan
@@ -53,12 +60,13 @@ class _Prepared(NamedTuple):
 def _prepare(
     dry_run: bool,
     points: Sequence[Point] | None = None,
-    dataset: str = "mnist_5k",
+    data: Dataset | str | Path | None = None,
+    dataset: str | None = None,
     data_dir: str | Path | None = None,
     train_examples: int | None = None,
     workdir: str | Path | None = None,
     seeds: int = 3,
-    lanes: tuple[int, int] | None = None,
+    lanes: int | tuple[int, int] | None = None,
     devices: int | None = None,
     cache_dir: str | Path = CACHE_DIR,
     **axes: Any,
@@ -71,21 +79,16 @@ def _prepare(
     points = grid(**axes) if points is None else list(dict.fromkeys(points))
     if not points:
         raise InputError("points has no points; give at least one")
-    for name, value in (("seeds", seeds), *(("lanes", n) for n in lanes or ())):
-        if not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}={value}: expected a whole number of at least 1")
-    data = load(
-        dataset, data_dir=data_dir, train_examples=train_examples, cache_dir=cache_dir
-    )
-    examples = len(data.train.labels)
-    if too_large := [
-        size for size in (p.recipe.batch_size for p in points) if size > examples
-    ]:
-        raise InputError(
-            f"batch_size={too_large[0]} is more than the {examples} training "
-            "examples; give a smaller one"
-        )
-    folder = Path(workdir) if workdir else default_workdir(dataset, points)
+    seeds, lanes = check_count("seeds", seeds), check_lanes(lanes)
+    workdir, data_dir = check_path("workdir", workdir), check_path("data_dir", data_dir)
+    if devices is not None:
+        devices = check_count("devices", devices)
+    if train_examples is not None:
+        train_examples = check_count("train_examples", train_examples)
+    file = None if data is None or isinstance(data, Dataset) else Path(data).absolute()
+    data = load_data(data, dataset, data_dir, train_examples, cache_dir)
+    _check_batches(points, len(data.train.labels))
+    folder = workdir or default_workdir(data.name, points)
     about_data = config.describe_data(data, train_examples)
     open_workdir = config.check if dry_run else config.prepare
     there = open_workdir(folder, about_data)
@@ -94,13 +97,15 @@ def _prepare(
     store = Store(folder / "checkpoints")
     saved = store.saved()
     records = planning.merge_records(saved)
+    check_networks(points, data, records)
     plan = planning.make_plan(points, seeds, data, saved, by_cohort)
     if not plan.timed:
         rate = multiply_rate(mesh) * EFFICIENCY
         plan = dataclasses.replace(plan, work_per_second=rate)
     content = {
         "data": about_data,
-        "data_dir": str(Path(data_dir).absolute()) if data_dir else None,
+        "data_dir": str(data_dir.absolute()) if data_dir else None,
+        **({"data_file": str(file)} if file else {}),
         "asked": _asked(points, seeds),
         "lanes": there.get("lanes", {})
         | {point.identity(): show(one) for point, one in by_cohort.items()},
@@ -108,6 +113,15 @@ def _prepare(
         **_machine(mesh, there if not plan.jobs else {}),
     }
     return _Prepared(folder, data, mesh, store, content, records, plan)
+
+
+def _check_batches(points: Sequence[Point], examples: int) -> None:
+    for size in (point.recipe.batch_size for point in points):
+        if size > examples:
+            raise InputError(
+                f"batch_size={size} is more than the {examples} training examples; "
+                "give a smaller one"
+            )
 
 
 def _asked(points: Sequence[Point], seeds: int) -> dict[str, Any]:
@@ -184,17 +198,21 @@ def run(
             that was killed trains, and tells, the epochs after its last checkpoint
             again.
         **settings: Any of these.
-            dataset: One of `data.DATASETS`; "mnist_5k" by default.
+            data: One's own: a `Dataset` (see `Dataset.from_arrays`), an .npz file, or
+                a folder with a folder of PNGs per class.
+            dataset: Else one of `load.DATASETS`; "mnist_5k" by default.
             data_dir: Folder with the dataset's files.
             train_examples: Size of a stratified subset of the training split; None
                 for all of it.
             workdir: Where results go and are found again; runs/DATASET-MODEL by
                 default. It holds one study, of one dataset, which may grow.
             seeds: How many; 3 by default, seeds 0, 1 and 2.
-            lanes: (seeds, points) that a device computes side by side; None to choose.
+            lanes: (seeds, points) that a device computes side by side, or points
+                alone; None to choose.
             devices: How many; None for all.
             cache_dir: For data and compiled programs; ~/.cache/mnistopt by default.
-            Every field of `hparams.Point` is an axis: a value, or a list of values.
+            Every hyper-parameter is an axis, as in `study.grid.grid`: `model`, a name
+                or a flax module of one's own, what it can be told, and `hparams`.
             points: Instead of axes: the points themselves, for what is no full grid.
 
     Returns:
@@ -232,7 +250,8 @@ def _carry_out(
     )
     compile_seconds = loop.run()
     trials = read_table(ready.workdir, "trials")
-    write_predictions(ready.workdir, ready.store, trials, ready.dataset)
+    own = {job.program.structure: job.replica.model for job in ready.plan.jobs}
+    write_predictions(ready.workdir, ready.store, trials, ready.dataset, own)
     write_mistakes(ready.workdir, trials, ready.dataset)
     ready.config["compile_seconds"] |= compile_seconds
     config.write_config(ready.workdir, ready.config)

@@ -1,0 +1,119 @@
+"""What a run is given besides its axes: as Python has it, checked, and loaded."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.load import load
+from mnistopt.errors import InputError
+from mnistopt.hparams import as_list, count
+from mnistopt.models.networks import check_network, make_model
+from mnistopt.points import Point
+from mnistopt.results.record import Record
+
+_COUNT = count(None, "")
+
+
+def check_count(name: str, value: Any) -> int:
+    """Returns a whole number of at least 1; numpy's and whole floats are some too.
+
+    Raises:
+        InputError: If it is none.
+    """
+    return _COUNT.check(name, value)
+
+
+def check_lanes(value: Any) -> tuple[int, int] | None:
+    """Returns lanes as (seeds, points); None, and points alone, may stand for them.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if value is None:
+        return None
+    sizes = [check_count("lanes", one) for one in as_list(value)]
+    if len(sizes) not in (1, 2):
+        raise InputError(
+            f"lanes={value} is not allowed: expected points, or (seeds, points)"
+        )
+    return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def check_path(name: str, value: Any) -> Path | None:
+    """Returns a path; None for None and "".
+
+    Raises:
+        InputError: If it is no path.
+    """
+    if value is None or value == "":
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"{name}={value!r} is not allowed: expected a path")
+    return Path(value)
+
+
+def load_data(
+    data: Any,
+    dataset: str | None,
+    data_dir: Path | None,
+    train_examples: int | None,
+    cache_dir: str | Path,
+) -> Dataset:
+    """Returns the data of a run.
+
+    Args:
+        data: One's own: a `Dataset`, or what `Dataset.from_file` takes; None for those
+            that have a name.
+        dataset: As in `load`.
+        data_dir: As in `load`.
+        train_examples: As in `load`.
+        cache_dir: As in `load`.
+
+    Raises:
+        InputError: If they cannot be used, or are given twice.
+    """
+    if data is None:
+        return load(
+            dataset or "mnist_5k",
+            data_dir=data_dir,
+            train_examples=train_examples,
+            cache_dir=cache_dir,
+        )
+    if dataset or data_dir:
+        raise InputError("give either data, or dataset and data_dir")
+    if not isinstance(data, Dataset):
+        path = check_path("data", data)
+        data = Dataset.from_file(path or "")
+    return data.with_train_examples(train_examples)
+
+
+def check_networks(
+    points: Iterable[Point], data: Dataset, records: Mapping[str, Record]
+) -> None:
+    """Checks a user's own modules: that they can be trained, and have not changed.
+
+    Args:
+        points: Those asked for.
+        data: What they are trained on.
+        records: What the workdir knows.
+
+    Raises:
+        InputError: If one cannot, or has changed since the workdir was made with it.
+    """
+    sources = {
+        record.point.structure.model: record.point.structure.source
+        for record in records.values()
+    }
+    for structure, point in {point.structure: point for point in points}.items():
+        if not structure.source:
+            continue
+        before = sources.get(structure.model, structure.source)
+        if before != structure.source:
+            raise InputError(
+                f"{structure.model} has changed since this workdir was made with it "
+                f"(its source was {before}, and is {structure.source}): what is there "
+                "is of another network. Give another workdir, or bring the source back"
+            )
+        check_network(make_model(point, data.classes), data.image_shape, data.classes)

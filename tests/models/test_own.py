@@ -1,0 +1,238 @@
+"""A user's own flax modules, from Python and from the command line."""
+
+import importlib
+import os
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+from programs import assert_refused
+from programs import run as program
+
+import mnistopt
+from mnistopt.data.dataset import Dataset
+from mnistopt.errors import InputError
+from mnistopt.models.call import apply
+from mnistopt.models.own import declare
+from mnistopt.study.grid import grid
+
+FILE = """
+import flax.linen as nn
+import jax.numpy as jnp
+import mnistopt
+
+FACTOR = 2
+
+
+def widened(width):
+    return FACTOR * width
+
+
+class Strided(nn.Module):
+    width: int = 2
+    act: object = nn.relu
+
+    @nn.compact
+    def __call__(self, images, dropout=None):
+        x = self.act(nn.Conv(widened(self.width), (3, 3), strides=4)(images))
+        x = mnistopt.Dropout()(x.reshape(len(x), -1), dropout)
+        return nn.Dense(4)(x)
+"""
+
+
+def write(folder, text=FILE, name="own_nets"):
+    (folder / f"{name}.py").write_text(text)
+    importlib.invalidate_caches()
+    sys.modules.pop(name, None)
+    return importlib.import_module(name)
+
+
+@pytest.fixture
+def nets(tmp_path, monkeypatch):
+    """The user's file as a module."""
+    monkeypatch.syspath_prepend(tmp_path)
+    yield write(tmp_path)
+    sys.modules.pop("own_nets", None)
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    """Images of 20x20x3 in four classes, each with one bright row."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 4
+    images = rng.integers(0, 60, (80, 20, 20, 3), np.uint8)
+    images[np.arange(80), 4 * labels] += 150
+    return images, labels
+
+
+def settings(arrays, workdir):
+    return {
+        **{"data": Dataset.from_arrays(*arrays, name="toys"), "workdir": workdir},
+        **{"batch_size": 16, "seeds": 2, "lr": (1e-3, 1e-2), "lanes": 1},
+    }
+
+
+def test_modules_are_an_axis_and_go_on_and_are_restored(nets, arrays, tmp_path):
+    asked = settings(arrays, tmp_path / "toys")
+    models = [nets.Strided(width=1), nets.Strided(width=2)]
+    study = mnistopt.run(model=models, epochs=1, **asked)
+    study = mnistopt.run(model=models, epochs=2, **asked)
+    assert sorted(set(study.trials["width"])) == [1, 2]
+    assert study.curves["test_accuracy"].notna().sum() == 16
+    straight = mnistopt.run(
+        model=models, epochs=2, **asked | {"workdir": tmp_path / "straight"}
+    )
+    for trial in straight.trials["trial"]:
+        jax.tree.map(
+            np.testing.assert_array_equal, study.params(trial), straight.params(trial)
+        )
+    assert study.report().exists()
+
+    code = (
+        "import mnistopt, numpy, sys; s = mnistopt.open_study(sys.argv[1]);"
+        "x = numpy.ones((2, 20, 20, 3), numpy.float32);"
+        "print(s.model().apply({'params': s.params()}, x).tolist())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, study.workdir],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    logits = study.model().apply(
+        {"params": study.params()}, np.ones((2, 20, 20, 3), np.float32)
+    )
+    np.testing.assert_allclose(eval(found.stdout), logits, rtol=1e-5)
+
+
+def test_a_changed_source_is_told_apart(nets, arrays, tmp_path):
+    asked = settings(arrays, tmp_path / "toys") | {"epochs": 1}
+    study = mnistopt.run(model=nets.Strided(), **asked)
+    changed = write(tmp_path, FILE.replace("FACTOR = 2", "FACTOR = 3"))
+    with pytest.raises(InputError, match="Strided has changed since this workdir"):
+        mnistopt.run(model=changed.Strided(), **asked)
+    with pytest.raises(InputError, match="has changed since Strided .* was trained"):
+        study.model()
+    assert study.params()["Dense_0"]["bias"].shape == (4,)
+
+
+def test_an_identity_is_class_fields_and_source(nets, tmp_path):
+    def name(*models):
+        return [point.identity() for point in grid(model=list(models))]
+
+    one = nets.Strided(width=3)
+    assert name(one) == name(nets.Strided(width=np.int64(3)))
+    assert len(set(name(one, nets.Strided(), nets.Strided(act=nn.gelu)))) == 3
+    assert name(nets.Strided) == name(nets.Strided()) == name("own_nets:Strided")
+    before = name(one)
+    for old, new in (("FACTOR = 2", "FACTOR = 4"), ("FACTOR * width", "width")):
+        assert name(write(tmp_path, FILE.replace(old, new)).Strided(width=3)) != before
+    unused = write(tmp_path, FILE + "\nOTHER = 5\n")
+    assert name(unused.Strided(width=3)) == before
+
+
+def test_the_fields_of_a_class_are_axes(nets):
+    points = grid(model=nets.Strided, width=[1, 2])
+    assert [str(point.structure) for point in points] == ["Strided 1", "Strided 2"]
+    with pytest.raises(InputError, match="width=1.5 is not allowed"):
+        grid(model=nets.Strided, width=1.5)
+
+
+class Switched(nn.Module):
+    @nn.compact
+    def __call__(self, images, deterministic):
+        x = nn.Dropout(0.5)(images.reshape(len(images), -1), deterministic)
+        return nn.Dense(4)(x)
+
+
+def test_a_switch_between_training_and_evaluation_is_set():
+    model, images = Switched(), np.ones((3, 4, 4, 1), np.float32)
+    params = model.init(jax.random.key(0), images, True)["params"]
+    still = apply(model, params, images)
+    np.testing.assert_array_equal(still, model.apply({"params": params}, images, True))
+    assert (apply(model, params, images, 0.3, jax.random.key(1)) != still).any()
+    assert not declare(model).dropout
+    with pytest.raises(InputError, match="dropout=0.5 has no effect with model=Sw"):
+        grid(model=Switched(), dropout=0.5)
+
+
+class Branches(nn.Module):
+    @nn.compact
+    def __call__(self, images, dropout=None):
+        x = nn.Dense(4)(images.reshape(len(images), -1))
+        return x if dropout is None or dropout > 0 else 2 * x
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, images, train):
+        x = nn.BatchNorm(use_running_average=not train)(images)
+        return nn.Dense(4)(x.reshape(len(x), -1))
+
+
+class Wide(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(7)(images.reshape(len(images), -1))
+
+
+class Broken(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(4)(images @ images)
+
+
+class Asking(nn.Module):
+    def __call__(self, images, mask):
+        return images
+
+
+class Clashing(nn.Module):
+    dropout: float = 0.5
+
+    def __call__(self, images):
+        return images
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (
+            Branches(),
+            "Branches decides in Python by a traced value in line .*where",
+        ),
+        (Normed(), "Normed keeps variables besides its parameters: batch_stats"),
+        (Wide(), r"Wide returns \(3, 7\) .* \(3, 4\)"),
+        (Broken(), "Broken does not work on images of shape .* in line .*TypeError"),
+        (Asking(), "Asking.__call__ needs mask"),
+        (Clashing(), "field dropout.*take dropout in __call__"),
+        (nn.relu, "model=.* is not allowed"),
+        (3, "model=3 is not allowed"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_trained_is_refused_by_name(arrays, tmp_path, model, words):
+    with pytest.raises(InputError, match=words):
+        mnistopt.run(model=model, **settings(arrays, tmp_path / "w"))
+
+
+def test_a_class_and_a_file_from_the_command_line(arrays, tmp_path):
+    (tmp_path / "own_nets.py").write_text(FILE)
+    np.savez(tmp_path / "toys.npz", images=arrays[0], labels=arrays[1])
+    common = {"PYTHONPATH": str(tmp_path)}
+    model, data = "--model=own_nets:Strided", f"--data={tmp_path / 'toys.npz'}"
+    asked = [model, data, "--batch_size=16", "--seeds=1", "--epochs=1"]
+    workdir = f"--workdir={tmp_path / 'w'}"
+    found = program("grid", *asked, "--width=1,2", workdir, **common)
+    assert found.returncode == 0, found.stderr
+    assert "width 1" in found.stdout
+    found = program("evaluate", workdir, **common)
+    assert "split of toys" in found.stdout, found.stderr
+    assert "own_nets" not in sys.modules
+    help_text = program("grid", model, "--help", **common).stdout
+    assert "--width" in help_text
+    assert_refused(program("grid", *asked, "--hidden=8", **common), "hidden=8 has no")
+    assert_refused(program("grid", "--model=own_nets:Missing", **common), "Missing")
+    assert_refused(program("grid", "--model=nowhere:Net"), "cannot be imported")
