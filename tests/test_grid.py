@@ -9,6 +9,7 @@ import pytest
 from programs import ROOT, assert_refused, run
 
 import mnistopt
+from mnistopt.points import ALWAYS
 
 SMALL = (
     "--model=mlp",
@@ -90,7 +91,7 @@ def test_help_and_a_wrong_value_need_no_jax():
 def test_help_lists_every_flag_with_its_default():
     found = run("grid", "--help")
     assert found.returncode == 0
-    for name in (*mnistopt.hparams.AXES, "seeds", "workdir", "lanes", "dry_run"):
+    for name in (*ALWAYS, "seeds", "workdir", "lanes", "dry_run"):
         assert re.search(rf"^  --{name} +\S", found.stdout, re.M), name
     assert "[32x64]" in found.stdout
     assert "[0.001]" in found.stdout
@@ -101,17 +102,19 @@ def test_help_lists_every_flag_with_its_default():
     [
         ("--lr=0", ["lr=0 is not allowed", "above 0"]),
         ("--lr=-1e-3", ["lr=-0.001 is not allowed"]),
-        ("--lr=abc", ["lr", "abc", "numbers"]),
-        ("--lr=", ["lr", "numbers"]),
-        ("--lr=1e-3,,1e-2", ["lr", "numbers"]),
+        ("--lr=abc", ["lr=abc is not allowed", "number above 0"]),
+        ("--lr=", ["lr= is not allowed", "number above 0"]),
+        ("--lr=1e-3,,1e-2", ["lr= is not allowed", "number above 0"]),
         ("--lr=nan", ["lr=nan"]),
         ("--dropout=1", ["dropout=1 is not allowed", "below 1"]),
-        ("--channels=32x", ["channels", "'32x'", "32x64"]),
-        ("--hidden=0", ["hidden", "'0'"]),
+        ("--channels=32x", ["channels=32x is not allowed", "32x64"]),
+        ("--hidden=0", ["hidden=0 has no effect", "model=cnn", "model=mlp"]),
+        ("--channels=0", ["channels=0 is not allowed", "32x64"]),
+        ("--hidden=256", ["hidden=256 has no effect", "model=cnn", "model=mlp"]),
         ("--model=transformer", ["model=transformer", "mlp, cnn"]),
         ("--optimizer=lion", ["optimizer=lion", "adam, adamw, sgd"]),
         ("--weight_decay=0.1", ["optimizer=adamw"]),
-        ("--batch_size=1.5", ["batch_size", "whole numbers"]),
+        ("--batch_size=1.5", ["batch_size=1.5 is not allowed", "whole number"]),
         ("--epochs=0", ["epochs=0"]),
         ("--seeds=0", ["seeds"]),
         ("--train_examples=0", ["train_examples"]),

@@ -16,7 +16,7 @@ from programs import ROOT, assert_refused, run
 from mnistopt.data.load import load
 from mnistopt.paper.plan import Options
 from mnistopt.paper.reproduce import WholeProgress, plan, reproduce
-from mnistopt.study import runner
+from mnistopt.study import inputs
 from mnistopt.study.loop import Progress
 
 SMALLEST = ("--scale=paper", "--epochs_scale=0.03", "--seeds=2", "--cnn_seeds=3")
@@ -195,7 +195,7 @@ def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
             data.name, data.train, data.validation, test, data.fingerprint
         )
 
-    monkeypatch.setattr(runner, "load", permuted)
+    monkeypatch.setattr(inputs, "load", permuted)
     two = reproduce(options, tmp_path / "two")
     assert one.tables[2]["choice"].tolist() == two.tables[2]["choice"].tolist()
     same = ["validation_accuracy", "train_accuracy"]
