@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
     CustomSteps,
@@ -90,30 +92,23 @@ class Store:
             restored = manager.restore(saved.epoch, args=ocp.args.Composite(state=args))
         return restored["state"]
 
-    def _shapes(self, saved: Saved) -> Any:
-        """Returns the shapes of all arrays of a checkpoint, reading none of them."""
-        handlers = {
-            "state": ocp.PyTreeCheckpointHandler(),
-            "about": ocp.JsonCheckpointHandler(),
-        }
-        folder = self._folder / saved.group
-        with ocp.CheckpointManager(folder, item_handlers=handlers) as manager:
-            return manager.item_metadata(saved.epoch)["state"].tree
-
-    def load_params(self, saved: Saved, replica: str, which: str) -> Any:
+    def load_params(
+        self, saved: Saved, replica: str, which: str, like: Any = None
+    ) -> Any:
         """Reads one replica's parameters, and no other's.
 
         Args:
             saved: A checkpoint with this replica.
             replica: Its identity.
             which: "last", or "best" by validation accuracy.
+            like: Parameters of the same structure, arrays or shapes: for checkpoints
+                of the first studies, which do not tell it.
 
         Returns:
             Parameters, numpy arrays.
         """
-        shapes = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
-            self._shapes(saved)["weights"][replica][which],
+        shapes = (
+            _read_shapes(saved.about["shapes"]) if "shapes" in saved.about else like
         )
         target = {"weights": {replica: {which: shapes}}}
         return self._restore(saved, target)["weights"][replica][which]
@@ -161,6 +156,21 @@ class Store:
         return Writer(self._folder / group, keep)
 
 
+def _write_shapes(params: Any) -> dict[str, Any]:
+    """Returns shape and type of each array of a dictionary of parameters, as JSON."""
+    flat = flatten_dict(params, sep="/")
+    return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in flat.items()}
+
+
+def _read_shapes(content: Mapping[str, Any]) -> Any:
+    """Reads what `_write_shapes` wrote."""
+    flat = {
+        name: jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(kind))
+        for name, (shape, kind) in content.items()
+    }
+    return unflatten_dict(flat, sep="/")
+
+
 def _numbered(leaves: Sequence[Any]) -> dict[str, Any]:
     return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
 
@@ -202,9 +212,11 @@ class Writer:
         Args:
             epoch: Epochs done.
             replicas: Per identity its contents, numpy leaves that nobody changes.
-            about: For the item `about`; `replicas`, the identities, is added.
+            about: For the item `about`; `replicas`, the identities, and `shapes`, of
+                one's parameters, are added.
         """
         start = time.monotonic()
+        params = next(iter(replicas.values())).last
         rests = [jax.tree.leaves(contents.rest) for contents in replicas.values()]
         tree = {
             "weights": {
@@ -217,7 +229,13 @@ class Writer:
             epoch,
             args=ocp.args.Composite(
                 state=ocp.args.PyTreeSave(tree),
-                about=ocp.args.JsonSave({**about, "replicas": list(replicas)}),
+                about=ocp.args.JsonSave(
+                    {
+                        **about,
+                        "replicas": list(replicas),
+                        "shapes": _write_shapes(params),
+                    }
+                ),
             ),
         )
         if not self._seconds:

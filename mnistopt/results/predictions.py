@@ -19,7 +19,7 @@ from mnistopt.engine.checkpoint import Saved, Store
 from mnistopt.engine.replicas import predict
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
-from mnistopt.models.networks import make_model
+from mnistopt.models.networks import init_shapes, make_model
 from mnistopt.points import Structure
 from mnistopt.results.record import Record
 from mnistopt.results.tables import FINISHED
@@ -132,7 +132,8 @@ def _networks(
         record = Record.from_json(content)
         made = known.get(record.point.structure)
         model = made or make_model(record.point, data.classes)
-        yield model, store.load_params(saved, record.replica, "last")
+        like = init_shapes(model, data.image_shape)
+        yield model, store.load_params(saved, record.replica, "last", like)
 
 
 def _predict_all(networks: Iterator[tuple[Any, Any]], data: Dataset) -> dict[str, Any]:

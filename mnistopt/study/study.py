@@ -7,7 +7,7 @@ import pandas as pd
 
 from mnistopt.engine.checkpoint import Saved, Store
 from mnistopt.errors import InputError
-from mnistopt.models.networks import DIGITS, make_model
+from mnistopt.models.networks import DIGITS, init_shapes, make_model
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.record import Record
@@ -124,7 +124,10 @@ class Study:
         if weights not in ("last", "best"):
             raise InputError(f"weights={weights!r} is not known; choose last or best")
         saved, record = self._find(trial)
-        return self._store.load_params(saved, record.replica, weights)
+        # The first studies did not tell the shapes, and had no modules of one's own.
+        known = "shapes" in saved.about
+        like = None if known else init_shapes(make_model(record.point))
+        return self._store.load_params(saved, record.replica, weights, like)
 
     def predictions(self, trial: str = "best", split: str = "test") -> Predictions:
         """Returns what all finished seeds of a trial's point say of each image.
