@@ -236,3 +236,42 @@ def test_a_class_and_a_file_from_the_command_line(arrays, tmp_path):
     assert_refused(program("grid", *asked, "--hidden=8", **common), "hidden=8 has no")
     assert_refused(program("grid", "--model=own_nets:Missing", **common), "Missing")
     assert_refused(program("grid", "--model=nowhere:Net"), "cannot be imported")
+
+
+KILLED = """
+import os, signal, sys
+import jax
+import mnistopt
+from own_nets import Strided
+
+jax.config.update("jax_num_cpu_devices", 2)
+
+
+def die(frame):
+    if frame["epoch"].iloc[0] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+mnistopt.run(model=Strided(width=1), data=sys.argv[1], workdir=sys.argv[2],
+             batch_size=16, seeds=2, lanes=1, epochs=4, on_epoch=die)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(nets, arrays, tmp_path):
+    np.savez(tmp_path / "toys.npz", images=arrays[0], labels=arrays[1])
+    data, workdir = str(tmp_path / "toys.npz"), str(tmp_path / "killed")
+    found = subprocess.run(
+        [sys.executable, "-c", KILLED, data, workdir],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        check=False,
+    )
+    assert found.returncode == -9
+    asked = {"batch_size": 16, "seeds": 2, "lanes": 1, "epochs": 4, "data": data}
+    model = nets.Strided(width=1)
+    study = mnistopt.run(model=model, workdir=workdir, **asked)
+    straight = mnistopt.run(model=model, workdir=tmp_path / "straight", **asked)
+    assert list(study.trials["status"]) == ["finished"] * 2
+    for trial in straight.trials["trial"]:
+        jax.tree.map(
+            np.testing.assert_array_equal, study.params(trial), straight.params(trial)
+        )
