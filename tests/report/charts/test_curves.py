@@ -1,8 +1,8 @@
-import dataclasses
 import math
 
 import numpy as np
 import pytest
+from points import changed
 
 from mnistopt.report.charts.curves import curves_frame, error_chart, loss_chart
 from mnistopt.report.charts.export import to_svg
@@ -88,5 +88,5 @@ def test_curves_are_drawn_whatever_the_numbers(make_record, columns, seeds):
 def test_a_study_in_which_some_points_have_not_begun_has_curves_of_the_others(
     make_record,
 ):
-    records = [make_record(MLP), make_record(dataclasses.replace(MLP, lr=1.0), done=0)]
+    records = [make_record(MLP), make_record(changed(MLP, lr=1.0), done=0)]
     assert frame_of(records)["label"].nunique() == 1
