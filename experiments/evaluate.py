@@ -39,6 +39,7 @@ def evaluate() -> dict[str, Any]:
     import mnistopt
     from mnistopt.engine.replicas import predict
     from mnistopt.results.stats import proportion_interval
+    from mnistopt.study.inputs import load_data
     from mnistopt.training import metrics
 
     study = mnistopt.open_study(FLAGS.workdir)
@@ -47,16 +48,13 @@ def evaluate() -> dict[str, Any]:
     dataset = FLAGS.dataset or there["dataset"]
     own = dataset == there["dataset"]
     file = FLAGS.data or (study.config.get("data_file") if own else None)
-    if file:
-        data = mnistopt.Dataset.from_file(file)
-        if not FLAGS.data:
-            data = data.with_train_examples(there["train_examples"])
-    else:
-        data = mnistopt.load(
-            dataset,
-            data_dir=FLAGS.data_dir or (study.config["data_dir"] if own else None),
-            train_examples=there["train_examples"] if own else None,
-        )
+    own = own and not FLAGS.data
+    data = load_data(
+        file,
+        None if file else dataset,
+        FLAGS.data_dir or (study.config["data_dir"] if own else None),
+        there["train_examples"] if own else None,
+    )
     split = getattr(data, FLAGS.split)
     params = study.params(trial["trial"], FLAGS.weights)
     predicted = predict(study.model(trial["trial"]), params, split.images).classes

@@ -85,13 +85,11 @@ def _own_networks() -> list[Network]:
 
 def axes() -> dict[str, Any]:
     """Returns the hyper-parameters that were given, and the model."""
-    training = (*RECIPE, *NUMBERS, "epochs")
-    told = [name for one in (*NETWORKS.values(), *_own_networks()) for name in one.axes]
-    names = ("model", *dict.fromkeys(told), *training)
     return {
         name: FLAGS[name].value
-        for name in names
-        if name == "model" or FLAGS[name].present
+        for name in FLAGS
+        if isinstance(FLAGS[name].parser, _Values)
+        and (name == "model" or FLAGS[name].present)
     }
 
 

@@ -135,6 +135,11 @@ _COUNT = "expected a whole number of at least 1"
 _LAYERS = "expected whole numbers of at least 1, joined by x as in 32x64"
 
 
+def whole(default: int | None, help: str) -> Axis:
+    """Declares a whole number."""
+    return Axis(default, help, "expected a whole number", _whole)
+
+
 def count(default: int | None, help: str) -> Axis:
     """Declares a whole number of at least 1."""
     return Axis(default, help, _COUNT, _count)

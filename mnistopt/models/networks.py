@@ -4,26 +4,25 @@ import importlib
 import inspect
 import math
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mnistopt.errors import InputError
+from mnistopt.models import own
 from mnistopt.models.call import apply, init
 from mnistopt.models.layers import Conv
 from mnistopt.models.registry import NETWORKS
-
-if TYPE_CHECKING:
-    from mnistopt.points import Point
+from mnistopt.points import Point
 
 # Of MNIST and its relatives.
 DIGITS = 10
 DIGIT_SHAPE = (28, 28, 1)
 
 
-def make_model(point: "Point", classes: int = DIGITS) -> nn.Module:
+def make_model(point: Point, classes: int = DIGITS) -> nn.Module:
     """Returns the network that a point of a grid describes.
 
     Args:
@@ -35,8 +34,6 @@ def make_model(point: "Point", classes: int = DIGITS) -> nn.Module:
     """
     structure = point.structure
     if structure.source:
-        from mnistopt.models import own
-
         return own.make(structure)
     network = NETWORKS[structure.model]
     module, _, name = network.path.partition(":")

@@ -14,16 +14,17 @@ import flax.linen as nn
 import numpy as np
 
 from mnistopt.errors import InputError
-from mnistopt.hparams import NUMBERS, RECIPE, Axis, as_list, number, parse_layers, show
+from mnistopt.hparams import NUMBERS, RECIPE, Axis, layers, number, show, whole
 from mnistopt.models.call import read_call
 from mnistopt.models.registry import Network
 from mnistopt.models.source import hash_source, is_closure, is_own
 from mnistopt.points import Structure
 
-# Names that a table or `mnistopt.run` has for something else.
+# Names that a table, `mnistopt.run` or a program has for something else.
 _TAKEN = {*RECIPE, *NUMBERS, "model", "epochs", "epoch", "seed", "seeds", "point"} | {
     *("points", "replica", "trial", "status", "params", "n", "choice", "seconds"),
     *("data", "dataset", "data_dir", "train_examples", "workdir", "lanes", "devices"),
+    *("cache_dir", "progress", "quiet", "tensorboard", "dry_run", "help"),
 }
 
 
@@ -149,18 +150,6 @@ def _axes(kind: type[nn.Module]) -> dict[str, Axis]:
     return axes
 
 
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != value:
-        raise ValueError
-    return int(value)
-
-
-def _layers(value: Any) -> tuple[int, ...]:
-    if isinstance(value, str):
-        return parse_layers(value)
-    return tuple(_whole(one) for one in as_list(value))
-
-
 def _word(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError
@@ -175,10 +164,10 @@ def _truth(value: Any) -> bool:
 
 _KINDS = {
     bool: Axis(None, "", "expected true or false", _truth),
-    int: Axis(None, "", "expected a whole number", _whole),
+    int: whole(None, ""),
     float: number(0.0, ""),
     str: Axis(None, "", "expected a word", _word),
-    tuple: Axis(None, "", "expected whole numbers joined by x", _layers, joined=True),
+    tuple: layers(None, ""),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.load import load
+from mnistopt.data.load import CACHE_DIR, load
 from mnistopt.errors import InputError
 from mnistopt.hparams import as_list, count
 from mnistopt.models.networks import check_network, make_model
@@ -55,11 +55,11 @@ def check_path(name: str, value: Any) -> Path | None:
 
 
 def load_data(
-    data: Any,
+    data: Dataset | str | Path | None,
     dataset: str | None,
-    data_dir: Path | None,
+    data_dir: str | Path | None,
     train_examples: int | None,
-    cache_dir: str | Path,
+    cache_dir: str | Path = CACHE_DIR,
 ) -> Dataset:
     """Returns the data of a run.
 
@@ -84,8 +84,7 @@ def load_data(
     if dataset or data_dir:
         raise InputError("give either data, or dataset and data_dir")
     if not isinstance(data, Dataset):
-        path = check_path("data", data)
-        data = Dataset.from_file(path or "")
+        data = Dataset.from_file(data)
     return data.with_train_examples(train_examples)
 
 

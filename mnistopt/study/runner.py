@@ -85,8 +85,10 @@ def _prepare(
         devices = check_count("devices", devices)
     if train_examples is not None:
         train_examples = check_count("train_examples", train_examples)
-    file = None if data is None or isinstance(data, Dataset) else Path(data).absolute()
-    data = load_data(data, dataset, data_dir, train_examples, cache_dir)
+    file = None if isinstance(data, Dataset) else check_path("data", data)
+    data = load_data(
+        data if file is None else file, dataset, data_dir, train_examples, cache_dir
+    )
     _check_batches(points, len(data.train.labels))
     folder = workdir or default_workdir(data.name, points)
     about_data = config.describe_data(data, train_examples)
@@ -105,7 +107,7 @@ def _prepare(
     content = {
         "data": about_data,
         "data_dir": str(data_dir.absolute()) if data_dir else None,
-        **({"data_file": str(file)} if file else {}),
+        **({"data_file": str(file.absolute())} if file else {}),
         "asked": _asked(points, seeds),
         "lanes": there.get("lanes", {})
         | {point.identity(): show(one) for point, one in by_cohort.items()},

@@ -81,8 +81,12 @@ class Replica(NamedTuple):
     @classmethod
     def of(cls, point: Point, dataset: Dataset) -> "Replica":
         """Returns the static part of a point's replicas on a dataset."""
-        model = make_model(point, dataset.classes)
-        return cls(model, *point.recipe, dataset.image_shape)
+        return cls(
+            model=make_model(point, dataset.classes),
+            optimizer=point.recipe.optimizer,
+            batch_size=point.recipe.batch_size,
+            image_shape=dataset.image_shape,
+        )
 
 
 def _stream(seed: jax.Array, use: int) -> jax.Array:

@@ -196,6 +196,13 @@ class Clashing(nn.Module):
         return images
 
 
+class Quiet(nn.Module):
+    quiet: bool = True
+
+    def __call__(self, images):
+        return images
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -210,6 +217,7 @@ class Clashing(nn.Module):
         (Clashing(), "field dropout.*take dropout in __call__"),
         (nn.relu, "model=.* is not allowed"),
         (3, "model=3 is not allowed"),
+        (Quiet(), "field quiet"),
     ],
     ids=lambda value: type(value).__name__,
 )
