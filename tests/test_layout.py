@@ -12,7 +12,10 @@ ROOT = Path(__file__).parent.parent
 # the rooms and within them.
 ROOMS = {
     "": ("errors", "files", "hparams", "points"),
-    "data": ("splits", "arrays", "dataset", "idx", "prepare", "load"),
+    "data": (
+        *("splits", "official", "mnist_5k", "idx", "prepare", "find"),
+        *("tfrecord", "prepared", "arrays", "check", "cache", "dataset", "load"),
+    ),
     "models": (
         "registry",
         "source",
@@ -104,7 +107,7 @@ def test_imports_go_down_the_floors(path):
     [
         ("orbax", {"engine.checkpoint"}),
         ("absl", set()),
-        ("tensorflow_datasets", {"data.prepare"}),
+        ("tensorflow_datasets", {"data.prepare", "data.prepared"}),
         ("rich", set()),
         ("vl_convert", {"report.charts.export", "report.page"}),
         ("jinja2", {"report.page"}),

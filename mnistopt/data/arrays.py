@@ -1,78 +1,13 @@
-"""Images of one's own: arrays, files of arrays, and folders of pictures."""
+"""Reads images of one's own: files of arrays, and folders of pictures."""
 
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from mnistopt.errors import InputError
 
-# Predictions are kept as bytes.
-MOST_CLASSES = 256
 _NAMES = ("images", "labels", "test_images", "test_labels")
-
-
-def check_arrays(
-    images: Any, labels: Any, images_name: str, labels_name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Checks images and labels, and returns copies ready for use.
-
-    Args:
-        images: uint8 or floats [N, H, W, C] or [N, H, W].
-        labels: Whole numbers [N].
-        images_name: What to call the images in errors.
-        labels_name: What to call the labels in errors.
-
-    Returns:
-        Images uint8 or float32 [N, H, W, C] and labels int32 [N].
-
-    Raises:
-        InputError: If they cannot be used; says what was found.
-    """
-    images, labels = np.asarray(images), np.asarray(labels)
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or not images.size:
-        raise InputError(
-            f"{images_name} have shape {images.shape}; expected are [N, H, W, C], or "
-            "[N, H, W] for one channel"
-        )
-    if images.dtype != np.uint8:
-        if not np.issubdtype(images.dtype, np.floating):
-            raise InputError(
-                f"{images_name} are {images.dtype}; expected are uint8, or floats"
-            )
-        images = images.astype(np.float32)
-        if not np.isfinite(images).all():
-            raise InputError(f"{images_name} hold values that are no finite numbers")
-    return np.array(images), _check_labels(labels, len(images), labels_name)
-
-
-def _check_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        raise InputError(
-            f"{name} have shape {labels.shape}, as one-hot labels have; expected is "
-            f"one whole number each: {name}.argmax(axis=1)"
-        )
-    if labels.shape not in ((count,), (count, 1)):
-        raise InputError(
-            f"{name} have shape {labels.shape}; expected is ({count},), one for each "
-            f"of the {count} images"
-        )
-    labels = labels.reshape(-1)
-    if labels.dtype.kind not in "iu" and not (
-        labels.dtype.kind == "f" and (labels == np.floor(labels)).all()
-    ):
-        raise InputError(
-            f"{name} are {labels.dtype}; expected are whole numbers, 0 to K - 1"
-        )
-    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
-        raise InputError(
-            f"{name} are {labels.min():g} to {labels.max():g}; expected are 0 to "
-            f"K - 1, K at most {MOST_CLASSES}"
-        )
-    return labels.astype(np.int32)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

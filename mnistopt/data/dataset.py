@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mnistopt.data.arrays import check_arrays, read_arrays
+from mnistopt.data.arrays import read_arrays
+from mnistopt.data.check import check_alike, check_arrays, check_sizes
 from mnistopt.data.splits import TEST, VALIDATION, Split, hold_out, subset
 from mnistopt.errors import InputError
 
@@ -18,7 +19,7 @@ class Dataset:
     """A dataset, ready for use: a pytree whose leaves are the six arrays.
 
     Attributes:
-        name: One of `DATASETS`.
+        name: What the data are called.
         train: Examples to fit parameters on.
         validation: Examples to choose hyper-parameters on, held out of training.
         test: Examples to report on, once.
@@ -32,7 +33,7 @@ class Dataset:
     validation: Split
     test: Split
     fingerprint: str
-    classes: int = 10
+    classes: int
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -41,7 +42,7 @@ class Dataset:
 
     @classmethod
     def from_splits(
-        cls, name: str, train: Split, validation: Split, test: Split, classes: int = 10
+        cls, name: str, train: Split, validation: Split, test: Split, classes: int
     ) -> "Dataset":
         """Returns a dataset of splits that are ready for use; makes them read-only."""
         splits = {"train": train, "validation": validation, "test": test}
@@ -75,20 +76,18 @@ class Dataset:
         Raises:
             InputError: If the arrays cannot be used; says what was found.
         """
-        rest = Split(*check_arrays(images, labels, "images", "labels"))
+        rest = check_arrays(images, labels, "images", "labels")
         classes = int(rest.labels.max()) + 1
         held = len(rest.labels) // 10
         if (test_images is None) != (test_labels is None):
             raise InputError("give test_images and test_labels together, or neither")
         if test_images is not None:
-            test = Split(
-                *check_arrays(test_images, test_labels, "test_images", "test_labels")
-            )
-            _check_alike(rest, test, classes)
+            test = check_arrays(test_images, test_labels, "test_images", "test_labels")
+            check_alike(rest, test)
         else:
             rest, test = hold_out(rest, 2 * held, TEST)
         train, validation = hold_out(rest, held, VALIDATION)
-        _check_sizes(train, validation, test, classes)
+        check_sizes(train, validation, test, classes)
         return cls.from_splits(name, train, validation, test, classes)
 
     @classmethod
@@ -117,35 +116,6 @@ class Dataset:
         train = subset(self.train, size)
         return self.from_splits(
             self.name, train, self.validation, self.test, self.classes
-        )
-
-
-def _check_alike(train: Split, test: Split, classes: int) -> None:
-    """Checks that test examples are of the kind of the training examples."""
-    kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
-    if kinds[0] != kinds[1]:
-        raise InputError(
-            f"test_images are {kinds[1][0]} {kinds[1][1]}, images {kinds[0][0]} "
-            f"{kinds[0][1]}; they must be alike"
-        )
-    if test.labels.max() >= classes:
-        raise InputError(
-            f"test_labels hold {test.labels.max()}, but labels are 0 to {classes - 1}"
-        )
-
-
-def _check_sizes(train: Split, validation: Split, test: Split, classes: int) -> None:
-    missing = set(range(classes)) - set(train.labels.tolist())
-    if missing:
-        raise InputError(
-            f"labels are 0 to {classes - 1}, but the training part has none of "
-            f"{', '.join(map(str, sorted(missing)))}: number the classes from 0 "
-            "without gaps, and give several examples of each"
-        )
-    if not len(validation.labels) or not len(test.labels):
-        raise InputError(
-            f"there are {len(train.labels)} examples to train on and none left to "
-            "choose by or to test: give at least ten"
         )
 
 

@@ -10,26 +10,16 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from mnistopt.data.official import IMAGE_SIZE, MAX_EXAMPLES, Stored, expected_files
 from mnistopt.errors import InputError
-
-IMAGE_SIZE = 28
-NUM_CLASSES = 10
-
-# The largest relative of MNIST (EMNIST ByClass) has 814,255 examples. A header that
-# promises more than this is damaged, and would ask for gigabytes of memory.
-MAX_EXAMPLES = 1_000_000
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 8
 _KINDS = {1: "labels", 3: "images"}
-
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def read_idx(path: str | os.PathLike, *, ndim: int) -> np.ndarray:
@@ -121,62 +111,29 @@ def _read_header(
     return shape
 
 
-def expected_files(name: str) -> tuple[str, ...]:
-    """Returns the four file names of a dataset, without `.gz`.
-
-    Order: train images, train labels, test images, test labels.
-    """
-    parts = ("train", "t10k")
-    if name == "emnist_digits":
-        parts = ("emnist-digits-train", "emnist-digits-test")
-    return tuple(
-        f"{part}-{kind}"
-        for part in parts
-        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
-    )
-
-
-def read_idx_folder(data_dir: str | os.PathLike, name: str) -> Arrays:
-    """Reads a dataset from a folder with its four IDX files, gzipped or not.
+def read_idx_files(*paths: str | os.PathLike) -> list[Stored]:
+    """Reads the four files of a dataset.
 
     Args:
-        data_dir: The folder. The spelling `train-images.idx3-ubyte` is found as well
-            as `train-images-idx3-ubyte`.
-        name: `mnist`, `fashion_mnist`, `kmnist` or `emnist_digits`.
+        paths: The files, in the order of `expected_files`.
 
     Returns:
-        Train images, train labels, test images, test labels: images uint8
-        `[N, 28, 28, 1]`, upright; labels int32 `[N]`.
+        The train part and the test part.
 
     Raises:
-        InputError: If a file is missing (names all that are) or cannot be used.
+        InputError: As `read_idx`.
     """
-    folder = Path(os.path.expanduser(data_dir))
-    names = expected_files(name)
-    paths = [path for path in (_find(folder, file) for file in names) if path]
-    if len(paths) < len(names):
-        missing = [file for file in names if not _find(folder, file)]
-        problem = f"not there: {', '.join(missing)}"
-        if not os.path.isdir(folder):
-            problem = "there is no such folder"
-        raise InputError(
-            f"No {name} in {folder}: {problem}. Expected are the four files "
-            f"{', '.join(names)} (each with or without .gz), or {name} as prepared by "
-            "tensorflow-datasets."
-        )
-    arrays = read_idx_files(paths)
-    return (
-        *check_examples(arrays[0], arrays[1], str(paths[0]), str(paths[1]), name),
-        *check_examples(arrays[2], arrays[3], str(paths[2]), str(paths[3]), name),
-    )
+    arrays = [read_idx(path, ndim=ndim) for path, ndim in zip(paths, (3, 1, 3, 1))]
+    return _parts(arrays, [str(path) for path in paths])
 
 
-def read_idx_files(paths: Sequence[str | os.PathLike]) -> list[np.ndarray]:
-    """Reads the four files of a dataset, in the order of `expected_files`."""
-    return [read_idx(path, ndim=ndim) for path, ndim in zip(paths, (3, 1, 3, 1))]
+def _parts(arrays: list[np.ndarray], names: list[str]) -> list[Stored]:
+    return [
+        Stored(arrays[at], arrays[at + 1], names[at], names[at + 1]) for at in (0, 2)
+    ]
 
 
-def read_idx_zip(path: str | os.PathLike, name: str) -> list[np.ndarray]:
+def read_idx_zip(path: str | os.PathLike, name: str) -> list[Stored]:
     """Reads the four files of a dataset from a zip file such as EMNIST's.
 
     Args:
@@ -184,66 +141,20 @@ def read_idx_zip(path: str | os.PathLike, name: str) -> list[np.ndarray]:
         name: The dataset.
 
     Returns:
-        Four arrays as `read_idx` returns them, in the order of `expected_files`.
+        The train part and the test part.
 
     Raises:
         InputError: If a file is missing from the zip file or damaged.
     """
-    arrays = []
+    arrays, names = [], []
     try:
         with zipfile.ZipFile(path) as archive:
             for file, ndim in zip(expected_files(name), (3, 1, 3, 1)):
+                names.append(f"{file}.gz in {path}")
                 with archive.open(f"gzip/{file}.gz") as stream:
-                    arrays.append(parse_idx(stream, f"{file}.gz in {path}", ndim=ndim))
+                    arrays.append(parse_idx(stream, names[-1], ndim=ndim))
     except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as err:
         raise InputError(
             f"{path} is not the zip file of {name} ({err}). Get it again."
         ) from err
-    return arrays
-
-
-def _find(folder: Path, file: str) -> Path | None:
-    for spelling in (file, file.replace("-idx", ".idx")):
-        for path in (folder / spelling, folder / f"{spelling}.gz"):
-            if os.path.isfile(path):  # Path.is_file raises where access is denied
-                return path
-    return None
-
-
-def check_examples(
-    images: np.ndarray,
-    labels: np.ndarray,
-    images_from: str,
-    labels_from: str,
-    name: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Checks images and labels as they are stored, and returns them ready for use.
-
-    Args:
-        images: uint8 `[N, 28, 28]`.
-        labels: Integers `[N]`.
-        images_from: The file they come from, for errors.
-        labels_from: The file they come from, for errors.
-        name: The dataset. The images of `emnist_digits` are stored with rows and
-            columns exchanged, and turned upright here.
-
-    Returns:
-        Images uint8 `[N, 28, 28, 1]` and labels int32 `[N]`.
-
-    Raises:
-        InputError: If the counts differ or a label is not within 0..9.
-    """
-    if len(images) != len(labels):
-        raise InputError(
-            f"{images_from} holds {len(images)} images but {labels_from} "
-            f"{len(labels)} labels; the two do not belong together."
-        )
-    wrong = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
-    if wrong.size:
-        raise InputError(
-            f"{labels_from} holds the label {labels[wrong[0]]} at position {wrong[0]} "
-            f"(counted from 0); labels are 0 to {NUM_CLASSES - 1}."
-        )
-    if name == "emnist_digits":
-        images = np.ascontiguousarray(images.transpose(0, 2, 1))
-    return images[..., np.newaxis], labels.astype(np.int32)
+    return _parts(arrays, names)

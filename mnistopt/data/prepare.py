@@ -1,9 +1,8 @@
-"""Downloads, prepares and reads datasets with tensorflow-datasets, not TensorFlow.
+"""Downloads datasets and prepares them with tensorflow-datasets, not TensorFlow.
 
-tensorflow-datasets (TFDS) needs TensorFlow to unpack gzip, to encode images and to
-read TFRecord files. Here a builder of our own does without the first two, and a few
-lines read the third; URLs, checksums, downloads, metadata, the prepared format and
-its decoding are those of TFDS.
+tensorflow-datasets (TFDS) needs TensorFlow to unpack gzip and to encode images. Here
+a builder of our own does without; URLs, checksums, downloads, metadata and the
+prepared format are those of TFDS.
 
 TFDS is imported where it is used: importing this module stays quick.
 """
@@ -11,19 +10,17 @@ TFDS is imported where it is used: importing this module stays quick.
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnistopt.data import idx
+from mnistopt.data.idx import read_idx_files, read_idx_zip
+from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES, expected_files
 from mnistopt.errors import InputError
 
 _INFO_FILE = "dataset_info.json"
 _VERSION = "1.0.0"  # of what our own builder writes
-_MAX_RECORD = 65_536  # bytes; a digit takes about 1,000
-_BLOCK = 10_000  # examples read from array_record at a time
 
 
 def download(name: str, root: Path) -> Path:
@@ -34,7 +31,7 @@ def download(name: str, root: Path) -> Path:
         root: Where prepared data and, in `downloads/`, the downloaded files are kept.
 
     Returns:
-        The folder of the prepared data, for `read_prepared`.
+        The folder of the prepared data.
 
     Raises:
         InputError: If it cannot be downloaded, is not what TFDS has registered, or
@@ -92,7 +89,7 @@ def registered_files(name: str) -> dict[str, Any]:
 def _advice(name: str, root: Path, reason: str, sources: dict[str, Any]) -> str:
     return (
         f"{name} could not be downloaded into {root}: {reason}\n"
-        f"Without a network, put the four files {', '.join(idx.expected_files(name))} "
+        f"Without a network, put the four files {', '.join(expected_files(name))} "
         f"(with or without .gz; from {', '.join(sources)}) into one folder and give it "
         "with --data_dir=FOLDER. --dataset=mnist_5k needs no download."
     )
@@ -112,10 +109,10 @@ def _builder(dataset: str, sources: dict[str, Any], root: Path):
         url_infos = sources
 
         def _info(self):
-            shape = (idx.IMAGE_SIZE, idx.IMAGE_SIZE, 1)
+            shape = (IMAGE_SIZE, IMAGE_SIZE, 1)
             # Stored as plain bytes: a third of the time that lists of int64 take.
             image = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
-            label = tfds.features.ClassLabel(num_classes=idx.NUM_CLASSES)
+            label = tfds.features.ClassLabel(num_classes=NUM_CLASSES)
             return tfds.core.DatasetInfo(
                 builder=self,
                 description=f"{dataset}, from its IDX files.",
@@ -126,13 +123,13 @@ def _builder(dataset: str, sources: dict[str, Any], root: Path):
         def _split_generators(self, dl_manager):
             paths = dl_manager.download({_file_name(url): url for url in sources})
             if dataset == "emnist_digits":
-                arrays = idx.read_idx_zip(next(iter(paths.values())), dataset)
+                train, test = read_idx_zip(next(iter(paths.values())), dataset)
             else:
-                files = [paths[f"{file}.gz"] for file in idx.expected_files(dataset)]
-                arrays = idx.read_idx_files(files)
+                files = [paths[f"{file}.gz"] for file in expected_files(dataset)]
+                train, test = read_idx_files(*files)
             return {
-                "train": self._generate_examples(*arrays[:2]),
-                "test": self._generate_examples(*arrays[2:]),
+                "train": self._generate_examples(train.images, train.labels),
+                "test": self._generate_examples(test.images, test.labels),
             }
 
         def _generate_examples(self, images, labels):
@@ -144,126 +141,3 @@ def _builder(dataset: str, sources: dict[str, Any], root: Path):
 
 def _file_name(url: str) -> str:
     return url.rsplit("/", 1)[-1]
-
-
-def read_prepared(folder: Path, name: str) -> idx.Arrays:
-    """Reads data that TFDS has prepared, ours or that of its own builders.
-
-    Examples come in the order in which TFDS stored them: that of the IDX files where
-    `download` prepared them, TFDS's own fixed shuffle elsewhere.
-
-    Args:
-        folder: The folder of one version, with `dataset_info.json`; its records in
-            `array_record` or `tfrecord` format.
-        name: `mnist`, `fashion_mnist`, `kmnist` or `emnist_digits`.
-
-    Returns:
-        As `idx.read_idx_folder`.
-
-    Raises:
-        InputError: If anything about the data is not as it should be.
-    """
-    try:
-        import tensorflow_datasets as tfds
-
-        builder = tfds.builder_from_directory(folder)
-        train = _read_split(builder, "train")
-        test = _read_split(builder, "test")
-    except InputError:
-        raise
-    except Exception as err:  # TFDS, protobuf, Pillow, array_record raise their own
-        raise InputError(
-            f"The data that tensorflow-datasets prepared in {folder} cannot be read "
-            f"({type(err).__name__}: {err}). Delete the folder and prepare it again, "
-            "or give the IDX files with --data_dir."
-        ) from err
-    return (
-        *idx.check_examples(*train, f"{folder} (train)", f"{folder} (train)", name),
-        *idx.check_examples(*test, f"{folder} (test)", f"{folder} (test)", name),
-    )
-
-
-def _read_split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images uint8 `[N, 28, 28]` and labels int64 `[N]` as stored."""
-    info = builder.info
-    count = info.splits[split].num_examples
-    if not 1 <= count <= idx.MAX_EXAMPLES:
-        raise InputError(f"{builder.data_dir} states {count} examples in {split}.")
-    images = np.empty((count, idx.IMAGE_SIZE, idx.IMAGE_SIZE, 1), np.uint8)
-    labels = np.empty(count, np.int64)
-    position = -1
-    for position, record in enumerate(_records(builder, split)):
-        example = info.features.deserialize_example_np(record)
-        image = example["image"]
-        if image.shape != images.shape[1:] or image.dtype != np.uint8:
-            raise ValueError(f"image {position} is {image.dtype} {image.shape}")
-        images[position], labels[position] = image, example["label"]
-    if position + 1 != count:
-        raise ValueError(f"{position + 1} examples in {split}, {count} were stated")
-    return images[..., 0], labels
-
-
-def _records(builder: Any, split: str) -> Iterator[bytes]:
-    """Yields the serialized examples of a split."""
-    import tensorflow_datasets as tfds
-
-    file_format = builder.info.file_format.value
-    if file_format == "array_record":
-        raw = tfds.decode.DeserializeMethod.RAW_BYTES
-        source = builder.as_data_source(split, deserialize_method=raw)
-        for start in range(0, len(source), _BLOCK):
-            stop = min(start + _BLOCK, len(source))
-            yield from source.__getitems__(range(start, stop))
-    elif file_format == "tfrecord":
-        for path in builder.info.splits[split].filepaths:
-            yield from _read_tfrecord(Path(path))
-    else:
-        raise ValueError(f"the format is {file_format}, not array_record or tfrecord")
-
-
-def _read_tfrecord(path: Path) -> Iterator[bytes]:
-    """Yields the records of a TFRecord file, after checking all of its checksums.
-
-    A record is framed by its length (uint64), the checksum of the length, and the
-    checksum of the record: tensorflow.org/tutorials/load_data/tfrecord.
-    """
-    data = path.read_bytes()
-    chunks, stored, start = [], [], 0
-    while start < len(data):
-        length = int.from_bytes(data[start : start + 8], "little")
-        end = start + 12 + length
-        if length > _MAX_RECORD or end + 4 > len(data):
-            raise ValueError(f"{path.name} is damaged or cut off at byte {start}")
-        chunks += [data[start : start + 8], data[start + 12 : end]]
-        stored += [data[start + 8 : start + 12], data[end : end + 4]]
-        start = end + 4
-    crc = crc32c(chunks)
-    masked = ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)
-    wrong = np.flatnonzero(masked != np.frombuffer(b"".join(stored), "<u4"))
-    if wrong.size:
-        raise ValueError(f"{path.name}: wrong checksum at record {wrong[0] // 2}")
-    yield from chunks[1::2]
-
-
-def crc32c(chunks: Sequence[bytes]) -> np.ndarray:
-    """Returns the CRC-32C (RFC 3720, B.4) of each of N byte strings, uint32 `[N]`.
-
-    Goes along all of them at once, a byte of each per step, in NumPy: one by one in
-    Python would take ten seconds for MNIST.
-    """
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1)
-    lengths = np.array([len(chunk) for chunk in chunks], np.int64)
-    starts = np.cumsum(lengths) - lengths
-    longest_first = np.argsort(-lengths, kind="stable")
-    starts, rising = starts[longest_first], np.sort(lengths)
-    content = np.frombuffer(b"".join(chunks), np.uint8)
-    crc = np.full(len(chunks), 0xFFFFFFFF, np.uint32)
-    for step in range(lengths.max(initial=0)):
-        active = len(chunks) - np.searchsorted(rising, step, side="right")
-        now = crc[:active]
-        crc[:active] = table[(now ^ content[starts[:active] + step]) & 255] ^ (now >> 8)
-    result = np.empty_like(crc)
-    result[longest_first] = ~crc
-    return result

@@ -15,7 +15,7 @@ class Options:
 
     Attributes:
         tables: Numbers of the tables to make.
-        dataset: One of `data.DATASETS`.
+        dataset: One of `official.DATASETS`.
         data_dir: Folder with its files, or None.
         seeds: Seeds of every row, or of every MLP row if `cnn_seeds` is given.
         train_examples: Training examples; None for all.

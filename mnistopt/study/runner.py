@@ -202,7 +202,7 @@ def run(
         **settings: Any of these.
             data: One's own: a `Dataset` (see `Dataset.from_arrays`), an .npz file, or
                 a folder with a folder of PNGs per class.
-            dataset: Else one of `load.DATASETS`; "mnist_5k" by default.
+            dataset: Else one of `official.DATASETS`; "mnist_5k" by default.
             data_dir: Folder with the dataset's files.
             train_examples: Size of a stratified subset of the training split; None
                 for all of it.

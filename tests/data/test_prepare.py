@@ -23,8 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnistopt.data import idx, prepare
 from mnistopt.data import load as data
+from mnistopt.data import prepare, tfrecord
+from mnistopt.data.find import Source, find, find_prepared
+from mnistopt.data.official import DATASETS, expected_files
+from mnistopt.data.prepared import read_prepared
 from mnistopt.errors import InputError
 
 
@@ -40,9 +43,18 @@ def write_folder(folder: Path, name: str, train: int = 36, test: int = 12) -> Pa
     for count in (train, test):
         arrays.append(rng.integers(0, 256, (count, 28, 28), np.uint8))
         arrays.append(rng.integers(0, 10, count, np.uint8))
-    for file, array in zip(idx.expected_files(name), arrays):
+    for file, array in zip(expected_files(name), arrays):
         (folder / f"{file}.gz").write_bytes(gzip.compress(idx_bytes(array)))
     return folder
+
+
+def arrays_of(source: Source, name: str = "mnist") -> list[np.ndarray]:
+    """Returns images and labels of the train and the test part, ready for use."""
+    return [array for part in data.read(source, name) for array in part]
+
+
+def prepared_arrays(folder: Path, name: str = "mnist") -> list[np.ndarray]:
+    return arrays_of(Source("prepared", (folder,)), name)
 
 
 def assert_same_arrays(found, wanted):
@@ -118,7 +130,7 @@ def serve(monkeypatch):
         server.stop()
 
 
-@pytest.mark.parametrize("name", data.DATASETS[1:])
+@pytest.mark.parametrize("name", DATASETS[1:])
 def test_download_gives_what_the_idx_files_hold(tmp_path, serve, capsys, name):
     files = write_folder(tmp_path / "files", name)
     served = files
@@ -130,14 +142,14 @@ def test_download_gives_what_the_idx_files_hold(tmp_path, serve, capsys, name):
                 archive.write(path, f"gzip/{path.name}")
     server = serve(served)
     folder = prepare.download(name, tmp_path / "tfds")
-    wanted = idx.read_idx_folder(files, name)
-    assert_same_arrays(prepare.read_prepared(folder, name), wanted)
+    wanted = arrays_of(find(name, files, tmp_path), name)
+    assert_same_arrays(prepared_arrays(folder, name), wanted)
     assert capsys.readouterr().out == "", "stdout is for the results of a program"
 
     server.requests.clear()
     assert prepare.download(name, tmp_path / "tfds") == folder
     assert not server.requests, "prepared data were downloaded again"
-    assert data.find_prepared(tmp_path / "tfds", name) == folder
+    assert find_prepared(tmp_path / "tfds", name) == folder
 
 
 def test_load_downloads_once_and_agrees_with_the_idx_files(tmp_path, serve):
@@ -152,7 +164,7 @@ def test_load_downloads_once_and_agrees_with_the_idx_files(tmp_path, serve):
 
 
 def assert_advises(err, cache: Path):
-    for file in idx.expected_files("mnist"):
+    for file in expected_files("mnist"):
         assert file in str(err.value)
     assert "--data_dir=FOLDER" in str(err.value)
     assert "--dataset=mnist_5k needs no download" in str(err.value)
@@ -199,7 +211,7 @@ def test_download_folder_that_cannot_be_written(tmp_path, serve):
         data.load("mnist", cache_dir=tmp_path / "cache")
 
 
-@pytest.mark.parametrize("name", data.DATASETS[1:])
+@pytest.mark.parametrize("name", DATASETS[1:])
 def test_tfds_still_registers_the_files(name):
     """Holds for the installed version; a later one may keep them elsewhere."""
     sources = prepare.registered_files(name)
@@ -207,7 +219,7 @@ def test_tfds_still_registers_the_files(name):
     if name == "emnist_digits":
         assert files == {"gzip.zip"}
     else:
-        assert files == {f"{file}.gz" for file in idx.expected_files(name)}
+        assert files == {f"{file}.gz" for file in expected_files(name)}
     assert all(len(info.checksum) == 64 for info in sources.values())
 
 
@@ -324,21 +336,21 @@ def assert_holds_tfds_images(arrays):
 @pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
 def test_reads_data_of_ordinary_tfds(png_folders, tmp_path, file_format):
     folder = png_folders[file_format]
-    assert_holds_tfds_images(prepare.read_prepared(folder, "mnist"))
+    assert_holds_tfds_images(prepared_arrays(folder))
     for data_dir in (folder, folder.parent.parent):
         dataset = data.load("mnist", data_dir=data_dir, cache_dir=tmp_path)
         assert len(dataset.test.labels) == 8
 
 
 def test_both_formats_keep_the_order(png_folders):
-    wanted = prepare.read_prepared(png_folders["array_record"], "mnist")
-    assert_same_arrays(prepare.read_prepared(png_folders["tfrecord"], "mnist"), wanted)
+    wanted = prepared_arrays(png_folders["array_record"])
+    assert_same_arrays(prepared_arrays(png_folders["tfrecord"]), wanted)
 
 
 def test_emnist_of_ordinary_tfds_is_turned_upright(tmp_path):
     folder = tfds_folder(tmp_path, "emnist", config="digits")
-    assert data.find_prepared(tmp_path, "emnist_digits") == folder
-    images = prepare.read_prepared(folder, "emnist_digits")[0]
+    assert find_prepared(tmp_path, "emnist_digits") == folder
+    images = prepared_arrays(folder, "emnist_digits")[0]
     upright = tfds_images(40).transpose(0, 2, 1)
     found = sorted(image.tobytes() for image in images)
     assert found == sorted(image.tobytes() for image in upright)
@@ -359,7 +371,7 @@ def test_damaged_tfrecord_is_refused(png_folders, tmp_path, position):
     content[position] ^= 4
     path.write_bytes(content)
     with pytest.raises(InputError, match="mnist-train.tfrecord-00001-of-00002"):
-        prepare.read_prepared(folder, "mnist")
+        read_prepared(folder)
 
 
 @pytest.mark.parametrize("length", [0, 5, 11, 200, -1])
@@ -368,7 +380,7 @@ def test_truncated_tfrecord_is_refused(png_folders, tmp_path, length):
     path = folder / "mnist-train.tfrecord-00000-of-00002"
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(InputError, match="damaged or cut off|40 were stated"):
-        prepare.read_prepared(folder, "mnist")
+        read_prepared(folder)
 
 
 def break_shard(folder: Path):
@@ -411,7 +423,7 @@ def test_damaged_folder_is_refused(png_folders, tmp_path, file_format, damage, s
     folder = copied(png_folders[file_format], tmp_path / "copy")
     damage(folder)
     with pytest.raises(InputError, match=f"(?s)copy .*{says}"):
-        prepare.read_prepared(folder, "mnist")
+        read_prepared(folder)
 
 
 def test_never_imports_tensorflow(png_folders, serve, tmp_path):
@@ -456,9 +468,9 @@ def test_crc32c_of_the_rfc():
     # https://www.rfc-editor.org/rfc/rfc3720#appendix-B.4
     chunks = [bytes(32), b"\xff" * 32, bytes(range(32)), bytes(range(31, -1, -1))]
     wanted = [0x8A9136AA, 0x62A8AB43, 0x46DD794E, 0x113FDB5C]
-    assert prepare.crc32c(chunks).tolist() == wanted
+    assert tfrecord.crc32c(chunks).tolist() == wanted
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_crc32c_of_many(chunks):
-    assert prepare.crc32c(chunks).tolist() == [bitwise_crc32c(c) for c in chunks]
+    assert tfrecord.crc32c(chunks).tolist() == [bitwise_crc32c(c) for c in chunks]

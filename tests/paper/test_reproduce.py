@@ -1,5 +1,6 @@
 """The program, end to end on a handful of images, and what it promises."""
 
+import dataclasses
 import gzip
 import json
 import os
@@ -191,9 +192,7 @@ def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
         data = load(*args, **kwargs)
         labels = np.random.default_rng(0).permutation(data.test.labels)
         test = data.test._replace(labels=labels)
-        return type(data)(
-            data.name, data.train, data.validation, test, data.fingerprint
-        )
+        return dataclasses.replace(data, test=test)
 
     monkeypatch.setattr(inputs, "load", permuted)
     two = reproduce(options, tmp_path / "two")

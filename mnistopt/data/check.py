@@ -1,0 +1,132 @@
+"""Checks examples, and makes them ready for use."""
+
+from typing import Any
+
+import numpy as np
+
+from mnistopt.data.official import NUM_CLASSES, Stored
+from mnistopt.data.splits import Split
+from mnistopt.errors import InputError
+
+# Predictions are kept as bytes.
+MOST_CLASSES = 256
+
+
+def check_stored(stored: Stored) -> Split:
+    """Checks examples of a dataset that has a name, and returns them ready for use.
+
+    Returns:
+        Images uint8 `[N, 28, 28, 1]` and labels int32 `[N]`.
+
+    Raises:
+        InputError: If the counts differ or a label is not within 0..9.
+    """
+    images, labels, images_from, labels_from = stored
+    if len(images) != len(labels):
+        raise InputError(
+            f"{images_from} holds {len(images)} images but {labels_from} "
+            f"{len(labels)} labels; the two do not belong together."
+        )
+    wrong = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
+    if wrong.size:
+        raise InputError(
+            f"{labels_from} holds the label {labels[wrong[0]]} at position {wrong[0]} "
+            f"(counted from 0); labels are 0 to {NUM_CLASSES - 1}."
+        )
+    return Split(images[..., np.newaxis], labels.astype(np.int32))
+
+
+def check_arrays(images: Any, labels: Any, images_name: str, labels_name: str) -> Split:
+    """Checks images and labels of one's own, and returns copies ready for use.
+
+    Args:
+        images: uint8 or floats [N, H, W, C] or [N, H, W].
+        labels: Whole numbers [N].
+        images_name: What to call the images in errors.
+        labels_name: What to call the labels in errors.
+
+    Raises:
+        InputError: If they cannot be used; says what was found.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or not images.size:
+        raise InputError(
+            f"{images_name} have shape {images.shape}; expected are [N, H, W, C], or "
+            "[N, H, W] for one channel"
+        )
+    if images.dtype != np.uint8:
+        if not np.issubdtype(images.dtype, np.floating):
+            raise InputError(
+                f"{images_name} are {images.dtype}; expected are uint8, or floats"
+            )
+        images = images.astype(np.float32)
+        if not np.isfinite(images).all():
+            raise InputError(f"{images_name} hold values that are no finite numbers")
+    return Split(np.array(images), _check_labels(labels, len(images), labels_name))
+
+
+def _check_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise InputError(
+            f"{name} have shape {labels.shape}, as one-hot labels have; expected is "
+            f"one whole number each: {name}.argmax(axis=1)"
+        )
+    if labels.shape not in ((count,), (count, 1)):
+        raise InputError(
+            f"{name} have shape {labels.shape}; expected is ({count},), one for each "
+            f"of the {count} images"
+        )
+    labels = labels.reshape(-1)
+    if labels.dtype.kind not in "iu" and not (
+        labels.dtype.kind == "f" and (labels == np.floor(labels)).all()
+    ):
+        raise InputError(
+            f"{name} are {labels.dtype}; expected are whole numbers, 0 to K - 1"
+        )
+    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
+        raise InputError(
+            f"{name} are {labels.min():g} to {labels.max():g}; expected are 0 to "
+            f"K - 1, K at most {MOST_CLASSES}"
+        )
+    return labels.astype(np.int32)
+
+
+def check_alike(train: Split, test: Split) -> None:
+    """Checks that test examples of one's own are of the kind of the others.
+
+    Raises:
+        InputError: If they are not.
+    """
+    kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"test_images are {kinds[1][0]} {kinds[1][1]}, images {kinds[0][0]} "
+            f"{kinds[0][1]}; they must be alike"
+        )
+    most = train.labels.max()
+    if test.labels.max() > most:
+        raise InputError(
+            f"test_labels hold {test.labels.max()}, but labels are 0 to {most}"
+        )
+
+
+def check_sizes(train: Split, validation: Split, test: Split, classes: int) -> None:
+    """Checks that every class is trained on, and every split has examples.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    missing = set(range(classes)) - set(train.labels.tolist())
+    if missing:
+        raise InputError(
+            f"labels are 0 to {classes - 1}, but the training part has none of "
+            f"{', '.join(map(str, sorted(missing)))}: number the classes from 0 "
+            "without gaps, and give several examples of each"
+        )
+    if not len(validation.labels) or not len(test.labels):
+        raise InputError(
+            f"there are {len(train.labels)} examples to train on and none left to "
+            "choose by or to test: give at least ten"
+        )

@@ -1,0 +1,56 @@
+"""The datasets that have a name: what they are, and how they are stored."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mnistopt.data.splits import Split
+
+DATASETS = ("mnist_5k", "mnist", "fashion_mnist", "kmnist", "emnist_digits")
+IMAGE_SIZE = 28
+NUM_CLASSES = 10
+
+# The largest relative of MNIST (EMNIST ByClass) has 814,255 examples. A header that
+# promises more than this is damaged, and would ask for gigabytes of memory.
+MAX_EXAMPLES = 1_000_000
+
+
+class Stored(NamedTuple):
+    """Examples as they are stored, and where.
+
+    Attributes:
+        images: uint8 `[N, 28, 28]`.
+        labels: Integers `[M]`.
+        images_from: What holds the images, for errors.
+        labels_from: What holds the labels, for errors.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    images_from: str
+    labels_from: str
+
+
+def expected_files(name: str) -> tuple[str, ...]:
+    """Returns the names of the four IDX files of a dataset, without `.gz`.
+
+    Order: train images, train labels, test images, test labels.
+    """
+    parts = ("train", "t10k")
+    if name == "emnist_digits":
+        parts = ("emnist-digits-train", "emnist-digits-test")
+    return tuple(
+        f"{part}-{kind}"
+        for part in parts
+        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    )
+
+
+def upright(name: str, split: Split) -> Split:
+    """Returns examples whose digits stand upright.
+
+    Those of `emnist_digits` are stored with rows and columns exchanged.
+    """
+    if name != "emnist_digits":
+        return split
+    return split._replace(images=np.ascontiguousarray(split.images.swapaxes(1, 2)))
