@@ -34,7 +34,7 @@ ROOMS = {
         *("predictions", "mistakes", "tensorboard"),
     ),
     "report.charts": (
-        *("theme", "curves", "points", "sweep", "costs", "digits"),
+        *("theme", "curves", "points", "sweep", "costs", "classes"),
         *("pictures", "export"),
     ),
     "report": ("words", "page", "study"),

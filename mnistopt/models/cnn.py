@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
 
+from mnistopt.data.official import NUM_CLASSES
 from mnistopt.models.layers import Conv, Dense, Dropout
 
 
@@ -22,7 +23,7 @@ class CNN(nn.Module):
 
     channels: tuple[int, ...]
     dense: int
-    classes: int = 10
+    classes: int = NUM_CLASSES
 
     @nn.compact
     def __call__(self, images: jax.Array, dropout: ArrayLike | None = None):

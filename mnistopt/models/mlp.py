@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
 
+from mnistopt.data.official import NUM_CLASSES
 from mnistopt.models.layers import Dense, Dropout
 
 
@@ -16,7 +17,7 @@ class MLP(nn.Module):
     """
 
     hidden: tuple[int, ...]
-    classes: int = 10
+    classes: int = NUM_CLASSES
 
     @nn.compact
     def __call__(self, images: jax.Array, dropout: ArrayLike | None = None):

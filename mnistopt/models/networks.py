@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
 from mnistopt.errors import InputError
 from mnistopt.models import own
 from mnistopt.models.call import apply, init
@@ -18,11 +19,10 @@ from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point
 
 # Of MNIST and its relatives.
-DIGITS = 10
-DIGIT_SHAPE = (28, 28, 1)
+DIGIT_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 1)
 
 
-def make_model(point: Point, classes: int = DIGITS) -> nn.Module:
+def make_model(point: Point, classes: int = NUM_CLASSES) -> nn.Module:
     """Returns the network that a point of a grid describes.
 
     Args:

@@ -12,7 +12,6 @@ from mnistopt.results.columns import axes_of
 from mnistopt.results.labels import point_labels, varying_axes
 from mnistopt.results.predictions import Predictions
 from mnistopt.results.stats import proportion_interval
-from mnistopt.training.metrics import confusion
 
 # More names than this are no sentence any more.
 _NAMES = 4
@@ -81,15 +80,15 @@ def count_facts(
     if best["n"]:
         count = facts["test_examples"]
         ends = proportion_interval(best["test_accuracy_mean"] * count, count)
-        facts["other_digits_half_width"] = (ends[1] - ends[0]) / 2
+        facts["other_images_half_width"] = (ends[1] - ends[0]) / 2
     if best["point"] in predictions:
         one = predictions[best["point"]]
         facts["best_vote_accuracy"] = float(np.mean(one.vote == one.labels))
-        table = sum(confusion(one.labels, classes) for classes in one.classes)
-        wrong = table - np.diag(np.diag(table))
+        wrong = one.confusion()
+        np.fill_diagonal(wrong, 0)
         true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
-        facts["most_confused_digit"], facts["most_confused_with"] = true, taken
-        facts["most_confused_count"] = wrong.max() / len(one.seeds)
+        facts["most_confused_class"], facts["most_confused_with"] = true, taken
+        facts["most_confused_count"] = wrong.max()
     return pd.Series(facts, dtype=float)
 
 
@@ -110,7 +109,7 @@ def headline(config: Mapping[str, Any], summary: pd.DataFrame) -> tuple[str, str
     lead = f"Asked: {axes}. " if axes else ""
     epochs = ", ".join(map(str, sorted(set(summary["epochs"]))))
     lead += (
-        f"Trained on {data['train']:,} digits for {epochs} epochs with "
+        f"Trained on {data['train']:,} images for {epochs} epochs with "
         f"{plural(asked['seeds'], 'seed')}; {data['validation']:,} held out to choose, "
         f"{data['test']:,} others to test."
     )
@@ -141,12 +140,12 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
     labels = point_labels(summary)
     found = [_best(facts, labels[summary["point"].iloc[0]]), _ties(summary, labels)]
     found.append(
-        f"It gets {percent(facts['best_train_accuracy_mean'])} of the training digits "
+        f"It gets {percent(facts['best_train_accuracy_mean'])} of the training images "
         f"right, {100 * facts['best_overfitting_mean']:.2f} points more than of the "
-        "test digits: that is its overfitting."
+        "test images: that is its overfitting."
     )
     if facts.get("most_confused_count", 0) > 0:
-        true, taken = facts["most_confused_digit"], facts["most_confused_with"]
+        true, taken = facts["most_confused_class"], facts["most_confused_with"]
         vote = ""
         if facts["best_n"] > 1:
             vote = (
@@ -154,7 +153,7 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
                 f"{percent(facts['best_vote_accuracy'])}. "
             )
         found.append(
-            f"{vote}Most often it takes {_digit(true)} for {_digit(taken)}: "
+            f"{vote}Most often it takes {_class(true)} for {_class(taken)}: "
             f"{facts['most_confused_count']:.3g} times"
             f"{', the mean over its seeds' if facts['best_n'] > 1 else ''}."
         )
@@ -168,8 +167,8 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _digit(value: float) -> str:
-    return f"an {value:.0f}" if value == 8 else f"a {value:.0f}"
+def _class(value: float) -> str:
+    return f"{'an' if value in (8, 11, 18) else 'a'} {value:.0f}"
 
 
 def _best(facts: pd.Series, label: str) -> str:
@@ -178,10 +177,10 @@ def _best(facts: pd.Series, label: str) -> str:
     found = f"{name} gets {percent(facts['best_test_accuracy_mean'])} of the test "
     n = int(facts["best_n"])
     if n < 2:
-        return f"{found}digits right, with one seed."
+        return f"{found}images right, with one seed."
     low, high = facts["best_test_accuracy_low"], facts["best_test_accuracy_high"]
     return (
-        f"{found}digits right, the mean of {n} seeds, with a 95 % interval from "
+        f"{found}images right, the mean of {n} seeds, with a 95 % interval from "
         f"{100 * low:.2f} to {percent(high)}."
     )
 
@@ -214,12 +213,12 @@ def _ties(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
 
 
 def _sureness(facts: pd.Series) -> str:
-    half = 100 * facts["other_digits_half_width"]
+    half = 100 * facts["other_images_half_width"]
     over = "Intervals over seeds say how it would vary with other seeds. "
     if facts["best_n"] < 2:
         over = "One seed says nothing of how it would vary with others. "
     return (
-        f"{over}On {facts['test_examples']:,.0f} other test digits it could differ by "
-        f"± {half:.2f} points more (Wilson's 95 % interval). The test digits chose "
+        f"{over}On {facts['test_examples']:,.0f} other test images it could differ by "
+        f"± {half:.2f} points more (Wilson's 95 % interval). The test images chose "
         "nothing."
     )

@@ -1,4 +1,4 @@
-"""The test digits that a study's points misread most confidently, as images."""
+"""The test images that a study's points misread most confidently."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ _COLUMNS = ["point", "place", "index", "true", "vote", "confidence", "votes", "i
 
 
 def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
-    """Returns the digits that the vote of a point's seeds misreads most confidently.
+    """Returns the images that the vote of a point's seeds misreads most confidently.
 
     Args:
         predictions: Of the N images of a split.

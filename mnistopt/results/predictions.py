@@ -23,6 +23,7 @@ from mnistopt.models.networks import init_shapes, make_model
 from mnistopt.points import Structure
 from mnistopt.results.record import Record
 from mnistopt.results.tables import FINISHED
+from mnistopt.training.metrics import confusion
 
 FOLDER = "predictions"
 SPLITS = ("validation", "test")
@@ -46,6 +47,13 @@ class Predictions(NamedTuple):
     classes: np.ndarray
     probabilities: np.ndarray
     vote: np.ndarray
+
+    def confusion(self) -> np.ndarray:
+        """Returns how often each class is taken for each, the seeds' mean, [K, K]."""
+        k = self.probabilities.shape[1]
+        return sum(confusion(self.labels, one, k) for one in self.classes) / len(
+            self.seeds
+        )
 
 
 def write_predictions(

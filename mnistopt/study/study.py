@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from mnistopt.data.official import NUM_CLASSES
 from mnistopt.engine.checkpoint import Saved, Store
 from mnistopt.errors import InputError
-from mnistopt.models.networks import DIGITS, init_shapes, make_model
+from mnistopt.models.networks import init_shapes, make_model
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.record import Record
@@ -104,7 +105,7 @@ class Study:
             InputError: If the trial is unknown or has not finished, or its module is of
                 the user's own and cannot be had (see `models.own.make`).
         """
-        classes = self.config["data"].get("classes", DIGITS)
+        classes = self.config["data"].get("classes", NUM_CLASSES)
         return make_model(self._find(trial)[1].point, classes)
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:

@@ -60,7 +60,7 @@ def overfitting(train_accuracy: float, test_accuracy: float) -> float:
     return train_accuracy - test_accuracy
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int = 10):
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int):
     """Returns how often each class was taken for each, int64 [K, K].
 
     Args:

@@ -124,7 +124,7 @@ def test_the_headline_says_what_was_asked(make_record):
     summary = summary_table(trials_table(records))
     title, lead = headline(config_of(POINTS, 3), summary)
     assert title == "3 settings of MLPs on mnist_5k"
-    assert lead.startswith("Asked: lr 0.1, 0.2, 0.3. Trained on 3,500 digits for 2")
+    assert lead.startswith("Asked: lr 0.1, 0.2, 0.3. Trained on 3,500 images for 2")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mnistopt.report.charts import costs, curves, digits, points, sweep
+from mnistopt.report.charts import classes, costs, curves, points, sweep
 from mnistopt.report.charts.theme import TOP
 from mnistopt.results.labels import point_labels, varying_axes
 from mnistopt.results.predictions import Predictions
@@ -83,14 +83,14 @@ def study_pictures(
         add("params", costs_known, costs.params_chart)
         add("seconds", costs_known, costs.seconds_chart)
     if predictions:
-        confused = digits.confusion_frame(summary, predictions)
-        add("confusion", confused, digits.confusion_chart)
-        sure = digits.reliability_frame(summary, predictions)
-        add("reliability", sure, digits.reliability_chart)
+        confused = classes.confusion_frame(summary, predictions)
+        add("confusion", confused, classes.confusion_chart)
+        sure = classes.reliability_frame(summary, predictions)
+        add("reliability", sure, classes.reliability_chart)
     ranks = {point: rank for rank, point in enumerate(summary["point"])}
     named = mistakes.assign(
         label=mistakes["point"].map(labels), rank=mistakes["point"].map(ranks)
     )
     drawn = named[named["rank"] < TOP].sort_values(["rank", "place"])
-    add("mistakes", drawn, digits.mistakes_chart)
+    add("mistakes", drawn, classes.mistakes_chart)
     return found

@@ -1,4 +1,4 @@
-"""Digits taken for others: confusion, calibration, and the worst mistakes as images."""
+"""Classes taken for others: confusion, calibration, and the surest mistakes."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,11 +12,12 @@ from mnistopt.report.charts.theme import finished, picked, rows
 from mnistopt.results.labels import point_labels
 from mnistopt.results.predictions import Predictions
 from mnistopt.results.stats import proportion_interval
-from mnistopt.training.metrics import confusion
 
 # Of the confidence, from 0 to 1.
 BINS = 10
 COLUMNS = 4
+# Counts in the cells can be read for so many classes.
+MOST_COUNTS = 20
 
 
 def chosen_or_best(choice: alt.Parameter) -> Any:
@@ -30,7 +31,7 @@ def chosen_or_best(choice: alt.Parameter) -> Any:
 def confusion_frame(
     summary: pd.DataFrame, predictions: Mapping[str, Predictions]
 ) -> pd.DataFrame:
-    """Returns how often each test digit was taken for each, as a mean over seeds.
+    """Returns how often each class was taken for each, as a mean over seeds.
 
     Args:
         summary: The table of points, best first.
@@ -46,14 +47,13 @@ def confusion_frame(
     for rank, point in enumerate(summary["point"]):
         if point not in predictions:
             continue
-        one = predictions[point]
-        n = len(one.seeds)
-        table = sum(confusion(one.labels, classes) for classes in one.classes) / n
+        table = predictions[point].confusion()
+        seeds = len(predictions[point].seeds)
         true, predicted = np.nonzero(table)
         frame = pd.DataFrame({"true": true, "predicted": predicted})
         frame["count"] = table[true, predicted]
         frame["share"] = 100 * frame["count"] / table.sum(axis=1)[true]
-        frames.append(frame.assign(label=labels[point], rank=rank, n=n))
+        frames.append(frame.assign(label=labels[point], rank=rank, n=seeds))
     columns = ["label", "rank", "true", "predicted", "count", "share", "n"]
     return pd.concat(frames, ignore_index=True)[columns]
 
@@ -61,20 +61,20 @@ def confusion_frame(
 def confusion_chart(frame: pd.DataFrame) -> Any:
     """Draws the confusion matrix of the chosen point; takes a `confusion_frame`."""
     choice = picked()
-    digits = list(range(10))
+    classes = list(range(int(frame[["true", "predicted"]].max().max()) + 1))
+    axis = alt.Axis(labelAngle=0, labelOverlap="greedy")
     base = (
         alt.Chart(rows(frame))
         .transform_filter(chosen_or_best(choice))
         .encode(
-            x=alt.X("predicted:O", title="taken for", axis=alt.Axis(labelAngle=0))
-            .scale(domain=digits),
-            y=alt.Y("true:O", title="digit").scale(domain=digits),
+            x=alt.X("predicted:O", title="taken for", axis=axis).scale(domain=classes),
+            y=alt.Y("true:O", title="class", axis=axis).scale(domain=classes),
             tooltip=[
                 alt.Tooltip("label:N", title="point"),
-                alt.Tooltip("true:O", title="digit"),
+                alt.Tooltip("true:O", title="class"),
                 alt.Tooltip("predicted:O", title="taken for"),
                 alt.Tooltip("count:Q", title="times, mean over seeds", format=".3~g"),
-                alt.Tooltip("share:Q", title="% of the digit", format=".2f"),
+                alt.Tooltip("share:Q", title="% of the class", format=".2f"),
             ],
         )
     )  # fmt: skip
@@ -87,6 +87,7 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
         scale=alt.Scale(scheme="oranges", domain=[0, top], clamp=True),
         legend=None,
     )
+    many = len(classes) > MOST_COUNTS
     layers = [
         wrong.mark_rect(cornerRadius=2).encode(color=shade),
         wrong.mark_text(fontSize=12).encode(
@@ -96,16 +97,16 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
             .otherwise(alt.value("#1B1F24")),
         ),
         right.mark_text(style="soft").encode(text=alt.Text("count:Q", format=".3~g")),
-    ]
+    ][: 1 if many else None]
     best = frame[(frame["rank"] == 0) & (frame["true"] != frame["predicted"])]
     words = "Confusion matrix of the best point."
     if len(best):
         row = best.sort_values("count").iloc[-1]
         words += f" Most often a {row['true']} is taken for a {row['predicted']}."
     return finished(
-        alt.layer(*layers).properties(height=340).add_params(choice),
-        "Digits taken for others",
-        ["Test digits, mean count over the seeds; of the best point, or the chosen."],
+        alt.layer(*layers).properties(height=560 if many else 340).add_params(choice),
+        "Classes taken for others",
+        ["Test images, mean count over the seeds; of the best point, or the chosen."],
         words,
     )
 
@@ -124,7 +125,7 @@ def reliability_frame(
     Returns:
         A row per point and bin of confidence that occurs: `label` and `rank`; the bin's
         mean `confidence`; the `accuracy` in it, with the ends `low` and `high` of
-        Wilson's 95 % interval; all in per cent; and `count`, its test digits.
+        Wilson's 95 % interval; all in per cent; and `count`, its test images.
     """
     found = []
     labels = point_labels(summary)
@@ -155,7 +156,7 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
         alt.Tooltip("label:N", title="point"),
         alt.Tooltip("confidence:Q", title="mean confidence (%)", format=".1f"),
         alt.Tooltip("accuracy:Q", title="right (%)", format=".1f"),
-        alt.Tooltip("count:Q", title="test digits", format=","),
+        alt.Tooltip("count:Q", title="test images", format=","),
     ]
     line = alt.InlineData(values=[{"x": 0, "y": 0}, {"x": 100, "y": 100}])
     layers = [
@@ -177,7 +178,7 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
         alt.layer(*layers).add_params(choice),
         "Is it as sure as it is right?",
         [
-            "Test digits by the confidence of the seeds' vote; size: how many digits.",
+            "Test images by the confidence of the seeds' vote; size: how many images.",
             f"Expected calibration error of the best point: {error:.2f} points.",
         ],
         f"Reliability diagram of the best point; expected calibration error {error:.2f}"
@@ -188,11 +189,11 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
 def _tally(votes: str) -> str:
     """Writes what the seeds say as counts: "7 7 9" as 7 ×2, 9 ×1."""
     counts = Counter(votes.split())
-    return ", ".join(f"{digit} ×{count}" for digit, count in counts.most_common())
+    return ", ".join(f"{name} ×{count}" for name, count in counts.most_common())
 
 
 def mistakes_chart(frame: pd.DataFrame) -> Any:
-    """Draws the most confidently misread digits of the chosen point.
+    """Draws the most confidently misread images of the chosen point.
 
     Args:
         frame: From `mistakes.read_mistakes`, with `label` and `rank`.
@@ -218,7 +219,7 @@ def mistakes_chart(frame: pd.DataFrame) -> Any:
             ),
             tooltip=[
                 alt.Tooltip("label:N", title="point"),
-                alt.Tooltip("index:Q", title="test digit", format="d"),
+                alt.Tooltip("index:Q", title="test image", format="d"),
                 alt.Tooltip("votes:N", title="what each seed says"),
             ],
         )
@@ -234,8 +235,8 @@ def mistakes_chart(frame: pd.DataFrame) -> Any:
         alt.layer(*layers).properties(height=130 * high).add_params(choice),
         "Surely wrong",
         [
-            "The test digits that the seeds' vote misreads with most confidence,",
+            "The test images that the seeds' vote misreads with most confidence,",
             "and what each seed says; of the best point, or the chosen.",
         ],
-        f"The most confidently misread digits of the best point: {', '.join(shown)}.",
+        f"The most confidently misread images of the best point: {', '.join(shown)}.",
     )

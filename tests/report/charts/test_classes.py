@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from mnistopt.report.charts.digits import (
+from mnistopt.report.charts.classes import (
     confusion_chart,
     confusion_frame,
     mistakes_chart,
@@ -15,21 +15,27 @@ from mnistopt.study.grid import grid
 POINTS = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2], epochs=2)
 
 
-@pytest.fixture
-def predictions():
+def make_predictions(k):
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 10, 200).astype(np.uint8)
+    labels = rng.integers(0, k, 200).astype(np.uint8)
     wrong = rng.random((3, 200)) < 0.3
-    classes = np.where(wrong, rng.integers(0, 10, (3, 200)), labels).astype(np.uint8)
-    probabilities = rng.dirichlet(np.full(10, 0.2), 200).astype(np.float16)
+    classes = np.where(wrong, rng.integers(0, k, (3, 200)), labels).astype(np.uint8)
+    probabilities = rng.dirichlet(np.full(k, 0.2), 200).astype(np.float16)
     vote = probabilities.argmax(axis=1).astype(np.uint8)
     return Predictions(np.arange(3), labels, classes, probabilities, vote)
 
 
-def test_confusion_is_the_mean_over_seeds(make_tables, predictions):
+@pytest.fixture
+def predictions():
+    return make_predictions(10)
+
+
+@pytest.mark.parametrize("k", [2, 10, 12, 40])
+def test_confusion_is_the_mean_over_seeds(make_tables, k):
+    predictions = make_predictions(k)
     _, _, summary = make_tables(POINTS)
     frame = confusion_frame(summary, {summary["point"][1]: predictions})
-    table = np.zeros((10, 10))
+    table = np.zeros((k, k))
     table[frame["true"], frame["predicted"]] = frame["count"]
     wanted = [
         confusion_matrix(predictions.labels, classes) for classes in predictions.classes
