@@ -45,6 +45,41 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     assert "24" in "".join(str(data) for data in shown)
 
 
+NET = """
+import flax.linen as nn
+import mnistopt
+
+class Net(nn.Module):
+    width: int = 4
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.relu(nn.Dense(self.width)(images.reshape(len(images), -1)))
+        return nn.Dense(10)(x)
+"""
+RUN = """
+study = mnistopt.run(model=Net, train_examples=100, epochs=1, seeds=1, workdir="own")
+print(study.model(), len(study.trials))
+"""
+
+
+def test_a_module_written_in_a_cell_is_trained_and_told_from_a_changed_one(tmp_path):
+    nbclient, nbformat = (pytest.importorskip(n) for n in ("nbclient", "nbformat"))
+    again = "print(mnistopt.open_study('own').model())"
+    changed = NET.replace("nn.relu", "nn.gelu")
+    caught = f"try:{RUN.replace(chr(10), chr(10) + '    ')}\nexcept mnistopt.InputError"
+    sources = [NET, RUN, NET, RUN + again, changed, f"{caught} as e:\n    print(e)"]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    place = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources=place
+    ).execute()
+    printed = ["".join(one.get("text", "") for one in cell.outputs) for cell in cells]
+    assert "width = 4" in printed[1] and printed[3].count("width = 4") == 2
+    assert "Net has changed since this workdir was made with it" in printed[5]
+
+
 @pytest.fixture
 def cell(monkeypatch):
     """A notebook's cell: all that is shown below it; "" for what is taken away."""

@@ -1,0 +1,119 @@
+"""Grids of points: what axes may be, and what does nothing."""
+
+import numpy as np
+import pytest
+
+from mnistopt.errors import InputError
+from mnistopt.points import ALWAYS as AXES
+from mnistopt.study.grid import grid, make_point
+
+
+def test_a_grid_is_the_product_with_the_first_field_varying_slowest():
+    lrs, rates, sizes = [0.1, 0.01, 0.001], [0.5, 0.0], [64, 32]
+    found = grid(dropout=rates, lr=lrs, batch_size=sizes)
+    wanted = [
+        make_point(batch_size=size, lr=lr, dropout=rate)
+        for size in sizes
+        for lr in lrs
+        for rate in rates
+    ]
+    assert found == wanted
+    assert grid(lr=lrs, batch_size=sizes, dropout=rates) == wanted
+
+
+def test_one_value_stands_for_a_list_of_one():
+    assert grid() == [make_point()]
+    assert grid(lr=0.1, model="mlp", hidden=(8, 4)) == [
+        make_point(lr=0.1, model="mlp", hidden=(8, 4))
+    ]
+    found = grid(model="mlp", hidden=[(8,), (4, 4)])
+    assert [p.row()["hidden"] for p in found] == ["8", "4x4"]
+
+
+def test_a_network_takes_of_the_axes_what_it_can_be_told():
+    found = grid(
+        model=["mlp", "cnn"], hidden=[(8,), (9,)], channels=[(2,), (3,), (4,)], lr=0.1
+    )
+    assert [str(p.structure) for p in found] == [
+        "mlp 8",
+        "mlp 9",
+        "cnn 2/128",
+        "cnn 3/128",
+        "cnn 4/128",
+    ]
+    assert grid(lr=[1e-3, 0.001, 1e-3]) == [make_point(lr=1e-3)]
+
+
+def test_unknown_and_empty_axes_are_refused():
+    with pytest.raises(InputError, match="unknown hyper-parameter droput, momentum; "):
+        grid(lr=[0.1], momentum=[0.9], droput=0.1)
+    with pytest.raises(InputError, match=f"there are {', '.join(AXES)}$"):
+        grid(seed=1)
+    with pytest.raises(InputError, match="dropout has no values"):
+        grid(lr=[0.1], dropout=[])
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ({"model": "cnn", "hidden": 256}, "hidden=256 .*model=cnn.*model=mlp"),
+        ({"hidden": [(8, 4), (2,)]}, "hidden=8x4,2 .*model=cnn"),
+        ({"model": "mlp", "dense": [64, 128]}, "dense=64,128 .*model=mlp.*model=cnn"),
+        ({"model": ["mlp"], "channels": (2,)}, "channels=2 .*has no effect"),
+    ],
+)
+def test_what_does_nothing_for_the_chosen_networks_is_refused(axes, words):
+    with pytest.raises(InputError, match=words):
+        grid(**axes)
+
+
+def test_weight_decay_that_would_have_no_effect_is_refused():
+    with pytest.raises(InputError, match="weight_decay=0.1 .*optimizer=adam.*adamw"):
+        make_point(optimizer="adam", weight_decay=0.1)
+    assert make_point(optimizer="sgd", weight_decay=0.1).hparams.weight_decay == 0.1
+    assert make_point(optimizer="adamw", weight_decay=0.1).hparams.weight_decay == 0.1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": "cnn", "channels": None},
+        {"model": "cnn", "dense": None},
+        {"model": "mlp", "hidden": None},
+    ],
+)
+def test_a_model_without_its_structure_is_refused(wrong):
+    with pytest.raises(InputError):
+        make_point(**wrong)
+
+
+def test_axes_may_be_arrays_and_structures_may_be_written():
+    points = grid(lr=np.logspace(-4, -2, 3), hidden=["8x4", (16,)], model="mlp")
+    assert [p.hparams.lr for p in points[:3]] == pytest.approx([1e-4, 1e-3, 1e-2])
+    assert {p.row()["hidden"] for p in points} == {"8x4", "16"}
+    assert grid(dense=np.int64(8), lr=np.float64(0.1)) == grid(dense=8, lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [
+        ("lr", (1e-3, 1e-2), [0.001, 0.01]),
+        ("lr", np.float32(1e-3), [0.001]),
+        ("lr", [np.float32(1e-3), 1e-2], [0.001, 0.01]),
+        ("lr", np.array([1e-3, 1e-2], np.float32), [0.001, 0.01]),
+        ("lr", (rate for rate in (0.1, 0.2)), [0.1, 0.2]),
+        ("epochs", range(1, 3), [1, 2]),
+        ("batch_size", [np.int64(16)], [16]),
+        ("batch_size", 64.0, [64]),
+        ("dense", np.array([8, 16]), [8, 16]),
+        ("channels", 4, ["4"]),
+        ("channels", (4, 8), ["4x8"]),
+        ("channels", [[4, 8], (2,), "3x3", 7], ["4x8", "2", "3x3", "7"]),
+        ("channels", np.array([[4, 8], [2, 2]]), ["4x8", "2x2"]),
+        ("optimizer", ("adam", "sgd"), ["adam", "sgd"]),
+    ],
+)
+def test_an_axis_is_whatever_python_has_for_several_values(name, given, wanted):
+    found = [point.row()[name] for point in grid(**{name: given})]
+    assert found == wanted
+    assert [type(value) for value in found] == [type(value) for value in wanted]
