@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from mnistopt.data.official import DATASETS
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.report import words
@@ -231,15 +232,27 @@ def _provenance(about: Mapping[str, Any], facts: pd.Series, workdir: Path) -> Ma
         f"Data: {about['data']['dataset']}, fingerprint "
         f"{about['data']['fingerprint']}.",
     ]
-    again = Markup("<p>{}</p>\n<pre>{}</pre>").format(
-        "Again, or on from where it stopped:", rerun_command(about, workdir)
-    )
-    return bullets(lines) + again
+    again = "Again, or on from where it stopped:"
+    command = rerun_command(about, workdir)
+    if not command:
+        again += " the Python call that made it, with the same modules and data."
+    made = Markup("<p>{}</p>\n<pre>{}</pre>") if command else Markup("<p>{}</p>")
+    return bullets(lines) + made.format(again, command)
 
 
 def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
-    """Returns the command that asks for the same again; Python's where axes differ."""
-    asked, data = about["asked"], about["data"]
+    """Returns the command that asks for the same again.
+
+    It is "" for modules and data that only Python can give.
+    """
+    asked, data = dict(about["asked"]), about["data"]
+    paths = {name: name for name in asked["model"]} | about.get("modules", {})
+    asked["model"] = [paths[name] for name in asked["model"]]
+    named = data["dataset"] in DATASETS or about.get("data_file")
+    if not named or not all(
+        path and not path.startswith("__main__") for path in asked["model"]
+    ):
+        return ""
     flags = [
         f"--{name}={','.join(text(v) for v in asked[name] if v is not None)}"
         for name in asked

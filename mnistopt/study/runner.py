@@ -109,6 +109,7 @@ def _prepare(
         "data_dir": str(data_dir.absolute()) if data_dir else None,
         **({"data_file": str(file.absolute())} if file else {}),
         "asked": _asked(points, seeds),
+        **_modules(points),
         "lanes": there.get("lanes", {})
         | {point.identity(): show(one) for point, one in by_cohort.items()},
         "compile_seconds": there.get("compile_seconds", {}),
@@ -134,6 +135,13 @@ def _asked(points: Sequence[Point], seeds: int) -> dict[str, Any]:
         for name in columns(points)
     }
     return {**values, "seeds": seeds}
+
+
+def _modules(points: Sequence[Point]) -> dict[str, Any]:
+    """Returns how a command names the user's own modules; "" where it cannot."""
+    own = [point.structure for point in points if point.structure.source]
+    paths = {one.model: "" if one.module is not None else one.path for one in own}
+    return {"modules": paths} if own else {}
 
 
 def _machine(mesh: Mesh, there: dict[str, Any]) -> dict[str, Any]:

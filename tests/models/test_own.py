@@ -89,7 +89,7 @@ def test_modules_are_an_axis_and_go_on_and_are_restored(nets, arrays, tmp_path):
         jax.tree.map(
             np.testing.assert_array_equal, study.params(trial), straight.params(trial)
         )
-    assert study.report().exists()
+    assert "the Python call that made it" in study.report().read_text()
 
     code = (
         "import mnistopt, numpy, sys; s = mnistopt.open_study(sys.argv[1]);"
@@ -238,6 +238,8 @@ def test_a_class_and_a_file_from_the_command_line(arrays, tmp_path):
     assert "width 1" in found.stdout
     found = program("evaluate", workdir, **common)
     assert "split of toys" in found.stdout, found.stderr
+    page = (tmp_path / "w" / "report.html").read_text()
+    assert "--model=own_nets:Strided --width=1,2" in " ".join(page.split())
     assert "own_nets" not in sys.modules
     help_text = program("grid", model, "--help", **common).stdout
     assert "--width" in help_text

@@ -94,6 +94,21 @@ def test_the_command_asks_for_the_same(study):
     assert "--train_examples=200" in command
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"modules": {"mlp": "nets:Net"}}, "--model=nets:Net"),
+        ({"data_file": "/toys.npz"}, "--data=/toys.npz"),
+        ({"modules": {"mlp": ""}}, ""),
+        ({"modules": {"mlp": "__main__:Net"}}, ""),
+        ({"data": {"dataset": "arrays", "train_examples": None}}, ""),
+    ],
+)
+def test_what_only_python_can_give_is_in_no_command(study, changes, words):
+    command = rerun_command({**study.config, **changes}, study.workdir)
+    assert words in command and bool(words) == bool(command)
+
+
 def test_a_study_shows_itself_in_a_notebook(study):
     shown = study._repr_html_()
     assert "lr 0.001, dropout 0" in shown and "data:image/png" in shown
