@@ -39,22 +39,16 @@ def evaluate() -> dict[str, Any]:
     import mnistopt
     from mnistopt.engine.replicas import predict
     from mnistopt.results.stats import proportion_interval
-    from mnistopt.study.inputs import load_data
+    from mnistopt.study.inputs import load_data, study_data
     from mnistopt.training import metrics
 
     study = mnistopt.open_study(FLAGS.workdir)
     trial = study.trial(FLAGS.trial)
     there = study.config["data"]
-    dataset = FLAGS.dataset or there["dataset"]
-    own = dataset == there["dataset"]
-    file = FLAGS.data or (study.config.get("data_file") if own else None)
-    own = own and not FLAGS.data
-    data = load_data(
-        file,
-        None if file else dataset,
-        FLAGS.data_dir or (study.config["data_dir"] if own else None),
-        there["train_examples"] if own else None,
-    )
+    if FLAGS.data or FLAGS.dataset not in (None, there["dataset"]):
+        data = load_data(FLAGS.data, FLAGS.dataset, FLAGS.data_dir, None)
+    else:
+        data = study_data(study.config, FLAGS.data_dir)
     split = getattr(data, FLAGS.split)
     params = study.params(trial["trial"], FLAGS.weights)
     predicted = predict(study.model(trial["trial"]), params, split.images).classes

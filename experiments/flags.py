@@ -8,6 +8,7 @@ import contextlib
 import io
 import re
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from mnistopt.models.registry import DEFAULT, NETWORKS, Network
 from mnistopt.study.grid import find
 
 FLAGS = flags.FLAGS
+_STARTED = time.perf_counter()
 _MODEL = re.compile("--?model=")
 
 
@@ -155,6 +157,11 @@ def parse_devices(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--devices={text} is not allowed: expected auto or a number")
     return int(text)
+
+
+def running_for() -> float:
+    """Returns the seconds since the program started."""
+    return time.perf_counter() - _STARTED
 
 
 def run(main: Callable[[], None], about: str) -> None:

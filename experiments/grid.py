@@ -19,6 +19,7 @@ from absl import flags
 
 from experiments import flags as common
 from mnistopt.study.grid import grid
+from mnistopt.study.stopwatch import Stopwatch
 
 FLAGS = flags.FLAGS
 
@@ -74,7 +75,7 @@ def _board() -> contextlib.AbstractContextManager:
     if not FLAGS.tensorboard:
         return contextlib.nullcontext()
     from mnistopt import TensorBoard
-    from mnistopt.study.runner import default_workdir
+    from mnistopt.study.setup import default_workdir
 
     name = Path(FLAGS.data).stem if FLAGS.data else FLAGS.dataset
     folder = default_workdir(name, grid(**common.axes()))
@@ -100,7 +101,11 @@ def main() -> None:
         show.results(study)
     if board:
         show.tensorboard(board.folder)
-    show.draw(study.report)
+    stopwatch = Stopwatch()
+    with stopwatch("report"):
+        show.draw(study.report)
+    if not FLAGS.quiet:
+        show.took(study.config["seconds"] | stopwatch.seconds, common.running_for())
 
 
 if __name__ == "__main__":

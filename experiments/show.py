@@ -17,8 +17,8 @@ from rich.text import Text
 
 from mnistopt.results.labels import point_labels
 from mnistopt.results.tables import best_trial
-from mnistopt.study.loop import Progress as State
 from mnistopt.study.planning import Plan
+from mnistopt.study.progress import Progress as State
 from mnistopt.study.study import Study
 
 # More rows than this scroll the best off the screen; summary.csv has all.
@@ -207,9 +207,6 @@ def results(study: Study) -> None:
         "Best first by validation accuracy, and what is tied with it at 5 %; mean over "
         "n seeds with its 95 % interval, the digits being fixed."
     )
-    compiling = math.fsum(study.config["compile_seconds"].values())
-    training = math.fsum(study.trials.groupby("replica")["seconds"].max())
-    console.print(f"Training took {duration(training)}, compiling {compiling:.1f} s.")
     if (summary["n"] > 0).any():
         console.print(
             f"Best replica {best_trial(study.trials)}: "
@@ -217,6 +214,18 @@ def results(study: Study) -> None:
             soft_wrap=True,
             markup=False,
         )
+
+
+def took(seconds: Mapping[str, float], wall: float) -> None:
+    """Prints what a run took, and on what it was spent.
+
+    Args:
+        seconds: By what they were spent on.
+        wall: From the start of the program; what is left over went into imports.
+    """
+    parts = {"imports": wall - math.fsum(seconds.values()), **seconds}
+    words = ", ".join(f"{name} {part:.1f}" for name, part in parts.items())
+    _console().print(f"Took {duration(wall)}: {words} s.")
 
 
 _HEADINGS = {

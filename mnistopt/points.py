@@ -125,8 +125,11 @@ class Point:
         return cls(structure, recipe, Hparams(**numbers), row["epochs"])
 
     def identity(self) -> str:
-        """A short hash of the point, 8 hexadecimal digits."""
-        return _short_hash(self._content())
+        """A short hash of the point: "p" and 8 hexadecimal digits.
+
+        The letter keeps spreadsheets from reading a number, as in 33656715 or 8e79.
+        """
+        return "p" + _short_hash(self._content())
 
     def _content(self) -> dict[str, Any]:
         source = self.structure.source
@@ -134,7 +137,7 @@ class Point:
 
 
 def replica_id(point: Point, seed: int, fingerprint: str) -> str:
-    """Returns the identity of a replica: 10 hexadecimal digits.
+    """Returns the identity of a replica: "r" and 10 hexadecimal digits.
 
     A hash of the point, the seed and the data, but not of `epochs`: a run to 20
     epochs passes through the run to 10, and both are the same replica.
@@ -145,7 +148,7 @@ def replica_id(point: Point, seed: int, fingerprint: str) -> str:
         fingerprint: `Dataset.fingerprint`.
     """
     content = {k: v for k, v in point._content().items() if k != "epochs"}
-    return _short_hash({**content, "seed": seed, "data": fingerprint}, digits=10)
+    return "r" + _short_hash({**content, "seed": seed, "data": fingerprint}, digits=10)
 
 
 def _short_hash(content: Mapping[str, Any], digits: int = 8) -> str:

@@ -10,9 +10,10 @@ from mnistopt.data.splits import Split
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 
-# Devices are counted once, before the first JAX operation: two, for the tests of
+# Devices are counted once, before the first JAX operation: four, for the tests of
 # replicas that are spread over devices.
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 4)
+jax.local_devices()
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

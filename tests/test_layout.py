@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 # The rooms from the ground up, and the files of each: imports only go down, between
 # the rooms and within them.
 ROOMS = {
-    "": ("errors", "files", "hparams", "points"),
+    "": ("errors", "files", "ambient", "hparams", "points"),
     "data": (
-        *("splits", "official", "mnist_5k", "idx", "prepare", "find"),
+        *("splits", "format2", "official", "mnist_5k", "idx", "prepare", "find"),
         *("tfrecord", "prepared", "arrays", "check", "cache", "dataset", "load"),
     ),
     "models": (
@@ -28,7 +28,7 @@ ROOMS = {
         "networks",
     ),
     "training": ("metrics", "optimizers", "train"),
-    "engine": ("devices", "replicas", "checkpoint"),
+    "engine": ("devices", "rounds", "replicas", "queue", "checkpoint"),
     "results": (
         *("config", "record", "columns", "labels", "stats", "compare", "tables"),
         *("predictions", "mistakes", "tensorboard"),
@@ -38,7 +38,11 @@ ROOMS = {
         *("pictures", "export"),
     ),
     "report": ("words", "page", "study"),
-    "study": ("grid", "inputs", "planning", "loop", "notebook", "study", "runner"),
+    "study": (
+        *("stopwatch", "grid", "inputs", "setup", "planning", "scheduler"),
+        *("progress", "loop"),
+        *("notebook", "study", "runner"),
+    ),
     "paper": (
         *("tables", "claims", "plan", "frames", "judge", "differences", "markdown"),
         *("times", "report", "reproduce", "charts", "page"),

@@ -36,18 +36,37 @@ def check_stored(stored: Stored) -> Split:
     return Split(images[..., np.newaxis], labels.astype(np.int32))
 
 
-def check_arrays(images: Any, labels: Any, images_name: str, labels_name: str) -> Split:
-    """Checks images and labels of one's own, and returns copies ready for use.
+def check_own(
+    images: Any, labels: Any, test_images: Any = None, test_labels: Any = None
+) -> list[Split]:
+    """Checks examples of one's own, and returns copies ready for use.
 
     Args:
         images: uint8 or floats [N, H, W, C] or [N, H, W].
         labels: Whole numbers [N].
-        images_name: What to call the images in errors.
-        labels_name: What to call the labels in errors.
+        test_images: Of the same shape and type, if there is a test part.
+        test_labels: With them.
+
+    Returns:
+        All of it, and the test part if there is one.
 
     Raises:
         InputError: If they cannot be used; says what was found.
     """
+    examples = _check_arrays(images, labels, "images", "labels")
+    if (test_images is None) != (test_labels is None):
+        raise InputError("give test_images and test_labels together, or neither")
+    if test_images is None:
+        return [examples]
+    test = _check_arrays(test_images, test_labels, "test_images", "test_labels")
+    _check_alike(examples, test)
+    return [examples, test]
+
+
+def _check_arrays(
+    images: Any, labels: Any, images_name: str, labels_name: str
+) -> Split:
+    """Checks images and labels, which errors call by these names."""
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim == 3:
         images = images[..., np.newaxis]
@@ -93,12 +112,8 @@ def _check_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
     return labels.astype(np.int32)
 
 
-def check_alike(train: Split, test: Split) -> None:
-    """Checks that test examples of one's own are of the kind of the others.
-
-    Raises:
-        InputError: If they are not.
-    """
+def _check_alike(train: Split, test: Split) -> None:
+    """Checks that test examples are of the kind of the others."""
     kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
     if kinds[0] != kinds[1]:
         raise InputError(
@@ -112,8 +127,8 @@ def check_alike(train: Split, test: Split) -> None:
         )
 
 
-def check_sizes(train: Split, validation: Split, test: Split, classes: int) -> None:
-    """Checks that every class is trained on, and every split has examples.
+def check_classes(train: Split, classes: int) -> None:
+    """Checks that every class is trained on.
 
     Raises:
         InputError: If one is missing.
@@ -124,9 +139,4 @@ def check_sizes(train: Split, validation: Split, test: Split, classes: int) -> N
             f"labels are 0 to {classes - 1}, but the training part has none of "
             f"{', '.join(map(str, sorted(missing)))}: number the classes from 0 "
             "without gaps, and give several examples of each"
-        )
-    if not len(validation.labels) or not len(test.labels):
-        raise InputError(
-            f"there are {len(train.labels)} examples to train on and none left to "
-            "choose by or to test: give at least ten"
         )

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 
 from mnistopt.data.arrays import read_arrays
-from mnistopt.data.check import check_alike, check_arrays, check_sizes
-from mnistopt.data.splits import TEST, VALIDATION, Split, hold_out, subset
-from mnistopt.errors import InputError
+from mnistopt.data.check import check_classes, check_own
+from mnistopt.data.splits import Split, make_splits, subset
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,8 +61,8 @@ class Dataset:
     ) -> "Dataset":
         """Returns a dataset of one's own images.
 
-        A tenth of the examples is held out for validation, and a fifth for testing
-        where no test examples are given: stratified, and the same in every run.
+        Parts are held out for validation, and where no test examples are given for
+        testing, as `splits.make_splits` says: by content, not by order.
 
         Args:
             images: [N, H, W, C], or [N, H, W] for one channel: uint8, which training
@@ -76,18 +75,10 @@ class Dataset:
         Raises:
             InputError: If the arrays cannot be used; says what was found.
         """
-        rest = check_arrays(images, labels, "images", "labels")
-        classes = int(rest.labels.max()) + 1
-        held = len(rest.labels) // 10
-        if (test_images is None) != (test_labels is None):
-            raise InputError("give test_images and test_labels together, or neither")
-        if test_images is not None:
-            test = check_arrays(test_images, test_labels, "test_images", "test_labels")
-            check_alike(rest, test)
-        else:
-            rest, test = hold_out(rest, 2 * held, TEST)
-        train, validation = hold_out(rest, held, VALIDATION)
-        check_sizes(train, validation, test, classes)
+        parts = check_own(images, labels, test_images, test_labels)
+        classes = int(parts[0].labels.max()) + 1
+        train, validation, test = make_splits(*parts)
+        check_classes(train, classes)
         return cls.from_splits(name, train, validation, test, classes)
 
     @classmethod

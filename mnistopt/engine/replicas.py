@@ -1,27 +1,29 @@
-"""Many replicas in one program: the only file with vmap, jit, donation and sharding.
+"""Many replicas in one program: the only file with vmap, jit and donation.
 
-A **row** is a seed with up to `lanes.points` points: the points of a row share its
-batches and random bits, so the map over points leaves them unmapped, and the map over
-rows stands outside it. A **round** is what one call computes: `lanes.seeds` rows on
-each device. The compiled program knows a round's shape and not the grid's, so a
-larger grid only means more calls: it compiles nothing and changes no bit of a
-replica's numbers.
+The points of a row share its batches and random bits, so the map over points leaves
+them unmapped, and the map over rows stands outside it. The compiled program knows a
+round's shape and not the grid's, so a larger grid only means more calls: it compiles
+nothing and changes no bit of a replica's numbers, and nor does the number of devices,
+each of which runs the same program.
 """
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import SingleDeviceSharding
 
+from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.engine.devices import Lanes
+from mnistopt.engine.rounds import Member, Round, make_rounds
 from mnistopt.hparams import Hparams
 from mnistopt.models.call import apply
 from mnistopt.training.train import (
@@ -34,36 +36,15 @@ from mnistopt.training.train import (
     run_epoch,
 )
 
-
-class Row(NamedTuple):
-    """A seed and the places of its replicas in the list that was packed."""
-
-    seed: int
-    members: tuple[int, ...]
+Splits = tuple[Split, Split, Split]
 
 
-def pack(seeds: Sequence[int], lanes: Lanes) -> list[Row]:
-    """Gathers replicas into rows of one seed and at most `lanes.points` members.
-
-    Args:
-        seeds: The seed of each replica.
-        lanes: What a device computes side by side.
-    """
-    by_seed: dict[int, list[int]] = {}
-    for i, seed in enumerate(seeds):
-        by_seed.setdefault(seed, []).append(i)
-    width = lanes.points
-    return [
-        Row(seed, tuple(members[k : k + width]))
-        for seed, members in by_seed.items()
-        for k in range(0, len(members), width)
-    ]
-
-
-def put_splits(dataset: Dataset, mesh: Mesh) -> tuple[Split, Split, Split]:
+def put_splits(
+    dataset: Dataset, devices: Sequence[jax.Device]
+) -> dict[jax.Device, Splits]:
     """Copies the training, validation and test examples to every device."""
     splits = (dataset.train, dataset.validation, dataset.test)
-    return jax.device_put(splits, NamedSharding(mesh, PartitionSpec()))
+    return {device: jax.device_put(splits, device) for device in devices}
 
 
 @functools.cache
@@ -71,159 +52,121 @@ def _compiled_init(replica: Replica):
     return jax.jit(functools.partial(init_state, replica))
 
 
+@fixed()
 def first_state(replica: Replica, seed: int) -> TrainState:
     """Returns a replica's state before training, as numpy arrays."""
     return jax.device_get(_compiled_init(replica)(jnp.int32(seed)))
+
+
+class Result(NamedTuple):
+    """What an epoch of a replica tells the host.
+
+    Attributes:
+        metrics: Of the epoch.
+        diverged_at: As in `TrainState`, after it.
+    """
+
+    metrics: EpochMetrics
+    diverged_at: jax.Array
 
 
 def _train_rows(replica, state, hparams, seeds, epoch, in_full, splits):
     """Runs an epoch for rows of replicas: leaves [rows, points, ...], seeds [rows]."""
 
     def one(state, hparams, seed):
-        return run_epoch(replica, state, hparams, splits, seed, epoch, in_full)
+        state, metrics = run_epoch(
+            replica, state, hparams, splits, seed, epoch, in_full
+        )
+        return state, Result(metrics, state.diverged_at)
 
     of_row = jax.vmap(one, in_axes=(0, 0, None))
     return jax.vmap(of_row)(state, hparams, seeds)
 
 
 class Program:
-    """The compiled epoch of a cohort, for one round at a time.
+    """The compiled epoch of a cohort, for one round on one device at a time.
 
     Attributes:
+        lanes: The shape of a round.
+        devices: Those that it is compiled for.
         compile_seconds: Tracing and compiling; next to nothing from the cache.
+        bytes: That a call needs on its device, the examples included.
     """
 
+    @fixed()
     def __init__(
-        self,
-        replica: Replica,
-        lanes: Lanes,
-        mesh: Mesh,
-        splits: tuple[Split, Split, Split],
+        self, replica: Replica, lanes: Lanes, splits: Mapping[jax.Device, Splits]
     ):
-        """Compiles; `splits` as from `put_splits`."""
-        self.lanes, self.mesh, self._splits = lanes, mesh, splits
-        by_row, whole = PartitionSpec("replica"), PartitionSpec()
-        self._by_row = NamedSharding(mesh, by_row)
-        mapped = jax.shard_map(
-            functools.partial(_train_rows, replica),
-            mesh=mesh,
-            in_specs=(by_row, by_row, by_row, whole, whole, whole),
-            out_specs=by_row,
-            check_vma=False,
-        )
+        """Compiles for each device; `splits` as from `put_splits`."""
+        self.lanes, self.devices, self._splits = lanes, list(splits), splits
         start = time.perf_counter()
-        state = jax.eval_shape(_compiled_init(replica), jnp.int32(0))
-        number = jax.ShapeDtypeStruct((), jnp.float32)
-        hparams = Hparams(*[number] * len(Hparams._fields))
-        state, hparams = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                (self.rows, lanes.points, *leaf.shape),
-                leaf.dtype,
-                sharding=self._by_row,
-            ),
-            (state, hparams),
-        )
-        seeds = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=self._by_row)
-        self._epoch = (
-            jax.jit(mapped, donate_argnums=0)
-            .lower(state, hparams, seeds, np.int32(0), np.bool_(False), splits)
-            .compile()
-        )
+        mapped = jax.jit(functools.partial(_train_rows, replica), donate_argnums=0)
+        lowered = [
+            mapped.lower(*_shapes(replica, lanes, device), splits[device])
+            for device in self.devices
+        ]
+        with ThreadPoolExecutor() as pool:
+            compiled = pool.map(lambda one: one.compile(), lowered)
+            self._epoch = dict(zip(self.devices, compiled))
+        self.bytes = _bytes(self._epoch[self.devices[0]].memory_analysis())
         self.compile_seconds = time.perf_counter() - start
 
-    @property
-    def rows(self) -> int:
-        """Rows in a round, over all devices."""
-        return self.lanes.seeds * self.mesh.size
-
-    def train_epoch(self, one: "Round", epoch: int, in_full: bool) -> None:
+    def train_epoch(
+        self, one: Round, device: jax.Device, epoch: int, in_full: bool
+    ) -> Result:
         """Starts one epoch of a round; returns before it is done.
 
         Args:
-            one: The round; its state is replaced, its `metrics` are those of the epoch.
+            one: The round; its state is replaced.
+            device: Where to compute; the round is brought there.
             epoch: Epochs done before.
             in_full: Whether to evaluate the training and test splits after it.
+
+        Returns:
+            What `Round.read` takes.
         """
-        one.state, one.metrics = self._epoch(
+        one.bring_to(device)
+        one.state, result = self._epoch[device](
             one.state,
             one.hparams,
             one.seeds,
             np.int32(epoch),
             np.bool_(in_full),
-            self._splits,
+            self._splits[device],
         )
+        return result
 
 
-class Round:
-    """The replicas of one call, on the devices; `places` says which is where."""
+def _bytes(sizes: Any) -> int:
+    """Returns what XLA says a program needs; what is donated it needs once."""
+    needed = (sizes.argument_size_in_bytes, sizes.output_size_in_bytes)
+    return sum(needed) + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
 
-    metrics: EpochMetrics
 
-    def __init__(
-        self,
-        program: Program,
-        rows: Sequence[Row],
-        states: Sequence[TrainState],
-        hparams: Sequence[Hparams],
-    ):
-        """Puts replicas on the devices.
-
-        Free lanes are filled with copies of a row's first replica, and free rows with
-        copies of the first row: they are computed and thrown away.
-
-        Args:
-            program: The cohort's program.
-            rows: At most `program.rows`.
-            states: Of every replica packed, numpy leaves.
-            hparams: Of every replica packed.
-        """
-        padded = [*rows, *[rows[0]] * (program.rows - len(rows))]
-        width = program.lanes.points
-        lanes = [
-            [*row.members, *[row.members[0]] * (width - len(row.members))]
-            for row in padded
-        ]
-        sharding = NamedSharding(program.mesh, PartitionSpec("replica"))
-        members = np.array(lanes)
-
-        def stack(trees):
-            return jax.tree.map(
-                lambda *leaves: np.stack(leaves).reshape(
-                    *members.shape, *np.shape(leaves[0])
-                ),
-                *[trees[i] for i in members.flat],
-            )
-
-        self.places = {
-            member: (r, p)
-            for r, row in enumerate(rows)
-            for p, member in enumerate(row.members)
-        }
-        self.state: TrainState = jax.device_put(stack(states), sharding)
-        numbers = [Hparams(*map(np.float32, h)) for h in hparams]
-        self.hparams: Hparams = jax.device_put(stack(numbers), sharding)
-        seeds = np.array([row.seed for row in padded], np.int32)
-        self.seeds = jax.device_put(seeds, sharding)
-
-    def read(self, tree: Any) -> dict[int, Any]:
-        """Copies `state` or `metrics` to the host, one tree per replica by its place.
-
-        Waits for the computation. The copies own their memory: the devices may reuse
-        theirs while a checkpoint is being written.
-        """
-        leaves, structure = jax.tree.flatten(jax.device_get(tree))
-        return {
-            member: jax.tree.unflatten(
-                structure, [np.array(leaf[place]) for leaf in leaves]
-            )
-            for member, place in self.places.items()
-        }
+def _shapes(replica: Replica, lanes: Lanes, device: jax.Device) -> tuple:
+    """Returns the shapes of what a round's call takes, but for the examples."""
+    here = SingleDeviceSharding(device)
+    state = jax.eval_shape(_compiled_init(replica), jnp.int32(0))
+    number = jax.ShapeDtypeStruct((), jnp.float32)
+    hparams = Hparams(*[number] * len(Hparams._fields))
+    state, hparams = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(
+            (*lanes, *leaf.shape), leaf.dtype, sharding=here
+        ),
+        (state, hparams),
+    )
+    seeds = jax.ShapeDtypeStruct((lanes.seeds,), jnp.int32, sharding=here)
+    return state, hparams, seeds, np.int32(0), np.bool_(False)
 
 
 def make_timer(
-    replica: Replica, numbers: Hparams, dataset: Dataset, mesh: Mesh, lanes: Lanes
+    replica: Replica,
+    numbers: Hparams,
+    dataset: Dataset,
+    devices: Sequence[jax.Device],
+    lanes: Lanes,
 ) -> Callable[[], float]:
-    """Compiles, and returns a function that trains one epoch of a full round.
+    """Compiles, and returns a function that trains one epoch of a round per device.
 
     That function waits for the devices, and returns a replica's share of the seconds.
     The validation split is evaluated, as after every epoch of a study.
@@ -232,20 +175,29 @@ def make_timer(
         replica: The static part of all replicas.
         numbers: Their hyper-parameters.
         dataset: The data.
-        mesh: The devices.
+        devices: All of them are busy.
         lanes: What each of them computes side by side.
     """
-    program = Program(replica, lanes, mesh, put_splits(dataset, mesh))
-    seeds = [row for row in range(program.rows) for _ in range(lanes.points)]
-    first = [first_state(replica, seed) for seed in range(program.rows)]
-    states = [first[seed] for seed in seeds]
-    one = Round(program, pack(seeds, lanes), states, [numbers] * len(seeds))
+    program = Program(replica, lanes, put_splits(dataset, devices))
+    rows = range(lanes.seeds * len(devices))
+    first = [first_state(replica, seed) for seed in rows]
+    members = [
+        Member(f"{seed}.{point}", seed, numbers, first[seed])
+        for seed in rows
+        for point in range(lanes.points)
+    ]
+    rounds = make_rounds(lanes, members)
+    for one, device in zip(rounds, devices):
+        one.bring_to(device)
 
     def time_epoch() -> float:
         start = time.perf_counter()
-        program.train_epoch(one, 0, in_full=False)
-        jax.block_until_ready(one.metrics)
-        return (time.perf_counter() - start) / len(seeds)
+        results = [
+            program.train_epoch(one, device, 0, in_full=False)
+            for one, device in zip(rounds, devices)
+        ]
+        jax.block_until_ready(results)
+        return (time.perf_counter() - start) / len(members)
 
     return time_epoch
 
@@ -268,6 +220,7 @@ def _predict(model, params, images):
     return jnp.argmax(logits, axis=-1).astype(jnp.uint8), jax.nn.softmax(logits)
 
 
+@fixed()
 def predict(model: nn.Module, params: Any, images: np.ndarray) -> Predicted:
     """Classifies images with one network.
 

@@ -114,7 +114,8 @@ class Dropout(nn.Module):
     """Dropout whose rate may be traced (`nn.Dropout` tests it in Python).
 
     An activation is kept where 24 random bits reach `rate`, so that the replicas of
-    a seed can share one draw and each threshold it by its own rate.
+    a seed can share one draw and each threshold it by its own rate. Those kept are
+    divided by the chance of it, to the bit: means stay, at rates near 1 too.
     """
 
     @nn.compact
@@ -123,12 +124,13 @@ class Dropout(nn.Module):
 
         Args:
             x: Activations, float.
-            rate: Chance of being dropped, in [0, 1), exact to 2^-24; None, as in
+            rate: Chance of being dropped, in [0, 1), rounded up to 2^-24; None, as in
                 evaluation, returns `x` and needs no key.
         """
         if rate is None:
             return x
         # 24 bits are what a float32 holds exactly.
+        dropped = jnp.ceil(jnp.float32(rate) * 2**24)
         bits = random_bits(self.make_rng("dropout"), x.shape) >> 8
-        kept = bits.astype(jnp.float32) * 2**-24 >= rate
-        return jnp.where(kept, x / (1 - rate), 0)
+        kept = bits >= dropped.astype(jnp.uint32)
+        return jnp.where(kept, x * (1 / (1 - dropped * 2**-24)), 0)

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mnistopt.ambient import PRNG, fixed
 from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
 from mnistopt.errors import InputError
 from mnistopt.models import own
@@ -42,6 +43,7 @@ def make_model(point: Point, classes: int = NUM_CLASSES) -> nn.Module:
     return kind(**values, classes=classes)
 
 
+@fixed()
 def init_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> Any:
     """Returns the shapes of a network's parameters, computing nothing.
 
@@ -51,7 +53,9 @@ def init_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> Any:
     """
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return jax.eval_shape(
-        lambda key, images: init(model, key, images), jax.random.key(0), images
+        lambda key, images: init(model, key, images),
+        jax.random.key(0, impl=PRNG),
+        images,
     )["params"]
 
 
@@ -88,6 +92,7 @@ def multiply_adds(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int
     return total
 
 
+@fixed()
 def check_network(model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
     """Checks, computing nothing, that a network can be trained as replicas are.
 
@@ -110,7 +115,7 @@ def check_network(model: nn.Module, shape: tuple[int, ...], classes: int) -> Non
         return jax.grad(total)(params)
 
     try:
-        key = jax.random.key(0)
+        key = jax.random.key(0, impl=PRNG)
         variables = jax.eval_shape(lambda k, x: init(model, k, x), key, images)
         _check_collections(name, variables)
         params = variables["params"]

@@ -21,8 +21,8 @@ from mnistopt.paper.times import make_speeds, make_times
 from mnistopt.results.predictions import read_predictions
 from mnistopt.results.stats import proportion_interval
 from mnistopt.study import runner
-from mnistopt.study.loop import OnProgress, Progress
 from mnistopt.study.planning import Plan
+from mnistopt.study.progress import OnProgress, Progress
 from mnistopt.study.study import Study
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import pandas as pd
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import load
-from mnistopt.engine.devices import Lanes, Mesh, use_devices
+from mnistopt.engine.devices import Lanes, use_devices
 from mnistopt.engine.replicas import make_timer
 from mnistopt.files import read_csv
 from mnistopt.paper.claims import CLAIMS
@@ -95,8 +96,8 @@ def _measure(
     data = load(
         options.dataset, data_dir=options.data_dir, train_examples=part.train_examples
     )
-    mesh = use_devices()
-    timers = [_timer(point, alone, data, mesh, lanes) for point, alone in wanted]
+    devices = use_devices()
+    timers = [_timer(point, alone, data, devices, lanes) for point, alone in wanted]
     rows: list[dict[str, Any]] = []
     start = time.perf_counter()
     for repeat in range(REPEATS + 1):
@@ -120,15 +121,19 @@ def _measure(
 
 
 def _timer(
-    point: Point, alone: bool, data: Dataset, mesh: Mesh, lanes: Mapping[str, str]
+    point: Point,
+    alone: bool,
+    data: Dataset,
+    devices: Sequence[jax.Device],
+    lanes: Mapping[str, str],
 ) -> Callable[[], float]:
     replica = Replica.of(point, data)
     if alone:
-        mesh, side_by_side = Mesh(mesh.devices[:1], mesh.axis_names), Lanes(1, 1)
+        devices, side_by_side = devices[:1], Lanes(1, 1)
     else:
         text = lanes[point.program.identity()]
         side_by_side = Lanes(*map(int, text.split("x")))
-    return make_timer(replica, point.hparams, data, mesh, side_by_side)
+    return make_timer(replica, point.hparams, data, devices, side_by_side)
 
 
 def make_times(

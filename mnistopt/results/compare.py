@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from mnistopt.results.stats import Interval, mean_interval
+from mnistopt.results.stats import Interval, exact_sum, mean_interval
 
 
 class Difference(NamedTuple):
@@ -153,14 +153,14 @@ def tied_with_best(
     two points with five seeds, 81 % of three, 59 % of six.
 
     Args:
-        values: Per point a value per seed, of the same seeds in the same order.
+        values: Per point an accuracy per seed, of the same seeds in the same order.
         error_rate: Of announcing a difference where there is none.
 
     Returns:
         Per point whether it is the best or tied with it.
     """
-    means = [float(np.mean(one)) for one in values]
-    best = int(np.argmax(means))
+    sums = [exact_sum(one) for one in values]
+    best = sums.index(max(sums))
     others = [i for i in range(len(values)) if i != best]
     p = [two_sided(*t_tests(np.subtract(values[i], values[best]), 0.0)) for i in others]
     tied = [True] * len(values)

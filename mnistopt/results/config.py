@@ -15,8 +15,14 @@ from mnistopt.errors import InputError
 from mnistopt.files import write_text
 
 CONFIG = "config.json"
-FORMAT = 2
-SHAPES = ("image_shape", "classes")
+FORMAT = 3
+# What can be read and evaluated, and why it cannot be trained further.
+OLDER = {
+    2: "Since then examples are split by their content and no longer by the order of "
+    "their file, each device runs a program of its own, and dropout divides by the "
+    "chance that it really has: the same settings give other numbers now, and a table "
+    "with both would compare what is not alike."
+}
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -93,17 +99,19 @@ def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of config.json, {} if there is none, writing nothing.
 
     Raises:
-        InputError: If it is unreadable or of other data; shows the difference.
+        InputError: If it is unreadable, of another format or of other data; says what
+            is different.
     """
     path = workdir / CONFIG
     if not path.exists():
         return {}
     config = read_config(workdir)
+    if config["format"] != FORMAT:
+        raise InputError(_explain(workdir, config))
     differences = [
         f"  {name}: {config['data'].get(name)} there, {value} asked for"
         for name, value in data.items()
-        # The shapes follow from the fingerprint, and the first studies lack them.
-        if name not in SHAPES and config["data"].get(name) != value
+        if config["data"].get(name) != value
     ]
     if differences:
         raise InputError(
@@ -114,20 +122,34 @@ def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
+def _explain(workdir: Path, config: Mapping[str, Any]) -> str:
+    """Says why a workdir of an older format cannot be trained further."""
+    commit = config.get("commit")
+    made = f"the version that made it (commit {commit[:12]})" if commit else "that one"
+    return (
+        f"workdir {workdir} was made by an earlier version (format {config['format']}, "
+        f"this is {FORMAT}) and cannot be trained further by this one. "
+        f"{OLDER[config['format']]}\nWhat is there can be read, reported and evaluated "
+        f"as before. To train, give another --workdir, or use {made}."
+    )
+
+
 def read_config(workdir: Path) -> dict[str, Any]:
-    """Reads config.json.
+    """Reads config.json, of this format or an older one.
 
     Raises:
-        InputError: If it is missing, unreadable, or not of this format.
+        InputError: If it is missing, unreadable, or of a format that is not known.
     """
     path = workdir / CONFIG
     try:
         config = json.loads(path.read_text())
-        if config["format"] != FORMAT or not isinstance(config["data"], dict):
+        if config["format"] not in (FORMAT, *OLDER):
             raise InputError(
                 f"{path} has format {config['format']!r}, not {FORMAT}: it was made by "
                 "another version; give another --workdir"
             )
+        if not isinstance(config["data"], dict):
+            raise TypeError("data is no object")
     except FileNotFoundError as error:
         raise InputError(f"{workdir} is no workdir of a grid: no {CONFIG}") from error
     except InputError:

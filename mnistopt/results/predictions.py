@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.engine.checkpoint import Saved, Store
+from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.engine.replicas import predict
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
@@ -131,7 +131,7 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
 
 def _networks(
     store: Store,
-    checkpoints: Sequence[tuple[Saved, Mapping[str, Any]]],
+    checkpoints: Sequence[tuple[Checkpoint, Mapping[str, Any]]],
     data: Dataset,
     known: Mapping[Structure, Any],
 ) -> Iterator[tuple[Any, Any]]:

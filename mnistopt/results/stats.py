@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,21 @@ def _spread(values: Sequence[float], confidence: float) -> tuple[float, float, f
     std = float(np.std(values, ddof=1))
     quantile = float(special.stdtrit(n - 1, (1 + confidence) / 2))
     return mean, std, quantile * std / math.sqrt(n)
+
+
+def exact_sum(accuracies: Iterable[float]) -> Fraction:
+    """Returns the sum of ratios of whole numbers, without rounding.
+
+    Equally many right answers are equal so, however they are spread over the seeds;
+    sums of floats differ in their last bits, and those would decide between points.
+
+    Args:
+        accuracies: Each of at most ten million examples: a float tells such ratios
+            from one another.
+    """
+    return sum(
+        (Fraction(one).limit_denominator(10**7) for one in accuracies), Fraction()
+    )
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

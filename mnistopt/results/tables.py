@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from mnistopt.files import read_csv, write_text
 from mnistopt.results.columns import axes_of, columns, told, typed
 from mnistopt.results.compare import tied_with_best
 from mnistopt.results.record import Record
-from mnistopt.results.stats import Interval, accuracy_interval, mean_interval
+from mnistopt.results.stats import (
+    Interval,
+    accuracy_interval,
+    exact_sum,
+    mean_interval,
+)
 from mnistopt.training.metrics import Metrics, convergence_epoch, overfitting
 
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
@@ -154,9 +160,10 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns a row per point, best first (summary.csv).
 
     Means, standard deviations and 95 % intervals are over the finished seeds, `n` of
-    them. The order is by mean validation accuracy, ties by mean validation loss; a
-    point with fewer seeds than others comes after those, one with a diverged seed after
-    all without, and one with nothing finished last. The test split has no say.
+    them. The order is by mean validation accuracy, exact from the counts, then by mean
+    validation loss; a point with fewer seeds than others comes after those, one with a
+    diverged seed after all without, and one with nothing finished last. The test split
+    has no say.
     `choice` is "best" for the first, "tied" for those that cannot be told from it
     (`compare.tied_with_best`, at 5 %), and "fewer seeds" for those that are not
     compared for lack of them.
@@ -166,24 +173,28 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
     table = typed(table)
-    order = pd.DataFrame(
-        {
-            "nothing": table["n"] == 0,
-            "diverged": table["diverged"] > 0,
-            "fewer": table["n"] < table["n"].max(),
-            "accuracy": -table["validation_accuracy_mean"],
-            "loss": table["validation_loss_mean"],
-        }
-    ).sort_values(["nothing", "diverged", "fewer", "accuracy", "loss"], kind="stable")
-    table = table.loc[order.index].reset_index(drop=True)
     validation = {
         group["point"].iloc[0]: group[group["status"] == FINISHED].set_index("seed")[
             "validation_accuracy"
         ]
         for group in groups
     }
+    order = pd.DataFrame(
+        {
+            "nothing": table["n"] == 0,
+            "diverged": table["diverged"] > 0,
+            "fewer": table["n"] < table["n"].max(),
+            "accuracy": [-_exact_mean(validation[point]) for point in table["point"]],
+            "loss": table["validation_loss_mean"],
+        }
+    ).sort_values(["nothing", "diverged", "fewer", "accuracy", "loss"], kind="stable")
+    table = table.loc[order.index].reset_index(drop=True)
     table["choice"] = choices([validation[point] for point in table["point"]])
     return table
+
+
+def _exact_mean(accuracies: pd.Series) -> Fraction:
+    return exact_sum(accuracies) / max(len(accuracies), 1)
 
 
 def _summary_row(group: pd.DataFrame) -> dict[str, Any]:
@@ -223,7 +234,7 @@ def choices(values: Sequence[pd.Series]) -> list[str]:
     seeds = sorted(set.intersection(*(set(values[i].index) for i in rivals)))
     if len(rivals) > 1 and seeds:
         by_seed = [values[i].loc[seeds].tolist() for i in rivals]
-        best = max(range(len(rivals)), key=lambda i: sum(by_seed[i]))
+        best = max(range(len(rivals)), key=lambda i: exact_sum(by_seed[i]))
         for i, tied in enumerate(tied_with_best(by_seed, ERROR_RATE)):
             if tied:
                 found[rivals[i]] = "best" if i == best else "tied"

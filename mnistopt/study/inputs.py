@@ -5,8 +5,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mnistopt.data import format2
+from mnistopt.data.arrays import read_arrays
+from mnistopt.data.check import check_own
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.load import CACHE_DIR, load
+from mnistopt.data.load import CACHE_DIR, load, read_named
+from mnistopt.data.official import NUM_CLASSES
 from mnistopt.errors import InputError
 from mnistopt.hparams import as_list, count
 from mnistopt.models.networks import check_network, make_model
@@ -86,6 +90,31 @@ def load_data(
     if not isinstance(data, Dataset):
         data = Dataset.from_file(data)
     return data.with_train_examples(train_examples)
+
+
+def study_data(config: Mapping[str, Any], data_dir: str | Path | None) -> Dataset:
+    """Returns the data of a study, split as they were for it.
+
+    Args:
+        config: The content of its config.json.
+        data_dir: As in `load`; None for where they were.
+
+    Raises:
+        InputError: If they cannot be had.
+    """
+    about, file = config["data"], config.get("data_file")
+    name, folder = about["dataset"], data_dir or config["data_dir"]
+    if config["format"] != 2:
+        if file:
+            name = folder = None
+        return load_data(file, name, folder, about["train_examples"])
+    parts = (
+        check_own(**read_arrays(Path(file)))
+        if file
+        else read_named(name, folder, Path(CACHE_DIR).expanduser())
+    )
+    splits = format2.make_splits(*parts, sizes=about)
+    return Dataset.from_splits(name, *splits, about.get("classes", NUM_CLASSES))
 
 
 def check_networks(

@@ -1,80 +1,25 @@
 """The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import NamedTuple
 
+import jax
 import pandas as pd
 
-from mnistopt.data.splits import Split
-from mnistopt.engine.checkpoint import Contents, Store, Writer
-from mnistopt.engine.replicas import Mesh, Program, Round, first_state, pack
+from mnistopt.engine.checkpoint import Contents, Writer
+from mnistopt.engine.devices import check_memory
+from mnistopt.engine.queue import Done, Queue
+from mnistopt.engine.replicas import Program, Splits, first_state, put_splits
+from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.results.labels import point_labels
 from mnistopt.results.record import Record
 from mnistopt.results.tables import curves_table, write_tables
 from mnistopt.study.planning import Job, Plan
+from mnistopt.study.progress import OnProgress, Progress
+from mnistopt.study.scheduler import Changes, Scheduler, ToTheEnd
+from mnistopt.study.setup import Setup
+from mnistopt.study.stopwatch import Stopwatch
 from mnistopt.training.train import TrainState
 
-
-class Progress(NamedTuple):
-    """What a run tells its callback: before each compile, and after each round.
-
-    Attributes:
-        structure: The network being trained, in words.
-        replicas: How many of it are being trained.
-        lanes: How many of them are computed at once, over all devices.
-        compiling: Whether its program is being compiled.
-        epoch: The epoch being trained, from 1.
-        epochs: The last one.
-        images_per_second: In the last epoch of its replicas; 0 before the first.
-        work: Multiplications done in this run, as `planning.Job.work` counts them.
-        total_work: Of how many.
-        seconds: That they took, without compiling.
-        best: Best validation accuracy of a replica so far; None before the first.
-        best_point: The name of its point; "" before the first.
-    """
-
-    structure: str
-    replicas: int
-    lanes: int
-    compiling: bool
-    epoch: int
-    epochs: int
-    images_per_second: float
-    work: int
-    total_work: int
-    seconds: float
-    best: float | None
-    best_point: str = ""
-
-    @property
-    def figures(self) -> str:
-        """Where it is, in words that fit a line of 80 columns beside the network's."""
-        if self.compiling:
-            return "compiling"
-        minutes, seconds = divmod(round(self.seconds_left or 0), 60)
-        return (
-            f"epoch {self.epoch}/{self.epochs}  {self.images_per_second:,.0f} images/s"
-            f"  {minutes}:{seconds:02d} left"
-        )
-
-    @property
-    def leader(self) -> str:
-        """The best so far, in words; "" before the first."""
-        if self.best is None:
-            return ""
-        return f"best {100 * self.best:.1f} % by validation, {self.best_point}"
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the speed so far; None before the first round."""
-        if not self.work:
-            return None
-        return (self.total_work - self.work) * self.seconds / self.work
-
-
-OnProgress = Callable[[Progress], None]
 OnEpoch = Callable[[pd.DataFrame], None]
 
 
@@ -84,101 +29,143 @@ class Loop:
     def __init__(
         self,
         plan: Plan,
-        records: Mapping[str, Record],
-        store: Store,
-        workdir: Path,
-        mesh: Mesh,
-        splits: tuple[Split, Split, Split],
+        setup: Setup,
+        stopwatch: Stopwatch,
         on_progress: OnProgress,
         on_epoch: OnEpoch | None = None,
+        make_scheduler: Callable[[Job], Scheduler] = lambda job: ToTheEnd(
+            job.milestones
+        ),
     ):
         """Prepares, computing nothing.
 
         Args:
             plan: What to train.
-            records: What the workdir knows of each replica.
-            store: Where the checkpoints are.
-            workdir: Where the tables go.
-            mesh: The devices.
-            splits: The examples, on the devices.
+            setup: On what.
+            stopwatch: Counts the seconds.
             on_progress: Called with a `Progress`.
             on_epoch: Called with the rows of curves.csv that a round has just made.
+            make_scheduler: Called with each job; the grid's own trains all of it.
         """
-        self._plan, self._store, self._workdir = plan, store, workdir
-        self._mesh, self._splits = mesh, splits
+        self._plan, self._setup, self._store = plan, setup, setup.store
         self._on_progress, self._on_epoch = on_progress, on_epoch
-        self._records = dict(records)
+        self._make_scheduler = make_scheduler
+        self._records = dict(plan.records)
         for job in plan.jobs:
             self._note(job.records)
+        self._splits: dict[jax.Device, Splits] = {}
         self._programs: dict[tuple, Program] = {}
-        self._work = 0
-        self._seconds = 0.0
+        self._stopwatch = stopwatch
+        self._work = 0.0
         self._images_per_second = 0.0
         self._best: tuple[float, str] | None = None
         self._labels = _labels(self._records.values())
         for record in self._records.values():
             self._notice(record)
 
-    def run(self) -> dict[str, float]:
-        """Trains all jobs; returns the seconds each structure took to compile."""
-        self._write()
+    def run(self) -> None:
+        """Trains all jobs."""
+        with self._stopwatch("starting"):
+            self._write()
+            self._splits = put_splits(self._setup.dataset, self._setup.devices)
         for job in self._plan.jobs:
-            self._run_job(job, self._program(job))
-        self._write()
-        seconds: dict[str, float] = {}
-        for (point, _), program in self._programs.items():
-            before = seconds.get(str(point.structure), 0.0)
-            seconds[str(point.structure)] = before + program.compile_seconds
-        return seconds
+            with self._stopwatch("compiling"):
+                program = self._program(job)
+            self._run_job(job, program)
+
+    @property
+    def compile_seconds(self) -> dict[str, float]:
+        """Of each program that was compiled, by the identity of its cohort."""
+        return {
+            point.identity(): program.compile_seconds
+            for (point, _), program in self._programs.items()
+        }
 
     def _program(self, job: Job) -> Program:
         key = (job.program, job.lanes)
         if key not in self._programs:
             self._images_per_second = 0.0
             self._tell(job, job.start, compiling=True)
-            self._programs[key] = Program(
-                job.replica, job.lanes, self._mesh, self._splits
-            )
+            program = Program(job.replica, job.lanes, self._splits)
+            check_memory(program.bytes, job.lanes, self._setup.devices)
+            self._programs[key] = program
         return self._programs[key]
 
     def _run_job(self, job: Job, program: Program) -> None:
-        states = self._states(job)
-        rows = pack([record.seed for record in job.records], job.lanes)
-        hparams = [record.point.hparams for record in job.records]
-        rounds = [
-            Round(program, rows[i : i + program.rows], states, hparams)
-            for i in range(0, len(rows), program.rows)
-        ]
-        del states
-        with self._store.writer(job.name, keep=job.milestones) as writer:
-            for epoch in range(job.start, job.milestones[-1]):
-                self._run_epoch(job, program, rounds, epoch)
-                if writer.due(epoch + 1):
-                    self._save(job, rounds, writer, epoch + 1)
+        scheduler = self._make_scheduler(job)
+        records = {record.replica: record for record in job.records}
+        with self._stopwatch("starting"):
+            rounds = make_rounds(job.lanes, _members(records, self._states(job)))
+            queue = Queue(program, dict.fromkeys(rounds, job.start))
+        with self._store.writer(job.name) as writer:
+            while (meeting := scheduler.next_meeting(queue.epoch)) is not None:
+                while queue.epoch < meeting:
+                    self._train(job, queue, meeting, records, writer)
+                    with self._stopwatch("saving"):
+                        states = queue.states()
+                        met = queue.epoch == meeting
+                        self._save(records, states, writer, queue.epoch, keep=met)
+                changes = scheduler.decide(meeting, records)
+                if changes != Changes():
+                    queue = self._changed(job, queue, states, records, changes)
+            with self._stopwatch("saving"):
+                writer.finish()
 
-    def _run_epoch(
-        self, job: Job, program: Program, rounds: list[Round], epoch: int
+    def _train(
+        self,
+        job: Job,
+        queue: Queue,
+        meeting: int,
+        records: Mapping[str, Record],
+        writer: Writer,
     ) -> None:
-        start = time.perf_counter()
-        for one in rounds:
-            program.train_epoch(one, epoch, epoch + 1 in job.milestones)
-        for one in rounds:
-            results = one.read((one.metrics, one.state.diverged_at))
-            seconds = time.perf_counter() - start
-            start += seconds
-            for member, (metrics, diverged_at) in results.items():
-                record = job.records[member]
-                record.append(metrics, diverged_at, seconds / len(results))
-                self._notice(record)
-            images = len(results) * self._plan.examples[0]
-            self._images_per_second = images / seconds
-            share = len(results) / len(job.records)
-            self._work += round(share * job.work(self._plan.examples) / job.epochs)
-            self._seconds += seconds
-            if self._on_epoch:
-                trained = [job.records[member] for member in results]
-                self._on_epoch(curves_table(trained, since=epoch))
-            self._tell(job, epoch + 1)
+        """Trains up to a meeting, or to where it is time to save."""
+        with self._stopwatch("training"):
+            for done in queue.train(meeting):
+                self._keep(job, done, records)
+                if writer.due():
+                    queue.hold()
+
+    def _changed(
+        self,
+        job: Job,
+        queue: Queue,
+        states: dict[str, TrainState],
+        records: dict[str, Record],
+        changes: Changes,
+    ) -> Queue:
+        """Carries out a scheduler's changes; returns what trains on."""
+        states = states | {to: states[name] for to, name in changes.copy.items()}
+        for name in changes.drop:
+            del records[name]
+        old = make_rounds(job.lanes, _members(records, states))
+        added = {record.replica: record for record in changes.add}
+        first = {
+            name: first_state(job.replica, one.seed) for name, one in added.items()
+        }
+        new = make_rounds(job.lanes, _members(added, first))
+        records |= added
+        self._note(added.values())
+        self._labels = _labels(self._records.values())
+        return Queue(
+            queue.program,
+            dict.fromkeys(old, queue.epoch) | dict.fromkeys(new, 0),
+        )
+
+    def _keep(self, job: Job, done: Done, records: Mapping[str, Record]) -> None:
+        """Writes down, and tells, what an epoch of a round has given."""
+        trained = [records[name] for name in done.results]
+        for record, result in zip(trained, done.results.values()):
+            seconds = done.seconds / len(trained)
+            record.append(result.metrics, int(result.diverged_at), seconds)
+            self._notice(record)
+        images = len(trained) * self._plan.examples[0]
+        self._images_per_second = images / done.seconds
+        share = len(trained) / len(job.records)
+        self._work += share * job.work(self._plan.examples) / job.epochs
+        if self._on_epoch:
+            self._on_epoch(curves_table(trained, since=done.epoch - 1))
+        self._tell(job, done.epoch)
 
     def _notice(self, record: Record) -> None:
         """Keeps the best validation accuracy that a replica has ever had."""
@@ -189,52 +176,66 @@ class Loop:
         if self._best is None or best > self._best[0]:
             self._best = best, self._labels[record.replica]
 
-    def _states(self, job: Job) -> list[TrainState]:
+    def _states(self, job: Job) -> dict[str, TrainState]:
+        """Returns where the replicas of a job start."""
         seeds = {record.seed for record in job.records}
         first = {seed: first_state(job.replica, seed) for seed in seeds}
-        if job.saved is None:
-            return [first[record.seed] for record in job.records]
+        if job.checkpoint is None:
+            return {record.replica: first[record.seed] for record in job.records}
         names = [record.replica for record in job.records]
         like = _contents(next(iter(first.values())))
-        loaded = self._store.load(job.saved, names, like)
-        return [_state(loaded[name]) for name in names]
+        loaded = self._store.load(job.checkpoint, names, like)
+        return {name: _state(loaded[name]) for name in names}
 
-    def _save(self, job: Job, rounds: list[Round], writer: Writer, epoch: int) -> None:
-        states = {k: v for one in rounds for k, v in one.read(one.state).items()}
-        contents = {
-            record.replica: _contents(states[i]) for i, record in enumerate(job.records)
-        }
-        about = {"records": [record.to_json() for record in job.records]}
-        writer.save(epoch, contents, about)
-        self._note(job.records)
+    def _save(
+        self,
+        records: Mapping[str, Record],
+        states: Mapping[str, TrainState],
+        writer: Writer,
+        epoch: int,
+        keep: bool,
+    ) -> None:
+        contents = {name: _contents(states[name]) for name in records}
+        about = {"records": [record.to_json() for record in records.values()]}
+        writer.save(epoch, contents, about, keep)
+        self._note(records.values())
         self._write()
 
-    def _note(self, records) -> None:
+    def _note(self, records: Iterable[Record]) -> None:
         for record in records:
             known = self._records.get(record.replica)
             merged = known.merged(record) if known else record
             self._records[record.replica] = merged
 
     def _write(self) -> None:
-        write_tables(self._workdir, self._records.values())
+        write_tables(self._setup.workdir, self._records.values())
 
     def _tell(self, job: Job, epoch: int, compiling: bool = False) -> None:
         self._on_progress(
             Progress(
                 structure=str(job.program.structure),
                 replicas=len(job.records),
-                lanes=job.lanes.seeds * job.lanes.points * self._mesh.size,
+                lanes=job.lanes.seeds * job.lanes.points * len(self._setup.devices),
                 compiling=compiling,
                 epoch=epoch,
                 epochs=job.milestones[-1],
                 images_per_second=self._images_per_second,
-                work=self._work,
+                work=round(self._work),
                 total_work=self._plan.work,
-                seconds=self._seconds,
+                seconds=self._stopwatch.so_far("training"),
                 best=self._best[0] if self._best else None,
                 best_point=self._best[1] if self._best else "",
             )
         )
+
+
+def _members(
+    records: Mapping[str, Record], states: Mapping[str, TrainState]
+) -> list[Member]:
+    return [
+        Member(name, record.seed, record.point.hparams, states[name])
+        for name, record in records.items()
+    ]
 
 
 def _labels(records: Iterable[Record]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import html
 import sys
 
-from mnistopt.study.loop import Progress
+from mnistopt.study.progress import Progress
 
 
 def in_notebook() -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
-from mnistopt.engine.checkpoint import Saved
+from mnistopt.engine.checkpoint import Checkpoint
 from mnistopt.engine.devices import Lanes
 from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
@@ -30,7 +31,7 @@ class Job:
         records: The replicas, with their history up to `start`.
         start: Epochs done before.
         milestones: Epoch counts to measure in full and keep, ascending.
-        saved: The checkpoint to continue from; None at epoch 0.
+        checkpoint: To continue from; None at epoch 0.
     """
 
     program: Point
@@ -39,7 +40,7 @@ class Job:
     records: tuple[Record, ...]
     start: int
     milestones: tuple[int, ...]
-    saved: Saved | None
+    checkpoint: Checkpoint | None
 
     @property
     def name(self) -> str:
@@ -70,6 +71,7 @@ class Job:
         """Multiplications of one image's forward pass."""
         return multiply_adds(self.replica.model, self.replica.image_shape)
 
+    @fixed()
     def state_bytes(self) -> int:
         """Bytes of all its replicas' states."""
         shapes = jax.eval_shape(lambda: init_state(self.replica, jnp.int32(0)))
@@ -85,19 +87,34 @@ class Plan:
         asked: How many trials were asked for.
         there: How many of them have been trained already.
         jobs: In the order they will run.
-        examples: In the training, validation and test splits.
-        data_bytes: Bytes of the data on each device.
-        images_per_second: What each cohort reached before, in this workdir.
+        dataset: The data.
+        records: What the workdir knows of each replica, by name.
         work_per_second: Multiplications per second to expect of the other cohorts.
     """
 
     asked: int
     there: int
     jobs: tuple[Job, ...]
-    examples: tuple[int, int, int]
-    data_bytes: int
-    images_per_second: Mapping[str, float]
+    dataset: Dataset
+    records: Mapping[str, Record]
     work_per_second: float = math.inf
+
+    @property
+    def examples(self) -> tuple[int, int, int]:
+        """How many there are in the training, validation and test splits."""
+        splits = (self.dataset.train, self.dataset.validation, self.dataset.test)
+        train, validation, test = (len(split.labels) for split in splits)
+        return train, validation, test
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of the data on each device."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.dataset))
+
+    @property
+    def images_per_second(self) -> dict[str, float]:
+        """What each cohort reached before, in this workdir, by its identity."""
+        return _speeds(self.records.values(), self.examples[0])
 
     @property
     def images(self) -> int:
@@ -134,7 +151,7 @@ class Plan:
         return total
 
 
-def merge_records(saved: Iterable[Saved]) -> dict[str, Record]:
+def merge_records(saved: Iterable[Checkpoint]) -> dict[str, Record]:
     """Returns what all checkpoints together know of each replica."""
     records: dict[str, Record] = {}
     for entry in saved:
@@ -149,7 +166,7 @@ def make_plan(
     points: Sequence[Point],
     seeds: int,
     dataset: Dataset,
-    saved: Sequence[Saved],
+    saved: Sequence[Checkpoint],
     lanes: Mapping[Point, Lanes],
 ) -> Plan:
     """Returns the jobs that train what is asked for and not there yet.
@@ -164,7 +181,7 @@ def make_plan(
     known = merge_records(saved)
     there = 0
     groups: dict[tuple, list[Record]] = {}
-    sources: dict[tuple, Saved | None] = {}
+    sources: dict[tuple, Checkpoint | None] = {}
     replicas: dict[Point, Replica] = {}
     params: dict[Point, int] = {}
     for (point, seed), counts in _asked(points, seeds).items():
@@ -191,15 +208,7 @@ def make_plan(
         program, start, missing, _ = group
         cohort = program, replicas[program], lanes[program]
         jobs.append(Job(*cohort, tuple(members), start, missing, sources[group]))
-    train, validation = len(dataset.train.labels), len(dataset.validation.labels)
-    return Plan(
-        asked=len(points) * seeds,
-        there=there,
-        jobs=tuple(jobs),
-        examples=(train, validation, len(dataset.test.labels)),
-        data_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves(dataset)),
-        images_per_second=_speeds(known.values(), train),
-    )
+    return Plan(len(points) * seeds, there, tuple(jobs), dataset, known)
 
 
 def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[int]]:
@@ -212,7 +221,9 @@ def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[i
     return asked
 
 
-def _newest(saved: Iterable[Saved], replica: str, before: int) -> Saved | None:
+def _newest(
+    saved: Iterable[Checkpoint], replica: str, before: int
+) -> Checkpoint | None:
     """Returns the checkpoint of a replica with most epochs, but fewer than `before`."""
     entries = [
         entry

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from mnistopt.data.official import NUM_CLASSES
-from mnistopt.engine.checkpoint import Saved, Store
+from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.errors import InputError
 from mnistopt.models.networks import init_shapes, make_model
 from mnistopt.results import config
@@ -147,7 +147,7 @@ class Study:
     def _store(self) -> Store:
         return Store(self.workdir / "checkpoints")
 
-    def _find(self, trial: str) -> tuple[Saved, Record]:
+    def _find(self, trial: str) -> tuple[Checkpoint, Record]:
         """Returns the checkpoint of a trial, and the replica's record in it."""
         row = self.trial(trial)
         for saved in self._store.saved():

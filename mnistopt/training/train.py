@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mnistopt.ambient import PRNG
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
@@ -91,7 +92,7 @@ class Replica(NamedTuple):
 
 def _stream(seed: jax.Array, use: int) -> jax.Array:
     """Returns the key of one use of a seed: 0 weights, 1 batches, 2 dropout."""
-    return jax.random.fold_in(jax.random.key(seed), use)
+    return jax.random.fold_in(jax.random.key(seed, impl=PRNG), use)
 
 
 def init_state(replica: Replica, seed: jax.Array) -> TrainState:

@@ -51,9 +51,9 @@ def saved_contents():
 def folder(saved_contents, tmp_path_factory):
     """A store with one group of these three after 4 epochs; not to be changed."""
     folder = tmp_path_factory.mktemp("store") / "checkpoints"
-    with Store(folder).writer("group", keep=[4]) as writer:
+    with Store(folder).writer("group") as writer:
         about = {"records": [{"loss": [0.1 + 0.2, math.nan, math.inf]}], "word": "é"}
-        writer.save(4, saved_contents, about)
+        writer.save(4, saved_contents, about, keep=True)
     return folder
 
 
@@ -68,10 +68,10 @@ def assert_same_bits(found, wanted):
 def save_epochs(store, epochs, keep, group="group", replica="aa11"):
     """Saves a checkpoint per epoch, whose numbers tell the epoch."""
     contents = make_contents(CNN_ADAM, 0)
-    with store.writer(group, keep) as writer:
+    with store.writer(group) as writer:
         for epoch in epochs:
             marked = filled(contents, epoch)
-            writer.save(epoch, {replica: marked}, {"records": []})
+            writer.save(epoch, {replica: marked}, {"records": []}, epoch in keep)
 
 
 def places(store):
@@ -101,8 +101,8 @@ def test_every_optimizer_s_state_comes_back(tmp_path, optimizer):
     replica = Replica(MLP((3,)), optimizer, 8)
     contents = {name: make_contents(replica, i) for i, name in enumerate(NAMES)}
     store = Store(tmp_path)
-    with store.writer("group", keep=[1]) as writer:
-        writer.save(1, contents, {"records": []})
+    with store.writer("group") as writer:
+        writer.save(1, contents, {"records": []}, keep=True)
     loaded = store.load(store.saved()[0], NAMES, filled(contents["aa11"], 0))
     for name in NAMES:
         assert_same_bits(loaded[name], contents[name])
@@ -174,12 +174,17 @@ def test_milestones_stay_and_of_the_others_only_the_newest(tmp_path):
 
 def test_a_newer_checkpoint_replaces_an_older_one(tmp_path):
     store = Store(tmp_path)
-    save_epochs(store, [1], keep=[9])
-    assert places(store) == [("group", 1)]
-    save_epochs(store, [2, 3], keep=[9])
+    save_epochs(store, [1, 2, 3], keep=[])
     assert places(store) == [("group", 3)]
     names = [path.name for path in (tmp_path / "group").iterdir()]
     assert names == ["3"]
+
+
+def test_what_is_there_when_a_writer_begins_stays(tmp_path):
+    store = Store(tmp_path)
+    save_epochs(store, [1, 2], keep=[1])
+    save_epochs(store, [3, 4], keep=[])
+    assert places(store) == [("group", 1), ("group", 2), ("group", 4)]
 
 
 def test_groups_do_not_touch_each_other(tmp_path):
@@ -218,14 +223,12 @@ def test_what_a_killed_run_left_half_written_is_ignored(folder, tmp_path):
 # --- When to save ---
 
 
-def test_milestones_are_always_due_and_the_others_when_time_allows(
-    tmp_path, monkeypatch
-):
+def test_a_checkpoint_is_due_when_time_allows(tmp_path, monkeypatch):
     clock = [100.0]
     time = SimpleNamespace(monotonic=lambda: clock[0])
     monkeypatch.setattr(checkpoint, "time", time)
     contents = {"aa11": make_contents(CNN_ADAM, 0)}
-    with Store(tmp_path).writer("group", keep=[3]) as writer:
+    with Store(tmp_path).writer("group") as writer:
         manager = writer._manager
         save = manager.save
 
@@ -234,14 +237,14 @@ def test_milestones_are_always_due_and_the_others_when_time_allows(
             return save(*args, **kwargs)
 
         monkeypatch.setattr(manager, "save", slow)
-        assert writer.due(1), "the first is due at once"
-        writer.save(1, contents, {"records": []})
+        assert writer.due(), "the first is due at once"
+        writer.save(1, contents, {"records": []}, keep=False)
         # It took 2 s: to spend 5 % on saving, the next waits for 40 s.
         pause = 2.0 / checkpoint.SAVE_SHARE
-        assert not writer.due(2) and writer.due(3)
+        assert not writer.due()
         clock[0] += pause - 0.1
-        assert not writer.due(2)
+        assert not writer.due()
         clock[0] += 0.2
-        assert writer.due(2)
-        writer.save(2, contents, {"records": []})
-        assert not writer.due(4) and writer.due(3)
+        assert writer.due()
+        writer.save(2, contents, {"records": []}, keep=False)
+        assert not writer.due()

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mnistopt.data.load import load
 from mnistopt.engine import replicas
 from mnistopt.engine.devices import Lanes, use_devices
-from mnistopt.engine.replicas import Program, Round, first_state, pack, put_splits
+from mnistopt.engine.queue import Queue
+from mnistopt.engine.replicas import Program, first_state, put_splits
+from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
@@ -29,23 +29,22 @@ def digits():
 
 @functools.cache
 def program(replica: Replica, lanes: Lanes, devices: int = 2) -> Program:
-    mesh = use_devices(devices)
-    return Program(replica, lanes, mesh, put_splits(digits(), mesh))
+    return Program(replica, lanes, put_splits(digits(), use_devices(devices)))
 
 
 def train(settings, replica=SMALL, lanes=(1, 2), devices=2, epochs=2):
     """Trains (hparams, seed) pairs; returns their states and last epoch's metrics."""
     compiled = program(replica, Lanes(*lanes), devices)
-    rows = pack([seed for _, seed in settings], compiled.lanes)
-    states = [first_state(replica, seed) for _, seed in settings]
-    numbers = [hparams for hparams, _ in settings]
+    members = [
+        Member(str(i), seed, hparams, first_state(replica, seed))
+        for i, (hparams, seed) in enumerate(settings)
+    ]
+    queue = Queue(compiled, dict.fromkeys(make_rounds(compiled.lanes, members), 0))
     found = {}
-    for i in range(0, len(rows), compiled.rows):
-        one = Round(compiled, rows[i : i + compiled.rows], states, numbers)
-        for epoch in range(epochs):
-            compiled.train_epoch(one, epoch, in_full=epoch == epochs - 1)
-        found |= one.read((one.state, one.metrics))
-    return [found[i] for i in range(len(settings))]
+    for done in queue.train(epochs):
+        found |= done.results
+    states = queue.states()
+    return [(states[one.name], found[one.name].metrics) for one in members]
 
 
 def setting(lr=1e-3, dropout=0.0, seed=0):
@@ -154,9 +153,22 @@ def test_packing_changes_no_bit_of_a_replica(model, lanes):
     assert_same_bits(extended[len(more) :], together)
 
 
-@pytest.mark.parametrize("other", [{"lanes": (3, 2)}, {"devices": 1}])
-def test_other_lanes_and_devices_agree_within_rounding(other):
-    for (ours, _), (theirs, _) in zip(train(GRID), train(GRID, **other)):
+@pytest.mark.parametrize("model", [MLP((16,)), CNN((3, 4), 8)], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_devices_change_no_bit_of_a_replica(model, count):
+    replica = Replica(model, "adam", 32)
+    settings = [setting(1e-2, 0.2, seed) for seed in range(count)]
+    one, two, four = (
+        train(settings, replica, (1, 1), devices=devices, epochs=3)
+        for devices in (1, 2, 4)
+    )
+    assert_same_bits(two, one)
+    assert_same_bits(four, one)
+
+
+@pytest.mark.parametrize("other", [(3, 2), (1, 1)])
+def test_other_lanes_agree_within_rounding(other):
+    for (ours, _), (theirs, _) in zip(train(GRID), train(GRID, lanes=other)):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4),
             ours.params,
@@ -188,26 +200,22 @@ def test_points_of_a_seed_start_from_the_same_weights():
         assert first.ndim == 1 or not np.array_equal(first, second)
 
 
-def test_a_cohort_compiles_once_whatever_its_numbers_and_its_size(caplog):
+@pytest.fixture
+def log_compiles():
+    # In all threads, other than `jax.log_compiles`.
+    jax.config.update("jax_log_compiles", True)
+    yield
+    jax.config.update("jax_log_compiles", False)
+
+
+def test_a_cohort_compiles_once_whatever_its_numbers_and_its_size(caplog, log_compiles):
     program.cache_clear()
-    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING):
         train(GRID, epochs=2)
         train([setting(0.5, 0.9, seed) for seed in range(9)], epochs=1)
     compiled = [r for r in caplog.messages if "Finished XLA compilation" in r]
-    assert sum("train_rows" in message for message in compiled) == 1
-
-
-@given(
-    st.lists(st.integers(0, 4), min_size=1),
-    st.builds(Lanes, st.integers(1, 3), st.integers(1, 4)),
-)
-def test_packing_keeps_every_replica_once_with_its_seed(seeds, lanes):
-    rows = pack(seeds, lanes)
-    assert sorted(i for row in rows for i in row.members) == list(range(len(seeds)))
-    assert all(1 <= len(row.members) <= lanes.points for row in rows)
-    assert all(seeds[i] == row.seed for row in rows for i in row.members)
-    # No more rows than needed: padding is waste.
-    assert len(rows) == sum(-(-seeds.count(s) // lanes.points) for s in set(seeds))
+    # Once on each of two devices.
+    assert sum("train_rows" in message for message in compiled) == 2
 
 
 def test_predict_agrees_with_the_metrics():

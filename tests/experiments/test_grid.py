@@ -1,4 +1,5 @@
 import gzip
+import json
 import re
 import struct
 import subprocess
@@ -32,7 +33,7 @@ def test_a_grid_prints_plan_progress_and_table(grid):
     assert found.returncode == 0, found.stderr
     assert "4 trials: 4 to train, 0 there already" in found.stdout
     assert "1 compile, 1,600 training images" in found.stdout
-    assert re.search(r"epoch 1/2 .* images/s .* left .* best .* lr 0.01", found.stderr)
+    assert re.search(r"epoch 1/2 .* images/s .* left .* best .* lr 0.0", found.stderr)
     row = r"^ lr (\S+) +2 +(?:best|tied)? +\S+ \[\S+, \S+\] +\S+ \[\S+, \S+\]"
     rows = re.findall(row, found.stdout, re.M)
     summary = mnistopt.open_study(workdir).summary
@@ -55,8 +56,22 @@ def test_the_same_command_again_trains_nothing_and_shows_the_results(grid):
     assert again.returncode == 0
     assert "4 trials: 0 to train, 4 there already" in again.stdout
     assert again.stderr == ""
-    table = first.stdout[first.stdout.index(" point") :]
-    assert table in again.stdout
+    tables = [
+        one.stdout[one.stdout.index(" point") : one.stdout.index("Took")]
+        for one in (first, again)
+    ]
+    assert tables[0] == tables[1]
+
+
+def test_the_last_line_accounts_for_the_whole_time(grid):
+    found, workdir = grid
+    (whole, parts), *rest = re.findall(r"^Took (\d+) s: (.*) s\.$", found.stdout, re.M)
+    assert not rest
+    seconds = dict(part.split() for part in parts.split(", "))
+    assert sum(map(float, seconds.values())) == pytest.approx(int(whole), abs=1)
+    config = json.loads((workdir / "config.json").read_text())
+    assert set(seconds) == {"imports", "report", *config["seconds"]}
+    assert {"planning", "compiling", "training", "saving"} <= set(seconds)
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, grid):
@@ -217,7 +232,7 @@ def test_a_workdir_of_another_study_is_refused(grid):
 
 def test_a_grid_ends_with_a_report(grid):
     found, workdir = grid
-    assert found.stdout.endswith(f"Report: {workdir}/report.html\n")
+    assert found.stdout.splitlines()[-2] == f"Report: {workdir}/report.html"
     assert (workdir / "figures" / "error.png").exists()
 
 

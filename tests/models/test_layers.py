@@ -135,6 +135,17 @@ def test_right_share_is_kept_and_the_mean_preserved(rate):
     assert abs(dropped.mean() - 1) < (4 * deviation + 2**-24) / (1 - rate)
 
 
+@pytest.mark.parametrize("rate", [0.001, 0.3, 1 / 3, 0.7, 0.999, 0.9999, 1 - 2**-16])
+def test_what_is_kept_is_divided_by_the_chance_of_it(rate):
+    # Of the 2^24 values that are drawn, those at or above the rate as a float32.
+    values = np.arange(2**24) / 2**24
+    chance = np.mean(values >= float(np.float32(rate)))
+    dropped = np.asarray(drop(jnp.ones((1024, 1024)), rate))
+    kept = dropped[dropped > 0]
+    assert kept.size
+    np.testing.assert_allclose(kept, 1 / chance, rtol=2**-23)
+
+
 def test_rates_of_one_key_share_their_bits_under_vmap():
     rates = jnp.array([0.0, 0.2, 0.5, 0.8])
     x = normal(0, 64, 64)

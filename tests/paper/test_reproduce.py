@@ -18,7 +18,7 @@ from mnistopt.data.load import load
 from mnistopt.paper.plan import Options
 from mnistopt.paper.reproduce import WholeProgress, plan, reproduce
 from mnistopt.study import inputs
-from mnistopt.study.loop import Progress
+from mnistopt.study.progress import Progress
 
 SMALLEST = ("--scale=paper", "--epochs_scale=0.03", "--seeds=2", "--cnn_seeds=3")
 

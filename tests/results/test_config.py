@@ -114,7 +114,7 @@ def test_a_folder_in_the_place_of_the_config_is_named(tmp_path, data):
 
 def test_a_format_of_another_version_is_said_to_be_one(tmp_path, data):
     (tmp_path / config.CONFIG).write_text('{"format": 1, "data": {}}')
-    with pytest.raises(InputError, match="has format 1, not 2"):
+    with pytest.raises(InputError, match="has format 1, not 3"):
         config.read_config(tmp_path)
 
 

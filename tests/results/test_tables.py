@@ -342,6 +342,32 @@ def test_points_are_ranked_by_validation_and_by_trouble(make_record):
     assert set(ranked[5:]) == {6.0, 7.0}
 
 
+@given(
+    counts=st.lists(st.integers(300, 500), min_size=2, max_size=7),
+    moved=st.integers(1, 60),
+    losses=st.permutations((1.0, 2.0)),
+)
+def test_equally_many_right_answers_are_ranked_by_loss(
+    make_record, counts, moved, losses
+):
+    """However they are spread over the seeds: means of floats would decide by bits."""
+    other = [counts[0] - moved, *counts[1:-1], counts[-1] + moved]
+    records = [
+        make_record(
+            at(lr),
+            seed,
+            validation_total=[577] * 3,
+            validation_correct=[count] * 3,
+            validation_loss_sum=[577 * lr] * 3,
+        )
+        for lr, spread in zip(losses, (counts, other))
+        for seed, count in enumerate(spread)
+    ]
+    summary = summary_table(trials_table(records))
+    assert summary["lr"].tolist() == [1.0, 2.0]
+    assert summary["choice"].tolist() == ["best", "tied"]
+
+
 def test_the_best_trial_is_the_best_of_the_best_point(make_record):
     def make(lr, seed, correct, loss):
         columns = {"validation_correct": [correct] * 3}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnistopt.engine.checkpoint import Saved
+from mnistopt.engine.checkpoint import Checkpoint
 from mnistopt.engine.devices import Lanes
 from mnistopt.models.networks import multiply_adds
 from mnistopt.points import replica_id
@@ -75,7 +75,7 @@ def train(tiny, make_record):
                     "records": [record.to_json() for record in records],
                     "replicas": [record.replica for record in records],
                 }
-                saved.append(Saved(job.name, epoch, about))
+                saved.append(Checkpoint(job.name, epoch, about))
         return saved
 
     return carry_out
@@ -93,7 +93,7 @@ def test_without_checkpoints_all_is_trained_from_the_start(plan, tiny):
     (job,) = found.jobs
     assert (found.asked, found.there) == (4, 0)
     assert replicas(job) == {(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)}
-    assert (job.start, job.milestones, job.saved) == (0, (4,), None)
+    assert (job.start, job.milestones, job.checkpoint) == (0, (4,), None)
     assert (job.lanes, job.epochs) == (LANES, 4)
     assert job.program == make_point(**SMALL).program
     assert found.images == 4 * 4 * 30 and found.compiles == 1
@@ -120,7 +120,7 @@ def test_one_more_lr_trains_its_own_replicas_only(plan, train):
     (job,) = found.jobs
     assert (found.asked, found.there) == (6, 4)
     assert replicas(job) == {(0.15, 0), (0.15, 1)}
-    assert (job.start, job.saved) == (0, None)
+    assert (job.start, job.checkpoint) == (0, None)
     assert found.images == 2 * 4 * 30
 
 
@@ -137,7 +137,7 @@ def test_more_epochs_go_on_from_the_last_checkpoint(plan, train):
     (job,) = found.jobs
     assert (found.asked, found.there) == (4, 0)
     assert (job.start, job.milestones, job.epochs) == (4, (9,), 5)
-    assert job.saved == saved[-1]
+    assert job.checkpoint == saved[-1]
     assert found.images == 4 * 5 * 30
     for record in job.records:
         assert (record.epochs_done, record.measured) == (4, [4])
@@ -164,7 +164,7 @@ def test_fewer_epochs_start_from_what_was_kept_before_them(plan, train):
     saved = train(plan(epochs=[3, 6]))
     kept = plan(saved, epochs=4)
     (job,) = kept.jobs
-    assert (job.start, job.milestones, job.saved.epoch) == (3, (4,), 3)
+    assert (job.start, job.milestones, job.checkpoint.epoch) == (3, (4,), 3)
     assert all(record.epochs_done == 3 for record in job.records)
     assert (kept.asked, kept.there) == (4, 0)
 
@@ -175,7 +175,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(plan, train):
     found = plan(saved, epochs=9)
     (job,) = found.jobs
     assert (found.there, job.start, job.milestones) == (0, 6, (9,))
-    assert job.saved == saved[0]
+    assert job.checkpoint == saved[0]
     assert all(record.epochs_done == 6 for record in job.records)
     again = plan(train(found, saved), epochs=9)
     assert (again.there, again.jobs) == (4, ())
@@ -281,7 +281,7 @@ def test_the_time_is_estimated_from_what_ran_before(plan, train):
     assert found.seconds() == pytest.approx(found.images / 30)
     # A cohort that has not run is estimated by its work.
     other = plan(saved, batch_size=[32, 5], epochs=9)
-    (new,) = (job for job in other.jobs if job.saved is None)
+    (new,) = (job for job in other.jobs if job.checkpoint is None)
     both = dataclasses.replace(other, work_per_second=1e6).seconds()
     known = (other.images - len(new.records) * 9 * 30) / 30
     assert 0 < known < other.images / 30
@@ -339,14 +339,14 @@ def test_whatever_was_asked_before_the_rest_is_trained_and_nothing_twice(
         for job in found.jobs:
             assert 0 <= job.start < job.milestones[0]
             assert list(job.milestones) == sorted(set(job.milestones))
-            assert (job.saved is None) == (job.start == 0)
-            if job.saved:
-                assert job.saved in saved and job.saved.epoch == job.start
+            assert (job.checkpoint is None) == (job.start == 0)
+            if job.checkpoint:
+                assert job.checkpoint in saved and job.checkpoint.epoch == job.start
             for record in job.records:
                 missing += len(job.milestones)
                 assert record.point.epochs == job.milestones[-1]
-                if job.saved:
-                    assert record.replica in job.saved.about["replicas"]
+                if job.checkpoint:
+                    assert record.replica in job.checkpoint.about["replicas"]
                 usable = [
                     entry.epoch
                     for entry in saved

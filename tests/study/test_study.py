@@ -15,7 +15,7 @@ import mnistopt
 from mnistopt.data.load import load
 from mnistopt.engine import replicas
 from mnistopt.errors import InputError
-from mnistopt.study import inputs, runner
+from mnistopt.study import inputs, setup
 from mnistopt.study.grid import grid
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
@@ -53,9 +53,9 @@ def epochs_trained(monkeypatch):
     trained = []
     original = replicas.Program.train_epoch
 
-    def train_epoch(program, one, epoch, in_full):
+    def train_epoch(program, one, device, epoch, in_full):
         trained.extend([epoch] * len(one.places))
-        return original(program, one, epoch, in_full)
+        return original(program, one, device, epoch, in_full)
 
     monkeypatch.setattr(replicas.Program, "train_epoch", train_epoch)
     return trained
@@ -297,7 +297,7 @@ def test_trials_are_named_by_a_beginning_that_fits_one(finished):
 
 def test_default_workdir_names_data_and_models():
     points = grid(model=["mlp", "cnn"])
-    assert runner.default_workdir("mnist", points) == Path("runs/mnist-mlp-cnn")
+    assert setup.default_workdir("mnist", points) == Path("runs/mnist-mlp-cnn")
 
 
 def test_no_workdir_is_an_input_error(tmp_path):

@@ -1,0 +1,149 @@
+"""Rounds taking turns on the devices, none of which waits for another."""
+
+import collections
+import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+
+from mnistopt.engine.replicas import Program, Result
+from mnistopt.engine.rounds import Round
+from mnistopt.training.train import TrainState
+
+# Calls begun per device: while the host reads one, the device computes the other.
+AHEAD = 2
+
+
+class Done(NamedTuple):
+    """An epoch of a round that is done.
+
+    Attributes:
+        epoch: Epochs done, with this one.
+        results: Per replica of the round, by name.
+        seconds: That it took, shared among the devices that were busy.
+    """
+
+    epoch: int
+    results: dict[str, Result]
+    seconds: float
+
+
+class _Call(NamedTuple):
+    one: Round
+    epoch: int
+    result: Result
+    begun: float
+
+
+class Queue:
+    """Trains rounds side by side, epoch by epoch.
+
+    A free device takes the round that is furthest behind, so that all of them stay
+    within an epoch of each other. Nothing that a replica computes depends on it.
+
+    Attributes:
+        program: That of the rounds.
+    """
+
+    def __init__(self, program: Program, rounds: Mapping[Round, int]):
+        """Computes nothing.
+
+        Args:
+            program: That of the rounds.
+            rounds: With the epochs that each has done before.
+        """
+        self.program = program
+        self._begun = dict(rounds)
+        self._limit = 0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that the foremost round has begun, and all when `train` has ended."""
+        return max(self._begun.values())
+
+    def hold(self) -> None:
+        """Lets `train` end at the epoch that the foremost round has begun."""
+        self._limit = min(self._limit, self.epoch)
+
+    def states(self) -> dict[str, TrainState]:
+        """Copies the states of all replicas to the host, by name."""
+        return {
+            name: state
+            for one in self._begun
+            for name, state in one.read(one.state).items()
+        }
+
+    def train(self, until: int) -> Iterator[Done]:
+        """Trains all rounds to the same epoch, and tells each epoch as it is done.
+
+        Args:
+            until: That epoch, after which all splits are evaluated; `hold` may end the
+                training at an earlier one.
+        """
+        self._limit = until
+        devices = self.program.devices[: len(self._begun)]
+        calls = {device: collections.deque[_Call]() for device in devices}
+        free_since = dict.fromkeys(devices, time.perf_counter())
+        while True:
+            self._begin(calls, until)
+            if not any(calls.values()):
+                return
+            device = _next_done(calls)
+            call = calls[device].popleft()
+            results = call.one.read(call.result)
+            now = time.perf_counter()
+            seconds = now - max(call.begun, free_since[device])
+            free_since[device] = now
+            yield Done(call.epoch, results, seconds / len(devices))
+
+    def _begin(
+        self, calls: Mapping[jax.Device, collections.deque[_Call]], until: int
+    ) -> None:
+        """Gives every device its calls, as far as there is something to do."""
+        for ahead in range(AHEAD):
+            for device, mine in calls.items():
+                one = self._furthest_behind(device, calls)
+                if len(mine) > ahead or one is None:
+                    continue
+                epoch = self._begun[one]
+                full = epoch + 1 == until
+                result = self.program.train_epoch(one, device, epoch, full)
+                self._begun[one] = epoch + 1
+                mine.append(_Call(one, epoch + 1, result, time.perf_counter()))
+
+    def _furthest_behind(
+        self, device: jax.Device, calls: Mapping[jax.Device, collections.deque[_Call]]
+    ) -> Round | None:
+        """Returns the round that a device is to train next; None to wait for one.
+
+        A round that is computed elsewhere stays there.
+        """
+        elsewhere = {
+            call.one
+            for other, theirs in calls.items()
+            for call in theirs
+            if other != device
+        }
+        # Who has something to do leaves the others time to catch up.
+        most = min(self._begun.values()) + (not calls[device])
+        allowed = [
+            one
+            for one, epoch in self._begun.items()
+            if one not in elsewhere and epoch <= most and epoch < self._limit
+        ]
+        here = {call.one for call in calls[device]}
+        return min(
+            allowed,
+            key=lambda one: (self._begun[one], one in here, one.device != device),
+            default=None,
+        )
+
+
+def _next_done(calls: Mapping[jax.Device, collections.deque[_Call]]) -> jax.Device:
+    """Returns a device whose first call is done, or else the one that began first."""
+    first = {device: mine[0] for device, mine in calls.items() if mine}
+    for device, call in first.items():
+        if call.result.diverged_at.is_ready():  # type: ignore[attr-defined]
+            return device
+    return min(first, key=lambda device: first[device].begun)

@@ -1,0 +1,116 @@
+"""Replicas packed into rounds: what one call computes on one device.
+
+The points of a round's **row** share a seed, and with it batches and random bits.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from mnistopt.engine.devices import Lanes
+from mnistopt.hparams import Hparams
+from mnistopt.training.train import TrainState
+
+
+class Member(NamedTuple):
+    """A replica to train.
+
+    Attributes:
+        name: Its identity.
+        seed: Its seed.
+        hparams: Its numbers.
+        state: Where it is, numpy leaves.
+    """
+
+    name: str
+    seed: int
+    hparams: Hparams
+    state: TrainState
+
+
+class Round:
+    """Up to `lanes.seeds` rows of up to `lanes.points` replicas.
+
+    Attributes:
+        places: Row and lane of each replica, by name.
+        device: Where they are; None before the first call, on the host.
+        state: Of all of them, leaves [rows, lanes, ...].
+    """
+
+    def __init__(self, lanes: Lanes, rows: Sequence[Sequence[Member]]):
+        """Stacks replicas.
+
+        Free lanes are filled with copies of a row's first replica, and free rows with
+        copies of the first row: they are computed and thrown away.
+
+        Args:
+            lanes: Of the program.
+            rows: Replicas of one seed each.
+        """
+        padded = [*rows, *[rows[0]] * (lanes.seeds - len(rows))]
+        members = [
+            member
+            for row in padded
+            for member in (*row, *[row[0]] * (lanes.points - len(row)))
+        ]
+
+        def stack(*leaves):
+            return np.stack(leaves).reshape(*lanes, *np.shape(leaves[0]))
+
+        self.places = {
+            member.name: (r, p)
+            for r, row in enumerate(rows)
+            for p, member in enumerate(row)
+        }
+        self.device: jax.Device | None = None
+        self.state: TrainState = jax.tree.map(stack, *[one.state for one in members])
+        self.hparams: Hparams = jax.tree.map(
+            lambda *leaves: stack(*map(np.float32, leaves)),
+            *[one.hparams for one in members],
+        )
+        self.seeds: Any = np.array([row[0].seed for row in padded], np.int32)
+
+    def bring_to(self, device: jax.Device) -> None:
+        """Copies it to a device, unless it is there."""
+        if device != self.device:
+            self.state, self.hparams, self.seeds = jax.device_put(
+                (self.state, self.hparams, self.seeds), device
+            )
+            self.device = device
+
+    def read(self, tree: Any) -> dict[str, Any]:
+        """Copies `state` or a result to the host, one tree per replica by its name.
+
+        Waits for the computation. The copies own their memory: the devices may reuse
+        theirs while a checkpoint is being written.
+        """
+        leaves, structure = jax.tree.flatten(jax.device_get(tree))
+        return {
+            name: jax.tree.unflatten(
+                structure, [np.array(leaf[place]) for leaf in leaves]
+            )
+            for name, place in self.places.items()
+        }
+
+
+def make_rounds(lanes: Lanes, members: Sequence[Member]) -> list[Round]:
+    """Packs replicas into as few rounds as there can be.
+
+    Args:
+        lanes: Of the program.
+        members: In any order; it decides nothing but who is computed beside whom.
+    """
+    by_seed: dict[int, list[Member]] = {}
+    for member in members:
+        by_seed.setdefault(member.seed, []).append(member)
+    rows = [
+        of_seed[i : i + lanes.points]
+        for of_seed in by_seed.values()
+        for i in range(0, len(of_seed), lanes.points)
+    ]
+    return [
+        Round(lanes, rows[i : i + lanes.seeds])
+        for i in range(0, len(rows), lanes.seeds)
+    ]

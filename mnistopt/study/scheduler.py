@@ -1,0 +1,57 @@
+"""The seam for what decides which replicas train on, and how far."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from mnistopt.results.record import Record
+
+
+class Changes(NamedTuple):
+    """What happens to the replicas of a job between two epochs.
+
+    Attributes:
+        drop: Names of those that train no further; their bits stay in the checkpoint.
+        add: Those that begin, with an empty history; they catch up with the others.
+        copy: Names of those that take over another's state, to its name.
+    """
+
+    drop: Sequence[str] = ()
+    add: Sequence[Record] = ()
+    copy: Mapping[str, str] = {}
+
+
+class Scheduler(Protocol):
+    """Decides what a job trains.
+
+    All replicas meet at the epochs that it names: they are measured on all splits
+    there, saved for good, and shown to it. What a replica computes between two
+    meetings does not depend on the others, so its bits do not depend on who is dropped
+    or added.
+    """
+
+    def next_meeting(self, epoch: int) -> int | None:
+        """Returns the next epoch to meet at, after `epoch`; None to end."""
+
+    def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
+        """Returns what changes, after the meeting at `epoch`.
+
+        Args:
+            epoch: Epochs done by all replicas.
+            records: What is known of each, by name.
+        """
+
+
+class ToTheEnd:
+    """The grid's scheduler: everything to its last epoch."""
+
+    def __init__(self, milestones: Sequence[int]):
+        """Takes the epochs that were asked for, ascending."""
+        self._milestones = milestones
+
+    def next_meeting(self, epoch: int) -> int | None:
+        """Returns the next epoch that was asked for."""
+        return next((one for one in self._milestones if one > epoch), None)
+
+    def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
+        """Changes nothing."""
+        return Changes()

@@ -1,0 +1,175 @@
+"""What a run is given: checked, loaded, and its workdir opened."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.load import CACHE_DIR
+from mnistopt.engine.checkpoint import Store
+from mnistopt.engine.devices import Lanes, choose_lanes, use_devices
+from mnistopt.errors import InputError
+from mnistopt.hparams import show
+from mnistopt.points import NEUTRAL, Point
+from mnistopt.results import config
+from mnistopt.results.columns import columns
+from mnistopt.study.grid import grid
+from mnistopt.study.inputs import check_count, check_lanes, check_path, load_data
+
+
+class Setup(NamedTuple):
+    """All that decides what a run does.
+
+    Attributes:
+        points: Asked for.
+        seeds: How many of each.
+        dataset: The data.
+        workdir: The folder of the study.
+        devices: Those that compute.
+        lanes: Per cohort, by `Point.program`.
+        config: What config.json is to say.
+    """
+
+    points: list[Point]
+    seeds: int
+    dataset: Dataset
+    workdir: Path
+    devices: list[jax.Device]
+    lanes: dict[Point, Lanes]
+    config: dict[str, Any]
+
+    @property
+    def store(self) -> Store:
+        """The study's checkpoints."""
+        return Store(self.workdir / "checkpoints")
+
+
+def set_up(
+    dry_run: bool,
+    points: Sequence[Point] | None = None,
+    data: Dataset | str | Path | None = None,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+    train_examples: int | None = None,
+    workdir: str | Path | None = None,
+    seeds: int = 3,
+    lanes: int | tuple[int, int] | None = None,
+    devices: int | None = None,
+    cache_dir: str | Path = CACHE_DIR,
+    **axes: Any,
+) -> Setup:
+    """Checks the settings of `run`, loads the data, and opens the workdir.
+
+    A dry run makes no workdir.
+
+    Raises:
+        InputError: If an argument cannot be used, or does not fit the workdir.
+    """
+    points = _points(points, axes)
+    seeds, lanes = check_count("seeds", seeds), check_lanes(lanes)
+    if devices is not None:
+        devices = check_count("devices", devices)
+    if train_examples is not None:
+        train_examples = check_count("train_examples", train_examples)
+    workdir, data_dir = check_path("workdir", workdir), check_path("data_dir", data_dir)
+    file = None if isinstance(data, Dataset) else check_path("data", data)
+    data = load_data(
+        data if file is None else file, dataset, data_dir, train_examples, cache_dir
+    )
+    _check_batches(points, len(data.train.labels))
+    folder = workdir or default_workdir(data.name, points)
+    about = config.describe_data(data, train_examples)
+    there = (config.check if dry_run else config.prepare)(folder, about)
+    used = use_devices(devices, Path(cache_dir).expanduser() / "jax")
+    by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), used)
+    content = {
+        **there,
+        "data": about,
+        "data_dir": str(data_dir.absolute()) if data_dir else None,
+        **({"data_file": str(file.absolute())} if file else {}),
+        "asked": _asked(points, seeds),
+        **_modules(points),
+        "lanes": there.get("lanes", {})
+        | {point.identity(): show(one) for point, one in by_cohort.items()},
+    }
+    return Setup(points, seeds, data, folder, used, by_cohort, content)
+
+
+def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> list[Point]:
+    if points is not None and axes:
+        raise InputError(
+            f"give either points or axes, not points and {', '.join(axes)}"
+        )
+    found = grid(**axes) if points is None else list(dict.fromkeys(points))
+    if not found:
+        raise InputError("points has no points; give at least one")
+    return found
+
+
+def _check_batches(points: Sequence[Point], examples: int) -> None:
+    for size in (point.recipe.batch_size for point in points):
+        if size > examples:
+            raise InputError(
+                f"batch_size={size} is more than the {examples} training examples; "
+                "give a smaller one"
+            )
+
+
+def default_workdir(dataset: str, points: Sequence[Point]) -> Path:
+    """Returns runs/DATASET-MODEL, in the current folder."""
+    models = "-".join(dict.fromkeys(point.structure.model for point in points))
+    return Path("runs") / f"{dataset}-{models}"
+
+
+def _asked(points: Sequence[Point], seeds: int) -> dict[str, Any]:
+    """Returns the values of each axis, and the number of seeds."""
+    rows = [point.row() for point in points]
+    values = {
+        name: list(dict.fromkeys(row.get(name, NEUTRAL.get(name)) for row in rows))
+        for name in columns(points)
+    }
+    return {**values, "seeds": seeds}
+
+
+def _modules(points: Sequence[Point]) -> dict[str, Any]:
+    """Returns how a command names the user's own modules; "" where it cannot."""
+    own = [point.structure for point in points if point.structure.source]
+    paths = {one.model: "" if one.module is not None else one.path for one in own}
+    return {"modules": paths} if own else {}
+
+
+def _lanes(
+    points: Sequence[Point],
+    seeds: int,
+    asked: tuple[int, int] | None,
+    before: Mapping[str, str],
+    devices: Sequence[jax.Device],
+) -> dict[Point, Lanes]:
+    """Returns the lanes per cohort: as asked, else as before in this workdir.
+
+    Numbers are bitwise the same at equal lanes only, so a continued study keeps its.
+
+    Raises:
+        InputError: If more are asked for than there are replicas to fill them.
+    """
+    settings: dict[Point, set] = {}
+    for point in points:
+        settings.setdefault(point.program, set()).add(point.hparams)
+    most = Lanes(seeds, max(map(len, settings.values())))
+    if asked and (asked[0] > most.seeds or asked[1] > most.points):
+        raise InputError(
+            f"lanes={show(asked)} is more than there is to compute side by side: at "
+            f"most {show(most)}, seeds x points of one network and batch size; give "
+            "fewer, or auto"
+        )
+    lanes = {}
+    for program, hparams in settings.items():
+        if asked:
+            lanes[program] = Lanes(*asked)
+        elif text := before.get(program.identity()):
+            lanes[program] = Lanes(*map(int, text.split("x")))
+        else:
+            lanes[program] = choose_lanes(devices, len(hparams), seeds)
+    return lanes

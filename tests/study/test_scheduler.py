@@ -1,0 +1,131 @@
+"""Replicas are dropped, added and copied midway, and the others' bits stay."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnistopt.engine.queue import Queue
+from mnistopt.engine.replicas import Program, first_state, put_splits
+from mnistopt.engine.rounds import Member, make_rounds
+from mnistopt.results.record import Record
+from mnistopt.results.tables import read_table
+from mnistopt.study import runner
+from mnistopt.study.loop import Loop
+from mnistopt.study.scheduler import Changes, ToTheEnd
+from mnistopt.study.setup import set_up
+from mnistopt.study.stopwatch import Stopwatch
+
+GRID = {"model": "mlp", "hidden": (8,), "lr": [0.001, 0.01, 0.1], "epochs": 4,
+        "train_examples": 200}  # fmt: skip
+
+
+class At2(ToTheEnd):
+    """Makes some changes after two epochs of four."""
+
+    def __init__(self, change):
+        super().__init__([2, 4])
+        self.change = change
+        self.met = []
+
+    def decide(self, epoch, records):
+        self.met.append((epoch, sorted(records)))
+        assert all(epoch in record.measured for record in records.values())
+        assert all(record.epochs_done == epoch for record in records.values())
+        return self.change(records) if epoch == 2 else Changes()
+
+
+@pytest.fixture(params=[(1, 1), (1, 2)], ids=["1x1", "1x2"])
+def train(tmp_path, request):
+    """A function that trains the grid, some change made midway."""
+
+    def make(name, seeds=2, change=lambda records: Changes()):
+        setup = set_up(
+            False, workdir=tmp_path / name, seeds=seeds, lanes=request.param, **GRID
+        )
+        plan = runner._plan(setup)
+        scheduler = At2(change)
+        make_scheduler = {"make_scheduler": lambda _: scheduler}
+        Loop(plan, setup, Stopwatch(), lambda _: None, **make_scheduler).run()
+        return setup, plan, scheduler
+
+    return make
+
+
+def curves(setup):
+    return read_table(setup.workdir, "curves").drop(columns="seconds")
+
+
+def weights(setup, replica, epoch):
+    (there,) = [
+        one
+        for one in setup.store.saved()
+        if one.epoch == epoch and replica in one.about["replicas"]
+    ]
+    return setup.store.load_params(there, replica, "last")
+
+
+def assert_same_bits(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        for leaf in one[name]:
+            np.testing.assert_array_equal(one[name][leaf], other[name][leaf])
+
+
+def test_dropped_replicas_change_no_bit_of_the_others(train):
+    whole, _, seen = train("whole")
+    assert [epoch for epoch, _ in seen.met] == [2, 4]
+    names = seen.met[0][1]
+    dropped = names[1:4]
+    some, _, seen = train("some", change=lambda records: Changes(drop=dropped))
+    assert seen.met == [(2, names), (4, sorted(set(names) - set(dropped)))]
+    wanted, found = curves(whole), curves(some)
+    gone = wanted["replica"].isin(dropped) & (wanted["epoch"] > 2)
+    pd.testing.assert_frame_equal(
+        found, wanted[~gone].reset_index(drop=True), check_exact=True
+    )
+    for name in names:
+        last = 2 if name in dropped else 4
+        assert_same_bits(weights(some, name, last), weights(whole, name, last))
+    # Those that were dropped cost nothing more.
+    assert (found[found["replica"].isin(dropped)].groupby("replica").size() == 2).all()
+
+
+def test_added_replicas_get_their_own_bits_and_change_no_other(train):
+    whole, plan, _ = train("whole", seeds=3)
+    late = [record for record in plan.jobs[0].records if record.seed == 2]
+    fresh = [Record(one.replica, one.point, one.seed, one.params) for one in late]
+    fewer, _, seen = train("fewer", change=lambda records: Changes(add=fresh))
+    assert {one.replica for one in late} <= set(seen.met[1][1])
+    wanted, found = curves(whole), curves(fewer)
+    # They were not there at the first meeting, where the others were measured.
+    absent = (wanted["seed"] == 2) & (wanted["epoch"] == 2)
+    wanted.loc[absent, ["test_accuracy", "test_loss"]] = np.nan
+    pd.testing.assert_frame_equal(found, wanted, check_exact=True)
+    for name in seen.met[1][1]:
+        assert_same_bits(weights(fewer, name, 4), weights(whole, name, 4))
+
+
+def test_a_copied_replica_goes_on_from_the_other_s_state(train):
+    def change(records):
+        by_lr = {one.point.hparams.lr: name for name, one in records.items()}
+        return Changes(copy={by_lr[0.1]: by_lr[0.001]})
+
+    setup, plan, _ = train("copied", seeds=1, change=change)
+    (job,) = plan.jobs
+    by_lr = {one.point.hparams.lr: one.replica for one in job.records}
+    whole, _, _ = train("whole", seeds=1)
+    for lr in (0.001, 0.01):
+        name = by_lr[lr]
+        assert_same_bits(weights(setup, name, 4), weights(whole, name, 4))
+    # By hand: two epochs at lr 0.001, and then two at 0.1.
+    program = Program(
+        job.replica, job.lanes, put_splits(setup.dataset, setup.devices[:1])
+    )
+    state = first_state(job.replica, 0)
+    for start, lr in ((0, 0.001), (2, 0.1)):
+        hparams = job.records[0].point.hparams._replace(lr=lr)
+        member = Member("by hand", 0, hparams, state)
+        queue = Queue(program, dict.fromkeys(make_rounds(job.lanes, [member]), start))
+        list(queue.train(start + 2))
+        state = queue.states()["by hand"]
+    assert_same_bits(weights(setup, by_lr[0.1], 4), state.params)
