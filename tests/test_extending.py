@@ -10,7 +10,7 @@ import pytest
 from programs import ROOT
 
 GUIDE = ROOT / "docs" / "extending.md"
-MADE = ROOT / "tests" / "fixtures" / "format2.zip"
+MADE = ROOT / "tests" / "fixtures" / "format3.zip"
 
 
 @pytest.fixture(scope="module")

@@ -81,9 +81,11 @@ def set_up(
     _check_batches(points, len(data.train.labels))
     folder = workdir or default_workdir(data.name, points)
     about = config.describe_data(data, train_examples)
-    there = (config.check if dry_run else config.prepare)(folder, about)
+    there = config.check(folder, about)
     used = use_devices(devices, Path(cache_dir).expanduser() / "jax")
     by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), used)
+    if not dry_run:
+        config.prepare(folder, about)
     content = {
         **there,
         "data": about,
@@ -152,13 +154,15 @@ def _lanes(
     Numbers are bitwise the same at equal lanes only, so a continued study keeps its.
 
     Raises:
-        InputError: If more are asked for than there are replicas to fill them.
+        InputError: If more are asked for than there are replicas to fill them (and they
+            are not the ones that the workdir has had).
     """
     settings: dict[Point, set] = {}
     for point in points:
         settings.setdefault(point.program, set()).add(point.hparams)
     most = Lanes(seeds, max(map(len, settings.values())))
-    if asked and (asked[0] > most.seeds or asked[1] > most.points):
+    new = {before.get(program.identity()) for program in settings} != {show(asked)}
+    if asked and new and (asked[0] > most.seeds or asked[1] > most.points):
         raise InputError(
             f"lanes={show(asked)} is more than there is to compute side by side: at "
             f"most {show(most)}, seeds x points of one network and batch size; give "

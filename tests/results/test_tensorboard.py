@@ -195,7 +195,7 @@ def test_what_was_trained_before_is_shown_too(tmp_path):
 
 def test_models_of_all_kinds_have_their_own_hyper_parameters(tmp_path):
     study = shown(tmp_path, model=["mlp", "cnn"], channels=(2,), dense=4, lr=1e-3,
-                  epochs=1)  # fmt: skip
+                  epochs=1, lanes=None)  # fmt: skip
     by_model = {}
     for _, plugin in assert_shows(study).values():
         hparams = plugin["session_start_info"].hparams
@@ -235,9 +235,9 @@ def test_a_refused_run_shows_nothing_and_harms_nothing(finished, tmp_path):
 def test_a_board_of_another_workdir_is_refused(finished, tmp_path):
     board = TensorBoard(finished.workdir)
     with pytest.raises(InputError, match="the workdir of the run"):
-        run(tmp_path, board, lr=0.1)
+        run(tmp_path, board, lr=[0.1, 0.2])
     with pytest.raises(InputError, match="cannot be read"):
-        run(tmp_path / "new", TensorBoard(tmp_path / "none"), lr=0.1)
+        run(tmp_path / "new", TensorBoard(tmp_path / "none"))
 
 
 def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatch):
