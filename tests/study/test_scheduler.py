@@ -1,5 +1,8 @@
 """Replicas are dropped, added and copied midway, and the others' bits stay."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +18,7 @@ from mnistopt.study.scheduler import Changes, ToTheEnd
 from mnistopt.study.setup import set_up
 from mnistopt.study.stopwatch import Stopwatch
 
+GUIDE = Path(__file__).parents[2] / "docs" / "engine.md"
 GRID = {"model": "mlp", "hidden": (8,), "lr": [0.001, 0.01, 0.1], "epochs": 4,
         "train_examples": 200}  # fmt: skip
 
@@ -38,12 +42,12 @@ class At2(ToTheEnd):
 def train(tmp_path, request):
     """A function that trains the grid, some change made midway."""
 
-    def make(name, seeds=2, change=lambda records: Changes()):
+    def make(name, seeds=2, change=lambda records: Changes(), scheduler=None):
         setup = set_up(
             False, workdir=tmp_path / name, seeds=seeds, lanes=request.param, **GRID
         )
         plan = runner._plan(setup)
-        scheduler = At2(change)
+        scheduler = scheduler or At2(change)
         make_scheduler = {"make_scheduler": lambda _: scheduler}
         Loop(plan, setup, Stopwatch(), lambda _: None, **make_scheduler).run()
         return setup, plan, scheduler
@@ -88,6 +92,21 @@ def test_dropped_replicas_change_no_bit_of_the_others(train):
         assert_same_bits(weights(some, name, last), weights(whole, name, last))
     # Those that were dropped cost nothing more.
     assert (found[found["replica"].isin(dropped)].groupby("replica").size() == 2).all()
+
+
+def test_the_guide_s_halving_trains_the_better_half_on(train):
+    (block,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    known = {"Changes": Changes}
+    exec(block, known)  # noqa: S102 - our own guide
+    setup, _, _ = train("halved", scheduler=known["Halving"](last=4))
+    table = curves(setup)
+    done = table.groupby("replica")["epoch"].max()
+    assert sorted(done) == [1, 1, 1, 2, 4, 4]
+    for epoch in (1, 2):
+        there = table[table["epoch"] == epoch].set_index("replica")
+        on = done[there.index] > epoch
+        ranks = there["validation_accuracy"]
+        assert ranks[on].min() >= ranks[~on].max()
 
 
 def test_added_replicas_get_their_own_bits_and_change_no_other(train):
