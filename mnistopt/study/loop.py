@@ -108,6 +108,8 @@ class Loop:
                 changes = scheduler.decide(meeting, records)
                 if changes != Changes():
                     queue = self._changed(job, queue, states, records, changes)
+                if not records:
+                    break
             with self._stopwatch("saving"):
                 writer.finish()
 

@@ -14,7 +14,7 @@ from mnistopt.results.tables import read_table
 from mnistopt.study.inputs import check_networks
 from mnistopt.study.loop import Loop, OnEpoch
 from mnistopt.study.notebook import NotebookBar, in_notebook
-from mnistopt.study.planning import Plan, make_plan
+from mnistopt.study.planning import Plan, make_plan, merge_records
 from mnistopt.study.progress import OnProgress, Progress
 from mnistopt.study.setup import Setup, set_up
 from mnistopt.study.stopwatch import Stopwatch
@@ -29,10 +29,10 @@ EFFICIENCY = 0.85
 def _plan(setup: Setup) -> Plan:
     """Returns what is to be trained."""
     checkpoints = setup.store.saved()
+    check_networks(setup.points, setup.dataset, merge_records(checkpoints))
     found = make_plan(
         setup.points, setup.seeds, setup.dataset, checkpoints, setup.lanes
     )
-    check_networks(setup.points, setup.dataset, found.records)
     if found.timed:
         return found
     rate = multiply_rate(setup.devices) * EFFICIENCY

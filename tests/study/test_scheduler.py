@@ -94,6 +94,12 @@ def test_dropped_replicas_change_no_bit_of_the_others(train):
     assert (found[found["replica"].isin(dropped)].groupby("replica").size() == 2).all()
 
 
+def test_when_all_are_dropped_the_job_ends(train):
+    setup, _, seen = train("none", change=lambda records: Changes(drop=list(records)))
+    assert [epoch for epoch, _ in seen.met] == [2]
+    assert set(curves(setup)["epoch"]) == {1, 2}
+
+
 def test_the_guide_s_halving_trains_the_better_half_on(train):
     (block,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     known = {"Changes": Changes}
