@@ -51,6 +51,9 @@ def use_devices(
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", min(count or _cores(), _cores()))
     devices = jax.local_devices()
+    if devices[0].platform == "cpu":
+        # XLA_FLAGS may make more, and they would only share the cores.
+        devices = devices[: _cores()]
     if count is not None and count > len(devices):
         raise InputError(
             f"devices={count}, but there are {len(devices)} "

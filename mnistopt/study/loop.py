@@ -76,18 +76,22 @@ class Loop:
     @property
     def compile_seconds(self) -> dict[str, float]:
         """Of each program that was compiled, by the identity of its cohort."""
-        return {
-            point.identity(): program.compile_seconds
-            for (point, _), program in self._programs.items()
-        }
+        seconds: dict[str, float] = {}
+        for (point, *_), program in self._programs.items():
+            name = point.identity()
+            seconds[name] = seconds.get(name, 0.0) + program.compile_seconds
+        return seconds
 
     def _program(self, job: Job) -> Program:
-        key = (job.program, job.lanes)
+        # A device that has no round to train needs no program.
+        devices = self._setup.devices[: len(job.records)]
+        key = (job.program, job.lanes, len(devices))
         if key not in self._programs:
             self._images_per_second = 0.0
             self._tell(job, job.start, compiling=True)
-            program = Program(job.replica, job.lanes, self._splits)
-            check_memory(program.bytes, job.lanes, self._setup.devices)
+            splits = {device: self._splits[device] for device in devices}
+            program = Program(job.replica, job.lanes, splits)
+            check_memory(program.bytes, job.lanes, devices)
             self._programs[key] = program
         return self._programs[key]
 

@@ -1,3 +1,4 @@
+import copy
 import functools
 import logging
 
@@ -10,7 +11,7 @@ import pytest
 
 from mnistopt.data.load import load
 from mnistopt.engine import replicas
-from mnistopt.engine.devices import Lanes, use_devices
+from mnistopt.engine.devices import Lanes
 from mnistopt.engine.queue import Queue
 from mnistopt.engine.replicas import Program, first_state, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
@@ -29,12 +30,13 @@ def digits():
 
 @functools.cache
 def program(replica: Replica, lanes: Lanes, devices: int = 2) -> Program:
-    return Program(replica, lanes, put_splits(digits(), use_devices(devices)))
+    return Program(replica, lanes, put_splits(digits(), jax.local_devices()[:devices]))
 
 
-def train(settings, replica=SMALL, lanes=(1, 2), devices=2, epochs=2):
+def train(settings, replica=SMALL, lanes=(1, 2), devices=2, epochs=2, compiled_for=1):
     """Trains (hparams, seed) pairs; returns their states and last epoch's metrics."""
-    compiled = program(replica, Lanes(*lanes), devices)
+    compiled = copy.copy(program(replica, Lanes(*lanes), max(devices, compiled_for)))
+    compiled.devices = compiled.devices[:devices]
     members = [
         Member(str(i), seed, hparams, first_state(replica, seed))
         for i, (hparams, seed) in enumerate(settings)
@@ -118,7 +120,8 @@ def test_replicas_equal_separate_plain_runs(model, plain, lanes):
     # 160 examples in batches of 48: the last 16 of each epoch are left out.
     replica = Replica(model, "adam", 48)
     settings = [setting(lr, seed=seed) for lr in (1e-3, 3e-3) for seed in (0, 5)]
-    for (state, _), (hparams, seed) in zip(train(settings, replica, lanes), settings):
+    trained = train(settings, replica, lanes, devices=1)
+    for (state, _), (hparams, seed) in zip(trained, settings):
         expected = plain_run(plain, 48, hparams, seed, epochs=2)
         jax.tree.map(
             # Adam divides by the root of tiny second moments: float32 rounding of a
@@ -159,7 +162,7 @@ def test_devices_change_no_bit_of_a_replica(model, count):
     replica = Replica(model, "adam", 32)
     settings = [setting(1e-2, 0.2, seed) for seed in range(count)]
     one, two, four = (
-        train(settings, replica, (1, 1), devices=devices, epochs=3)
+        train(settings, replica, (1, 1), devices=devices, epochs=3, compiled_for=4)
         for devices in (1, 2, 4)
     )
     assert_same_bits(two, one)
@@ -240,7 +243,7 @@ def test_predict_agrees_with_the_metrics():
 def test_a_timer_gives_a_replica_s_share_of_an_epoch(lanes, monkeypatch):
     clock = iter([10.0, 22.0])
     time_epoch = replicas.make_timer(
-        SMALL, setting()[0], digits(), use_devices(2), Lanes(*lanes)
+        SMALL, setting()[0], digits(), jax.local_devices()[:2], Lanes(*lanes)
     )
     monkeypatch.setattr(replicas.time, "perf_counter", lambda: next(clock))
     assert time_epoch() == 12 / (2 * lanes[0] * lanes[1])

@@ -1,5 +1,6 @@
 """What a run is given together: lanes, devices and a workdir."""
 
+import jax
 import pytest
 
 import mnistopt
@@ -36,10 +37,18 @@ def test_lanes_beyond_the_memory_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(devices.os, "sysconf", sizes.__getitem__)
     with pytest.raises(InputError, match=r"lanes=1x2 need .* there are 0.0 GB"):
         mnistopt.run(**ASKED, lr=[0.1, 0.2], lanes=2, workdir=tmp_path)
-    cpu = devices.use_devices(2)
+    cpu = jax.local_devices()[:2]
     devices.check_memory(204_000, Lanes(1, 1), cpu)
     with pytest.raises(InputError):
         devices.check_memory(205_000, Lanes(1, 1), cpu)
+
+
+def test_devices_beyond_the_cores_of_a_cpu_are_left_alone(monkeypatch):
+    assert len(jax.local_devices()) == 4, "as tests/conftest.py makes them"
+    monkeypatch.setattr(devices, "_cores", lambda: 3)
+    assert len(devices.use_devices()) == 3
+    with pytest.raises(InputError, match="devices=4, but there are 3"):
+        devices.use_devices(4)
 
 
 @pytest.mark.parametrize("count", [999, 100_000])
