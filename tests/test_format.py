@@ -45,9 +45,10 @@ def test_format_2_is_not_trained_further_and_says_why(old):
     assert content(old) == before
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-@pytest.mark.parametrize("place", [0, 4])
-def test_format_2_is_evaluated_on_the_examples_it_held_out(old, split, place):
+@pytest.mark.parametrize(
+    ("place", "split"), [(0, "train"), (4, "validation"), (5, "test")]
+)
+def test_format_2_is_evaluated_on_the_examples_it_held_out(old, place, split):
     study = mnistopt.open_study(old)
     row = study.trials.iloc[place]
     args = (f"--workdir={old}", f"--trial={row['trial']}", f"--split={split}", "--json")

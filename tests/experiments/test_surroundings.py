@@ -1,15 +1,23 @@
 """What surrounds a program changes no digit of its tables."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
-from programs import run
+from programs import ROOT
 
+import mnistopt
 from mnistopt.data.load import load
-from mnistopt.results.tables import TABLES, read_table
+from mnistopt.results.tables import TABLES
 
-ASKED = ("--lr=0.01", "--dropout=0.4", "--seeds=3", "--epochs=2", "--quiet")
-MLP = ("--model=mlp", "--hidden=8")
-BOTH = ("--model=mlp,cnn", "--hidden=8", "--channels=2x3", "--dense=4")
+# Without a report, which takes most of a small run's time.
+PROGRAM = """
+import sys, mnistopt
+mnistopt.run(model=["mlp", "cnn"], hidden=(8,), channels=(2, 3), dense=4, lr=0.01,
+             dropout=0.4, epochs=2, train_examples=200, workdir=sys.argv[1])
+"""
 # What people set for other work, each of which once gave other digits or an error.
 SURROUNDINGS = {
     "JAX_THREEFRY_PARTITIONABLE": "0",
@@ -23,10 +31,8 @@ SURROUNDINGS = {
 }
 
 
-def tables(workdir, *asked, **environment):
-    found = run("grid", f"--workdir={workdir}", *ASKED, *asked, **environment)
-    assert found.returncode == 0, found.stderr
-    return {name: read_table(workdir, name).drop(columns="seconds") for name in TABLES}
+def tables(study):
+    return {name: getattr(study, name).drop(columns="seconds") for name in TABLES}
 
 
 def assert_equal(found, wanted):
@@ -35,9 +41,13 @@ def assert_equal(found, wanted):
 
 
 def test_settings_of_jax_and_xla(tmp_path):
-    asked = (*BOTH, "--train_examples=200")
-    wanted = tables(tmp_path / "plain", *asked)
-    assert_equal(tables(tmp_path / "set", *asked, **SURROUNDINGS), wanted)
+    found = []
+    for name, settings in (("plain", {}), ("set", SURROUNDINGS)):
+        command = [sys.executable, "-c", PROGRAM, tmp_path / name]
+        environment = {**os.environ, **settings}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        found.append(tables(mnistopt.open_study(tmp_path / name)))
+    assert_equal(*found)
 
 
 def idx_files(folder, parts):
@@ -68,14 +78,14 @@ def test_the_file_that_examples_came_in(tmp_path):
         test_labels=digits.test.labels[::-1],
     )
     ordered, other, arrays = (
-        tables(tmp_path / f"runs-{i}", *MLP, *data)
-        for i, data in enumerate(
-            [
-                ("--dataset=mnist", f"--data_dir={tmp_path / 'ordered'}"),
-                ("--dataset=mnist", f"--data_dir={tmp_path / 'shuffled'}"),
-                (f"--data={tmp_path / 'arrays.npz'}",),
-            ]
+        mnistopt.run(
+            model="mlp", hidden=(8,), lr=0.01, epochs=2, workdir=workdir, **data
         )
+        for workdir, data in {
+            tmp_path / "1": {"dataset": "mnist", "data_dir": tmp_path / "ordered"},
+            tmp_path / "2": {"dataset": "mnist", "data_dir": tmp_path / "shuffled"},
+            tmp_path / "3": {"data": tmp_path / "arrays.npz"},
+        }.items()
     )
-    assert_equal(other, ordered)
-    assert_equal(arrays, ordered)
+    assert_equal(tables(other), tables(ordered))
+    assert_equal(tables(arrays), tables(ordered))

@@ -38,13 +38,13 @@ class At2(ToTheEnd):
         return self.change(records) if epoch == 2 else Changes()
 
 
-@pytest.fixture(params=[(1, 1), (1, 2)], ids=["1x1", "1x2"])
-def train(tmp_path, request):
+@pytest.fixture
+def train(tmp_path):
     """A function that trains the grid, some change made midway."""
 
     def make(name, seeds=2, change=lambda records: Changes(), scheduler=None):
         setup = set_up(
-            False, workdir=tmp_path / name, seeds=seeds, lanes=request.param, **GRID
+            False, workdir=tmp_path / name, seeds=seeds, lanes=(1, 2), **GRID
         )
         plan = runner._plan(setup)
         scheduler = scheduler or At2(change)
