@@ -39,8 +39,8 @@ class _Call(NamedTuple):
 class Queue:
     """Trains rounds side by side, epoch by epoch.
 
-    A free device takes the round that is furthest behind, so that all of them stay
-    within an epoch of each other. Nothing that a replica computes depends on it.
+    A free device takes the round that is furthest behind, so that none is begun more
+    than two epochs ahead of another. Nothing that a replica computes depends on it.
 
     Attributes:
         program: That of the rounds.
@@ -101,7 +101,10 @@ class Queue:
         self, calls: Mapping[jax.Device, collections.deque[_Call]], until: int
     ) -> None:
         """Gives every device its calls, as far as there is something to do."""
-        for ahead in range(AHEAD):
+        # With too few rounds for two each, one device would hold two for good, and
+        # another have one to itself: then whatever is not computed is free for both.
+        few = len(calls) < len(self._begun) < AHEAD * len(calls)
+        for ahead in range(1 if few else AHEAD):
             for device, mine in calls.items():
                 one = self._furthest_behind(device, calls)
                 if len(mine) > ahead or one is None:

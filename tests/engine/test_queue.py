@@ -1,0 +1,104 @@
+"""Which round a device takes next, whatever the devices' speeds."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnistopt.engine import queue
+from mnistopt.engine.queue import Queue
+
+
+class Call:
+    """A call's result, ready when the test says so."""
+
+    def __init__(self, ready):
+        self.is_ready = ready
+
+    @property
+    def diverged_at(self):
+        return self
+
+
+class FakeRound:
+    def __init__(self, name):
+        self.places, self.device = {name: (0, 0)}, None
+
+    def read(self, call):
+        return dict.fromkeys(self.places, call)
+
+
+class FakeProgram:
+    """Notes what is begun; `speeds` decides which results are ready."""
+
+    def __init__(self, devices, ready):
+        self.devices, self.ready, self.begun = list(range(devices)), ready, []
+
+    def train_epoch(self, one, device, epoch, in_full):
+        one.device = device
+        self.begun.append((one, device, epoch, in_full))
+        return Call(self.ready)
+
+
+@given(
+    starts=st.lists(st.integers(0, 1), min_size=1, max_size=7),
+    devices=st.integers(1, 4),
+    until=st.integers(2, 6),
+    data=st.data(),
+)
+def test_every_round_is_trained_in_order_and_none_is_in_two_places(
+    starts, devices, until, data
+):
+    program = FakeProgram(devices, lambda: data.draw(st.booleans()))
+    rounds = [FakeRound(str(i)) for i in range(len(starts))]
+    line = Queue(program, dict(zip(rounds, starts)))
+    done = dict(zip(map(str, range(len(starts))), starts))
+    flying = []
+    seen = 0
+    for one in line.train(until):
+        for began in program.begun[seen:]:
+            where = {device for other, device, *_ in flying if other is began[0]}
+            assert where <= {began[1]}, "in flight elsewhere"
+            flying.append(began)
+            here = [call for call in flying if call[1] == began[1]]
+            assert len(here) <= queue.AHEAD
+        seen = len(program.begun)
+        (name,) = one.results
+        assert one.epoch == done[name] + 1
+        done[name] = one.epoch
+        flying.remove(next(call for call in flying if name in call[0].places))
+        begun = [
+            sum(other is round_ for other, *_ in program.begun) + start
+            for round_, start in zip(rounds, starts)
+        ]
+        assert max(begun) - min(begun) <= 2
+    assert set(done.values()) == {until} and line.epoch == until
+    # In full after the last epoch, and after no other.
+    assert all(full == (epoch + 1 == until) for _, _, epoch, full in program.begun)
+
+
+@given(st.integers(1, 7), st.integers(1, 3), st.integers(1, 5))
+def test_on_hold_all_rounds_meet_and_go_on_from_there(rounds, devices, stop):
+    program = FakeProgram(devices, lambda: True)
+    line = Queue(program, {FakeRound(str(i)): 0 for i in range(rounds)})
+    done = 0
+    for one in line.train(9):
+        done += 1
+        if one.epoch >= stop:
+            line.hold()
+    assert stop <= line.epoch <= stop + 2 and done == rounds * line.epoch
+    assert not any(full for *_, full in program.begun)
+    list(line.train(9))
+    assert line.epoch == 9 and len(program.begun) == 9 * rounds
+
+
+@given(st.integers(1, 12), st.integers(1, 4))
+def test_devices_of_one_speed_are_equally_busy(rounds, devices):
+    # None is ready: the oldest call is the next done.
+    program = FakeProgram(devices, lambda: False)
+    line = Queue(program, {FakeRound(str(i)): 0 for i in range(rounds)})
+    list(line.train(20))
+    calls = Counter(device for _, device, *_ in program.begun)
+    assert sum(calls.values()) == 20 * rounds
+    assert len(calls) == min(devices, rounds)
+    assert max(calls.values()) - min(calls.values()) <= rounds
