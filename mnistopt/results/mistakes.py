@@ -81,8 +81,10 @@ def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
         .assign(point=point)[_COLUMNS]
         for point in points
     ]  # fmt: skip
+    # One that made none has no types, which older versions of pandas warn of.
+    some = [frame for frame in frames if len(frame)] or frames[:1]
     with replacing(path) as partial:
-        pd.concat(frames, ignore_index=True).to_csv(partial, index=False)
+        pd.concat(some, ignore_index=True).to_csv(partial, index=False)
 
 
 def read_mistakes(workdir: Path) -> pd.DataFrame:

@@ -164,9 +164,15 @@ def test_fewer_epochs_are_trained_anew_where_they_were_not_kept(
     assert_same_results(both, at_once)
 
 
+# As many devices as tests/conftest.py makes: older versions of JAX shape a program by
+# them, where they are more than the cores.
 KILLED = """
 import os, signal, sys
+import jax
 import mnistopt
+
+jax.config.update("jax_num_cpu_devices", 4)
+jax.local_devices()
 
 def on_progress(state):
     if state.epoch == {epoch} and not state.compiling:
