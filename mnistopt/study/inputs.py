@@ -103,11 +103,12 @@ def study_data(config: Mapping[str, Any], data_dir: str | Path | None) -> Datase
         InputError: If they cannot be had.
     """
     about, file = config["data"], config.get("data_file")
+    if file and data_dir:
+        raise InputError(f"data_dir={data_dir} has no effect: the data are {file}")
     name, folder = about["dataset"], data_dir or config["data_dir"]
     if config["format"] != 2:
-        if file:
-            name = folder = None
-        return load_data(file, name, folder, about["train_examples"])
+        named = None if file else name
+        return load_data(file, named, folder, about["train_examples"])
     parts = (
         check_own(**read_arrays(Path(file)))
         if file

@@ -67,7 +67,8 @@ class Loop:
         """Trains all jobs."""
         with self._stopwatch("starting"):
             self._write()
-            self._splits = put_splits(self._setup.dataset, self._setup.devices)
+            if self._plan.jobs:
+                self._splits = put_splits(self._setup.dataset, self._setup.devices)
         for job in self._plan.jobs:
             with self._stopwatch("compiling"):
                 program = self._program(job)

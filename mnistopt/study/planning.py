@@ -17,6 +17,7 @@ from mnistopt.engine.devices import Lanes
 from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
+from mnistopt.study.inputs import check_networks
 from mnistopt.training.train import Replica, init_state
 
 
@@ -111,7 +112,7 @@ class Plan:
         """Bytes of the data on each device."""
         return sum(leaf.nbytes for leaf in jax.tree.leaves(self.dataset))
 
-    @property
+    @functools.cached_property
     def images_per_second(self) -> dict[str, float]:
         """What each cohort reached before, in this workdir, by its identity."""
         return _speeds(self.records.values(), self.examples[0])
@@ -177,8 +178,12 @@ def make_plan(
         dataset: The data.
         saved: All checkpoints of the workdir.
         lanes: Per cohort.
+
+    Raises:
+        InputError: If a module of the user's own cannot be trained, or has changed.
     """
     known = merge_records(saved)
+    check_networks(points, dataset, known)
     there = 0
     groups: dict[tuple, list[Record]] = {}
     sources: dict[tuple, Checkpoint | None] = {}

@@ -11,10 +11,9 @@ from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
 from mnistopt.results.predictions import write_predictions
 from mnistopt.results.tables import read_table
-from mnistopt.study.inputs import check_networks
 from mnistopt.study.loop import Loop, OnEpoch
 from mnistopt.study.notebook import NotebookBar, in_notebook
-from mnistopt.study.planning import Plan, make_plan, merge_records
+from mnistopt.study.planning import Plan, make_plan
 from mnistopt.study.progress import OnProgress, Progress
 from mnistopt.study.setup import Setup, set_up
 from mnistopt.study.stopwatch import Stopwatch
@@ -28,11 +27,8 @@ EFFICIENCY = 0.85
 
 def _plan(setup: Setup) -> Plan:
     """Returns what is to be trained."""
-    checkpoints = setup.store.saved()
-    check_networks(setup.points, setup.dataset, merge_records(checkpoints))
-    found = make_plan(
-        setup.points, setup.seeds, setup.dataset, checkpoints, setup.lanes
-    )
+    saved = setup.store.saved()
+    found = make_plan(setup.points, setup.seeds, setup.dataset, saved, setup.lanes)
     if found.timed:
         return found
     rate = multiply_rate(setup.devices) * EFFICIENCY

@@ -90,9 +90,9 @@ def set_up(
         **there,
         "data": about,
         "data_dir": str(data_dir.absolute()) if data_dir else None,
-        **({"data_file": str(file.absolute())} if file else {}),
+        "data_file": str(file.absolute()) if file else None,
         "asked": _asked(points, seeds),
-        **_modules(points),
+        "modules": _modules(points),
         "lanes": there.get("lanes", {})
         | {point.identity(): show(one) for point, one in by_cohort.items()},
     }
@@ -135,11 +135,10 @@ def _asked(points: Sequence[Point], seeds: int) -> dict[str, Any]:
     return {**values, "seeds": seeds}
 
 
-def _modules(points: Sequence[Point]) -> dict[str, Any]:
+def _modules(points: Sequence[Point]) -> dict[str, str]:
     """Returns how a command names the user's own modules; "" where it cannot."""
     own = [point.structure for point in points if point.structure.source]
-    paths = {one.model: "" if one.module is not None else one.path for one in own}
-    return {"modules": paths} if own else {}
+    return {one.model: "" if one.module is not None else one.path for one in own}
 
 
 def _lanes(

@@ -5,7 +5,7 @@ import pytest
 
 import mnistopt
 from mnistopt.errors import InputError
-from mnistopt.study.inputs import check_lanes
+from mnistopt.study.inputs import check_lanes, study_data
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,12 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
         devices=np.int32(1),
     )
     assert plan.asked == 2 and plan.examples[0] == 300
+
+
+def test_a_folder_for_data_that_are_a_file_is_refused(tmp_path):
+    config = {"format": 3, "data": {"dataset": "toys"}, "data_file": "toys.npz"}
+    with pytest.raises(InputError, match="has no effect: the data are toys.npz"):
+        study_data(config, tmp_path)
 
 
 def test_own_data_and_named_data_exclude_each_other(tmp_path):
