@@ -116,6 +116,7 @@ case ${1:-} in
         say "error: no program '$program'; there are: ${programs// /, }, test, setup"
         exit 2 ;;
     esac
-    set_up run
+    # Only the benchmark needs more than the project itself.
+    if [ "$program" = bench ]; then set_up bench; else set_up run; fi
     exec "$python" -m "experiments.$program" "$@" ;;
 esac

@@ -35,7 +35,7 @@ def test_help_names_the_ways_to_call_it():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gird"], "no program 'gird'; there are: evaluate, grid"),
+        (["gird"], "no program 'gird'; there are: bench, evaluate, grid"),
         (["flags"], "no program 'flags'"),
         (["--lr=1e-3"], "expected a program before its flags"),
     ],

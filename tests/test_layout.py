@@ -28,7 +28,7 @@ ROOMS = {
         "networks",
     ),
     "training": ("metrics", "optimizers", "train"),
-    "engine": ("devices", "rounds", "replicas", "queue", "checkpoint"),
+    "engine": ("devices", "rounds", "replicas", "queue", "timer", "checkpoint"),
     "results": (
         *("config", "record", "columns", "labels", "stats", "compare", "tables"),
         *("predictions", "mistakes", "tensorboard"),

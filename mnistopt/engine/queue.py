@@ -74,19 +74,19 @@ class Queue:
             for name, state in one.read(one.state).items()
         }
 
-    def train(self, until: int) -> Iterator[Done]:
+    def train(self, until: int, in_full: bool = True) -> Iterator[Done]:
         """Trains all rounds to the same epoch, and tells each epoch as it is done.
 
         Args:
-            until: That epoch, after which all splits are evaluated; `hold` may end the
-                training at an earlier one.
+            until: That epoch; `hold` may end the training at an earlier one.
+            in_full: Whether to evaluate all splits after it.
         """
         self._limit = until
         devices = self.program.devices[: len(self._begun)]
         calls = {device: collections.deque[_Call]() for device in devices}
         free_since = dict.fromkeys(devices, time.perf_counter())
         while True:
-            self._begin(calls, until)
+            self._begin(calls, until if in_full else None)
             if not any(calls.values()):
                 return
             device = _next_done(calls)
@@ -98,7 +98,7 @@ class Queue:
             yield Done(call.epoch, results, seconds / len(devices))
 
     def _begin(
-        self, calls: Mapping[jax.Device, collections.deque[_Call]], until: int
+        self, calls: Mapping[jax.Device, collections.deque[_Call]], full_at: int | None
     ) -> None:
         """Gives every device its calls, as far as there is something to do."""
         # With too few rounds for two each, one device would hold two for good, and
@@ -110,7 +110,7 @@ class Queue:
                 if len(mine) > ahead or one is None:
                     continue
                 epoch = self._begun[one]
-                full = epoch + 1 == until
+                full = epoch + 1 == full_at
                 result = self.program.train_epoch(one, device, epoch, full)
                 self._begun[one] = epoch + 1
                 mine.append(_Call(one, epoch + 1, result, time.perf_counter()))

@@ -9,7 +9,7 @@ each of which runs the same program.
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.engine.devices import Lanes
-from mnistopt.engine.rounds import Member, Round, make_rounds
+from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
 from mnistopt.models.call import apply
 from mnistopt.training.train import (
@@ -58,6 +58,13 @@ def first_state(replica: Replica, seed: int) -> TrainState:
     return jax.device_get(_compiled_init(replica)(jnp.int32(seed)))
 
 
+@fixed()
+def state_bytes(replica: Replica) -> int:
+    """Returns the bytes of a replica's state, computing nothing."""
+    state = jax.eval_shape(_compiled_init(replica), jnp.int32(0))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
 class Result(NamedTuple):
     """What an epoch of a replica tells the host.
 
@@ -87,6 +94,7 @@ class Program:
     """The compiled epoch of a cohort, for one round on one device at a time.
 
     Attributes:
+        replica: The static part of its replicas.
         lanes: The shape of a round.
         devices: Those that it is compiled for.
         compile_seconds: Tracing and compiling; next to nothing from the cache.
@@ -98,7 +106,8 @@ class Program:
         self, replica: Replica, lanes: Lanes, splits: Mapping[jax.Device, Splits]
     ):
         """Compiles for each device; `splits` as from `put_splits`."""
-        self.lanes, self.devices, self._splits = lanes, list(splits), splits
+        self.replica, self.lanes = replica, lanes
+        self.devices, self._splits = list(splits), splits
         start = time.perf_counter()
         mapped = jax.jit(functools.partial(_train_rows, replica), donate_argnums=0)
         lowered = [
@@ -157,49 +166,6 @@ def _shapes(replica: Replica, lanes: Lanes, device: jax.Device) -> tuple:
     )
     seeds = jax.ShapeDtypeStruct((lanes.seeds,), jnp.int32, sharding=here)
     return state, hparams, seeds, np.int32(0), np.bool_(False)
-
-
-def make_timer(
-    replica: Replica,
-    numbers: Hparams,
-    dataset: Dataset,
-    devices: Sequence[jax.Device],
-    lanes: Lanes,
-) -> Callable[[], float]:
-    """Compiles, and returns a function that trains one epoch of a round per device.
-
-    That function waits for the devices, and returns a replica's share of the seconds.
-    The validation split is evaluated, as after every epoch of a study.
-
-    Args:
-        replica: The static part of all replicas.
-        numbers: Their hyper-parameters.
-        dataset: The data.
-        devices: All of them are busy.
-        lanes: What each of them computes side by side.
-    """
-    program = Program(replica, lanes, put_splits(dataset, devices))
-    rows = range(lanes.seeds * len(devices))
-    first = [first_state(replica, seed) for seed in rows]
-    members = [
-        Member(f"{seed}.{point}", seed, numbers, first[seed])
-        for seed in rows
-        for point in range(lanes.points)
-    ]
-    rounds = make_rounds(lanes, members)
-    for one, device in zip(rounds, devices):
-        one.bring_to(device)
-
-    def time_epoch() -> float:
-        start = time.perf_counter()
-        results = [
-            program.train_epoch(one, device, 0, in_full=False)
-            for one, device in zip(rounds, devices)
-        ]
-        jax.block_until_ready(results)
-        return (time.perf_counter() - start) / len(members)
-
-    return time_epoch
 
 
 class Predicted(NamedTuple):

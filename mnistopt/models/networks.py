@@ -68,13 +68,22 @@ def multiply_adds(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int
     """Returns the multiplications of one image's forward pass, done directly.
 
     A measure of work: training takes about three times as much, and Winograd's
-    convolution less than half. Counted are the layers with a kernel, as often as it is
-    applied; biases, pools and activations are left out.
+    convolution less than half.
     """
-    total = 0
+    return sum(layer_multiply_adds(model, shape))
+
+
+def layer_multiply_adds(
+    model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE
+) -> list[int]:
+    """Returns the multiplications of each layer, for one image's forward pass.
+
+    Counted are the layers with a kernel, as often as it is applied; biases, pools and
+    activations are left out.
+    """
+    counts: list[int] = []
 
     def count(call, args, kwargs, context):
-        nonlocal total
         result = call(*args, **kwargs)
         module = context.module
         if context.method_name == "__call__" and module.has_variable(
@@ -84,12 +93,12 @@ def multiply_adds(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int
             # A pool after the convolution drops what has been computed.
             at = args[0] if isinstance(module, Conv) else result
             places = at.shape[:-1] if kernel.ndim > 2 else args[0].shape[:-1]
-            total += kernel.size * math.prod(places)
+            counts.append(kernel.size * math.prod(places))
         return result
 
     with nn.intercept_methods(count):
         init_shapes(model, shape)
-    return total
+    return counts
 
 
 @fixed()

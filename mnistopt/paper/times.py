@@ -12,7 +12,8 @@ import pandas as pd
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import load
 from mnistopt.engine.devices import Lanes, use_devices
-from mnistopt.engine.replicas import make_timer
+from mnistopt.engine.replicas import Program, put_splits
+from mnistopt.engine.timer import make_timer
 from mnistopt.files import read_csv
 from mnistopt.paper.claims import CLAIMS
 from mnistopt.paper.plan import Options, Part
@@ -127,13 +128,17 @@ def _timer(
     devices: Sequence[jax.Device],
     lanes: Mapping[str, str],
 ) -> Callable[[], float]:
+    """Returns a function that trains an epoch, and returns a replica's share of it."""
     replica = Replica.of(point, data)
     if alone:
         devices, side_by_side = devices[:1], Lanes(1, 1)
     else:
         text = lanes[point.program.identity()]
         side_by_side = Lanes(*map(int, text.split("x")))
-    return make_timer(replica, point.hparams, data, devices, side_by_side)
+    program = Program(replica, side_by_side, put_splits(data, devices))
+    replicas = math.prod(side_by_side) * len(devices)
+    time_epoch = make_timer(program, point.hparams, replicas)
+    return lambda: time_epoch() / replicas
 
 
 def make_times(

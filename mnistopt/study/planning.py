@@ -8,17 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint
 from mnistopt.engine.devices import Lanes
+from mnistopt.engine.replicas import state_bytes
 from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 from mnistopt.study.inputs import check_networks
-from mnistopt.training.train import Replica, init_state
+from mnistopt.training.train import Replica
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +71,9 @@ class Job:
         """Multiplications of one image's forward pass."""
         return multiply_adds(self.replica.model, self.replica.image_shape)
 
-    @fixed()
     def state_bytes(self) -> int:
         """Bytes of all its replicas' states."""
-        shapes = jax.eval_shape(lambda: init_state(self.replica, jnp.int32(0)))
-        one = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-        return one * len(self.records)
+        return len(self.records) * state_bytes(self.replica)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -237,13 +237,3 @@ def test_predict_agrees_with_the_metrics():
     assert metrics.test.total == 1000
     assert metrics.train.total == 160
     assert metrics.running.total == 160
-
-
-@pytest.mark.parametrize("lanes", [(1, 1), (2, 3)])
-def test_a_timer_gives_a_replica_s_share_of_an_epoch(lanes, monkeypatch):
-    clock = iter([10.0, 22.0])
-    time_epoch = replicas.make_timer(
-        SMALL, setting()[0], digits(), jax.local_devices()[:2], Lanes(*lanes)
-    )
-    monkeypatch.setattr(replicas.time, "perf_counter", lambda: next(clock))
-    assert time_epoch() == 12 / (2 * lanes[0] * lanes[1])

@@ -1,0 +1,92 @@
+"""Measures how fast replicas train, beside what one would use instead.
+
+    python -m experiments.bench --quick
+
+Times the machine's products and memory; this project at several numbers of replicas;
+and PyTorch, Keras and plain flax doing the same updates, each in the best of the ways
+that were tried, all in turn in one run. Then what the time of whole studies goes into.
+
+Results go to --workdir: bench.json, bench.md and two pictures. --quick takes two
+minutes on two cores, all of it half an hour.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import flags as common
+from mnistopt.errors import InputError
+
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines this program's flags."""
+    flags.DEFINE_string("workdir", "runs/bench", "folder of the results")
+    flags.DEFINE_bool("quick", False, "two networks, batch 64, 1 and 8 replicas")
+    flags.DEFINE_list("networks", None, "only those whose names begin so")
+    flags.DEFINE_bool("studies", True, "time whole studies, too")
+
+
+def main() -> None:
+    """Measures, and writes what was found after each step."""
+    workdir = Path(FLAGS.workdir)
+    from experiments.benchmark import contest, machine, report, stages
+    from experiments.benchmark.networks import NETWORKS
+    from mnistopt.engine.devices import use_devices
+
+    chosen = [
+        network
+        for network in NETWORKS
+        if not FLAGS.networks or network.name.startswith(tuple(FLAGS.networks))
+    ]
+    if not chosen:
+        names = ", ".join(network.name for network in NETWORKS)
+        raise InputError(
+            f"--networks={','.join(FLAGS.networks)} names none of: {names}"
+        )
+    if FLAGS.quick:
+        chosen = chosen[:2]
+    with tempfile.TemporaryDirectory() as cache:
+        # An empty cache, so that the first compile is a cold one.
+        devices = use_devices(cache_dir=Path(cache))
+        found: dict[str, Any] = {
+            "quick": FLAGS.quick,
+            "machine": machine.describe(devices),
+            "ceilings": machine.measure_ceilings(devices),
+            "rows": [],
+            "studies": [],
+        }
+        tell(report.ceilings_in_words(found))
+        scope = contest.Scope(FLAGS.quick, len(devices), 30 if FLAGS.quick else 90)
+        for network in chosen:
+            for batch in (64,) if FLAGS.quick else (64, 32):
+                tell(f"{network.name}, batch {batch}")
+                found["rows"] += contest.compete(network, batch, scope, devices, tell)
+                _write(workdir, found)
+    if FLAGS.studies:
+        for study in stages.STUDIES[: 1 if FLAGS.quick else None]:
+            tell(f"a study: {study.name}")
+            found["studies"] += stages.time_study(study)
+            _write(workdir, found)
+    print(report.markdown(found))
+    print(f"Written: {', '.join(map(str, report.write(workdir, found)))}")
+
+
+def tell(words: str) -> None:
+    """Tells whoever waits."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def _write(workdir: Path, found: dict[str, Any]) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    define_flags()
+    common.run(main, __doc__ or "")

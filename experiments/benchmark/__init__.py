@@ -1,0 +1,1 @@
+"""What `experiments.bench` measures, a file for each contender."""

@@ -1,0 +1,58 @@
+"""The networks that are timed, and the work that an update of theirs takes."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+# Of the paper's better settings: what dropout costs is in the times.
+DROPOUT, LEARNING_RATE = 0.3, 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network, as `mnistopt.run` is told it.
+
+    Attributes:
+        name: In tables.
+        axes: Of the grid's one point.
+        examples: To train on in a timed call of one replica: enough that the call's
+            own cost does not count.
+        most: The most replicas that are timed.
+    """
+
+    name: str
+    axes: Mapping[str, Any]
+    examples: int
+    most: int
+
+
+NETWORKS = (
+    Network("MLP 128x128", {"model": "mlp", "hidden": (128, 128)}, 12_800, 256),
+    Network(
+        "CNN 32x64/128", {"model": "cnn", "channels": (32, 64), "dense": 128}, 640, 128
+    ),
+    Network(
+        "CNN 32x64x64/128",
+        {"model": "cnn", "channels": (32, 64, 64), "dense": 128},
+        640,
+        128,
+    ),
+)
+
+
+def update_flops(model: Any) -> int:
+    """Returns the floating-point operations of one image's share of an update.
+
+    Counted exactly, by the direct method: two per multiplication of the layers'
+    products, forward, for the kernels' gradients, and for the inputs' gradients of all
+    layers but the first. Biases, activations, pools and Adam are left out, so a method
+    with fewer multiplications than the direct one can pass 100 % of what the machine's
+    products reach.
+
+    Args:
+        model: A flax module of `mnistopt.models`.
+    """
+    from mnistopt.models.networks import layer_multiply_adds
+
+    layers = layer_multiply_adds(model)
+    return 2 * (3 * sum(layers) - layers[0])

@@ -1,0 +1,99 @@
+"""The replicas of this project, timed as a study trains them."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.benchmark.networks import DROPOUT, LEARNING_RATE, Network
+
+
+class Made(NamedTuple):
+    """A cohort that is ready to be timed.
+
+    Attributes:
+        program: Its compiled program.
+        numbers: The hyper-parameters of all of its replicas.
+        compile_seconds: Cold, then from the cache.
+    """
+
+    program: Any
+    numbers: Any
+    compile_seconds: tuple[float, float]
+
+
+def make(network: Network, batch: int, devices: Sequence[Any]) -> Made:
+    """Compiles a cohort, twice: the second time from JAX's persistent cache."""
+    from mnistopt.engine.devices import Lanes
+    from mnistopt.engine.replicas import Program, put_splits
+    from mnistopt.study.grid import grid
+    from mnistopt.training.train import Replica
+
+    (point,) = grid(**network.axes, batch_size=batch, dropout=DROPOUT, lr=LEARNING_RATE)
+    data = noise(network.examples)
+    replica, splits = Replica.of(point, data), put_splits(data, devices)
+    programs = [Program(replica, Lanes(1, 1), splits) for _ in range(2)]
+    cold, cached = (program.compile_seconds for program in programs)
+    return Made(programs[1], point.hparams, (cold, cached))
+
+
+def noise(examples: int) -> Any:
+    """Returns a dataset of random pixels: how long an update takes is the same."""
+    from mnistopt.data.dataset import Dataset
+    from mnistopt.data.splits import Split
+
+    rng = np.random.default_rng(0)
+    # One example to validate and to test on: training is what is timed.
+    train, validation, test = (
+        Split(
+            rng.integers(0, 256, (count, 28, 28, 1), np.uint8),
+            (np.arange(count) % 10).astype(np.int32),
+        )
+        for count in (examples, 1, 1)
+    )
+    return Dataset.from_splits("noise", train, validation, test, classes=10)
+
+
+class Timed(NamedTuple):
+    """Replicas that can be trained for an epoch again and again.
+
+    Attributes:
+        run: Trains one epoch, returns its seconds.
+        planned_bytes: Their states, as a plan has them.
+        bytes: By which the process grew for them, at its highest; None where the
+            system does not tell.
+    """
+
+    run: Callable[[], float]
+    planned_bytes: int
+    bytes: int | None
+
+
+def timed(made: Made, replicas: int) -> Timed:
+    """Makes replicas and trains their first epoch, which warms up."""
+    from mnistopt.engine.replicas import state_bytes
+    from mnistopt.engine.timer import make_timer
+
+    before = _reset_peak()
+    run = make_timer(made.program, made.numbers, replicas)
+    run()
+    grown = None if before is None else _memory("VmHWM") - before
+    return Timed(run, replicas * state_bytes(made.program.replica), grown)
+
+
+def _reset_peak() -> int | None:
+    """Forgets the peak of the process's memory; returns its bytes now."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return _memory("VmRSS")
+    except OSError:
+        return None
+
+
+def _memory(name: str) -> int:
+    text = Path(f"/proc/{os.getpid()}/status").read_text()
+    found = re.search(rf"{name}:\s+(\d+) kB", text)
+    return 1024 * int(found[1]) if found else 0

@@ -1,0 +1,158 @@
+"""PyTorch doing the same updates, in the ways that its users try."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from experiments.benchmark.networks import DROPOUT, LEARNING_RATE
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How PyTorch is used.
+
+    Attributes:
+        processes: That train a model each, at the same time.
+        threads: Of each process.
+        channels_last: Memory layout of images and kernels.
+        fused: Adam in one kernel for all parameters.
+        compiled: By `torch.compile`.
+        ensemble: Models stacked and trained at once by `torch.func`; 1 for none.
+    """
+
+    processes: int
+    threads: int
+    channels_last: bool = False
+    fused: bool = False
+    compiled: bool = False
+    ensemble: int = 1
+
+    @property
+    def models(self) -> int:
+        """Trained at the same time."""
+        return self.processes * self.ensemble
+
+    def __str__(self) -> str:
+        """The way in words."""
+        words = [f"{self.processes} x {self.threads} thread{'s' * (self.threads > 1)}"]
+        words += ["channels last"] * self.channels_last
+        words += ["fused Adam"] * self.fused
+        words += ["compiled"] * self.compiled
+        words += [f"torch.func, {self.ensemble} models"] * (self.ensemble > 1)
+        return ", ".join(words)
+
+
+def ways(model: str, cores: int, quick: bool) -> list[Way]:
+    """Returns what is tried for a kind of network on some cores."""
+    arrangements = [(1, cores), (cores, 1)] if cores > 1 else [(1, 1)]
+    layouts = (False, True) if model == "cnn" else (False,)
+    found = []
+    for processes, threads in arrangements:
+        if not quick:
+            found.append(Way(processes, threads))
+        for channels_last in layouts:
+            for compiled in (False,) if quick else (False, True):
+                found.append(Way(processes, threads, channels_last, True, compiled))
+    if not quick:
+        found.append(Way(1, cores, ensemble=8))
+        if cores > 1:
+            found.append(Way(cores, 1, ensemble=8))
+    return found
+
+
+def make(
+    way: Way, axes: Mapping[str, Any], batch: int, images: Any, labels: Any
+) -> Callable[[], None]:
+    """Returns a function that trains one epoch; runs in a process of its own.
+
+    Args:
+        way: How.
+        axes: Of the network, as in `networks.NETWORKS`.
+        batch: Examples per update.
+        images: uint8 [N, 28, 28, 1].
+        labels: int [N].
+    """
+    import torch
+
+    torch.set_num_threads(way.threads)
+    torch.manual_seed(0)
+    # Scaled once and laid out as the network reads them, which is what PyTorch's
+    # users do with data that fit into memory.
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    y = torch.from_numpy(labels).long()
+    memory = torch.channels_last if way.channels_last else torch.contiguous_format
+    x = x.contiguous(memory_format=memory)
+    together = way.ensemble > 1
+    update = _ensemble(way, axes) if together else _single(way, axes, memory)
+
+    def epoch() -> None:
+        order = torch.randperm(len(y))
+        for batch_order in order[: len(y) // batch * batch].view(-1, batch):
+            update(x[batch_order], y[batch_order])
+
+    return epoch
+
+
+def _network(axes: Mapping[str, Any]) -> Any:
+    from torch import nn
+
+    layers: list[Any] = []
+    if axes["model"] == "mlp":
+        layers.append(nn.Flatten())
+        before = 28 * 28
+        hidden: Sequence[int] = axes["hidden"]
+    else:
+        channels, side = 1, 28
+        for i, features in enumerate(axes["channels"]):
+            layers += [nn.Conv2d(channels, features, 3, padding=1), nn.ReLU()]
+            if i < 2:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+            channels = features
+        layers.append(nn.Flatten())
+        before = channels * side * side
+        hidden = (axes["dense"],)
+    for units in hidden:
+        layers += [nn.Linear(before, units), nn.ReLU(), nn.Dropout(DROPOUT)]
+        before = units
+    return nn.Sequential(*layers, nn.Linear(before, 10))
+
+
+def _single(way: Way, axes: Mapping[str, Any], memory: Any) -> Callable:
+    import torch
+
+    model = _network(axes).to(memory_format=memory)
+    adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=way.fused)
+    loss_of = torch.nn.functional.cross_entropy
+    forward = torch.compile(model) if way.compiled else model
+
+    def update(x: Any, y: Any) -> None:
+        adam.zero_grad(set_to_none=True)
+        loss_of(forward(x), y).backward()
+        adam.step()
+
+    return update
+
+
+def _ensemble(way: Way, axes: Mapping[str, Any]) -> Callable:
+    import torch
+    from torch import func
+
+    models = [_network(axes) for _ in range(way.ensemble)]
+    stacked, _ = func.stack_module_state(models)
+    params = {k: v.detach().requires_grad_(False) for k, v in stacked.items()}
+    adam = torch.optim.Adam(params.values(), lr=LEARNING_RATE, fused=True)
+    skeleton = models[0].to("meta")
+
+    def loss_of(params: Any, x: Any, y: Any) -> Any:
+        logits = func.functional_call(skeleton, params, (x,))
+        return torch.nn.functional.cross_entropy(logits, y)
+
+    grads_of = func.vmap(func.grad(loss_of), (0, None, None), randomness="different")
+
+    def update(x: Any, y: Any) -> None:
+        for name, grad in grads_of(params, x, y).items():
+            params[name].grad = grad
+        adam.step()
+
+    return update

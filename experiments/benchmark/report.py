@@ -1,0 +1,127 @@
+"""What was measured, as tables and pictures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmark.contest import OURS
+
+
+def ceilings_in_words(found: Mapping[str, Any]) -> str:
+    """Returns what the machine can do, in a sentence."""
+    machine, ceilings = found["machine"], found["ceilings"]
+    return (
+        f"{machine['cpu']}, {machine['instructions']}, {len(machine['devices'])} "
+        f"devices: float32 products {ceilings['flops'] / 1e9:,.0f} GFLOP/s, memory "
+        f"{ceilings['memory_bytes'] / 1e9:,.0f} GB/s, caches "
+        f"{ceilings['cache_bytes'] / 1e9:,.0f} GB/s"
+    )
+
+
+def ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns how many times as fast as PyTorch's best each of our rows is.
+
+    One replica is compared with the best way of training one model, several with the
+    best way of training many.
+
+    Returns:
+        `network`, `batch`, `replicas` and `ratio`.
+    """
+    best = {
+        (row["network"], row["batch"], row["best_for"]): row["images_per_second"]
+        for row in rows
+        if row.get("best_for")
+    }
+    found = []
+    for row in rows:
+        kind = "one model" if row.get("replicas") == 1 else "many models"
+        speed = best.get((row["network"], row["batch"], kind))
+        if row["who"] == OURS and speed:
+            about = {name: row[name] for name in ("network", "batch", "replicas")}
+            found.append({**about, "ratio": row["images_per_second"] / speed})
+    return found
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Returns all tables."""
+    parts = ["# How fast replicas train", ceilings_in_words(found) + "."]
+    rows, peak = found["rows"], found["ceilings"]["flops"]
+    ours = {(r["network"], r["batch"], r["replicas"]): r for r in ratios(rows)}
+    for (name, batch), group in _groups(rows, "network", "batch"):
+        table = [
+            ["who", "how", "models", "images/s", "low to high", "GFLOP/s", "of peak"]
+            + ["PyTorch ="]
+        ]
+        for row in (row for row in group if not row.get("tried")):
+            table.append(
+                _speed_cells(row, peak, ours.get((name, batch, row.get("replicas"))))
+            )
+        parts += [f"## {name}, batch {batch}", _table(table)]
+        mine = [row for row in group if row["who"] == OURS]
+        memory = [["replicas", "planned MB", "used MB"]]
+        memory += [
+            [str(row["replicas"]), f"{row['planned_bytes'] / 1e6:,.1f}"]
+            + ["" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.1f}"]
+            for row in mine
+        ]
+        parts.append(
+            f"Compiled in {mine[0]['compile_seconds']:.1f} s, from the cache in "
+            f"{mine[0]['cached_seconds']:.1f} s."
+        )
+        parts.append(_table(memory))
+        tried = [["PyTorch, tried", "images/s"]]
+        for row in (row for row in group if row.get("tried")):
+            speed = row.get("images_per_second")
+            tried.append([row["how"], f"{speed:,.0f}" if speed else row["failed"]])
+        parts.append(_table(tried))
+    if found["studies"]:
+        parts += ["## Whole studies", _table(_study_cells(found["studies"]))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _speed_cells(
+    row: Mapping[str, Any], peak: float, ratio: Mapping[str, Any] | None
+) -> list[str]:
+    if "failed" in row:
+        return [row["who"], row["how"], "", row["failed"], "", "", "", ""]
+    return [
+        row["who"],
+        row["how"],
+        str(row["replicas"]),
+        f"{row['images_per_second']:,.0f}",
+        f"{row['low']:,.0f} to {row['high']:,.0f}",
+        f"{row['flops'] / 1e9:,.0f}",
+        f"{100 * row['flops'] / peak:.0f} %",
+        f"{ratio['ratio']:.2f}" if ratio and row["who"] == OURS else "",
+    ]
+
+
+def _study_cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    names = list(dict.fromkeys(name for row in rows for name in row["stages"]))
+    table = [["study", "run", "seconds", *names, "imports, report", "peak MB"]]
+    for row in rows:
+        stages = [row["stages"].get(name, 0.0) for name in names]
+        rest = row["seconds"] - sum(stages)
+        cells = [f"{value:.1f}" for value in (row["seconds"], *stages, rest)]
+        table.append(
+            [row["study"], row["run"], *cells, f"{row['peak_bytes'] / 1e6:,.0f}"]
+        )
+    return table
+
+
+def _groups(rows: Sequence[Mapping[str, Any]], *names: str) -> Iterable[tuple]:
+    keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)
+    for key in keys:
+        yield key, [row for row in rows if tuple(row[name] for name in names) == key]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write(workdir: Path, found: Mapping[str, Any]) -> list[Path]:
+    """Writes bench.md and the pictures; returns all paths."""
+    (workdir / "bench.md").write_text(markdown(found))
+    return [workdir / "bench.json", workdir / "bench.md"]
