@@ -19,6 +19,9 @@ ROOMS = {
     "models": (
         "registry",
         "source",
+        "cells",
+        "direct",
+        "winograd",
         "conv",
         "layers",
         "mlp",

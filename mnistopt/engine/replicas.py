@@ -47,6 +47,12 @@ def put_splits(
     return {device: jax.device_put(splits, device) for device in devices}
 
 
+# A core computes its replica by itself. XLA's pool of threads would share out each
+# product among all cores, which train replicas of their own: a tenth slower for the
+# MLP, 4 % for the CNN.
+_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
+
+
 @functools.cache
 def _compiled_init(replica: Replica):
     return jax.jit(functools.partial(init_state, replica))
@@ -115,7 +121,7 @@ class Program:
             for device in self.devices
         ]
         with ThreadPoolExecutor() as pool:
-            compiled = pool.map(lambda one: one.compile(), lowered)
+            compiled = pool.map(lambda one: one.compile(_OPTIONS), lowered)
             self._epoch = dict(zip(self.devices, compiled))
         self.bytes = _bytes(self._epoch[self.devices[0]].memory_analysis())
         self.compile_seconds = time.perf_counter() - start

@@ -227,9 +227,10 @@ def evaluate(model: nn.Module, params: Any, split: Split) -> Metrics:
         split: Images [N, H, W, C] and labels int32 [N].
     """
     size = split.labels.shape[0]
-    batches = -(-size // EVAL_BATCH)
+    batch = min(EVAL_BATCH, size)
+    batches = -(-size // batch)
     # The last batch is filled up with copies of the last example, which do not count.
-    rows = jnp.arange(batches * EVAL_BATCH).reshape(batches, EVAL_BATCH)
+    rows = jnp.arange(batches * batch).reshape(batches, batch)
 
     def one(sums, row):
         indices = jnp.minimum(row, size - 1)

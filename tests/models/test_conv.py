@@ -8,17 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnistopt.models.conv import GROUP
+from mnistopt.models import direct, winograd
 from mnistopt.models.layers import Conv
 
-# Batch, height, width, channels in and out: batches below, at, above and at twice
-# the group; even and odd sizes; one channel and several.
+# Batch, height, width, channels in and out: batches below, at, above and at twice the
+# group of either way; even and odd sizes; one channel and several.
 SHAPES = [
     (1, 28, 28, 1, 4),
-    (GROUP - 1, 7, 7, 3, 5),
-    (GROUP, 6, 4, 2, 3),
-    (GROUP + 3, 5, 9, 1, 2),
-    (2 * GROUP, 8, 5, 4, 1),
+    (direct.GROUP, 6, 4, 1, 3),
+    (direct.GROUP + 3, 5, 9, 1, 2),
+    (winograd.GROUP - 1, 7, 7, 3, 5),
+    (winograd.GROUP, 6, 4, 2, 3),
+    (2 * winograd.GROUP + 1, 5, 8, 4, 1),
+    (2 * winograd.GROUP, 8, 5, 4, 1),
 ]
 pytestmark = pytest.mark.usefixtures("quick_compile")
 by_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -119,7 +121,7 @@ def test_whole_numbers_give_the_outputs_of_linen_to_the_bit(shape):
 
 @pytest.mark.parametrize("own_images", [False, True])
 def test_a_replica_axis_over_kernels_changes_nothing(own_images):
-    b, h, w, c, o = shape = GROUP + 3, 6, 7, 2, 3
+    b, h, w, c, o = shape = winograd.GROUP + 3, 6, 7, 2, 3
     replicas = 3
     images = normal(4, replicas, b, h, w, c) if own_images else arguments(shape)[0]
     kernels, biases = normal(5, replicas, 3, 3, c, o), normal(6, replicas, o)
