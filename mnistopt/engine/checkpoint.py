@@ -3,14 +3,16 @@
 `checkpoints/GROUP/EPOCH/` is one Orbax checkpoint of the replicas that trained
 together as GROUP, after EPOCH epochs. Its item `state` holds
 
-- `weights`: `{replica: {"last": params, "best": params}}`, arrays of their own, so
-  that one replica is read without the others;
-- `stacked`: what only continuing needs (the optimizer's state and the like), stacked
-  over the replicas: far fewer arrays to write;
+- `weights`: `{"last": params, "best": params}`, stacked over the replicas;
+- `stacked`: what only continuing needs (the optimizer's state and the like), likewise;
 
-and its item `about` is JSON: which replicas these are, and their history. Orbax writes
-in the background and renames a finished checkpoint into place, so a reader, or a run
-that was killed, only ever sees whole ones.
+and its item `about` is JSON: which replicas these are, and their history. A thousand
+replicas are as few arrays as one. They are kept in chunks of one replica, and read by
+TensorStore, which Orbax writes them with, so that one is read without the others.
+Orbax writes in the background and renames a finished checkpoint into place, so a
+reader, or a run that was killed, only ever sees whole ones.
+
+The first studies' checkpoints have arrays of its own for each replica's weights.
 """
 
 import time
@@ -22,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
 from orbax.checkpoint.checkpoint_managers import (
     AnyPreservationPolicy,
@@ -32,6 +35,11 @@ from orbax.checkpoint.checkpoint_managers import (
 # Share of the time that writing checkpoints may take: after one that took t seconds,
 # the next (but for those that are kept) waits for t / SAVE_SHARE.
 SAVE_SHARE = 0.05
+# Seconds of training before the first: what a kill may cost is not worth saving more
+# often, and a study that is done by then saves its end only.
+FIRST_SAVE = 10.0
+# Bytes of what has been read that are kept: mostly where the chunks are.
+READ_CACHE = 64_000_000
 
 
 class Checkpoint(NamedTuple):
@@ -68,6 +76,9 @@ class Store:
     def __init__(self, folder: Path):
         """Opens the store at `folder`, which need not exist yet."""
         self._folder = folder.absolute()
+        self._arrays: dict[tuple[Path, str], tensorstore.TensorStore] = {}
+        cache = {"total_bytes_limit": READ_CACHE}
+        self._context = tensorstore.Context({"cache_pool": cache})
 
     def saved(self) -> list[Checkpoint]:
         """Reads what is there: one entry per whole checkpoint."""
@@ -80,38 +91,27 @@ class Store:
                     entries.append(Checkpoint(folder.name, epoch, about))
         return entries
 
-    def _restore(self, saved: Checkpoint, target: Any) -> Any:
-        """Restores the part of an item `state` that `target` (arrays) names."""
-        numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-        args = ocp.args.PyTreeRestore(
-            target,
-            restore_args=jax.tree.map(lambda _: numpy, target),
-            partial_restore=True,
-        )
-        with ocp.CheckpointManager(self._folder / saved.group) as manager:
-            restored = manager.restore(saved.epoch, args=ocp.args.Composite(state=args))
-        return restored["state"]
-
     def load_params(
-        self, saved: Checkpoint, replica: str, which: str, like: Any = None
-    ) -> Any:
-        """Reads one replica's parameters, and no other's.
+        self, saved: Checkpoint, replicas: Sequence[str], which: str, like: Any = None
+    ) -> dict[str, Any]:
+        """Reads parameters of some replicas, and no other's.
 
         Args:
-            saved: A checkpoint with this replica.
-            replica: Its identity.
+            saved: A checkpoint with these replicas.
+            replicas: Their identities.
             which: "last", or "best" by validation accuracy.
             like: Parameters of the same structure, arrays or shapes: for checkpoints
                 of the first studies, which do not tell it.
 
         Returns:
-            Parameters, numpy arrays.
+            Per replica its parameters, numpy arrays.
         """
-        shapes = (
-            _read_shapes(saved.about["shapes"]) if "shapes" in saved.about else like
-        )
-        target = {"weights": {replica: {which: shapes}}}
-        return self._restore(saved, target)["weights"][replica][which]
+        about = saved.about
+        shapes = _read_shapes(about["shapes"]) if "shapes" in about else like
+        if not about.get("stacked"):
+            return _load_first_params(self._folder, saved, replicas, which, shapes)
+        rows = self._read_rows(saved, replicas, {"weights": {which: shapes}})
+        return {name: row["weights"][which] for name, row in rows.items()}
 
     def load(
         self, saved: Checkpoint, replicas: Sequence[str], like: Contents
@@ -127,24 +127,44 @@ class Store:
             Per replica its contents, numpy arrays.
         """
         leaves, structure = jax.tree.flatten(like.rest)
-        target = {
-            "weights": {
-                replica: {"last": like.last, "best": like.best} for replica in replicas
-            },
-            "stacked": _numbered(leaves),
-        }
-        restored = self._restore(saved, target)
-        stacked = [restored["stacked"][name] for name in target["stacked"]]
-        place = {name: i for i, name in enumerate(saved.about["replicas"])}
+        rest = self._read_rows(saved, replicas, {"stacked": _numbered(leaves)})
+        last = self.load_params(saved, replicas, "last", like.last)
+        best = self.load_params(saved, replicas, "best", like.best)
         return {
-            replica: Contents(
-                **restored["weights"][replica],
-                rest=jax.tree.unflatten(
-                    structure, [np.array(leaf[place[replica]]) for leaf in stacked]
-                ),
+            name: Contents(
+                last[name],
+                best[name],
+                jax.tree.unflatten(structure, rest[name]["stacked"].values()),
             )
-            for replica in replicas
+            for name in replicas
         }
+
+    def _read_rows(
+        self, saved: Checkpoint, replicas: Sequence[str], tree: Any
+    ) -> dict[str, Any]:
+        """Reads some replicas' rows of the arrays of a checkpoint that `tree` names."""
+        place = {name: i for i, name in enumerate(saved.about["replicas"])}
+        rows = [place[name] for name in replicas]
+        names = [".".join(path) for path in flatten_dict(tree)]
+        reading = [self._array(saved, name)[rows].read() for name in names]
+        arrays = [one.result() for one in reading]
+        return {
+            name: unflatten_dict(
+                {path: np.array(a[i]) for path, a in zip(flatten_dict(tree), arrays)}
+            )
+            for i, name in enumerate(replicas)
+        }
+
+    def _array(self, saved: Checkpoint, name: str) -> tensorstore.TensorStore:
+        """Opens one of a checkpoint's arrays, once."""
+        folder = self._folder / saved.group / str(saved.epoch) / "state"
+        if (folder, name) not in self._arrays:
+            base = {"driver": "ocdbt", "base": folder.as_uri(), "path": f"{name}/"}
+            opened = tensorstore.open(
+                {"driver": "zarr", "kvstore": base}, open=True, context=self._context
+            )
+            self._arrays[folder, name] = opened.result()
+        return self._arrays[folder, name]
 
     def writer(self, group: str) -> "Writer":
         """Opens a writer for one group, a folder."""
@@ -164,6 +184,23 @@ def _read_shapes(content: Mapping[str, Any]) -> Any:
         for name, (shape, kind) in content.items()
     }
     return unflatten_dict(flat, sep="/")
+
+
+def _load_first_params(
+    folder: Path, saved: Checkpoint, replicas: Sequence[str], which: str, shapes: Any
+) -> dict[str, Any]:
+    """Reads parameters as the first studies kept them."""
+    target = {"weights": {replica: {which: shapes} for replica in replicas}}
+    numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+    args = ocp.args.PyTreeRestore(
+        target,
+        restore_args=jax.tree.map(lambda _: numpy, target),
+        partial_restore=True,
+    )
+    with ocp.CheckpointManager(folder / saved.group) as manager:
+        restored = manager.restore(saved.epoch, args=ocp.args.Composite(state=args))
+    weights = restored["state"]["weights"]
+    return {replica: weights[replica][which] for replica in replicas}
 
 
 def _numbered(leaves: Sequence[Any]) -> dict[str, Any]:
@@ -192,7 +229,7 @@ class Writer:
         )
         self._manager = ocp.CheckpointManager(folder, options=options)
         self._keep.update(self._manager.all_steps())
-        self._wait_until = 0.0
+        self._wait_until = time.monotonic() + FIRST_SAVE
         self._seconds = 0.0
 
     def __enter__(self) -> "Writer":
@@ -224,30 +261,33 @@ class Writer:
         Args:
             epoch: Epochs done.
             replicas: Per identity its contents, numpy leaves that nobody changes.
-            about: For the item `about`; `replicas`, the identities, and `shapes`, of
-                one's parameters, are added.
+            about: For the item `about`; `replicas`, the identities, `shapes`, of
+                one's parameters, and `stacked`, how they are kept, are added.
             keep: Whether it stays; of the others only the newest does.
         """
         if keep:
             self._keep.add(epoch)
         start = time.monotonic()
         params = next(iter(replicas.values())).last
-        rests = [jax.tree.leaves(contents.rest) for contents in replicas.values()]
+        last, best, rest = (
+            jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+            for parts in zip(*replicas.values())
+        )
         tree = {
-            "weights": {
-                replica: {"last": contents.last, "best": contents.best}
-                for replica, contents in replicas.items()
-            },
-            "stacked": _numbered([np.stack(leaves) for leaves in zip(*rests)]),
+            "weights": {"last": last, "best": best},
+            "stacked": _numbered(jax.tree.leaves(rest)),
         }
+        # A chunk for each replica.
+        chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
         self._manager.save(
             epoch,
             args=ocp.args.Composite(
-                state=ocp.args.PyTreeSave(tree),
+                state=ocp.args.PyTreeSave(tree, chunks),
                 about=ocp.args.JsonSave(
                     {
                         **about,
                         "replicas": list(replicas),
+                        "stacked": True,
                         "shapes": _write_shapes(params),
                     }
                 ),

@@ -50,16 +50,20 @@ def use_devices(
     # If JAX has its devices already, those are used.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", min(count or _cores(), _cores()))
-    devices = jax.local_devices()
-    if devices[0].platform == "cpu":
-        # XLA_FLAGS may make more, and they would only share the cores.
-        devices = devices[: _cores()]
+    devices = local_devices()
     if count is not None and count > len(devices):
         raise InputError(
             f"devices={count}, but there are {len(devices)} "
             f"({devices[0].platform}); give a smaller number, or auto"
         )
     return devices[:count]
+
+
+def local_devices() -> list[jax.Device]:
+    """Returns the devices that JAX has, on a CPU no more than cores."""
+    devices = jax.local_devices()
+    # XLA_FLAGS may make more, and they would only share the cores.
+    return devices[: _cores()] if devices[0].platform == "cpu" else devices
 
 
 def multiply_rate(devices: Sequence[jax.Device]) -> float:

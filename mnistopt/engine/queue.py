@@ -2,8 +2,8 @@
 
 import collections
 import time
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 
@@ -56,6 +56,11 @@ class Queue:
         self.program = program
         self._begun = dict(rounds)
         self._limit = 0
+        # Rounds without a call, by the epochs they have begun and by device: found at
+        # once among ten thousand, too. The inner dictionaries are ordered sets.
+        self._waiting: dict[int, dict[Any, dict[Round, None]]] = {}
+        for one in rounds:
+            self._put_back(one)
 
     @property
     def epoch(self) -> int:
@@ -67,7 +72,10 @@ class Queue:
         self._limit = min(self._limit, self.epoch)
 
     def states(self) -> dict[str, TrainState]:
-        """Copies the states of all replicas to the host, by name."""
+        """Returns the states of all replicas on the host, by name.
+
+        Let go of them before `train`, as `Round.read` says.
+        """
         return {
             name: state
             for one in self._begun
@@ -91,6 +99,8 @@ class Queue:
                 return
             device = _next_done(calls)
             call = calls[device].popleft()
+            if call.one not in _rounds(calls[device]):
+                self._put_back(call.one)
             results = call.one.read(call.result)
             now = time.perf_counter()
             seconds = now - max(call.begun, free_since[device])
@@ -109,6 +119,7 @@ class Queue:
                 one = self._furthest_behind(device, calls)
                 if len(mine) > ahead or one is None:
                     continue
+                self._take(one)
                 epoch = self._begun[one]
                 full = epoch + 1 == full_at
                 result = self.program.train_epoch(one, device, epoch, full)
@@ -122,31 +133,40 @@ class Queue:
 
         A round that is computed elsewhere stays there.
         """
-        elsewhere = {
-            call.one
-            for other, theirs in calls.items()
-            for call in theirs
-            if other != device
-        }
+        here = _rounds(calls[device])
+        candidates = [(self._begun[one], 1, one) for one in here]
+        if self._waiting:
+            epoch, by_device = min(self._waiting.items(), key=lambda item: item[0])
+            there = by_device.get(device) or next(iter(by_device.values()))
+            candidates.append((epoch, 0, next(iter(there))))
+        flying = [self._begun[one] for mine in calls.values() for one in _rounds(mine)]
         # Who has something to do leaves the others time to catch up.
-        most = min(self._begun.values()) + (not calls[device])
-        allowed = [
-            one
-            for one, epoch in self._begun.items()
-            if one not in elsewhere and epoch <= most and epoch < self._limit
-        ]
-        here = {call.one for call in calls[device]}
-        return min(
-            allowed,
-            key=lambda one: (self._begun[one], one in here, one.device != device),
-            default=None,
-        )
+        most = min([*self._waiting, *flying]) + (not here)
+        allowed = [c for c in candidates if c[0] <= most and c[0] < self._limit]
+        return min(allowed, key=lambda c: c[:2])[2] if allowed else None
+
+    def _put_back(self, one: Round) -> None:
+        by_device = self._waiting.setdefault(self._begun[one], {})
+        by_device.setdefault(one.device, {})[one] = None
+
+    def _take(self, one: Round) -> None:
+        """Takes a round out of those that wait, if it is there."""
+        epoch = self._begun[one]
+        by_device = self._waiting.get(epoch, {})
+        by_device.get(one.device, {}).pop(one, None)
+        self._waiting[epoch] = {d: some for d, some in by_device.items() if some}
+        if not self._waiting[epoch]:
+            del self._waiting[epoch]
+
+
+def _rounds(mine: Iterable[_Call]) -> set[Round]:
+    return {call.one for call in mine}
 
 
 def _next_done(calls: Mapping[jax.Device, collections.deque[_Call]]) -> jax.Device:
     """Returns a device whose first call is done, or else the one that began first."""
     first = {device: mine[0] for device, mine in calls.items() if mine}
     for device, call in first.items():
-        if call.result.diverged_at.is_ready():  # type: ignore[attr-defined]
+        if call.result.counts.is_ready():
             return device
     return min(first, key=lambda device: first[device].begun)

@@ -7,9 +7,11 @@ nothing and changes no bit of a replica's numbers, and nor does the number of de
 each of which runs the same program.
 """
 
+import collections
 import functools
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -22,10 +24,11 @@ from jax.sharding import SingleDeviceSharding
 from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
-from mnistopt.engine.devices import Lanes
+from mnistopt.engine.devices import Lanes, local_devices
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
 from mnistopt.models.call import apply
+from mnistopt.training.metrics import Metrics
 from mnistopt.training.train import (
     EVAL_BATCH,
     EpochMetrics,
@@ -72,15 +75,39 @@ def state_bytes(replica: Replica) -> int:
 
 
 class Result(NamedTuple):
-    """What an epoch of a replica tells the host.
+    """What an epoch of a replica tells the host, in two arrays: each costs a copy.
 
     Attributes:
-        metrics: Of the epoch.
-        diverged_at: As in `TrainState`, after it.
+        counts: Whole numbers of the metrics and, last, the diverged step; int32 [11].
+        losses: The sums of losses, float32 [5].
     """
 
-    metrics: EpochMetrics
-    diverged_at: jax.Array
+    counts: Any
+    losses: Any
+
+    @classmethod
+    def pack(cls, metrics: EpochMetrics, diverged_at: jax.Array) -> "Result":
+        """Packs what an epoch has measured; `diverged_at` as in `TrainState`."""
+        counts = [count for one in metrics for count in (one.total, one.correct)]
+        return cls(
+            jnp.stack([*counts, diverged_at]),
+            jnp.stack([one.loss_sum for one in metrics]),
+        )
+
+    @property
+    def metrics(self) -> EpochMetrics:
+        """The epoch's metrics."""
+        return EpochMetrics(
+            *(
+                Metrics(self.counts[2 * i], self.counts[2 * i + 1], loss)
+                for i, loss in enumerate(self.losses)
+            )
+        )
+
+    @property
+    def diverged_at(self) -> int:
+        """The step that diverged; -1 for none."""
+        return int(self.counts[-1])
 
 
 def _train_rows(replica, state, hparams, seeds, epoch, in_full, splits):
@@ -90,7 +117,7 @@ def _train_rows(replica, state, hparams, seeds, epoch, in_full, splits):
         state, metrics = run_epoch(
             replica, state, hparams, splits, seed, epoch, in_full
         )
-        return state, Result(metrics, state.diverged_at)
+        return state, Result.pack(metrics, state.diverged_at)
 
     of_row = jax.vmap(one, in_axes=(0, 0, None))
     return jax.vmap(of_row)(state, hparams, seeds)
@@ -186,13 +213,59 @@ class Predicted(NamedTuple):
     probabilities: np.ndarray
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=_OPTIONS)
 def _predict(model, params, images):
-    logits = apply(model, params, pixels(images))
-    return jnp.argmax(logits, axis=-1).astype(jnp.uint8), jax.nn.softmax(logits)
+    def one(batch):
+        logits = apply(model, params, pixels(batch))
+        return jnp.argmax(logits, axis=-1).astype(jnp.uint8), jax.nn.softmax(logits)
+
+    # The last batch is filled up with copies of the last image, and cut off.
+    rows = jnp.arange(-(-len(images) // EVAL_BATCH) * EVAL_BATCH)
+    batches = images[jnp.minimum(rows, len(images) - 1).reshape(-1, EVAL_BATCH)]
+    found = jax.lax.map(one, batches)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(images)], found)
 
 
-@fixed()
+class Predictor:
+    """Classifies the same images with many networks, on all devices in turn."""
+
+    def __init__(self, images: Mapping[str, np.ndarray]):
+        """Copies images to the devices.
+
+        Args:
+            images: By name, uint8 or float32 [N, H, W, C].
+        """
+        devices = local_devices()
+        self._images = {device: jax.device_put(images, device) for device in devices}
+
+    @fixed()
+    def __call__(
+        self, networks: Iterable[tuple[nn.Module, Any]]
+    ) -> Iterator[dict[str, Predicted]]:
+        """Yields what each network, a model and its parameters, says, by name.
+
+        A network is started on each device before the first one's answer is read.
+        """
+        begun: collections.deque[dict[str, Any]] = collections.deque()
+        devices = itertools.cycle(self._images)
+        for model, params in networks:
+            device = next(devices)
+            params = jax.device_put(params, device)
+            begun.append(
+                {
+                    name: _predict(model, params, images)
+                    for name, images in self._images[device].items()
+                }
+            )
+            if len(begun) > len(self._images):
+                yield _read(begun.popleft())
+        yield from map(_read, begun)
+
+
+def _read(found: Mapping[str, Any]) -> dict[str, Predicted]:
+    return {name: Predicted(*jax.device_get(one)) for name, one in found.items()}
+
+
 def predict(model: nn.Module, params: Any, images: np.ndarray) -> Predicted:
     """Classifies images with one network.
 
@@ -201,8 +274,5 @@ def predict(model: nn.Module, params: Any, images: np.ndarray) -> Predicted:
         params: Its parameters.
         images: uint8 or float32 [N, H, W, C].
     """
-    parts = [
-        _predict(model, params, images[i : i + EVAL_BATCH])
-        for i in range(0, len(images), EVAL_BATCH)
-    ]
-    return Predicted(*map(np.concatenate, zip(*jax.device_get(parts))))
+    (found,) = Predictor({"images": images})([(model, params)])
+    return found["images"]

@@ -57,7 +57,9 @@ class Round:
         ]
 
         def stack(*leaves):
-            return np.stack(leaves).reshape(*lanes, *np.shape(leaves[0]))
+            # One alone is not copied: the device's copy is the only one.
+            stacked = np.stack(leaves) if len(leaves) > 1 else np.asarray(leaves[0])
+            return stacked.reshape(*lanes, *np.shape(leaves[0]))
 
         self.places = {
             member.name: (r, p)
@@ -81,16 +83,14 @@ class Round:
             self.device = device
 
     def read(self, tree: Any) -> dict[str, Any]:
-        """Copies `state` or a result to the host, one tree per replica by its name.
+        """Brings `state` or a result to the host, one tree per replica by its name.
 
-        Waits for the computation. The copies own their memory: the devices may reuse
-        theirs while a checkpoint is being written.
+        Waits for the computation. On a CPU the arrays are the device's own memory,
+        which the round's next call takes: let go of those of `state` before it.
         """
         leaves, structure = jax.tree.flatten(jax.device_get(tree))
         return {
-            name: jax.tree.unflatten(
-                structure, [np.array(leaf[place]) for leaf in leaves]
-            )
+            name: jax.tree.unflatten(structure, [leaf[place] for leaf in leaves])
             for name, place in self.places.items()
         }
 

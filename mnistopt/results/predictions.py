@@ -6,6 +6,7 @@ of all: the mean of their probabilities.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import pandas as pd
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint, Store
-from mnistopt.engine.replicas import predict
+from mnistopt.engine.replicas import Predictor
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.models.networks import init_shapes, make_model
@@ -88,12 +89,14 @@ def write_predictions(
         for saved in store.saved()
         for content in saved.about["records"]
     }
+    images = {name: getattr(data, name).images for name in SPLITS}
+    predictor = Predictor(images)
     for point, group in todo:
         keys = list(zip(group["replica"], group["epochs"]))
         networks = _networks(
             store, [checkpoints[key] for key in keys], data, known or {}
         )
-        arrays = _predict_all(networks, data)
+        arrays = _predict_all(networks, predictor)
         seeds = group["seed"].to_numpy()
         names = group["trial"].to_numpy(dtype=str)
         _write(folder / f"{point}.npz", {"trials": names, "seeds": seeds, **arrays})
@@ -133,27 +136,39 @@ def _networks(
     store: Store,
     checkpoints: Sequence[tuple[Checkpoint, Mapping[str, Any]]],
     data: Dataset,
-    known: Mapping[Structure, Any],
+    made: Mapping[Structure, Any],
 ) -> Iterator[tuple[Any, Any]]:
-    """Restores model and parameters of each checkpointed replica."""
-    for saved, content in checkpoints:
-        record = Record.from_json(content)
-        made = known.get(record.point.structure)
-        model = made or make_model(record.point, data.classes)
-        like = init_shapes(model, data.image_shape)
-        yield model, store.load_params(saved, record.replica, "last", like)
+    """Restores model and parameters of a point's checkpointed replicas, in order."""
+    _, first = checkpoints[0]
+    point = Record.from_json(first).point
+    model = made.get(point.structure) or make_model(point, data.classes)
+    # Seeds that came later are in other checkpoints.
+    for _, group in itertools.groupby(checkpoints, key=lambda one: one[0][:2]):
+        parts = list(group)
+        saved, names = parts[0][0], [content["replica"] for _, content in parts]
+        # The first studies did not tell the shapes.
+        known = "shapes" in saved.about
+        like = None if known else init_shapes(model, data.image_shape)
+        yield from (
+            (model, params)
+            for params in store.load_params(saved, names, "last", like).values()
+        )
 
 
-def _predict_all(networks: Iterator[tuple[Any, Any]], data: Dataset) -> dict[str, Any]:
+def _predict_all(
+    networks: Iterator[tuple[Any, Any]], predictor: Predictor
+) -> dict[str, Any]:
     """Returns the arrays of a point's file."""
-    found = [
-        {name: predict(model, params, getattr(data, name).images) for name in SPLITS}
-        for model, params in networks
-    ]
+    classes: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
+    sums: dict[str, Any] = dict.fromkeys(SPLITS, 0.0)
+    for found in predictor(networks):
+        for name, predicted in found.items():
+            classes[name].append(predicted.classes)
+            sums[name] = sums[name] + predicted.probabilities
     arrays = {}
     for name in SPLITS:
-        mean = np.mean([one[name].probabilities for one in found], axis=0)
-        arrays[f"{name}_classes"] = np.stack([one[name].classes for one in found])
+        mean = sums[name] / np.float32(len(classes[name]))
+        arrays[f"{name}_classes"] = np.stack(classes[name])
         arrays[f"{name}_probabilities"] = mean.astype(np.float16)
         arrays[f"{name}_vote"] = mean.argmax(axis=-1).astype(np.uint8)
     return arrays

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ class Interval(NamedTuple):
     """A mean and what is known of it.
 
     Attributes:
-        mean: Of the values; nan without any.
+        mean: Of the values; nan without any. This and the next three may be arrays.
         std: Their sample standard deviation (n - 1); nan for fewer than two.
         low: Lower end of the mean's confidence interval; nan for fewer than two.
         high: Its upper end.
@@ -35,15 +35,26 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
 
-def _spread(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
-    """Returns mean, standard deviation, and half the width of Student's interval."""
-    n = len(values)
-    mean = float(np.mean(values)) if n else math.nan
+def _spread(values: Any, confidence: float) -> tuple[Any, Any, Any]:
+    """Returns mean, standard deviation, and half the width of Student's interval.
+
+    Of the last axis, as float64; nan where there are too few values.
+    """
+    values = np.ascontiguousarray(values, np.float64)
+    n = values.shape[-1]
+    unknown = np.full(values.shape[:-1], np.nan)
+    mean = values.mean(axis=-1) if n else unknown
     if n < 2:
-        return mean, math.nan, math.nan
-    std = float(np.std(values, ddof=1))
-    quantile = float(special.stdtrit(n - 1, (1 + confidence) / 2))
+        return mean, unknown, unknown
+    std = values.std(axis=-1, ddof=1)
+    quantile = special.stdtrit(n - 1, (1 + confidence) / 2)
     return mean, std, quantile * std / math.sqrt(n)
+
+
+def _interval(*numbers: Any, n: int) -> Interval:
+    """Makes an interval of arrays, or of floats where these have no axis."""
+    mean, std, low, high = (one if np.ndim(one) else float(one) for one in numbers)
+    return Interval(mean, std, low, high, n)
 
 
 def exact_sum(accuracies: Iterable[float]) -> Fraction:
@@ -61,18 +72,18 @@ def exact_sum(accuracies: Iterable[float]) -> Fraction:
     )
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def mean_interval(values: Any, confidence: float = 0.95) -> Interval:
     """Returns the mean of independent values with Student's t interval.
 
     Args:
-        values: One per seed.
+        values: One per seed, [..., n]: floats [...] come of them.
         confidence: Of the interval, in (0, 1).
     """
     mean, std, half = _spread(values, confidence)
-    return Interval(mean, std, mean - half, mean + half, len(values))
+    return _interval(mean, std, mean - half, mean + half, n=np.shape(values)[-1])
 
 
-def accuracy_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def accuracy_interval(values: Any, confidence: float = 0.95) -> Interval:
     """Returns the mean of accuracies with Student's t interval on the logit scale.
 
     Near 100 % accuracies are skewed: a bad seed is far below, and none is far above.
@@ -87,15 +98,17 @@ def accuracy_interval(values: Sequence[float], confidence: float = 0.95) -> Inte
     `tests/test_stats.py` repeats it.
 
     Args:
-        values: One per seed, in [0, 1].
+        values: One per seed, [..., n], in [0, 1]: floats [...] come of them.
         confidence: Of the interval, in (0, 1).
     """
     mean, std, half = _spread(values, confidence)
-    if not 0 < mean < 1 or not half > 0:
-        return Interval(mean, std, mean - half, mean + half, len(values))
-    logit, half = special.logit(mean), half / (mean * (1 - mean))
-    low, high = special.expit(logit - half), special.expit(logit + half)
-    return Interval(mean, std, float(low), float(high), len(values))
+    low, high = mean - half, mean + half
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logit, width = special.logit(mean), half / (mean * (1 - mean))
+        inside = (mean > 0) & (mean < 1) & (half > 0)
+        low = np.where(inside, special.expit(logit - width), low)
+        high = np.where(inside, special.expit(logit + width), high)
+    return _interval(mean, std, low, high, n=np.shape(values)[-1])
 
 
 def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
@@ -109,7 +122,7 @@ def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> Int
         values: One per seed.
         confidence: Of the interval, in (0, 1).
     """
-    mean, std, _ = _spread(values, confidence)
+    mean, std, _ = map(float, _spread(values, confidence))
     n = len(values)
     if n < 2 or std == 0:
         return Interval(mean, std, mean if n > 1 else std, mean if n > 1 else std, n)

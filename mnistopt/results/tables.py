@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mnistopt.errors import InputError
@@ -168,28 +169,36 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     (`compare.tied_with_best`, at 5 %), and "fewer seeds" for those that are not
     compared for lack of them.
     """
-    groups = [group for _, group in trials.groupby("point", sort=False)]
-    table = pd.DataFrame([_summary_row(group) for group in groups])
-    if table.empty:
-        return table
-    table = typed(table)
-    validation = {
-        group["point"].iloc[0]: group[group["status"] == FINISHED].set_index("seed")[
-            "validation_accuracy"
-        ]
-        for group in groups
-    }
+    if trials.empty:
+        return pd.DataFrame()
+    groups = trials.groupby("point", sort=False)
+    first = groups[["point", *axes_of(trials), "params"]].head(1)
+    table = first.set_index("point", drop=False)
+    for name, status in (
+        ("n", FINISHED),
+        ("diverged", DIVERGED),
+        ("unfinished", UNFINISHED),
+    ):
+        table[name] = (trials["status"] == status).groupby(trials["point"]).sum()
+    finished = trials[trials["status"] == FINISHED]
+    table = pd.concat([table, _intervals(finished, table["n"])], axis=1)
+    table["seconds"] = groups["seconds"].sum()
+    table = typed(table.reset_index(drop=True))
+    by_point = finished.set_index("seed").groupby("point")["validation_accuracy"]
+    validation = {point: by_point.get_group(point) for point in by_point.groups}
+    nothing = finished["validation_accuracy"].iloc[:0]
+    values = [validation.get(point, nothing) for point in table["point"]]
     order = pd.DataFrame(
         {
             "nothing": table["n"] == 0,
             "diverged": table["diverged"] > 0,
             "fewer": table["n"] < table["n"].max(),
-            "accuracy": [-_exact_mean(validation[point]) for point in table["point"]],
+            "accuracy": [-_exact_mean(one) for one in values],
             "loss": table["validation_loss_mean"],
         }
     ).sort_values(["nothing", "diverged", "fewer", "accuracy", "loss"], kind="stable")
     table = table.loc[order.index].reset_index(drop=True)
-    table["choice"] = choices([validation[point] for point in table["point"]])
+    table["choice"] = choices([values[i] for i in order.index])
     return table
 
 
@@ -197,22 +206,33 @@ def _exact_mean(accuracies: pd.Series) -> Fraction:
     return exact_sum(accuracies) / max(len(accuracies), 1)
 
 
-def _summary_row(group: pd.DataFrame) -> dict[str, Any]:
-    finished = group[group["status"] == FINISHED]
-    row = {name: group[name].iloc[0] for name in ("point", *axes_of(group), "params")}
-    row["n"] = len(finished)
-    row["diverged"] = int((group["status"] == DIVERGED).sum())
-    row["unfinished"] = int((group["status"] == UNFINISHED).sum())
-    for name in MEASURED:
-        interval = interval_of(name, finished[name].astype(float).tolist())
-        row[f"{name}_mean"] = interval.mean
-        row[f"{name}_std"] = interval.std
-        row[f"{name}_ci95"] = interval.half_width
-        row[f"{name}_low"], row[f"{name}_high"] = interval.low, interval.high
-    return row | {"seconds": group["seconds"].sum()}
+def _intervals(finished: pd.DataFrame, n: pd.Series) -> pd.DataFrame:
+    """Returns what summary.csv says of `MEASURED`, all points of equal `n` at once.
+
+    Args:
+        finished: The trials.
+        n: How many of them each point has, by point.
+    """
+    columns = [f"{name}_{part}" for name in MEASURED for part in _PARTS]
+    table = pd.DataFrame(np.nan, n.index, columns)
+    rows = finished.set_index("point")[list(MEASURED)].astype(float)
+    order = rows.index.map({point: i for i, point in enumerate(n.index)})
+    rows = rows.iloc[np.argsort(order, kind="stable")]
+    for count in set(n) - {0}:
+        points = n.index[n == count]
+        some = rows[rows.index.isin(points)]
+        for name in MEASURED:
+            found = interval_of(name, some[name].to_numpy().reshape(-1, count))
+            ends = found.half_width, found.low, found.high
+            for part, value in zip(_PARTS, (found.mean, found.std, *ends)):
+                table.loc[points, f"{name}_{part}"] = value
+    return table
 
 
-def interval_of(name: str, values: Sequence[float]) -> Interval:
+_PARTS = ("mean", "std", "ci95", "low", "high")
+
+
+def interval_of(name: str, values: Any) -> Interval:
     """Returns the 95 % interval over seeds that suits a column of trials.csv."""
     suits = accuracy_interval if name.endswith("_accuracy") else mean_interval
     return suits(values)

@@ -107,12 +107,10 @@ class Loop:
                 while queue.epoch < meeting:
                     self._train(job, queue, meeting, records, writer)
                     with self._stopwatch("saving"):
-                        states = queue.states()
-                        met = queue.epoch == meeting
-                        self._save(records, states, writer, queue.epoch, keep=met)
+                        self._save(records, queue, writer, met=queue.epoch == meeting)
                 changes = scheduler.decide(meeting, records)
                 if changes != Changes():
-                    queue = self._changed(job, queue, states, records, changes)
+                    queue = self._changed(job, queue, records, changes)
                 if not records:
                     break
             with self._stopwatch("saving"):
@@ -137,12 +135,12 @@ class Loop:
         self,
         job: Job,
         queue: Queue,
-        states: dict[str, TrainState],
         records: dict[str, Record],
         changes: Changes,
     ) -> Queue:
         """Carries out a scheduler's changes; returns what trains on."""
-        states = states | {to: states[name] for to, name in changes.copy.items()}
+        states = queue.states()
+        states |= {to: states[name] for to, name in changes.copy.items()}
         for name in changes.drop:
             del records[name]
         old = make_rounds(job.lanes, _members(records, states))
@@ -164,7 +162,7 @@ class Loop:
         trained = [records[name] for name in done.results]
         for record, result in zip(trained, done.results.values()):
             seconds = done.seconds / len(trained)
-            record.append(result.metrics, int(result.diverged_at), seconds)
+            record.append(result.metrics, result.diverged_at, seconds)
             self._notice(record)
         images = len(trained) * self._plan.examples[0]
         self._images_per_second = images / done.seconds
@@ -195,16 +193,12 @@ class Loop:
         return {name: _state(loaded[name]) for name in names}
 
     def _save(
-        self,
-        records: Mapping[str, Record],
-        states: Mapping[str, TrainState],
-        writer: Writer,
-        epoch: int,
-        keep: bool,
+        self, records: Mapping[str, Record], queue: Queue, writer: Writer, met: bool
     ) -> None:
+        states = queue.states()
         contents = {name: _contents(states[name]) for name in records}
         about = {"records": [record.to_json() for record in records.values()]}
-        writer.save(epoch, contents, about, keep)
+        writer.save(queue.epoch, contents, about, keep=met)
         self._note(records.values())
         self._write()
 

@@ -128,7 +128,8 @@ class Study:
         # The first studies did not tell the shapes, and had no modules of one's own.
         known = "shapes" in saved.about
         like = None if known else init_shapes(make_model(record.point))
-        return self._store.load_params(saved, record.replica, weights, like)
+        name = record.replica
+        return self._store.load_params(saved, [name], weights, like)[name]
 
     def predictions(self, trial: str = "best", split: str = "test") -> Predictions:
         """Returns what all finished seeds of a trial's point say of each image.

@@ -16,7 +16,7 @@ class Call:
         self.is_ready = ready
 
     @property
-    def diverged_at(self):
+    def counts(self):
         return self
 
 
@@ -102,3 +102,19 @@ def test_devices_of_one_speed_are_equally_busy(rounds, devices):
     assert sum(calls.values()) == 20 * rounds
     assert len(calls) == min(devices, rounds)
     assert max(calls.values()) - min(calls.values()) <= rounds
+
+
+def test_ten_thousand_rounds_are_not_searched_one_by_one():
+    class Counted(FakeRound):
+        looked_at = 0
+
+        def __hash__(self):
+            Counted.looked_at += 1
+            return id(self)
+
+    program = FakeProgram(2, lambda: True)
+    line = Queue(program, {Counted(str(i)): 0 for i in range(10_000)})
+    Counted.looked_at = 0
+    list(line.train(2))
+    assert len(program.begun) == 20_000
+    assert Counted.looked_at < 100 * len(program.begun)

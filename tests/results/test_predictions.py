@@ -52,7 +52,7 @@ def test_what_is_there_is_not_predicted_again(study, monkeypatch):
     }
     assert {path.name for path in folder.iterdir()} == names
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    monkeypatch.setattr(predictions, "predict", None)
+    monkeypatch.setattr(predictions, "Predictor", None)
     mnistopt.run(workdir=study.workdir, seeds=2, **SETTINGS)
     assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 

@@ -65,7 +65,7 @@ def weights(setup, replica, epoch):
         for one in setup.store.saved()
         if one.epoch == epoch and replica in one.about["replicas"]
     ]
-    return setup.store.load_params(there, replica, "last")
+    return setup.store.load_params(there, [replica], "last")[replica]
 
 
 def assert_same_bits(one, other):
