@@ -35,7 +35,7 @@ def define_flags() -> None:
 def main() -> None:
     """Measures, and writes what was found after each step."""
     workdir = Path(FLAGS.workdir)
-    from experiments.benchmark import contest, machine, report, stages
+    from experiments.benchmark import contest, machine, ours, report, stages
     from experiments.benchmark.networks import NETWORKS
     from mnistopt.engine.devices import use_devices
 
@@ -68,6 +68,9 @@ def main() -> None:
                 tell(f"{network.name}, batch {batch}")
                 found["rows"] += contest.compete(network, batch, scope, devices, tell)
                 _write(workdir, found)
+        if FLAGS.studies:
+            tell("evaluation beside training")
+            found["evaluation_share"] = ours.evaluation_share(devices)
     if FLAGS.studies:
         for study in stages.STUDIES[: 1 if FLAGS.quick else None]:
             tell(f"a study: {study.name}")

@@ -33,7 +33,8 @@ ROOMS = {
     "training": ("metrics", "optimizers", "train"),
     "engine": ("devices", "rounds", "replicas", "queue", "timer", "checkpoint"),
     "results": (
-        *("config", "record", "columns", "labels", "stats", "compare", "tables"),
+        *("config", "record", "columns", "labels", "stats", "compare", "summary"),
+        "tables",
         *("predictions", "mistakes", "tensorboard"),
     ),
     "report.charts": (

@@ -1,5 +1,6 @@
 """A network's contenders, timed in turn."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -12,6 +13,8 @@ from experiments.benchmark.workers import Failed, Workers
 # Timed runs of each contender, taken in turn, after one that is not counted; and of
 # each of PyTorch's ways, to find the best.
 REPEATS, TRIES = 5, 3
+# Seconds that a timed run takes at least: shorter ones measure how a process wakes up.
+SHORTEST = 0.5
 # Seconds that another's program may take to compile, or to train an epoch of
 # `Network.examples`, before it is given up.
 LIMIT = 90.0
@@ -39,6 +42,15 @@ class Contender(NamedTuple):
     images: int
     run: Callable[[], float]
     more: dict[str, Any]
+
+    def long_enough(self) -> "Contender":
+        """Repeats a run, after one to warm up, so that it takes `SHORTEST` seconds."""
+        self.run()
+        times = math.ceil(SHORTEST / self.run())
+        return self._replace(
+            images=times * self.images,
+            run=lambda: sum(self.run() for _ in range(times)),
+        )
 
 
 class Scope(NamedTuple):
@@ -80,8 +92,8 @@ def compete(
         `who`, `how`, `replicas`; `images_per_second`, the median of `n` runs, with
         their spread `low` to `high`; `flops`, as `update_flops` counts them, per
         second; `failed`, why there are none; and of ours `compile_seconds`,
-        `cached_seconds`, `planned_bytes` and `bytes`, as in `ours.Made` and
-        `ours.Timed`.
+        `cached_seconds`, `planned_bytes`, `bytes` and `peak_bytes`, as in `ours.Made`
+        and `ours.Timed`.
     """
     rows: list[dict[str, Any]] = []
     about = {"network": network.name, "batch": batch}
@@ -97,6 +109,7 @@ def compete(
         contenders += _pytorch(network, batch, scope, stack, tell, rows, about)
         contenders += _others(network, batch, scope, stack, fail)
         tell(f"  {len(contenders)} contenders in turn")
+        contenders = [one.long_enough() for one in contenders]
         seconds: list[list[float]] = [[] for _ in contenders]
         for _ in range(REPEATS):
             for one, found in zip(contenders, seconds):
@@ -126,12 +139,13 @@ def _row(one: Contender, seconds: Sequence[float], flops: int) -> dict[str, Any]
 def _ours(made: ours.Made, network: Network, scope: Scope) -> Iterator[Contender]:
     cold, cached = made.compile_seconds
     for replicas in scope.replicas(network.most):
-        run, planned, grown = ours.timed(made, replicas)
+        run, planned, grown, peak = ours.timed(made, replicas)
         more = {
             "compile_seconds": cold,
             "cached_seconds": cached,
             "planned_bytes": planned,
             "bytes": grown,
+            "peak_bytes": peak,
         }
         images = replicas * network.examples
         yield Contender(OURS, "replicas", replicas, images, run, more)
@@ -172,7 +186,6 @@ def _pytorch(
         _, way = max(candidates, key=lambda one: one[0])
         arguments = pytorch.make, way, network.axes, batch, *data
         workers = stack.enter_context(Workers(way.processes, scope.limit, *arguments))
-        workers.run()
         images = way.models * network.examples
         best = "one model" if candidates is alone else "many models"
         yield Contender(

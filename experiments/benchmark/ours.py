@@ -2,6 +2,7 @@
 
 import os
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,13 +64,15 @@ class Timed(NamedTuple):
     Attributes:
         run: Trains one epoch, returns its seconds.
         planned_bytes: Their states, as a plan has them.
-        bytes: By which the process grew for them, at its highest; None where the
-            system does not tell.
+        bytes: By which the process has grown for them; None where the system does not
+            tell.
+        peak_bytes: The same at its highest, while they were made.
     """
 
     run: Callable[[], float]
     planned_bytes: int
     bytes: int | None
+    peak_bytes: int | None
 
 
 def timed(made: Made, replicas: int) -> Timed:
@@ -80,8 +83,11 @@ def timed(made: Made, replicas: int) -> Timed:
     before = _reset_peak()
     run = make_timer(made.program, made.numbers, replicas)
     run()
-    grown = None if before is None else _memory("VmHWM") - before
-    return Timed(run, replicas * state_bytes(made.program.replica), grown)
+    planned = replicas * state_bytes(made.program.replica)
+    if before is None:
+        return Timed(run, planned, None, None)
+    now, peak = _memory("VmRSS"), _memory("VmHWM")
+    return Timed(run, planned, now - before, peak - before)
 
 
 def _reset_peak() -> int | None:
@@ -97,3 +103,37 @@ def _memory(name: str) -> int:
     text = Path(f"/proc/{os.getpid()}/status").read_text()
     found = re.search(rf"{name}:\s+(\d+) kB", text)
     return 1024 * int(found[1]) if found else 0
+
+
+def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
+    """Returns the share of a run's training time that evaluation takes.
+
+    Of the main job's network on its digits: the validation split after each epoch, and
+    all splits after the last.
+
+    Args:
+        devices: All of them train.
+        epochs: Of the run.
+    """
+    import mnistopt
+    from mnistopt.data.dataset import Dataset
+    from mnistopt.engine.devices import Lanes
+    from mnistopt.engine.replicas import Program, put_splits
+    from mnistopt.engine.timer import make_timer
+    from mnistopt.study.grid import grid
+    from mnistopt.training.train import Replica
+
+    (point,) = grid(dropout=DROPOUT, lr=LEARNING_RATE)
+    whole = mnistopt.load()
+    one = noise(1).train
+    alone = Dataset.from_splits("train", whole.train, one, one, whole.classes)
+    runs = []
+    for data, in_full in ((alone, False), (whole, False), (whole, True)):
+        splits = put_splits(data, devices)
+        program = Program(Replica.of(point, data), Lanes(1, 1), splits)
+        runs.append(make_timer(program, point.hparams, len(devices), in_full))
+        runs[-1]()
+    times = [[run() for run in runs] for _ in range(5)]
+    train, validate, full = (statistics.median(one) for one in zip(*times))
+    total = (epochs - 1) * validate + full
+    return (total - epochs * train) / total

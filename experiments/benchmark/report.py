@@ -1,5 +1,6 @@
 """What was measured, as tables and pictures."""
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,9 @@ def markdown(found: Mapping[str, Any]) -> str:
             )
         parts += [f"## {name}, batch {batch}", _table(table)]
         mine = [row for row in group if row["who"] == OURS]
-        memory = [["replicas", "planned MB", "used MB"]]
+        memory = [["replicas", "planned MB", "used MB", "at the peak"]]
         memory += [
-            [str(row["replicas"]), f"{row['planned_bytes'] / 1e6:,.1f}"]
-            + ["" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.1f}"]
-            for row in mine
+            [str(row["replicas"]), *map(_megabytes, _BYTES(row))] for row in mine
         ]
         parts.append(
             f"Compiled in {mine[0]['compile_seconds']:.1f} s, from the cache in "
@@ -74,9 +73,22 @@ def markdown(found: Mapping[str, Any]) -> str:
             speed = row.get("images_per_second")
             tried.append([row["how"], f"{speed:,.0f}" if speed else row["failed"]])
         parts.append(_table(tried))
+    if "evaluation_share" in found:
+        share = 100 * found["evaluation_share"]
+        parts.append(
+            f"Evaluation takes {share:.1f} % of a 10-epoch run of the main job's "
+            "network: the validation split after each epoch, all splits after the last."
+        )
     if found["studies"]:
         parts += ["## Whole studies", _table(_study_cells(found["studies"]))]
     return "\n\n".join(parts) + "\n"
+
+
+_BYTES = operator.itemgetter("planned_bytes", "bytes", "peak_bytes")
+
+
+def _megabytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:,.1f}"
 
 
 def _speed_cells(
@@ -121,7 +133,47 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def headline(found: Mapping[str, Any]) -> str:
+    """Returns the README's table: images/s, and how many times PyTorch's best."""
+    rows = found["rows"]
+    speeds = {
+        (row["network"], row["batch"], row["who"], row["replicas"]): row
+        for row in rows
+        if "low" in row
+    }
+    best = {
+        (row["network"], row["batch"], row["best_for"]): row["images_per_second"]
+        for row in rows
+        if row.get("best_for")
+    }
+    times = {
+        (one["network"], one["batch"], one["replicas"]): one["ratio"]
+        for one in ratios(rows)
+    }
+    table = [["network", "batch", "1 replica", "8 replicas", "most"]]
+    table[0] += ["PyTorch: one model, many", "8 replicas against PyTorch"]
+    for (name, batch), group in _groups(rows, "network", "batch"):
+        counts = [row["replicas"] for row in group if row["who"] == OURS]
+        shown = [
+            f"{speeds[name, batch, OURS, r]['images_per_second']:,.0f}"
+            for r in (1, 8, max(counts))
+        ]
+        one, many = (best[name, batch, kind] for kind in ("one model", "many models"))
+        table.append(
+            [name, str(batch), *shown[:2], f"{shown[2]} ({max(counts)})"]
+            + [f"{one:,.0f}, {many:,.0f}", f"**{times[name, batch, 8]:.1f} times**"]
+        )
+    return _table(table)
+
+
 def write(workdir: Path, found: Mapping[str, Any]) -> list[Path]:
     """Writes bench.md and the pictures; returns all paths."""
+    from experiments.benchmark.charts import pictures
+    from mnistopt.report.charts.export import write_picture
+
     (workdir / "bench.md").write_text(markdown(found))
-    return [workdir / "bench.json", workdir / "bench.md"]
+    drawn = pictures(found)
+    for name, picture in drawn.items():
+        write_picture(workdir, name, picture)
+    names = ["bench.json", "bench.md", *(f"{name}.png" for name in drawn)]
+    return [workdir / name for name in names]

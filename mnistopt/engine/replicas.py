@@ -53,7 +53,7 @@ def put_splits(
 # A core computes its replica by itself. XLA's pool of threads would share out each
 # product among all cores, which train replicas of their own: a tenth slower for the
 # MLP, 4 % for the CNN.
-_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
+COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 
 
 @functools.cache
@@ -148,7 +148,7 @@ class Program:
             for device in self.devices
         ]
         with ThreadPoolExecutor() as pool:
-            compiled = pool.map(lambda one: one.compile(_OPTIONS), lowered)
+            compiled = pool.map(lambda one: one.compile(COMPILER_OPTIONS), lowered)
             self._epoch = dict(zip(self.devices, compiled))
         self.bytes = _bytes(self._epoch[self.devices[0]].memory_analysis())
         self.compile_seconds = time.perf_counter() - start
@@ -213,7 +213,7 @@ class Predicted(NamedTuple):
     probabilities: np.ndarray
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=_OPTIONS)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
 def _predict(model, params, images):
     def one(batch):
         logits = apply(model, params, pixels(batch))
@@ -238,7 +238,6 @@ class Predictor:
         devices = local_devices()
         self._images = {device: jax.device_put(images, device) for device in devices}
 
-    @fixed()
     def __call__(
         self, networks: Iterable[tuple[nn.Module, Any]]
     ) -> Iterator[dict[str, Predicted]]:
@@ -247,19 +246,17 @@ class Predictor:
         A network is started on each device before the first one's answer is read.
         """
         begun: collections.deque[dict[str, Any]] = collections.deque()
-        devices = itertools.cycle(self._images)
-        for model, params in networks:
-            device = next(devices)
-            params = jax.device_put(params, device)
-            begun.append(
-                {
-                    name: _predict(model, params, images)
-                    for name, images in self._images[device].items()
-                }
-            )
+        for network, device in zip(networks, itertools.cycle(self._images)):
+            begun.append(self._begin(*network, device))
             if len(begun) > len(self._images):
                 yield _read(begun.popleft())
         yield from map(_read, begun)
+
+    @fixed()
+    def _begin(self, model: nn.Module, params: Any, device: jax.Device) -> dict:
+        params = jax.device_put(params, device)
+        images = self._images[device]
+        return {name: _predict(model, params, some) for name, some in images.items()}
 
 
 def _read(found: Mapping[str, Any]) -> dict[str, Predicted]:

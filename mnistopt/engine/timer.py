@@ -10,7 +10,7 @@ from mnistopt.hparams import Hparams
 
 
 def make_timer(
-    program: Program, numbers: Hparams, replicas: int
+    program: Program, numbers: Hparams, replicas: int, in_full: bool = False
 ) -> Callable[[], float]:
     """Returns a function that trains replicas for one epoch, and returns its seconds.
 
@@ -20,6 +20,7 @@ def make_timer(
         program: Of their cohort; trains on all of its devices.
         numbers: Their hyper-parameters.
         replicas: How many: of as many seeds as its lanes ask for.
+        in_full: Whether to evaluate the training and test splits too.
     """
     seeds = -(-replicas // program.lanes.points)
     members = [
@@ -34,7 +35,7 @@ def make_timer(
 
     def time_epoch() -> float:
         start = time.perf_counter()
-        for _ in queue.train(queue.epoch + 1, in_full=False):
+        for _ in queue.train(queue.epoch + 1, in_full):
             pass
         return time.perf_counter() - start
 

@@ -16,7 +16,8 @@ from mnistopt.paper.claims import (
 from mnistopt.paper.frames import epoch_seconds
 from mnistopt.paper.plan import scaled
 from mnistopt.results.compare import holm, t_tests, two_sided
-from mnistopt.results.tables import ERROR_RATE, FINISHED, interval_of
+from mnistopt.results.summary import ERROR_RATE, interval_of
+from mnistopt.results.tables import FINISHED
 
 
 def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFrame:

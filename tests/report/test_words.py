@@ -7,7 +7,8 @@ import pytest
 from mnistopt.points import ALWAYS as AXES
 from mnistopt.report.words import count_facts, headline, listed, notice, sentences
 from mnistopt.results.predictions import Predictions
-from mnistopt.results.tables import summary_table, trials_table
+from mnistopt.results.summary import summary_table
+from mnistopt.results.tables import trials_table
 from mnistopt.study.grid import grid
 
 POINTS = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2, 0.3], epochs=2)

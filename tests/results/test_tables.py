@@ -13,13 +13,12 @@ from points import changed
 from scipy import special, stats
 
 from mnistopt.errors import InputError
+from mnistopt.results.summary import MEASURED, summary_table
 from mnistopt.results.tables import (
-    MEASURED,
     TABLES,
     best_trial,
     curves_table,
     read_table,
-    summary_table,
     trial_id,
     trials_table,
     write_tables,

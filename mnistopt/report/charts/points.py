@@ -18,7 +18,8 @@ from mnistopt.report.charts.theme import (
 from mnistopt.results.compare import holm, t_tests, two_sided
 from mnistopt.results.labels import point_labels
 from mnistopt.results.stats import mean_interval
-from mnistopt.results.tables import ERROR_RATE, FINISHED
+from mnistopt.results.summary import ERROR_RATE
+from mnistopt.results.tables import FINISHED
 
 
 def seeds_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mnistopt.results.tables import curves_table, summary_table, trials_table
+from mnistopt.results.summary import summary_table
+from mnistopt.results.tables import curves_table, trials_table
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from mnistopt.report.charts.curves import curves_frame, error_chart, loss_chart
 from mnistopt.report.charts.export import to_svg
 from mnistopt.report.charts.pictures import Picture
 from mnistopt.report.charts.theme import PALETTE, TOP
-from mnistopt.results.tables import curves_table, summary_table, trials_table
+from mnistopt.results.summary import summary_table
+from mnistopt.results.tables import curves_table, trials_table
 from mnistopt.study.grid import grid, make_point
 
 MLP = make_point(model="mlp", hidden=(8,), epochs=4)

@@ -1,0 +1,85 @@
+"""The benchmark: what it counts, whom it compares, and that nothing stops it."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.benchmark import report
+from experiments.benchmark.contest import OURS, PYTORCH
+from experiments.benchmark.networks import NETWORKS, update_flops
+from experiments.benchmark.workers import Failed, Workers
+from mnistopt.models.networks import make_model
+from mnistopt.study.grid import grid
+
+ROOT = Path(__file__).parents[2]
+COMMITTED = ROOT / "experiments" / "results" / "bench"
+
+
+def sleeper(seconds):
+    return lambda: time.sleep(seconds)
+
+
+def unmakeable():
+    raise ValueError("cannot be made\nfor many reasons")
+
+
+def mortal():
+    return lambda: os._exit(1)
+
+
+def test_operations_of_an_update_are_counted_exactly():
+    """By hand: the paper's CNN. The first layer has no input gradient."""
+    first, second = 28 * 28 * 9 * 32, 14 * 14 * 9 * 32 * 64
+    dense = 7 * 7 * 64 * 128 + 128 * 10
+    (point,) = grid(**NETWORKS[1].axes)
+    wanted = 2 * (2 * first + 3 * second + 3 * dense)
+    assert update_flops(make_model(point)) == wanted
+
+
+def test_workers_work_at_the_same_time():
+    with Workers(2, 60, sleeper, 0.2) as workers:
+        seconds = workers.run()
+    assert 0.2 <= seconds < 0.4
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "problem"),
+    [
+        (unmakeable, (), "ValueError: cannot be made"),
+        (mortal, (), "the process died"),
+        (sleeper, (60,), "not done in 5 s"),
+    ],
+)
+def test_who_gives_up_stops_nobody(make, arguments, problem):
+    with pytest.raises(Failed) as caught, Workers(1, 5, make, *arguments) as workers:
+        workers.run()
+    assert str(caught.value) == problem
+
+
+def row(who, replicas, speed, **more):
+    return {
+        **{"network": "N", "batch": 64, "who": who, "how": "h", "replicas": replicas},
+        **{"images_per_second": speed, "low": speed, "high": speed, "flops": speed},
+        **more,
+    }
+
+
+def test_one_replica_is_compared_with_one_model_and_many_with_many():
+    rows = [
+        row(OURS, 1, 30.0),
+        row(OURS, 8, 90.0),
+        row(PYTORCH, 1, 20.0, best_for="one model"),
+        row(PYTORCH, 2, 30.0, best_for="many models"),
+    ]
+    found = {one["replicas"]: one["ratio"] for one in report.ratios(rows)}
+    assert found == {1: 1.5, 8: 3.0}
+
+
+def test_committed_tables_are_of_the_committed_run():
+    found = json.loads((COMMITTED / "bench.json").read_text())
+    assert (COMMITTED / "bench.md").read_text() == report.markdown(found)
+    assert report.headline(found) in (ROOT / "README.md").read_text()
+    assert all(one["n"] >= 5 for one in found["rows"] if "low" in one)
