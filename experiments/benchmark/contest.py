@@ -12,9 +12,11 @@ from experiments.benchmark.workers import Failed, Workers
 
 # Timed runs of each contender, taken in turn, after one that is not counted; and of
 # each of PyTorch's ways, to find the best.
-REPEATS, TRIES = 5, 3
+REPEATS, TRIES = 5, 2
 # Seconds that a timed run takes at least: shorter ones measure how a process wakes up.
 SHORTEST = 0.5
+# Seconds of a run beyond which a program other than ours and PyTorch's is given up.
+SLOWEST = 15.0
 # Seconds that another's program may take to compile, or to train an epoch of
 # `Network.examples`, before it is given up.
 LIMIT = 90.0
@@ -44,8 +46,7 @@ class Contender(NamedTuple):
     more: dict[str, Any]
 
     def long_enough(self) -> "Contender":
-        """Repeats a run, after one to warm up, so that it takes `SHORTEST` seconds."""
-        self.run()
+        """Repeats a run, so that it takes `SHORTEST` seconds; warms up."""
         times = math.ceil(SHORTEST / self.run())
         return self._replace(
             images=times * self.images,
@@ -213,6 +214,9 @@ def _others(
         try:
             workers = stack.enter_context(Workers(1, scope.limit, *call))
             workers.run()
+            if workers.run() > SLOWEST:
+                workers.close()
+                raise Failed(f"slower than {SLOWEST:.0f} s for a run")
         except Failed as error:
             fail(who, how, error)
             continue

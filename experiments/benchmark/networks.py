@@ -27,7 +27,7 @@ class Network:
 
 
 NETWORKS = (
-    Network("MLP 128x128", {"model": "mlp", "hidden": (128, 128)}, 12_800, 256),
+    Network("MLP 128x128", {"model": "mlp", "hidden": (128, 128)}, 6_400, 256),
     Network(
         "CNN 32x64/128", {"model": "cnn", "channels": (32, 64), "dense": 128}, 640, 128
     ),
