@@ -8,6 +8,9 @@ from typing import Any
 
 from experiments.benchmark.networks import DROPOUT, LEARNING_RATE
 
+# In words, of `Way.keeps_memory`.
+MEMORY_KEPT = "memory kept"
+
 
 @dataclasses.dataclass(frozen=True)
 class Way:
@@ -43,7 +46,7 @@ class Way:
         words += ["channels last"] * self.channels_last
         words += ["fused Adam"] * self.fused
         words += ["compiled"] * self.compiled
-        words += ["memory kept"] * self.keeps_memory
+        words += [MEMORY_KEPT] * self.keeps_memory
         words += [f"torch.func, {self.ensemble} models"] * (self.ensemble > 1)
         return ", ".join(words)
 
