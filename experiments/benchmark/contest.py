@@ -188,10 +188,7 @@ def _pytorch(
         arguments = pytorch.make, way, network.axes, batch, *data
         workers = stack.enter_context(Workers(way.processes, scope.limit, *arguments))
         images = way.models * network.examples
-        best = "one model" if candidates is alone else "many models"
-        yield Contender(
-            PYTORCH, str(way), way.models, images, workers.run, {"best_for": best}
-        )
+        yield Contender(PYTORCH, str(way), way.models, images, workers.run, {})
 
 
 def _others(

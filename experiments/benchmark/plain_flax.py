@@ -34,23 +34,12 @@ def make(
 
     model = _network(axes)
     x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels)
+    update = _make_update(x, y)
 
     def create(key: Any) -> TrainState:
         params = model.init(key, x[:1], training=False)["params"]
         adam = optax.adam(LEARNING_RATE)
         return TrainState.create(apply_fn=model.apply, params=params, tx=adam)
-
-    def update(state: TrainState, key: Any, rows: Any) -> TrainState:
-        def loss_of(params: Any) -> Any:
-            rngs = {"dropout": jax.random.fold_in(key, state.step)}
-            logits = state.apply_fn(
-                {"params": params}, x[rows], training=True, rngs=rngs
-            )
-            return optax.softmax_cross_entropy_with_integer_labels(
-                logits, y[rows]
-            ).mean()
-
-        return state.apply_gradients(grads=jax.grad(loss_of)(state.params))
 
     keys = jax.random.split(jax.random.key(0), replicas)
     states = jax.vmap(create)(keys)
@@ -74,6 +63,25 @@ def make(
         jax.block_until_ready(states)
 
     return epoch
+
+
+def _make_update(x: Any, y: Any) -> Callable:
+    """Returns the update of one model: state, key and rows of x and y to a state."""
+    import jax
+    import optax
+
+    def update(state: Any, key: Any, rows: Any) -> Any:
+        def loss_of(params: Any) -> Any:
+            rngs = {"dropout": jax.random.fold_in(key, state.step)}
+            logits = state.apply_fn(
+                {"params": params}, x[rows], training=True, rngs=rngs
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y[rows])
+            return losses.mean()
+
+        return state.apply_gradients(grads=jax.grad(loss_of)(state.params))
+
+    return update
 
 
 def _network(axes: Mapping[str, Any]) -> Any:

@@ -71,8 +71,8 @@ def test_one_replica_is_compared_with_one_model_and_many_with_many():
     rows = [
         row(OURS, 1, 30.0),
         row(OURS, 8, 90.0),
-        row(PYTORCH, 1, 20.0, best_for="one model"),
-        row(PYTORCH, 2, 30.0, best_for="many models"),
+        row(PYTORCH, 1, 20.0),
+        row(PYTORCH, 2, 30.0),
     ]
     found = {one["replicas"]: one["ratio"] for one in report.ratios(rows)}
     assert found == {1: 1.5, 8: 3.0}
