@@ -51,7 +51,9 @@ def _product_forward(x, kernel):
 
 def _product_backward(saved, grad):
     x, kernel = saved
-    return grad @ kernel.T, x.T @ grad
+    # Of `x.T`, XLA would make a copy first, and draw the dropout's bits again for it:
+    # the MLP 128x128 trained 5 to 9 % slower.
+    return grad @ kernel.T, jnp.einsum("bc,bo->co", x, grad)
 
 
 _product.defvjp(_product_forward, _product_backward)

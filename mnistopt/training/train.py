@@ -208,10 +208,13 @@ def train_epoch(
     batches = order[: steps * replica.batch_size].reshape(steps, replica.batch_size)
     dropout_key = jax.random.fold_in(_stream(seed, 2), epoch)
     keys = jax.random.split(dropout_key, steps)
+    # One row per image: of rows, XLA gathers twice as fast as of [H, W, C].
+    rows = train.images.reshape(size, -1)
 
     def one(state, inputs):
         step, indices, key = inputs
-        batch = Split(train.images[indices], train.labels[indices])
+        images = rows[indices].reshape(-1, *replica.image_shape)
+        batch = Split(images, train.labels[indices])
         return train_step(replica, state, hparams, batch, key, epoch * steps + step)
 
     state, metrics = jax.lax.scan(one, state, (jnp.arange(steps), batches, keys))
