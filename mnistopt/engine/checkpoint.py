@@ -121,7 +121,7 @@ class Store:
         Args:
             saved: A checkpoint with these replicas.
             replicas: Their identities.
-            like: Contents of the same structure, with arrays as leaves.
+            like: Contents of the same structure, with arrays or shapes as leaves.
 
         Returns:
             Per replica its contents, numpy arrays.
@@ -217,6 +217,16 @@ class _Kept(PreservationPolicy):
         return [one.step in self._epochs for one in checkpoints]
 
 
+class _Ours(np.ndarray):
+    """An array that nobody else has, so that Orbax need not copy it before it writes.
+
+    Of a thousand small networks, that copy was a fifth of the time and of the memory.
+    """
+
+    def __deepcopy__(self, memo: Any) -> "_Ours":
+        return self
+
+
 class Writer:
     """Writes the checkpoints of one group, in the background; a context manager."""
 
@@ -270,7 +280,7 @@ class Writer:
         start = time.monotonic()
         params = next(iter(replicas.values())).last
         last, best, rest = (
-            jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
+            jax.tree.map(lambda *leaves: np.stack(leaves).view(_Ours), *parts)
             for parts in zip(*replicas.values())
         )
         tree = {

@@ -21,13 +21,13 @@ class Member(NamedTuple):
         name: Its identity.
         seed: Its seed.
         hparams: Its numbers.
-        state: Where it is, numpy leaves.
+        state: Where it is, numpy leaves; None at the start, which its seed decides.
     """
 
     name: str
     seed: int
     hparams: Hparams
-    state: TrainState
+    state: TrainState | None = None
 
 
 class Round:
@@ -36,7 +36,8 @@ class Round:
     Attributes:
         places: Row and lane of each replica, by name.
         device: Where they are; None before the first call, on the host.
-        state: Of all of them, leaves [rows, lanes, ...].
+        state: Of all of them, leaves [rows, lanes, ...]; None before the first call
+            of those that begin: the device makes it.
     """
 
     def __init__(self, lanes: Lanes, rows: Sequence[Sequence[Member]]):
@@ -47,7 +48,7 @@ class Round:
 
         Args:
             lanes: Of the program.
-            rows: Replicas of one seed each.
+            rows: Replicas of one seed each; all of them, or none, have a state.
         """
         padded = [*rows, *[rows[0]] * (lanes.seeds - len(rows))]
         members = [
@@ -67,7 +68,9 @@ class Round:
             for p, member in enumerate(row)
         }
         self.device: jax.Device | None = None
-        self.state: TrainState = jax.tree.map(stack, *[one.state for one in members])
+        self.state: TrainState | None = jax.tree.map(
+            stack, *[one.state for one in members]
+        )
         self.hparams: Hparams = jax.tree.map(
             lambda *leaves: stack(*map(np.float32, leaves)),
             *[one.hparams for one in members],
@@ -100,7 +103,8 @@ def make_rounds(lanes: Lanes, members: Sequence[Member]) -> list[Round]:
 
     Args:
         lanes: Of the program.
-        members: In any order; it decides nothing but who is computed beside whom.
+        members: In any order, which decides nothing but who is computed beside whom;
+            all of them, or none, have a state.
     """
     by_seed: dict[int, list[Member]] = {}
     for member in members:

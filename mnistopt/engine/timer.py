@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from mnistopt.engine.queue import Queue
-from mnistopt.engine.replicas import Program, first_state
+from mnistopt.engine.replicas import Program
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.hparams import Hparams
 
@@ -24,10 +24,8 @@ def make_timer(
     """
     seeds = -(-replicas // program.lanes.points)
     members = [
-        Member(f"{seed}.{point}", seed, numbers, state)
-        for seed, state in enumerate(
-            first_state(program.replica, seed) for seed in range(seeds)
-        )
+        Member(f"{seed}.{point}", seed, numbers)
+        for seed in range(seeds)
         for point in range(program.lanes.points)
     ]
     rounds = make_rounds(program.lanes, members[:replicas])

@@ -8,7 +8,7 @@ import pandas as pd
 from mnistopt.engine.checkpoint import Contents, Writer
 from mnistopt.engine.devices import check_memory
 from mnistopt.engine.queue import Done, Queue
-from mnistopt.engine.replicas import Program, Splits, first_state, put_splits
+from mnistopt.engine.replicas import Program, Splits, put_splits, state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.results.labels import point_labels
 from mnistopt.results.record import Record
@@ -145,10 +145,7 @@ class Loop:
             del records[name]
         old = make_rounds(job.lanes, _members(records, states))
         added = {record.replica: record for record in changes.add}
-        first = {
-            name: first_state(job.replica, one.seed) for name, one in added.items()
-        }
-        new = make_rounds(job.lanes, _members(added, first))
+        new = make_rounds(job.lanes, _members(added, {}))
         records |= added
         self._note(added.values())
         self._labels = _labels(self._records.values())
@@ -182,13 +179,11 @@ class Loop:
             self._best = best, self._labels[record.replica]
 
     def _states(self, job: Job) -> dict[str, TrainState]:
-        """Returns where the replicas of a job start."""
-        seeds = {record.seed for record in job.records}
-        first = {seed: first_state(job.replica, seed) for seed in seeds}
+        """Returns where the replicas of a job continue."""
         if job.checkpoint is None:
-            return {record.replica: first[record.seed] for record in job.records}
+            return {}
         names = [record.replica for record in job.records]
-        like = _contents(next(iter(first.values())))
+        like = _contents(state_shapes(job.replica))
         loaded = self._store.load(job.checkpoint, names, like)
         return {name: _state(loaded[name]) for name in names}
 
@@ -234,7 +229,7 @@ def _members(
     records: Mapping[str, Record], states: Mapping[str, TrainState]
 ) -> list[Member]:
     return [
-        Member(name, record.seed, record.point.hparams, states[name])
+        Member(name, record.seed, record.point.hparams, states.get(name))
         for name, record in records.items()
     ]
 

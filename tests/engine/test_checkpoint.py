@@ -96,6 +96,21 @@ def test_what_is_saved_is_loaded_to_the_bit(folder, saved_contents):
         assert_same_bits(contents, saved_contents[name])
 
 
+def test_training_on_while_a_save_is_written_changes_nothing_in_it(tmp_path):
+    store = Store(tmp_path / "checkpoints")
+    contents = make_contents(CNN_ADAM, 0)
+    with store.writer("group") as writer:
+        # The first is waited for, the second is written in the background.
+        for epoch in (1, 2):
+            mine = filled(contents, epoch)
+            writer.save(epoch, {"aa11": mine}, {"records": []}, keep=True)
+            # As the device does, whose memory the contents are.
+            jax.tree.map(lambda leaf: leaf.fill(7), mine)
+    for saved in store.saved():
+        found = store.load(saved, ["aa11"], contents)["aa11"]
+        assert_same_bits(found, filled(contents, saved.epoch))
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_every_optimizer_s_state_comes_back(tmp_path, optimizer):
     replica = Replica(MLP((3,)), optimizer, 8)

@@ -13,12 +13,12 @@ from mnistopt.data.load import load
 from mnistopt.engine import replicas
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.queue import Queue
-from mnistopt.engine.replicas import Program, first_state, put_splits
+from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
-from mnistopt.training.train import Replica
+from mnistopt.training.train import Replica, init_state
 
 SMALL = Replica(MLP((16,)), "adam", 32)
 
@@ -38,8 +38,7 @@ def train(settings, replica=SMALL, lanes=(1, 2), devices=2, epochs=2, compiled_f
     compiled = copy.copy(program(replica, Lanes(*lanes), max(devices, compiled_for)))
     compiled.devices = compiled.devices[:devices]
     members = [
-        Member(str(i), seed, hparams, first_state(replica, seed))
-        for i, (hparams, seed) in enumerate(settings)
+        Member(str(i), seed, hparams) for i, (hparams, seed) in enumerate(settings)
     ]
     queue = Queue(compiled, dict.fromkeys(make_rounds(compiled.lanes, members), 0))
     found = {}
@@ -59,6 +58,17 @@ GRID = [setting(lr, 0.2, seed) for lr in (1e-3, 1e-2) for seed in (0, 1, 2)]
 def assert_same_bits(ours, theirs):
     for left, right in zip(ours, theirs, strict=True):
         jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+@pytest.mark.parametrize("model", [MLP((16,)), CNN((4, 4), 8)])
+def test_where_a_replica_begins_is_its_seed_s_matter_alone(model):
+    replica = Replica(model, "adam", 32)
+    seeds = jnp.array([5, 0, 2])
+    rows = jax.jit(lambda seeds: replicas._init_rows(replica, 2, seeds))(seeds)
+    alone = jax.jit(functools.partial(init_state, replica))
+    for row, point in np.ndindex(3, 2):
+        begun = jax.tree.map(lambda leaf, at=(row, point): leaf[at], rows)
+        assert_same_bits([begun], [alone(seeds[row])])
 
 
 class Plain(nn.Module):
