@@ -7,13 +7,12 @@ import pytest
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
+from mnistopt.engine.devices import local_devices
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 
-# Devices are counted once, before the first JAX operation: four, for the tests of
-# replicas that are spread over devices.
-jax.config.update("jax_num_cpu_devices", 4)
-jax.local_devices()
+# Before the first JAX operation, as a study does it: then all cores compute.
+local_devices()
 # A busy machine is no reason to fail.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

@@ -26,7 +26,7 @@ def describe(devices: Sequence[Any]) -> dict[str, Any]:
         **describe_machine(),
         "cores": len(os.sched_getaffinity(0)),
         "instructions": next((s for s in INSTRUCTION_SETS if s in flags), ""),
-        "devices": [f"{device.platform} {device.id}" for device in devices],
+        "devices": list(map(str, devices)),
     }
 
 
@@ -44,7 +44,7 @@ def measure_ceilings(devices: Sequence[Any]) -> dict[str, float]:
     from mnistopt.engine.replicas import COMPILER_OPTIONS
 
     def put(shape: tuple[int, ...]) -> list[Any]:
-        return [jax.device_put(np.ones(shape, np.float32), one) for one in devices]
+        return [jax.device_put(np.ones(shape, np.float32), one.xla) for one in devices]
 
     def again(_: Any, x: Any) -> Any:
         # Turned round: else XLA would keep the array in registers from pass to pass.
@@ -57,9 +57,9 @@ def measure_ceilings(devices: Sequence[Any]) -> dict[str, float]:
     stream = jit(lambda x: x + 1, donate_argnums=0)
     cached = jit(lambda x: jax.lax.fori_loop(0, rounds, again, x))
     seconds = {
-        "flops": _median_seconds(product, put((size, size))),
-        "memory_bytes": _median_seconds(stream, put((large,))),
-        "cache_bytes": _median_seconds(cached, put((small,))),
+        "flops": _median_seconds(product, devices, put((size, size))),
+        "memory_bytes": _median_seconds(stream, devices, put((large,))),
+        "cache_bytes": _median_seconds(cached, devices, put((small,))),
     }
     work = {
         "flops": 4 * 2 * size**3,
@@ -69,13 +69,14 @@ def measure_ceilings(devices: Sequence[Any]) -> dict[str, float]:
     return {name: len(devices) * work[name] / seconds[name] for name in work}
 
 
-def _median_seconds(call: Callable, arrays: list[Any]) -> float:
+def _median_seconds(call: Callable, devices: Sequence[Any], arrays: list[Any]) -> float:
     """Calls on all devices at once, again and again on what the last call gave."""
     import jax
 
     seconds = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
-        arrays = jax.block_until_ready([call(array) for array in arrays])
+        calls = [device.start(call, one) for device, one in zip(devices, arrays)]
+        arrays = jax.block_until_ready([one.result() for one in calls])
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])

@@ -1,12 +1,13 @@
 """Which devices compute, and how many replicas each does side by side."""
 
-import contextlib
+import functools
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,13 +30,37 @@ class Lanes(NamedTuple):
     points: int
 
 
+class Device:
+    """What computes one call at a time: a core of a CPU, or an accelerator.
+
+    Attributes:
+        xla: XLA's device: an accelerator, or all cores of a CPU with their memory.
+        number: Of the core or the accelerator.
+    """
+
+    def __init__(self, xla: jax.Device, number: int):
+        """Computes nothing; `number` as in the attributes."""
+        self.xla, self.number = xla, number
+        self._thread = ThreadPoolExecutor(1)
+
+    def __str__(self) -> str:
+        """Its kind and number, as in "cpu 0"."""
+        return f"{self.platform} {self.number}"
+
+    @property
+    def platform(self) -> str:
+        """The kind of it: "cpu", "gpu" or "tpu"."""
+        return self.xla.platform
+
+    def start(self, call: Callable[..., Any], *arguments: Any) -> Future:
+        """Begins a call, after those that were begun before; returns its future."""
+        return self._thread.submit(call, *arguments)
+
+
 def use_devices(
     count: int | None = None, cache_dir: Path | None = None
-) -> list[jax.Device]:
+) -> list[Device]:
     """Returns local devices, and turns on the persistent compile cache.
-
-    On a CPU, where replicas are too small to share cores well, each core becomes an
-    XLA device. That can only be set before JAX first looks for devices.
 
     Args:
         count: How many devices; None for all (on a CPU: one per core).
@@ -47,9 +72,6 @@ def use_devices(
     if cache_dir is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    # If JAX has its devices already, those are used.
-    with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", min(count or _cores(), _cores()))
     devices = local_devices()
     if count is not None and count > len(devices):
         raise InputError(
@@ -59,14 +81,38 @@ def use_devices(
     return devices[:count]
 
 
-def local_devices() -> list[jax.Device]:
-    """Returns the devices that JAX has, on a CPU no more than cores."""
-    devices = jax.local_devices()
-    # XLA_FLAGS may make more, and they would only share the cores.
-    return devices[: _cores()] if devices[0].platform == "cpu" else devices
+def local_devices() -> list[Device]:
+    """Returns the accelerators that there are, or else the cores of the CPU.
+
+    Replicas are too small to share cores well, so each core computes its own, in a
+    thread. They share XLA's one device, and with it compiled programs and data.
+    """
+    cores_compute = _let_threads_compute()
+    found = jax.local_devices()
+    if found[0].platform == "cpu":
+        # If JAX had its devices before us, those are used; beyond the cores, XLA_FLAGS
+        # may make more of them, which would only share these.
+        found = found[:1] * _cores() if cores_compute else found[: _cores()]
+    return [Device(xla, number) for number, xla in enumerate(found)]
 
 
-def multiply_rate(devices: Sequence[jax.Device]) -> float:
+@functools.cache
+def _let_threads_compute() -> bool:
+    """Lets a CPU compute in the thread that asks it to; False if it is too late.
+
+    By default XLA takes one call after the other. This can only be set before JAX
+    first looks for devices.
+    """
+    try:
+        # Fails when it is too late, as the next would not.
+        jax.config.update("jax_num_cpu_devices", 1)
+    except RuntimeError:
+        return False
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    return True
+
+
+def multiply_rate(devices: Sequence[Device]) -> float:
     """Measures the multiplications per second of float32 matrix products.
 
     All devices at once, on products of 1024 x 1024 matrices, in a fifth of a second or
@@ -74,14 +120,23 @@ def multiply_rate(devices: Sequence[jax.Device]) -> float:
     """
     size, repeats = 1024, 10
     matrices = [
-        jax.device_put(np.ones((size, size), np.float32), device) for device in devices
+        jax.device_put(np.ones((size, size), np.float32), device.xla)
+        for device in devices
     ]
-    jax.block_until_ready([matrix @ matrix for matrix in matrices])
-    start = time.perf_counter()
-    for _ in range(repeats):
-        products = [matrix @ matrix for matrix in matrices]
-    jax.block_until_ready(products)
-    return repeats * len(devices) * size**3 / (time.perf_counter() - start)
+
+    def multiply(matrix, times):
+        for _ in range(times):
+            product = matrix @ matrix
+        return product.block_until_ready()
+
+    def seconds(times):
+        start = time.perf_counter()
+        calls = [d.start(multiply, m, times) for d, m in zip(devices, matrices)]
+        wait(calls)
+        return time.perf_counter() - start
+
+    seconds(1)
+    return repeats * len(devices) * size**3 / seconds(repeats)
 
 
 def _cores() -> int:
@@ -91,11 +146,11 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def check_memory(needed: int, lanes: Lanes, devices: Sequence[jax.Device]) -> None:
+def check_memory(needed: int, lanes: Lanes, devices: Sequence[Device]) -> None:
     """Checks that calls on all devices fit into their memory, where the system tells.
 
     Args:
-        needed: Bytes that a call needs on its device.
+        needed: Bytes that a call needs on its device, beside the examples.
         lanes: What it computes, for the error.
         devices: All of them compute; those of a CPU share its memory.
 
@@ -107,7 +162,7 @@ def check_memory(needed: int, lanes: Lanes, devices: Sequence[jax.Device]) -> No
         names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
         there = math.prod(map(os.sysconf, names)) if hasattr(os, "sysconf") else 0
     else:
-        there = (devices[0].memory_stats() or {}).get("bytes_limit", 0)
+        there = (devices[0].xla.memory_stats() or {}).get("bytes_limit", 0)
     if there and needed > there:
         raise InputError(
             f"lanes={lanes.seeds}x{lanes.points} need {needed / 1e9:.1f} GB of memory, "
@@ -115,7 +170,7 @@ def check_memory(needed: int, lanes: Lanes, devices: Sequence[jax.Device]) -> No
         )
 
 
-def choose_lanes(devices: Sequence[jax.Device], points: int, seeds: int) -> Lanes:
+def choose_lanes(devices: Sequence[Device], points: int, seeds: int) -> Lanes:
     """Returns the lanes for a grid of `points` x `seeds`.
 
     One at a time on each core of a CPU, where a replica's working set fills the

@@ -3,10 +3,10 @@
 import collections
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NamedTuple
 
-import jax
-
+from mnistopt.engine.devices import Device
 from mnistopt.engine.replicas import Program, Result
 from mnistopt.engine.rounds import Round
 from mnistopt.training.train import TrainState
@@ -32,7 +32,7 @@ class Done(NamedTuple):
 class _Call(NamedTuple):
     one: Round
     epoch: int
-    result: Result
+    result: Future[Result]
     begun: float
 
 
@@ -93,22 +93,28 @@ class Queue:
         devices = self.program.devices[: len(self._begun)]
         calls = {device: collections.deque[_Call]() for device in devices}
         free_since = dict.fromkeys(devices, time.perf_counter())
-        while True:
-            self._begin(calls, until if in_full else None)
-            if not any(calls.values()):
-                return
-            device = _next_done(calls)
-            call = calls[device].popleft()
-            if call.one not in _rounds(calls[device]):
-                self._put_back(call.one)
-            results = call.one.read(call.result)
-            now = time.perf_counter()
-            seconds = now - max(call.begun, free_since[device])
-            free_since[device] = now
-            yield Done(call.epoch, results, seconds / len(devices))
+        try:
+            while True:
+                self._begin(calls, until if in_full else None)
+                if not any(calls.values()):
+                    return
+                device = _next_done(calls)
+                call = calls[device].popleft()
+                results = call.one.read(call.result.result())
+                now = time.perf_counter()
+                if call.one not in _rounds(calls[device]):
+                    self._put_back(call.one)
+                seconds = now - max(call.begun, free_since[device])
+                free_since[device] = now
+                yield Done(call.epoch, results, seconds / len(devices))
+        finally:
+            # Who stops in the middle waits for no more than what is being computed.
+            for mine in calls.values():
+                for call in mine:
+                    call.result.cancel()
 
     def _begin(
-        self, calls: Mapping[jax.Device, collections.deque[_Call]], full_at: int | None
+        self, calls: Mapping[Device, collections.deque[_Call]], full_at: int | None
     ) -> None:
         """Gives every device its calls, as far as there is something to do."""
         # With too few rounds for two each, one device would hold two for good, and
@@ -127,7 +133,7 @@ class Queue:
                 mine.append(_Call(one, epoch + 1, result, time.perf_counter()))
 
     def _furthest_behind(
-        self, device: jax.Device, calls: Mapping[jax.Device, collections.deque[_Call]]
+        self, device: Device, calls: Mapping[Device, collections.deque[_Call]]
     ) -> Round | None:
         """Returns the round that a device is to train next; None to wait for one.
 
@@ -163,10 +169,9 @@ def _rounds(mine: Iterable[_Call]) -> set[Round]:
     return {call.one for call in mine}
 
 
-def _next_done(calls: Mapping[jax.Device, collections.deque[_Call]]) -> jax.Device:
-    """Returns a device whose first call is done, or else the one that began first."""
+def _next_done(calls: Mapping[Device, collections.deque[_Call]]) -> Device:
+    """Waits for a device whose first call is done; of several, the one begun first."""
     first = {device: mine[0] for device, mine in calls.items() if mine}
-    for device, call in first.items():
-        if call.result.counts.is_ready():
-            return device
-    return min(first, key=lambda device: first[device].begun)
+    wait([call.result for call in first.values()], return_when=FIRST_COMPLETED)
+    done = [device for device, call in first.items() if call.result.done()]
+    return min(done, key=lambda device: first[device].begun)

@@ -8,11 +8,12 @@ each of which runs the same program.
 """
 
 import collections
+import copy
 import functools
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,7 +25,7 @@ from jax.sharding import SingleDeviceSharding
 from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
-from mnistopt.engine.devices import Lanes, local_devices
+from mnistopt.engine.devices import Device, Lanes, local_devices
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
 from mnistopt.models.call import apply
@@ -42,12 +43,11 @@ from mnistopt.training.train import (
 Splits = tuple[Split, Split, Split]
 
 
-def put_splits(
-    dataset: Dataset, devices: Sequence[jax.Device]
-) -> dict[jax.Device, Splits]:
-    """Copies the training, validation and test examples to every device."""
+def put_splits(dataset: Dataset, devices: Sequence[Device]) -> dict[Device, Splits]:
+    """Copies the training, validation and test examples to where devices compute."""
     splits = (dataset.train, dataset.validation, dataset.test)
-    return {device: jax.device_put(splits, device) for device in devices}
+    copies = {xla: jax.device_put(splits, xla) for xla in {d.xla for d in devices}}
+    return {device: copies[device.xla] for device in devices}
 
 
 # A core computes its replica by itself. XLA's pool of threads would share out each
@@ -139,35 +139,33 @@ class Program:
         lanes: The shape of a round.
         devices: Those that it is compiled for.
         compile_seconds: Tracing and compiling; next to nothing from the cache.
-        bytes: That a call needs on its device, the examples included.
+        bytes: That a call needs on its device, beside the examples.
     """
 
     @fixed()
-    def __init__(
-        self, replica: Replica, lanes: Lanes, splits: Mapping[jax.Device, Splits]
-    ):
-        """Compiles for each device; `splits` as from `put_splits`."""
+    def __init__(self, replica: Replica, lanes: Lanes, splits: Mapping[Device, Splits]):
+        """Compiles for each of XLA's devices; `splits` as from `put_splits`."""
         self.replica, self.lanes = replica, lanes
         self.devices, self._splits = list(splits), splits
         start = time.perf_counter()
-        init = jax.jit(functools.partial(_init_rows, replica, lanes.points))
-        epoch = jax.jit(functools.partial(_train_rows, replica), donate_argnums=0)
-        shapes = {device: _shapes(replica, lanes, device) for device in self.devices}
-        lowered = [
-            (epoch.lower(*shapes[one], splits[one]), init.lower(shapes[one].seeds))
-            for one in self.devices
-        ]
+        by_xla = {device.xla: examples for device, examples in splits.items()}
         with ThreadPoolExecutor() as pool:
-            epochs = pool.map(lambda pair: pair[0].compile(COMPILER_OPTIONS), lowered)
-            inits = pool.map(lambda pair: pair[1].compile(COMPILED_SOON), lowered)
-        self._epoch = dict(zip(self.devices, epochs))
-        self._init = dict(zip(self.devices, inits))
-        self.bytes = _bytes(self._epoch[self.devices[0]].memory_analysis())
+            compiling = {
+                xla: _compile(replica, lanes, xla, examples, pool)
+                for xla, examples in by_xla.items()
+            }
+        # A copy for each device, as JAX lets nobody else into a compiled function
+        # during its first call.
+        self._init, self._epoch = (
+            {one: copy.copy(compiling[one.xla][which].result()) for one in splits}
+            for which in (0, 1)
+        )
+        self.bytes = _bytes(self._epoch[self.devices[0]], splits[self.devices[0]])
         self.compile_seconds = time.perf_counter() - start
 
     def train_epoch(
-        self, one: Round, device: jax.Device, epoch: int, in_full: bool
-    ) -> Result:
+        self, one: Round, device: Device, epoch: int, in_full: bool
+    ) -> Future[Result]:
         """Starts one epoch of a round; returns before it is done.
 
         Args:
@@ -177,8 +175,11 @@ class Program:
             in_full: Whether to evaluate the training and test splits after it.
 
         Returns:
-            What `Round.read` takes.
+            What `Round.read` takes, when it is done.
         """
+        return device.start(self._train_epoch, one, device, epoch, in_full)
+
+    def _train_epoch(self, one, device, epoch, in_full) -> Result:
         one.bring_to(device)
         if one.state is None:
             one.state = self._init[device](one.seeds)
@@ -190,37 +191,37 @@ class Program:
             np.bool_(in_full),
             self._splits[device],
         )
-        return result
+        return jax.block_until_ready(result)
 
 
-def _bytes(sizes: Any) -> int:
-    """Returns what XLA says a program needs; what is donated it needs once."""
-    needed = (sizes.argument_size_in_bytes, sizes.output_size_in_bytes)
-    return sum(needed) + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
-
-
-class _Shapes(NamedTuple):
-    """The shapes of what a round's call takes, but for the examples."""
-
-    state: Any
-    hparams: Hparams
-    seeds: Any
-    epoch: Any = np.int32(0)
-    in_full: Any = np.bool_(False)
-
-
-def _shapes(replica: Replica, lanes: Lanes, device: jax.Device) -> _Shapes:
-    here = SingleDeviceSharding(device)
-    number = jax.ShapeDtypeStruct((), jnp.float32)
-    hparams = Hparams(*[number] * len(Hparams._fields))
-    state, hparams = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(
-            (*lanes, *leaf.shape), leaf.dtype, sharding=here
-        ),
-        (state_shapes(replica), hparams),
+def _compile(
+    replica: Replica,
+    lanes: Lanes,
+    xla: jax.Device,
+    splits: Splits,
+    pool: ThreadPoolExecutor,
+) -> tuple[Future, Future]:
+    """Traces a round's start and its epoch, and compiles them in the background."""
+    shape = functools.partial(jax.ShapeDtypeStruct, sharding=SingleDeviceSharding(xla))
+    state: Any = jax.tree.map(
+        lambda leaf: shape((*lanes, *leaf.shape), leaf.dtype), state_shapes(replica)
     )
-    seeds = jax.ShapeDtypeStruct((lanes.seeds,), jnp.int32, sharding=here)
-    return _Shapes(state, hparams, seeds)
+    hparams = Hparams(*[shape(lanes, jnp.float32)] * len(Hparams._fields))
+    seeds = shape((lanes.seeds,), jnp.int32)
+    epoch: Any = jax.jit(functools.partial(_train_rows, replica), donate_argnums=0)
+    epoch = epoch.lower(state, hparams, seeds, np.int32(0), np.bool_(False), splits)
+    epoch = pool.submit(epoch.compile, COMPILER_OPTIONS)
+    init: Any = jax.jit(functools.partial(_init_rows, replica, lanes.points))
+    return pool.submit(init.lower(seeds).compile, COMPILED_SOON), epoch
+
+
+def _bytes(epoch: jax.stages.Compiled, splits: Splits) -> int:
+    """Returns what XLA says a call needs beside the examples."""
+    sizes: Any = epoch.memory_analysis()
+    needed = (sizes.argument_size_in_bytes, sizes.output_size_in_bytes)
+    # What is donated it needs once.
+    total = sum(needed) + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
+    return total - sum(leaf.nbytes for leaf in jax.tree.leaves(splits))
 
 
 class Predicted(NamedTuple):
@@ -258,7 +259,8 @@ class Predictor:
             images: By name, uint8 or float32 [N, H, W, C].
         """
         devices = local_devices()
-        self._images = {device: jax.device_put(images, device) for device in devices}
+        copies = {xla: jax.device_put(images, xla) for xla in {d.xla for d in devices}}
+        self._images = {device: copies[device.xla] for device in devices}
 
     def __call__(
         self, networks: Iterable[tuple[nn.Module, Any]]
@@ -267,22 +269,23 @@ class Predictor:
 
         A network is started on each device before the first one's answer is read.
         """
-        begun: collections.deque[dict[str, Any]] = collections.deque()
+        begun: collections.deque[Future[dict[str, Predicted]]] = collections.deque()
         for network, device in zip(networks, itertools.cycle(self._images)):
-            begun.append(self._begin(*network, device))
+            begun.append(device.start(self._predict, *network, device))
             if len(begun) > len(self._images):
-                yield _read(begun.popleft())
-        yield from map(_read, begun)
+                yield begun.popleft().result()
+        for one in begun:
+            yield one.result()
 
     @fixed()
-    def _begin(self, model: nn.Module, params: Any, device: jax.Device) -> dict:
-        params = jax.device_put(params, device)
-        images = self._images[device]
-        return {name: _predict(model, params, some) for name, some in images.items()}
-
-
-def _read(found: Mapping[str, Any]) -> dict[str, Predicted]:
-    return {name: Predicted(*jax.device_get(one)) for name, one in found.items()}
+    def _predict(
+        self, model: nn.Module, params: Any, device: Device
+    ) -> dict[str, Predicted]:
+        params = jax.device_put(params, device.xla)
+        return {
+            name: Predicted(*jax.device_get(_predict(model, params, images)))
+            for name, images in self._images[device].items()
+        }
 
 
 def predict(model: nn.Module, params: Any, images: np.ndarray) -> Predicted:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mnistopt.engine.devices import Lanes
+from mnistopt.engine.devices import Device, Lanes
 from mnistopt.hparams import Hparams
 from mnistopt.training.train import TrainState
 
@@ -35,7 +35,7 @@ class Round:
 
     Attributes:
         places: Row and lane of each replica, by name.
-        device: Where they are; None before the first call, on the host.
+        device: What computed them last; None before the first call.
         state: Of all of them, leaves [rows, lanes, ...]; None before the first call
             of those that begin: the device makes it.
     """
@@ -67,7 +67,7 @@ class Round:
             for r, row in enumerate(rows)
             for p, member in enumerate(row)
         }
-        self.device: jax.Device | None = None
+        self.device: Device | None = None
         self.state: TrainState | None = jax.tree.map(
             stack, *[one.state for one in members]
         )
@@ -77,13 +77,13 @@ class Round:
         )
         self.seeds: Any = np.array([row[0].seed for row in padded], np.int32)
 
-    def bring_to(self, device: jax.Device) -> None:
-        """Copies it to a device, unless it is there."""
-        if device != self.device:
+    def bring_to(self, device: Device) -> None:
+        """Copies it to where a device computes, unless it is there."""
+        if self.device is None or self.device.xla != device.xla:
             self.state, self.hparams, self.seeds = jax.device_put(
-                (self.state, self.hparams, self.seeds), device
+                (self.state, self.hparams, self.seeds), device.xla
             )
-            self.device = device
+        self.device = device
 
     def read(self, tree: Any) -> dict[str, Any]:
         """Brings `state` or a result to the host, one tree per replica by its name.

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import pandas as pd
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import load
-from mnistopt.engine.devices import Lanes, use_devices
+from mnistopt.engine.devices import Device, Lanes, use_devices
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.timer import make_timer
 from mnistopt.files import read_csv
@@ -125,7 +124,7 @@ def _timer(
     point: Point,
     alone: bool,
     data: Dataset,
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
     lanes: Mapping[str, str],
 ) -> Callable[[], float]:
     """Returns a function that trains an epoch, and returns a replica's share of it."""

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-import jax
 import pandas as pd
 
 from mnistopt.engine.checkpoint import Contents, Writer
-from mnistopt.engine.devices import check_memory
+from mnistopt.engine.devices import Device, check_memory
 from mnistopt.engine.queue import Done, Queue
 from mnistopt.engine.replicas import Program, Splits, put_splits, state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
@@ -53,7 +52,7 @@ class Loop:
         self._records = dict(plan.records)
         for job in plan.jobs:
             self._note(job.records)
-        self._splits: dict[jax.Device, Splits] = {}
+        self._splits: dict[Device, Splits] = {}
         self._programs: dict[tuple, Program] = {}
         self._stopwatch = stopwatch
         self._work = 0.0

@@ -4,9 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-
-from mnistopt.engine.devices import multiply_rate
+from mnistopt.engine.devices import Device, multiply_rate
 from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
 from mnistopt.results.predictions import write_predictions
@@ -122,10 +120,10 @@ def _carry_out(
     config.write_config(workdir, content)
 
 
-def _machine(devices: Sequence[jax.Device], there: Mapping[str, Any]) -> dict[str, Any]:
+def _machine(devices: Sequence[Device], there: Mapping[str, Any]) -> dict[str, Any]:
     """Describes what computes; what is there keeps the name of what made it."""
     machine = {
-        "devices": [f"{device.platform} {device.id}" for device in devices],
+        "devices": list(map(str, devices)),
         **config.describe_machine(),
     }
     return {name: there.get(name, value) for name, value in machine.items()}

@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR
 from mnistopt.engine.checkpoint import Store
-from mnistopt.engine.devices import Lanes, choose_lanes, use_devices
+from mnistopt.engine.devices import Device, Lanes, choose_lanes, use_devices
 from mnistopt.errors import InputError
 from mnistopt.hparams import show
 from mnistopt.points import NEUTRAL, Point
@@ -36,7 +34,7 @@ class Setup(NamedTuple):
     seeds: int
     dataset: Dataset
     workdir: Path
-    devices: list[jax.Device]
+    devices: list[Device]
     lanes: dict[Point, Lanes]
     config: dict[str, Any]
 
@@ -146,7 +144,7 @@ def _lanes(
     seeds: int,
     asked: tuple[int, int] | None,
     before: Mapping[str, str],
-    devices: Sequence[jax.Device],
+    devices: Sequence[Device],
 ) -> dict[Point, Lanes]:
     """Returns the lanes per cohort: as asked, else as before in this workdir.
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -31,3 +34,29 @@ def test_a_cpu_computes_one_replica_at_a_time_on_each_core():
 def test_the_rate_of_products_is_a_plausible_number():
     """Of any machine that runs this: a million to a quadrillion a second."""
     assert 1e6 < devices.multiply_rate(devices.use_devices()) < 1e15
+
+
+USED_BEFORE = """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+jax.devices()
+from mnistopt.engine import devices
+devices._cores = lambda: {cores}
+found = devices.local_devices()
+assert [device.xla for device in found] == jax.local_devices()[:{cores}], found
+"""
+
+
+@pytest.mark.parametrize("cores", [1, 8])
+def test_devices_that_jax_has_already_are_used_up_to_the_cores(cores):
+    subprocess.run([sys.executable, "-c", USED_BEFORE.format(cores=cores)], check=True)
+
+
+def test_a_device_does_one_thing_after_the_other_beside_the_others():
+    one, other = devices.local_devices()[0], devices.Device(None, 1)
+    meet = threading.Barrier(2)
+    order = []
+    first = one.start(meet.wait, 60)
+    second = one.start(order.append, "second")
+    other.start(meet.wait, 60).result()
+    assert second.result() is None and first.done() and order == ["second"]

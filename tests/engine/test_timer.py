@@ -5,7 +5,7 @@ import pytest
 
 from mnistopt.data.load import load
 from mnistopt.engine import timer
-from mnistopt.engine.devices import Lanes
+from mnistopt.engine.devices import Device, Lanes
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.hparams import Hparams
 from mnistopt.models.mlp import MLP
@@ -17,7 +17,7 @@ from mnistopt.training.train import Replica
 )
 def test_a_timer_trains_an_epoch_of_each_replica(lanes, replicas, rounds):
     data = load("mnist_5k", train_examples=160)
-    splits = put_splits(data, jax.local_devices()[:2])
+    splits = put_splits(data, [Device(jax.local_devices()[0], core) for core in (0, 1)])
     program = Program(Replica(MLP((16,)), "adam", 32), Lanes(*lanes), splits)
     calls = []
     train_epoch = program.train_epoch

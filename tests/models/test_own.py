@@ -250,13 +250,9 @@ def test_a_class_and_a_file_from_the_command_line(arrays, tmp_path):
 
 KILLED = """
 import os, signal, sys
-import jax
 import mnistopt
 from mnistopt.engine import checkpoint
 from own_nets import Strided
-
-jax.config.update("jax_num_cpu_devices", 2)
-
 
 checkpoint.FIRST_SAVE = 0  # seconds: this study is over before
 

@@ -5,7 +5,7 @@ import pytest
 
 import mnistopt
 from mnistopt.engine import devices
-from mnistopt.engine.devices import Lanes
+from mnistopt.engine.devices import Device, Lanes
 from mnistopt.errors import InputError
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
@@ -37,15 +37,16 @@ def test_lanes_beyond_the_memory_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(devices.os, "sysconf", sizes.__getitem__)
     with pytest.raises(InputError, match=r"lanes=1x2 need .* there are 0.0 GB"):
         mnistopt.run(**ASKED, lr=[0.1, 0.2], lanes=2, workdir=tmp_path)
-    cpu = jax.local_devices()[:2]
+    cpu = [Device(jax.local_devices()[0], core) for core in (0, 1)]
     devices.check_memory(204_000, Lanes(1, 1), cpu)
     with pytest.raises(InputError):
         devices.check_memory(205_000, Lanes(1, 1), cpu)
 
 
-def test_devices_beyond_the_cores_of_a_cpu_are_left_alone(monkeypatch):
-    assert len(jax.local_devices()) == 4, "as tests/conftest.py makes them"
+def test_each_core_of_a_cpu_is_a_device_and_they_share_its_memory(monkeypatch):
     monkeypatch.setattr(devices, "_cores", lambda: 3)
+    assert list(map(str, devices.use_devices())) == ["cpu 0", "cpu 1", "cpu 2"]
+    assert {device.xla for device in devices.use_devices()} == {*jax.local_devices()}
     assert len(devices.use_devices()) == 3
     with pytest.raises(InputError, match="devices=4, but there are 3"):
         devices.use_devices(4)

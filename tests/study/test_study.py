@@ -164,15 +164,14 @@ def test_fewer_epochs_are_trained_anew_where_they_were_not_kept(
     assert_same_results(both, at_once)
 
 
-# As many devices as tests/conftest.py makes: older versions of JAX shape a program by
-# them, where they are more than the cores.
+# JAX had been used before, and has two devices: a core each, with memory of its own.
 KILLED = """
 import os, signal, sys
 import jax
 import mnistopt
 from mnistopt.engine import checkpoint
 
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 2)
 jax.local_devices()
 checkpoint.FIRST_SAVE = 0  # seconds: this study is over before
 
