@@ -21,11 +21,18 @@ _COLOUR = alt.Color(
 
 def pictures(found: Mapping[str, Any]) -> dict[str, Picture]:
     """Returns the pictures, by name, of what `experiments.bench` found."""
-    frame = pd.DataFrame([row for row in found["rows"] if "low" in row])
+    # PyTorch's ways count by what they reached when tried, too, where that is more.
+    frame = pd.DataFrame([row for row in found["rows"] if "failed" not in row])
     frame["panel"] = frame["network"] + ", batch " + frame["batch"].astype(str)
-    speed = frame[["panel", "who", "how", "replicas", "images_per_second"]]
-    speed = speed.assign(low=frame["low"], high=frame["high"])
-    share = frame.assign(share=100 * frame["flops"] / found["ceilings"]["flops"])
+    pytorch = frame[frame["who"] == PYTORCH].groupby("panel")["images_per_second"].max()
+    columns = ["panel", "who", "how", "replicas", "images_per_second", "low", "high"]
+    speed = frame.loc[frame["low"].notna(), columns]
+    speed["pytorch_best"] = speed["panel"].map(pytorch)
+    flops = (
+        (frame["flops"] / frame["images_per_second"]).groupby(frame["network"]).max()
+    )
+    reached = frame["images_per_second"] * frame["network"].map(flops)
+    share = frame.assign(share=100 * reached / found["ceilings"]["flops"])
     share = share[(share["who"] != OURS) | (share["replicas"] == 8)]
     best = share.groupby(["panel", "who"], sort=False)["share"].idxmax()
     share = share.loc[best, ["panel", "who", "how", "replicas", "share"]]
@@ -43,7 +50,7 @@ def _speed_chart(frame: pd.DataFrame) -> Any:
         "Training speed by how many models are trained at once",
         [
             "Forward, backward and Adam, all on the same machine in turn: medians of",
-            "the repeats, and their spread. Dashed: PyTorch's best with many models.",
+            "the repeats, and their spread. Dashed: PyTorch's best in any of its runs.",
         ],
         "Images per second against the number of models, per network and batch size.",
     )
@@ -65,10 +72,10 @@ def _panel(frame: pd.DataFrame, name: str) -> Any:
         color=_COLOUR,
         tooltip=["who:N", "how:N", "replicas:Q", "images_per_second:Q"],
     )
-    best = frame[frame["who"] == PYTORCH].nlargest(1, "images_per_second")
+    best = frame[frame["who"] == PYTORCH].head(1)
     dashed = alt.Chart(rows(best)).mark_rule(strokeDash=[5, 4], strokeWidth=1.5)
     return alt.layer(
-        dashed.encode(y="images_per_second:Q", color=_COLOUR),
+        dashed.encode(y="pytorch_best:Q", color=_COLOUR),
         base.transform_filter(f"datum.who === '{OURS}'").mark_line(strokeWidth=2.5),
         base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_point(filled=True, size=90, opacity=1),

@@ -1,6 +1,5 @@
 """The replicas of this project, timed as a study trains them."""
 
-import os
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -86,7 +85,7 @@ def timed(made: Made, replicas: int) -> Timed:
     planned = replicas * state_bytes(made.program.replica)
     if before is None:
         return Timed(run, planned, None, None)
-    now, peak = _memory("VmRSS"), _memory("VmHWM")
+    now, peak = memory("VmRSS"), memory("VmHWM")
     return Timed(run, planned, now - before, peak - before)
 
 
@@ -94,13 +93,17 @@ def _reset_peak() -> int | None:
     """Forgets the peak of the process's memory; returns its bytes now."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
-        return _memory("VmRSS")
+        return memory("VmRSS")
     except OSError:
         return None
 
 
-def _memory(name: str) -> int:
-    text = Path(f"/proc/{os.getpid()}/status").read_text()
+def memory(name: str, process: int | str = "self") -> int:
+    """Returns VmRSS or VmHWM of a process in bytes; 0 where the system has none."""
+    try:
+        text = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
     found = re.search(rf"{name}:\s+(\d+) kB", text)
     return 1024 * int(found[1]) if found else 0
 

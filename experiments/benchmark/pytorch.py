@@ -62,7 +62,7 @@ def ways(model: str, cores: int, quick: bool) -> list[Way]:
         )
         for way in sorted(plain, key=lambda way: way.threads)
         for layout in layouts
-        for keeps_memory in (False, True)
+        for keeps_memory in ((True,) if quick else (False, True))
     ]
     if not quick:
         compiled = dataclasses.replace(found[-1], compiled=True)

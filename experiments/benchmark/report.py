@@ -83,6 +83,9 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"{mine[0]['cached_seconds']:.1f} s."
         )
         parts.append(_table(memory))
+        parts.append(
+            "Memory that who came before has freed is used again, and not counted."
+        )
         tried = [["PyTorch, tried", "images/s"]]
         for row in (row for row in group if row.get("tried")):
             speed = row.get("images_per_second")

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments.benchmark.ours import memory
+
 
 class Study(NamedTuple):
     """A study to time.
@@ -56,9 +58,14 @@ def time_study(study: Study) -> list[dict[str, Any]]:
             env = {**os.environ, "HOME": folder}
             start = time.perf_counter()
             process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
+            peak = 0
+            while process.poll() is None:
+                # What `wait4` tells would count what it was forked from.
+                peak = max(peak, memory("VmHWM", process.pid))
+                time.sleep(0.05)
             seconds = time.perf_counter() - start
-            if status:
+            if process.returncode:
+                status = process.returncode
                 raise RuntimeError(f"{' '.join(command)} ended with {status}")
             stages = json.loads((workdir / "config.json").read_text())["seconds"]
             rows.append(
@@ -66,7 +73,7 @@ def time_study(study: Study) -> list[dict[str, Any]]:
                     "study": study.name,
                     "run": run,
                     "seconds": seconds,
-                    "peak_bytes": 1024 * usage.ru_maxrss,
+                    "peak_bytes": peak,
                     "stages": stages,
                 }
             )
