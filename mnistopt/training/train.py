@@ -173,8 +173,7 @@ def train_step(
         opt_state=opt_state,
         diverged_at=jnp.where(first, step, state.diverged_at),
     )
-    everything = jnp.ones(batch.labels.shape, bool)
-    return state, measure(logits, batch.labels, everything)
+    return state, measure(logits, batch.labels, jnp.ones(batch.labels.shape, bool))
 
 
 def train_epoch(
@@ -206,15 +205,13 @@ def train_epoch(
     steps = size // replica.batch_size
     order = jax.random.permutation(jax.random.fold_in(_stream(seed, 1), epoch), size)
     batches = order[: steps * replica.batch_size].reshape(steps, replica.batch_size)
-    dropout_key = jax.random.fold_in(_stream(seed, 2), epoch)
-    keys = jax.random.split(dropout_key, steps)
+    keys = jax.random.split(jax.random.fold_in(_stream(seed, 2), epoch), steps)
     # One row per image: of rows, XLA gathers twice as fast as of [H, W, C].
     rows = train.images.reshape(size, -1)
 
     def one(state, inputs):
-        step, indices, key = inputs
-        images = rows[indices].reshape(-1, *replica.image_shape)
-        batch = Split(images, train.labels[indices])
+        step, at, key = inputs
+        batch = Split(rows[at].reshape(-1, *replica.image_shape), train.labels[at])
         return train_step(replica, state, hparams, batch, key, epoch * steps + step)
 
     state, metrics = jax.lax.scan(one, state, (jnp.arange(steps), batches, keys))
