@@ -6,7 +6,7 @@ Times the machine's products and memory; this project at several numbers of repl
 and PyTorch, Keras and plain flax doing the same updates, each in the best of the ways
 that were tried, all in turn in one run. Then what the time of whole studies goes into.
 
-Results go to --workdir: bench.json, bench.md and two pictures. --quick takes two or
+Results go to --workdir: bench.json, bench.md and two pictures. --quick takes
 three minutes on two cores, all of it half an hour or more.
 """
 
