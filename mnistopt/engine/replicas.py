@@ -45,8 +45,11 @@ Splits = tuple[Split, Split, Split]
 
 def put_splits(dataset: Dataset, devices: Sequence[Device]) -> dict[Device, Splits]:
     """Copies the training, validation and test examples to where devices compute."""
-    splits = (dataset.train, dataset.validation, dataset.test)
-    copies = {xla: jax.device_put(splits, xla) for xla in {d.xla for d in devices}}
+    return _put((dataset.train, dataset.validation, dataset.test), devices)
+
+
+def _put(arrays: Any, devices: Sequence[Device]) -> dict[Device, Any]:
+    copies = {xla: jax.device_put(arrays, xla) for xla in {d.xla for d in devices}}
     return {device: copies[device.xla] for device in devices}
 
 
@@ -258,9 +261,7 @@ class Predictor:
         Args:
             images: By name, uint8 or float32 [N, H, W, C].
         """
-        devices = local_devices()
-        copies = {xla: jax.device_put(images, xla) for xla in {d.xla for d in devices}}
-        self._images = {device: copies[device.xla] for device in devices}
+        self._images = _put(images, local_devices())
 
     def __call__(
         self, networks: Iterable[tuple[nn.Module, Any]]
@@ -271,14 +272,13 @@ class Predictor:
         """
         begun: collections.deque[Future[dict[str, Predicted]]] = collections.deque()
         for network, device in zip(networks, itertools.cycle(self._images)):
-            begun.append(device.start(self._predict, *network, device))
+            begun.append(device.start(self._classify, *network, device))
             if len(begun) > len(self._images):
                 yield begun.popleft().result()
-        for one in begun:
-            yield one.result()
+        yield from (one.result() for one in begun)
 
     @fixed()
-    def _predict(
+    def _classify(
         self, model: nn.Module, params: Any, device: Device
     ) -> dict[str, Predicted]:
         params = jax.device_put(params, device.xla)
