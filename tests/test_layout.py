@@ -48,8 +48,10 @@ ROOMS = {
         *("notebook", "study", "runner"),
     ),
     "paper": (
-        *("tables", "claims", "plan", "frames", "judge", "differences", "markdown"),
-        *("times", "report", "reproduce", "charts", "page"),
+        *("tables", "hypotheses", "claims", "plan", "frames", "judge"),
+        *("differences", "learning", "times", "evidence"),
+        *("markdown", "answer", "report", "conclude", "reproduce"),
+        *("charts", "curves", "page"),
     ),
 }
 FLOORS = tuple(

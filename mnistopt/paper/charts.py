@@ -1,11 +1,14 @@
 """Pictures of a reproduction: its tables beside the paper's, and its claims."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from mnistopt.paper.frames import row_name
+from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
+from mnistopt.paper.plan import Cell, describe
 from mnistopt.paper.tables import TABLES
 from mnistopt.report.charts.theme import finished, rows, rows_high
 
@@ -25,8 +28,36 @@ _OURS, _PAPER = "here, a dot per seed", "the paper, one run"
 _VERDICTS = {
     SUPPORTED: ("#009E73", "circle"),
     CONTRADICTED: ("#D55E00", "cross"),
+    NEGLIGIBLE: ("#0072B2", "square"),
     UNDECIDED: ("#8A929B", "diamond"),
 }
+
+
+def _row_frame(row: pd.Series, own: pd.DataFrame, **shared: Any) -> list[dict]:
+    """Returns the marks of a row of a table: its seeds, their mean, the paper's."""
+    shared["train_examples"] = row["train_examples"]
+    mean = {"what": "mean", "accuracy": 100 * row["test_accuracy"], "n": row["n"]}
+    ends = {end: 100 * row[f"test_accuracy_{end}"] for end in ("low", "high")}
+    paper = {"what": "paper", "accuracy": 100 * row["test_accuracy_paper"]}
+    seeds = [
+        shared | {"what": "seed", "accuracy": 100 * accuracy}
+        for accuracy in own["test_accuracy"].dropna()
+    ]
+    return [*seeds, shared | mean | ends, shared | paper]
+
+
+def _own_seeds(number: int, row: pd.Series, seeds: pd.DataFrame) -> pd.DataFrame:
+    return seeds[
+        (seeds["table"] == number)
+        & (seeds["row"] == row["row"])
+        & (seeds["part"] == row["part"])
+    ]
+
+
+def _framed(found: list[dict]) -> pd.DataFrame:
+    columns = ["label", "order", "train_examples", "what", "accuracy"]
+    columns += ["low", "high", "n"]
+    return pd.DataFrame(found, columns=columns).dropna(subset=["accuracy"])
 
 
 def table_frame(number: int, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +66,7 @@ def table_frame(number: int, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.Dat
     Args:
         number: Of the table.
         table: From `frames.make_table`.
-        seeds: From `frames.collect_seeds`.
+        seeds: From `evidence.collect_seeds`.
 
     Returns:
         A row per seed (`what` is "seed"), and two per row of the table ("mean", with
@@ -50,24 +81,34 @@ def table_frame(number: int, table: pd.DataFrame, seeds: pd.DataFrame) -> pd.Dat
             label = label.replace(long, short)
         if sizes:
             label += f" ({row['train_examples']:,} digits)"
-        shared = {"label": label, "order": order}
-        shared["train_examples"] = row["train_examples"]
-        own = seeds[
-            (seeds["table"] == number)
-            & (seeds["row"] == row["row"])
-            & (seeds["part"] == row["part"])
-        ]
-        found += [
-            shared | {"what": "seed", "accuracy": 100 * accuracy}
-            for accuracy in own["test_accuracy"].dropna()
-        ]
-        mean = {"what": "mean", "accuracy": 100 * row["test_accuracy"], "n": row["n"]}
-        ends = {end: 100 * row[f"test_accuracy_{end}"] for end in ("low", "high")}
-        paper = {"what": "paper", "accuracy": 100 * row["test_accuracy_paper"]}
-        found += [shared | mean | ends, shared | paper]
-    columns = ["label", "order", "train_examples", "what", "accuracy"]
-    columns += ["low", "high", "n"]
-    return pd.DataFrame(found, columns=columns).dropna(subset=["accuracy"])
+        own = _own_seeds(number, row, seeds)
+        found += _row_frame(row, own, label=label, order=order)
+    return _framed(found)
+
+
+def headline_frame(
+    tables: Mapping[int, pd.DataFrame], cells: Sequence[Cell], seeds: pd.DataFrame
+) -> pd.DataFrame:
+    """Returns the rows of all tables that were trained on most digits, each once.
+
+    Args:
+        tables: By number, from `frames.make_table`.
+        cells: The rows of all tables.
+        seeds: From `evidence.collect_seeds`.
+
+    Returns:
+        As `table_frame`; the label is the network in words.
+    """
+    most = max(table["train_examples"].max() for table in tables.values())
+    found: dict[str, list[dict[str, Any]]] = {}
+    for cell in cells:
+        table = tables[cell.table]
+        same = (table["row"] == row_name(cell)) & (table["part"] == cell.part)
+        row, label = table[same].iloc[0], describe(cell.row.point)
+        if row["train_examples"] == most and label not in found:
+            own = _own_seeds(cell.table, row, seeds)
+            found[label] = _row_frame(row, own, label=label, order=len(found))
+    return _framed([mark for marks in found.values() for mark in marks])
 
 
 def _common(frame: pd.DataFrame) -> str:
@@ -78,6 +119,21 @@ def _common(frame: pd.DataFrame) -> str:
 
 def table_chart(frame: pd.DataFrame, number: int) -> Any:
     """Draws a table's test accuracies beside the paper's; takes a `table_frame`."""
+    title = f"{TABLES[number].title}{_common(frame)}."
+    return _beside(frame, f"Table {number} beside the paper's", title)
+
+
+def headline_chart(frame: pd.DataFrame) -> Any:
+    """Draws what was trained on most digits; takes a `headline_frame`."""
+    digits = frame["train_examples"].max()
+    return _beside(
+        frame,
+        "The paper's networks, trained again with seeds",
+        f"Those trained here on {digits:,} digits, beside the paper's figures.",
+    )
+
+
+def _beside(frame: pd.DataFrame, title: str, subtitle: str) -> Any:
     x = alt.X(
         "accuracy:Q",
         title="test accuracy (%)",
@@ -121,9 +177,9 @@ def table_chart(frame: pd.DataFrame, number: int) -> Any:
     )
     return finished(
         alt.layer(*layers).properties(height=rows_high(frame)),
-        f"Table {number} beside the paper's",
+        title,
         [
-            f"{TABLES[number].title}{_common(frame)}.",
+            subtitle,
             "Every seed, the mean and its 95 % interval; diamonds are the paper's.",
         ],
         f"Test accuracies in per cent. {words}.",

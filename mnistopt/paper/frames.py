@@ -1,9 +1,8 @@
-"""The tidy tables of a reproduction: its seeds, and the paper's tables."""
+"""The paper's tables as they were measured here, made of the table of seeds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-import numpy as np
 import pandas as pd
 
 from mnistopt.paper.plan import Cell
@@ -15,78 +14,11 @@ from mnistopt.results.tables import FINISHED
 
 # The paper's minutes are of 50 epochs (Table 1).
 EPOCHS_OF_MINUTES = 50
-# The first of the columns in seeds.csv that are measured; those before name the row.
-_MEASURED = (
-    *("train_accuracy", "validation_accuracy", "test_accuracy", "overfitting"),
-    *("convergence_epoch", "first_accuracy", "oscillation"),
-)
 
 
 def row_name(cell: Cell) -> str:
     """Returns a row's name in the paper's words, as "model MLP, dropout 0.3"."""
     return ", ".join(f"{name} {value}" for name, value in cell.row.words.items())
-
-
-def collect_seeds(
-    cells: Iterable[Cell],
-    trials: Mapping[str, pd.DataFrame],
-    curves: Mapping[str, pd.DataFrame],
-    configs: Mapping[str, dict],
-) -> pd.DataFrame:
-    """Returns a row per cell and seed (seeds.csv).
-
-    Args:
-        cells: The rows of the paper's tables.
-        trials: By part, its table of trials.
-        curves: By part, its table of epochs.
-        configs: By part, its config.json.
-
-    Returns:
-        Which row and seed it is; then `train_accuracy`, `validation_accuracy`,
-        `test_accuracy`, `overfitting` and `convergence_epoch` as trials.csv has them,
-        `first_accuracy` (validation, after the first epoch), and `oscillation`
-        (standard deviation of the validation accuracies of the last quarter of the
-        epochs).
-    """
-    rows = []
-    for cell in cells:
-        data, point = configs[cell.part]["data"], cell.row.point
-        found = trials[cell.part]
-        by_replica = curves[cell.part].groupby("replica")["validation_accuracy"]
-        for _, trial in found[found["point"] == point.identity()].iterrows():
-            row = {
-                "table": cell.table,
-                "row": row_name(cell),
-                "part": cell.part,
-                "train_examples": data["train"],
-                "test_examples": data["test"],
-                "epochs": point.epochs,
-                "point": trial["point"],
-                "trial": trial["trial"],
-                "seed": trial["seed"],
-                "status": trial["status"],
-                "params": trial["params"],
-            }
-            if trial["status"] == FINISHED:
-                curve = by_replica.get_group(trial["replica"]).tolist()[: point.epochs]
-                row |= {name: trial[name] for name in _MEASURED[:5]} | {
-                    "first_accuracy": curve[0],
-                    "oscillation": _last_quarter_spread(curve),
-                }
-            rows.append(row)
-    table = pd.DataFrame(rows, columns=[*_SEED_COLUMNS, *_MEASURED])
-    return table.astype({name: float for name in _MEASURED})
-
-
-_SEED_COLUMNS = (
-    *("table", "row", "part", "train_examples", "test_examples", "epochs"),
-    *("point", "trial", "seed", "status", "params"),
-)
-
-
-def _last_quarter_spread(curve: Sequence[float]) -> float:
-    last = curve[-max(2, len(curve) // 4) :]
-    return float(np.std(last, ddof=1)) if len(last) > 1 else math.nan
 
 
 def finished_seeds(seeds: pd.DataFrame, cell: Cell) -> pd.DataFrame:
@@ -115,7 +47,7 @@ def make_table(
     Args:
         number: Of the table.
         cells: The rows of all tables.
-        seeds: From `collect_seeds`.
+        seeds: From `evidence.collect_seeds`.
         speeds: From `times.make_speeds`; what Table 1 says of minutes.
 
     Returns:

@@ -1,56 +1,95 @@
-"""Verdicts on the paper's claims, from the table of seeds."""
+"""Verdicts on the paper's claims, from the table of seeds, and how firm they are."""
 
+import dataclasses
+import functools
 import itertools
 import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
-from mnistopt.paper.claims import (
-    CLAIMS,
+from mnistopt.paper.claims import CLAIMS
+from mnistopt.paper.frames import epoch_seconds
+from mnistopt.paper.hypotheses import (
     CONTRADICTED,
+    NEGLIGIBLE,
     SUPPORTED,
     UNDECIDED,
     Hypothesis,
     Term,
 )
-from mnistopt.paper.frames import epoch_seconds
 from mnistopt.paper.plan import scaled
-from mnistopt.results.compare import holm, t_tests, two_sided
+from mnistopt.paper.tables import MARGIN
+from mnistopt.results.compare import (
+    POWER,
+    holm,
+    seeds_to_show,
+    t_tests,
+    two_sided,
+    unpaired_t_tests,
+)
 from mnistopt.results.summary import ERROR_RATE, interval_of
 from mnistopt.results.tables import FINISHED
+
+# Of a bound, the p values for a contrast being below and above it.
+_Sides = Callable[[float], tuple[float, float]]
+
+
+class _Decision(NamedTuple):
+    """What the tests of a hypothesis say.
+
+    Attributes:
+        verdict: One of `hypotheses.VERDICTS`.
+        p: Of being inside the region, or outside, whichever is likelier; two-sided.
+        p_holm: The same, corrected for the family.
+        small: Whether the contrast is shown to be closer to zero than the margin.
+    """
+
+    verdict: str
+    p: float
+    p_holm: float
+    small: bool
 
 
 def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFrame:
     """Returns a row per hypothesis of the paper's claims (claims.csv).
 
     Args:
-        seeds: From `frames.collect_seeds`.
+        seeds: From `evidence.collect_seeds`.
         speeds: From `times.make_speeds`, for the claims about time.
         scale: Factor to the paper's epochs, as in `plan.Options`.
 
     Returns:
         The claim and its verdict; the hypothesis, its estimate with the ends of its
         95 % interval (of a ratio: all three exponentials), n, p and the p corrected
-        within the table (accuracies and times apart), its verdict, and the paper's
-        figure.
+        within the table (accuracies and times apart), its verdict, whether it is
+        `small`, shown to be below the margin, and the paper's figure; `seeds_needed`,
+        with which four studies of five would show a true difference of the margin, or
+        that there is none (not of times); and under the names of `ALTERNATIVES` the
+        verdicts that other tests would give.
     """
     rows = []
     for number, of_time in itertools.product(
         sorted(set(seeds["table"])), (False, True)
     ):
-        of_table = seeds[seeds["table"] == number]
         family = [
-            (claim, hypothesis, _contrast(hypothesis, of_table, speeds, scale))
+            (claim, hypothesis)
             for claim in CLAIMS
             if claim.table == number
             for hypothesis in claim.hypotheses
-            if hypothesis.ratio == of_time
+            if hypothesis.of_time == of_time
         ]
-        tested = [_test(hypothesis, values) for _, hypothesis, values in family]
-        corrected = holm([p for p, _ in tested])
-        for (claim, hypothesis, values), (p, tends), p_holm in zip(
-            family, tested, corrected
+        of_table = seeds[seeds["table"] == number]
+        contrast = functools.partial(
+            _contrast, seeds=of_table, speeds=speeds, scale=scale
+        )
+        asked = [hypothesis for _, hypothesis in family]
+        others = {name: decide(asked, contrast) for name, decide in _OTHERS.items()}
+        for i, ((claim, hypothesis), found) in enumerate(
+            zip(family, _decide(asked, contrast))
         ):
+            values = _summed(contrast(hypothesis))
             row = {
                 "table": number,
                 "claim": claim.name,
@@ -58,13 +97,12 @@ def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFra
                 "sentence": claim.words,
                 "claim_verdict": "",
                 "hypothesis": hypothesis.words,
-                "verdict": tends if p_holm < ERROR_RATE else UNDECIDED,
+                **found._asdict(),
                 **_estimate(hypothesis, values),
-                "p": p,
-                "p_holm": p_holm,
                 "paper": hypothesis.figure,
+                "seeds_needed": _seeds_needed(hypothesis, values, len(family)),
             }
-            rows.append(row)
+            rows.append(row | {name: one[i].verdict for name, one in others.items()})
     table = pd.DataFrame(rows)
     if not table.empty:
         order = [claim.name for claim in CLAIMS]
@@ -78,15 +116,16 @@ def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFra
 
 
 def _together(verdicts: pd.Series) -> str:
-    if CONTRADICTED in set(verdicts):
-        return CONTRADICTED
+    for verdict in (CONTRADICTED, NEGLIGIBLE):
+        if verdict in set(verdicts):
+            return verdict
     return SUPPORTED if set(verdicts) == {SUPPORTED} else UNDECIDED
 
 
 def _contrast(
     hypothesis: Hypothesis, seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float
-) -> list[float]:
-    """Returns a value per seed, or repeat, that all points of the contrast have.
+) -> pd.DataFrame:
+    """Returns the weighted terms, a row per seed, or repeat, that all of them have.
 
     Points are compared where they are trained alike; one that stands alone is taken
     from where it has most examples.
@@ -97,8 +136,7 @@ def _contrast(
     else:
         seeds = seeds[seeds["part"] != "best"]
     terms = [_of_term(term, seeds, speeds, scale) for term in hypothesis.terms]
-    summed = pd.concat(terms, axis=1, join="inner").sum(axis=1, skipna=False)
-    return summed.sort_index().tolist()
+    return pd.concat(terms, axis=1, join="inner").sort_index()
 
 
 def _of_term(
@@ -108,17 +146,84 @@ def _of_term(
         return term.weight * epoch_seconds(speeds, term.point).map(math.log)
     point = scaled(term.point, scale).identity()
     found = seeds[(seeds["point"] == point) & (seeds["status"] == FINISHED)]
-    return term.weight * found.drop_duplicates("seed").set_index("seed")[term.metric]
+    metric = term.metric.removeprefix("log ")
+    values = found.drop_duplicates("seed").set_index("seed")[metric]
+    return term.weight * (values if metric == term.metric else values.map(math.log))
 
 
-def _test(hypothesis: Hypothesis, values: list[float]) -> tuple[float, str]:
+def _summed(terms: pd.DataFrame) -> list[float]:
+    return terms.sum(axis=1, skipna=False).tolist()
+
+
+def _paired(terms: pd.DataFrame) -> _Sides:
+    return functools.partial(t_tests, _summed(terms))
+
+
+def _unpaired(terms: pd.DataFrame) -> _Sides:
+    samples = [terms.iloc[:, i].to_numpy() for i in range(terms.shape[1])]
+    return functools.partial(unpaired_t_tests, samples)
+
+
+def _decide(
+    family: Sequence[Hypothesis],
+    contrast: Callable[[Hypothesis], pd.DataFrame],
+    *,
+    margin: float = MARGIN,
+    metric: str = "test_accuracy",
+    correct: Callable[[Sequence[float]], Sequence[float]] = holm,
+    sides: Callable[[pd.DataFrame], _Sides] = _paired,
+) -> list[_Decision]:
+    """Returns the verdicts on hypotheses that are corrected together."""
+    asked = [hypothesis.at_margin(margin).on(metric) for hypothesis in family]
+    tests = [sides(contrast(hypothesis)) for hypothesis in asked]
+    tested = [_test(*pair) for pair in zip(asked, tests)]
+    # Whether it is below the margin is another question, and another family.
+    more = [i for i, hypothesis in enumerate(asked) if hypothesis.says_more]
+    within = [
+        _test(dataclasses.replace(asked[i], low=-margin, high=margin), tests[i])
+        for i in more
+    ]
+    corrected = correct([p for p, _ in within])
+    small = {
+        i
+        for i, (_, verdict), p in zip(more, within, corrected)
+        if verdict == SUPPORTED and p < ERROR_RATE
+    }
+    found = []
+    for i, ((p, tends), p_holm) in enumerate(
+        zip(tested, correct([p for p, _ in tested]))
+    ):
+        unshown = NEGLIGIBLE if i in small else UNDECIDED
+        verdict = tends if p_holm < ERROR_RATE else unshown
+        found.append(_Decision(verdict, p, p_holm, i in small))
+    return found
+
+
+# Other sensible ways to decide: verdicts that they turn are less firm.
+ALTERNATIVES = {
+    "uncorrected": "without Holm's correction",
+    "unpaired": "seeds unpaired (Welch)",
+    "validation": "by the validation digits",
+    "narrow": "margin 0.1 points",
+    "wide": "margin 0.3 points",
+}
+_OTHERS = {
+    "uncorrected": functools.partial(_decide, correct=list),
+    "unpaired": functools.partial(_decide, sides=_unpaired),
+    "validation": functools.partial(_decide, metric="validation_accuracy"),
+    "narrow": functools.partial(_decide, margin=0.001),
+    "wide": functools.partial(_decide, margin=0.003),
+}
+
+
+def _test(hypothesis: Hypothesis, sides: _Sides) -> tuple[float, str]:
     """Returns the two-sided p value, and the verdict that it is for.
 
     Inside the region is above its lower bound and below its upper one; outside is
     beyond either.
     """
-    below_low, above_low = t_tests(values, hypothesis.low)
-    below_high, above_high = t_tests(values, hypothesis.high)
+    below_low, above_low = sides(hypothesis.low)
+    below_high, above_high = sides(hypothesis.high)
     inside, outside = max(above_low, below_high), min(below_low, above_high)
     verdict = SUPPORTED if inside < outside else CONTRADICTED
     return two_sided(inside, outside), verdict
@@ -132,3 +237,21 @@ def _estimate(hypothesis: Hypothesis, values: list[float]) -> dict[str, float]:
         ends = (math.exp(ends[0]), math.exp(ends[1]), math.exp(ends[2]))
     names = ("estimate", "low", "high")
     return {**dict(zip(names, ends)), "ratio": hypothesis.ratio, "n": interval.n}
+
+
+def _seeds_needed(
+    hypothesis: Hypothesis, values: list[float], hypotheses: int
+) -> float:
+    """Returns how many seeds would decide, in four studies of five.
+
+    Planned for a truth that is the margin away from the region's bound, or in its
+    middle where the margin bounds it, with the spread that was seen, at the strictest
+    level of Holm's correction.
+    """
+    std = interval_of("", values).std
+    if hypothesis.ratio or math.isnan(std):
+        return math.nan
+    # Inside of two bounds: both have to be excluded, each in nine studies of ten.
+    both = not math.isinf(hypothesis.low) and not math.isinf(hypothesis.high)
+    power = (1 + POWER) / 2 if both else POWER
+    return seeds_to_show(std, MARGIN, ERROR_RATE / hypotheses, power)

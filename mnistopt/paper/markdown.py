@@ -5,13 +5,15 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
 from mnistopt.paper.frames import cells_words
+from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
+from mnistopt.paper.judge import ALTERNATIVES
 from mnistopt.paper.tables import TABLES
 
 _MARKS = {
     SUPPORTED: "✓ supported",
     CONTRADICTED: "✗ contradicted",
+    NEGLIGIBLE: "≈ negligible",
     UNDECIDED: "? undecided",
 }
 
@@ -134,23 +136,90 @@ def _hypothesis_row(row: pd.Series) -> list[str]:
         write = percent
     else:
         write = points
+    known = row["verdict"] != UNDECIDED or math.isnan(row["seeds_needed"])
+    small = row["small"] and row["verdict"] != NEGLIGIBLE
     return [
         row["hypothesis"],
         ranged(row["estimate"], row["low"], row["high"], write),
         "-" if math.isnan(row["paper"]) else write(row["paper"]),
         str(row["n"]),
         p_value(row["p_holm"]),
-        _MARKS[row["verdict"]],
+        _MARKS[row["verdict"]] + (", but small" if small else ""),
+        "" if known else _count(row["seeds_needed"]),
     ]
+
+
+def _count(value: float) -> str:
+    return "> 1,000" if math.isinf(value) else f"{value:,.0f}"
 
 
 def write_claims(claims: pd.DataFrame) -> str:
     """Returns the claims with their verdicts as Markdown."""
     header = ["claim, and what is compared", "ours", "paper", "n", "p", "verdict"]
+    header.append("needed")
     rows = []
     for _, group in claims.groupby("claim", sort=False):
         first = group.iloc[0]
         title = f"**{first['sentence']}** (section {first['section']})"
-        rows.append([title, "", "", "", "", f"**{_MARKS[first['claim_verdict']]}**"])
+        mark = f"**{_MARKS[first['claim_verdict']]}**"
+        rows.append([title, "", "", "", "", mark, ""])
         rows += [_hypothesis_row(row) for _, row in group.iterrows()]
     return _markdown_table(header, rows)
+
+
+def write_firmness(claims: pd.DataFrame) -> str:
+    """Returns which verdicts other sensible tests would turn, as Markdown."""
+    others = list(ALTERNATIVES)
+    turned = claims[(claims[others].ne(claims["verdict"], axis=0)).any(axis=1)]
+    text = (
+        f"{len(claims) - len(turned)} of {len(claims)} lines keep their verdict "
+        "whatever of this is changed: no correction for how many lines there are; "
+        "seeds taken as unpaired; the validation digits in place of the test digits; a "
+        "margin of 0.1 or of 0.3 points."
+    )
+    if turned.empty:
+        return text
+    rows = [
+        [
+            row["hypothesis"],
+            _MARKS[row["verdict"]],
+            *("" if row[name] == row["verdict"] else row[name] for name in others),
+        ]
+        for _, row in turned.iterrows()
+    ]
+    header = ["the others", "verdict", *ALTERNATIVES.values()]
+    return f"{text}\n\n{_markdown_table(header, rows)}"
+
+
+def write_learning(learning: pd.DataFrame) -> str:
+    """Returns what the learning curves have in common, as Markdown."""
+    text = (
+        f"Of {learning['replicas'].sum():,} replicas {learning['diverged'].sum():,} "
+        f"diverged, and {learning['dead'].sum():,} learnt nothing (they ended at less "
+        "than 20 % of the validation digits). “Lowest” is the epoch after which the "
+        "validation loss is lowest: where the loss rises after it, the network gets "
+        "surer of its mistakes, though it need not make more. “Largest fall” is the "
+        "most that a replica loses of its validation accuracy in one epoch of the last "
+        "half, in points. Other columns are means over the replicas."
+    )
+    header = ["network", "digits", "n", "lowest", "loss then", "at the end"]
+    header += ["validation % then", "at the end", "largest fall"]
+    rows = [
+        [
+            row["run"],
+            f"{row['train_examples']:,}",
+            str(row["replicas"]),
+            plain(row["lowest_epoch"]),
+            _three(row["lowest_loss"]),
+            _three(row["last_loss"]),
+            percent(row["lowest_loss_accuracy"]),
+            percent(row["last_accuracy"]),
+            percent(row["largest_fall"]),
+        ]
+        for _, row in learning.iterrows()
+    ]
+    return f"{text}\n\n{_markdown_table(header, rows)}"
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}"

@@ -1,22 +1,30 @@
 """The reproduction as one page: paper.md with pictures, made of the workdir's files."""
 
-import json
 from pathlib import Path
 
+import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, replacing
-from mnistopt.paper.charts import claims_chart, claims_frame, table_chart, table_frame
+from mnistopt.paper.charts import (
+    claims_chart,
+    claims_frame,
+    headline_chart,
+    headline_frame,
+    table_chart,
+    table_frame,
+)
+from mnistopt.paper.curves import CURVES, runs_frame
+from mnistopt.paper.evidence import Evidence
+from mnistopt.paper.learning import find_runs
+from mnistopt.paper.plan import make_cells
 from mnistopt.paper.tables import TABLES
 from mnistopt.report.charts.export import write_picture
 from mnistopt.report.charts.pictures import Picture
 from mnistopt.report.page import Section, render
 from mnistopt.report.study import make_pictures
-
-# Of the studies of the parts, what the tables do not show.
-_OF_PARTS = ("error", "mistakes")
 
 
 def is_reproduction(workdir: Path) -> bool:
@@ -42,41 +50,53 @@ def write_page(workdir: Path, anew: bool = False) -> Path:
     newest = max(source.stat().st_mtime_ns for source in sources)
     if not anew and path.exists() and path.stat().st_mtime_ns > newest:
         return path
+    evidence = Evidence.read(workdir)
     try:
-        parts = json.loads((workdir / "config.json").read_text())["parts"]
-        tables, claims = _table_pictures(workdir), _claims_picture(workdir)
-    except (OSError, ValueError, KeyError) as error:
+        pictures = {
+            "The answer": _headline_picture(workdir, evidence),
+            "The tables": _table_pictures(workdir, evidence.seeds),
+            "The claims": _claims_picture(workdir),
+            "What the curves say": _curve_pictures(evidence),
+            "Mistakes": _mistakes_pictures(workdir, evidence),
+        }
+    except OSError as error:
         raise InputError(
             f"{workdir} cannot be read as a reproduction ({error}); repeat the command "
             "that made it"
         ) from error
-    learning = _part_pictures(workdir, parts)
     title, lead, texts = _split((workdir / "paper.md").read_text())
-    answer, *rest = (Section(name, text) for name, text in texts.items())
-    drawn = {"Beside the paper": tables, "Curves and mistakes": learning}
+    if pictures["Mistakes"]:
+        texts.setdefault("Mistakes", Markup(""))
     sections = [
-        answer._replace(pictures=claims),
-        *(Section(name, pictures=found) for name, found in drawn.items() if found),
-        *rest,
+        Section(name, text, pictures.get(name, {})) for name, text in texts.items()
     ]
     stills = {
         name: write_picture(workdir / "figures", name, picture)
-        for name, picture in (claims | tables | learning).items()
+        for found in pictures.values()
+        for name, picture in found.items()
     }
     with replacing(path) as partial:
         partial.write_text(render(title, lead, "", sections, stills))
     return path
 
 
-def _table_pictures(workdir: Path) -> dict[str, Picture]:
-    seeds = read_csv(workdir / "tables" / "seeds.csv")
+def _tables(workdir: Path) -> dict[int, pd.DataFrame]:
+    paths = {number: workdir / "tables" / f"table{number}.csv" for number in TABLES}
+    return {number: read_csv(path) for number, path in paths.items() if path.exists()}
+
+
+def _headline_picture(workdir: Path, evidence: Evidence) -> dict[str, Picture]:
+    cells = make_cells(evidence.options)
+    frame = headline_frame(_tables(workdir), cells, evidence.seeds)
+    return {"headline": Picture.of(frame, headline_chart(frame))} if len(frame) else {}
+
+
+def _table_pictures(workdir: Path, seeds: pd.DataFrame) -> dict[str, Picture]:
     found = {}
-    for number in TABLES:
-        path = workdir / "tables" / f"table{number}.csv"
-        if path.exists():
-            frame = table_frame(number, read_csv(path), seeds)
-            if len(frame):
-                found[path.stem] = Picture.of(frame, table_chart(frame, number))
+    for number, table in _tables(workdir).items():
+        frame = table_frame(number, table, seeds)
+        if len(frame):
+            found[f"table{number}"] = Picture.of(frame, table_chart(frame, number))
     return found
 
 
@@ -86,18 +106,30 @@ def _claims_picture(workdir: Path) -> dict[str, Picture]:
     return {"claims": Picture.of(frame, claims_chart(frame))} if len(frame) else {}
 
 
-def _part_pictures(workdir: Path, parts: dict) -> dict[str, Picture]:
-    """Returns curves and mistakes of the parts whose studies are there."""
+def _curve_pictures(evidence: Evidence) -> dict[str, Picture]:
+    """Returns validation by epoch: by learning rate, and by dropout for each model."""
+    runs = find_runs(make_cells(evidence.options), evidence.seeds)
     found = {}
-    for part, config in parts.items():
+    for name, title, chart, wanted in CURVES:
+        frame = runs_frame([run for run in runs if wanted(run)], evidence)
+        if frame["label"].nunique() > 1:
+            one = chart(frame)
+            one.title.text = title
+            found[name] = Picture.of(frame, one)
+    return found
+
+
+def _mistakes_pictures(workdir: Path, evidence: Evidence) -> dict[str, Picture]:
+    """Returns what is misread, of the parts whose studies are there."""
+    found = {}
+    for part, config in evidence.parts.items():
         if (workdir / part / "trials.csv").exists():
             pictures = make_pictures(workdir / part)
-            digits = f"{part}, {config['data']['train']:,} training digits"
-            for name in _OF_PARTS:
-                if name in pictures:
-                    one = pictures[name]
-                    one.chart.title.text = f"{one.title} ({digits})"
-                    found[f"{part}-{name}"] = Picture.of(one.frame, one.chart)
+            if "mistakes" in pictures:
+                one = pictures["mistakes"]
+                digits = f"{part}, {config['data']['train']:,} training digits"
+                one.chart.title.text = f"{one.title} ({digits})"
+                found[f"{part}-mistakes"] = Picture.of(one.frame, one.chart)
     return found
 
 

@@ -88,6 +88,21 @@ def scaled(point: Point, scale: float) -> Point:
     return dataclasses.replace(point, epochs=max(1, round(point.epochs * scale)))
 
 
+def describe(point: Point) -> str:
+    """Returns a point in words, as "CNN 32x64x64/128, dropout 0.3, 80 epochs".
+
+    Batch size and learning rate are said where they are not those of Tables 1 to 4.
+    """
+    model, _, layers = str(point.structure).partition(" ")
+    usual, lr = TABLES[1].rows[0].point, point.hparams.lr
+    words = [f"{model.upper()} {layers}", f"dropout {point.hparams.dropout:g}"]
+    if lr != usual.hparams.lr:
+        words.append(f"learning rate {lr:g}")
+    if point.recipe != usual.recipe:
+        words.append(f"batches of {point.recipe.batch_size}")
+    return ", ".join([*words, f"{point.epochs} epochs"])
+
+
 def make_cells(options: Options) -> list[Cell]:
     """Returns every row that is asked for, in the order of the tables.
 

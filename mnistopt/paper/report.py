@@ -1,63 +1,46 @@
 """The reproduction in words and tables: paper.md, made of the CSV files alone."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mnistopt.paper.claims import CONTRADICTED, SUPPORTED, UNDECIDED
+from mnistopt.paper.answer import five_sentences, verdict_list
+from mnistopt.paper.evidence import Evidence
+from mnistopt.paper.hypotheses import VERDICTS
 from mnistopt.paper.markdown import (
     minutes,
-    percent,
-    points,
     write_claims,
+    write_firmness,
+    write_learning,
     write_table,
 )
+from mnistopt.paper.plan import Cell
 from mnistopt.paper.tables import INCONSISTENCIES, MARGIN, RECIPE, TABLES
 
 
-def _verdict_list(claims: pd.DataFrame, verdict: str) -> str:
-    found = claims[claims["claim_verdict"] == verdict].drop_duplicates("claim")
-    return "; ".join(sentence.rstrip(".") for sentence in found["sentence"]) or "none"
+class Findings(NamedTuple):
+    """What the report tells of.
 
+    Attributes:
+        tables: By number, from `frames.make_table`.
+        cells: The rows of all tables.
+        differences: From `differences.make_differences`.
+        claims: From `judge.judge`.
+        times: From `times.make_times`.
+        learning: From `learning.collect_learning`.
+        summary: From `conclude.make_summary`.
+        notes: Markdown of who looked at them, or "".
+    """
 
-def _summary(
-    tables: Mapping[int, pd.DataFrame], claims: pd.DataFrame, summary: pd.Series
-) -> str:
-    """Returns the answer in plain words."""
-    lines = []
-    if not claims.empty:
-        seeds = sorted(set(claims.loc[~claims["ratio"], "n"]))
-        spread = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-        lines += [
-            f"**{summary['claims']:.0f} of the paper's claims, put to the test with "
-            f"{spread} seeds: {summary['supported']:.0f} supported, "
-            f"{summary['contradicted']:.0f} contradicted, "
-            f"{summary['undecided']:.0f} undecided.**",
-            "",
-            f"- Supported: {_verdict_list(claims, SUPPORTED)}.",
-            f"- Contradicted: {_verdict_list(claims, CONTRADICTED)}.",
-            f"- Undecided: {_verdict_list(claims, UNDECIDED)}.",
-        ]
-    if summary["rows_with_figure"]:
-        lines.append(
-            f"- Of the {summary['rows_with_figure']:.0f} rows trained on "
-            f"{summary['most_examples']:,.0f} digits that the paper has, "
-            f"{summary['rows_above']:.0f} are above its figure; the median difference "
-            f"is {points(summary['median_difference'])} points of test accuracy. "
-            "Nothing was tuned towards the paper's figures."
-        )
-    for number, table in tables.items():
-        for _, row in table[table["choice"] == "best"].iterrows():
-            ties = table[(table["choice"] == "tied") & (table["part"] == row["part"])]
-            if number == 4:  # a choice for each model
-                ties = ties[ties["model"] == row["model"]]
-            tied = f", {len(ties)} more tied with it" if len(ties) else ""
-            lines.append(
-                f"- Table {number}, best by validation: {row['row']}{tied}; test "
-                f"{percent(row['test_accuracy'])} %."
-            )
-    return "\n".join(lines)
+    tables: Mapping[int, pd.DataFrame]
+    cells: Sequence[Cell]
+    differences: pd.DataFrame
+    claims: pd.DataFrame
+    times: pd.DataFrame
+    learning: pd.DataFrame
+    summary: pd.Series
+    notes: str
 
 
 _TITLE = """\
@@ -80,10 +63,14 @@ those tied with it at 5 % (paired t tests, Holm's correction)."""
 _ABOUT_CLAIMS = f"""\
 Differences of test accuracy in percentage points, by seed; brackets are 95 % intervals
 of each alone. p is two-sided and corrected for all hypotheses about a table (Holm),
-those about times apart. A claim is supported if the contrasts of all its lines are
-shown to lie where it says, contradicted if one is shown not to. “No better” is shown if
-the difference is below {100 * MARGIN:.1f} points, the smallest that the paper calls
-one. Test digits take part in these verdicts, and in no choice."""
+those about times apart. A line is supported if its contrast is shown to lie where the
+claim says, contradicted if it is shown not to, and negligible if neither is shown, but
+that it is below {100 * MARGIN:.1f} points either way: that is the smallest difference
+which the paper calls one, and 20 of 10,000 test digits. “No better” is shown in the
+same way. A claim is supported if all its lines are, contradicted if one is, and else
+negligible if one is. “Needed” are the seeds with which four studies of five would show
+a true difference of {100 * MARGIN:.1f} points (for “no better”: that there is none), by
+the spread seen here. Test digits take part in these verdicts, and in no choice."""
 
 _PARTS = {
     "all": "All networks",
@@ -93,55 +80,56 @@ _PARTS = {
 }
 
 
-def _sizes(config: Mapping[str, Any]) -> str:
+def _sizes(evidence: Evidence) -> str:
     """Says on how much each part was trained."""
     sentences = [
         f"{_PARTS[name]} were trained on {part['data']['train']:,} digits with "
         f"{part['asked']['seeds']} seeds."
-        for name, part in config["parts"].items()
+        for name, part in evidence.parts.items()
     ]
-    scale = config["options"]["epochs_scale"]
+    scale = evidence.options.epochs_scale
     if scale != 1:
         sentences.append(f"The paper's numbers of epochs were multiplied by {scale:g}.")
     return " ".join(sentences)
 
 
-def write_report(
-    tables: Mapping[int, pd.DataFrame],
-    differences: pd.DataFrame,
-    claims: pd.DataFrame,
-    times: pd.DataFrame,
-    summary: pd.Series,
-    config: Mapping[str, Any],
-) -> str:
+def write_report(found: Findings, evidence: Evidence) -> str:
     """Returns paper.md.
 
     Args:
-        tables: By number, from `frames.make_table`.
-        differences: From `differences.make_differences`.
-        claims: From `judge.judge`.
-        times: From `times.make_times`.
-        summary: From `reproduce.make_summary`.
-        config: What was asked, and the machine.
+        found: What it tells of.
+        evidence: What was asked, and where it was trained.
     """
     about_tables = _ABOUT_TABLES.format(
-        test_examples=summary["test_examples"],
-        half_width=100 * summary["test_half_width"],
+        test_examples=found.summary["test_examples"],
+        half_width=100 * found.summary["test_half_width"],
     )
-    parts = [_TITLE, "## The answer", _summary(tables, claims, summary)]
-    parts += [_sizes(config), "## The tables", about_tables]
-    for number, table in tables.items():
-        of_table = differences[differences["table"] == number]
+    sentences = five_sentences(*found[:5], found.summary, _machine(evidence))
+    parts = [_TITLE, "## The answer", sentences, _sizes(evidence)]
+    parts += ["## The tables", about_tables]
+    for number, table in found.tables.items():
+        of_table = found.differences[found.differences["table"] == number]
         parts.append(f"### Table {number}: {TABLES[number].title}")
         parts.append(write_table(number, table, of_table))
+        parts.append(_made(evidence, table["part"].unique()))
         if number == 1:
-            parts.append(_times_sentence(times))
-    if not claims.empty:
-        parts += ["## The claims", _ABOUT_CLAIMS, write_claims(claims)]
+            parts.append(_times_sentence(found.times))
+    if not found.claims.empty:
+        parts += ["## The claims", _ABOUT_CLAIMS, _verdicts(found.claims)]
+        parts += [write_claims(found.claims)]
+        parts += ["## How firm the verdicts are", write_firmness(found.claims)]
+    parts += ["## What the curves say", write_learning(found.learning)]
+    parts += [found.notes.strip()] if found.notes else []
     parts += ["## Definitions", _list(RECIPE)]
     parts += ["## Where the paper disagrees with itself", _list(INCONSISTENCIES)]
-    parts += ["## How this was made", _provenance(config)]
+    parts += ["## How this was made", _provenance(evidence)]
     return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(claims: pd.DataFrame) -> str:
+    """Returns the claims by verdict."""
+    lists = {name: verdict_list(claims, name, "; ") or "none" for name in VERDICTS}
+    return _list(f"{name.capitalize()}: {text}." for name, text in lists.items())
 
 
 def _list(texts: Iterable[str]) -> str:
@@ -160,15 +148,41 @@ def _times_sentence(times: pd.DataFrame) -> str:
     )
 
 
-def _provenance(config: Mapping[str, Any]) -> str:
-    lines = [f"    {config['command']}", ""]
-    for name, part in config["parts"].items():
-        versions = ", ".join(f"{k} {v}" for k, v in part["versions"].items())
+def _versions(part: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {one}" for name, one in part["versions"].items())
+    return f"Python {part['python']}, {versions}"
+
+
+def _machine(evidence: Evidence) -> str:
+    return "; ".join(dict.fromkeys(part["cpu"] for part in evidence.parts.values()))
+
+
+def _made(evidence: Evidence, names: Iterable[str]) -> str:
+    """Says by what the parts of a table were made, and on what."""
+    parts = [evidence.parts[name] for name in names]
+    by = dict.fromkeys(
+        f"at commit {part['commit']} on {part['cpu']}, {_versions(part)}"
+        for part in parts
+    )
+    data = dict.fromkeys(
+        f"{part['data']['fingerprint']} ({part['data']['train']:,} training digits)"
+        for part in parts
+    )
+    return (
+        f"Made by `{evidence.command}` {' and '.join(by)}, from "
+        f"{parts[0]['data']['dataset']} of fingerprint {' and '.join(data)}."
+    )
+
+
+def _provenance(evidence: Evidence) -> str:
+    lines = [f"    {evidence.command}", ""]
+    for name, part in evidence.parts.items():
         data = part["data"]
         lines.append(
-            f"- {name}: {data['dataset']}, {data['train']:,} training, "
-            f"{data['validation']:,} validation and {data['test']:,} test digits; "
-            f"{part['cpu']}, devices {', '.join(part['devices'])}; Python "
-            f"{part['python']}, {versions}; commit {part['commit']}."
+            f"- {name}: {data['dataset']} (fingerprint {data['fingerprint']}), "
+            f"{data['train']:,} training, {data['validation']:,} validation and "
+            f"{data['test']:,} test digits; {part['cpu']}, devices "
+            f"{', '.join(part['devices'])}; {_versions(part)}; commit "
+            f"{part['commit']}."
         )
     return "\n".join(lines)

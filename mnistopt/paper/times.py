@@ -141,9 +141,18 @@ def _timer(
 
 
 def make_times(
-    parts: Sequence[Part], studies: Mapping[str, Study], speeds: pd.DataFrame
+    parts: Sequence[Part],
+    seeds: pd.DataFrame,
+    compile_seconds: Mapping[str, float],
+    speeds: pd.DataFrame,
 ) -> pd.DataFrame:
     """Returns how long it took, and would take one model at a time (times.csv).
+
+    Args:
+        parts: The parts.
+        seeds: From `evidence.collect_seeds`.
+        compile_seconds: By part.
+        speeds: From `make_speeds`.
 
     Returns:
         A row per part and model: `replicas`; `seconds`, their training; the part's
@@ -153,10 +162,11 @@ def make_times(
     """
     rows: list[dict[str, Any]] = []
     for part in parts:
-        trials, config = studies[part.name].trials, studies[part.name].config
-        compile_seconds = math.fsum(config["compile_seconds"].values())
-        for model in dict.fromkeys(point.structure.model for point in part.points):
-            of_model = trials[trials["model"] == model]
+        of_part = seeds[seeds["part"] == part.name]
+        models = {point.identity(): point.structure.model for point in part.points}
+        for i, model in enumerate(dict.fromkeys(models.values())):
+            of_model = of_part[of_part["point"].map(models) == model]
+            # Points that differ in epochs only are stages of one replica.
             seconds = of_model.groupby("replica")["seconds"].max()
             point = stands_for(model, part)
             mine = (speeds["part"] == part.name) & (
@@ -169,12 +179,11 @@ def make_times(
                     "model": model,
                     "replicas": len(seconds),
                     "seconds": seconds.sum(),
-                    "compile_seconds": compile_seconds,
+                    "compile_seconds": 0.0 if i else compile_seconds[part.name],
                     "structure": str(point.structure),
                     "epoch_seconds": medians[False],
                     "alone_epoch_seconds": medians[True],
                     "alone_seconds": seconds.sum() * medians[True] / medians[False],
                 }
             )
-            compile_seconds = 0.0
     return pd.DataFrame(rows)

@@ -70,6 +70,64 @@ def t_tests(values: Sequence[float] | np.ndarray, bound: float) -> tuple[float, 
     return float(special.stdtr(n - 1, t)), float(special.stdtr(n - 1, -t))
 
 
+def unpaired_t_tests(
+    samples: Sequence[Sequence[float] | np.ndarray], bound: float
+) -> tuple[float, float]:
+    """Returns the p values for a sum of means being below, and above, a bound.
+
+    As if the samples had nothing in common: Welch's test (1947), with the degrees of
+    freedom of Satterthwaite (1946).
+
+    Args:
+        samples: Their values, each sample of two at least and with some spread.
+        bound: What the sum of the samples' means is compared with.
+    """
+    if math.isinf(bound) or min(map(len, samples)) < 2:
+        return t_tests([], bound)
+    squares = [float(np.var(one, ddof=1)) / len(one) for one in samples]
+    if math.fsum(squares) == 0:
+        return 1.0, 1.0
+    freedom = math.fsum(squares) ** 2 / math.fsum(
+        square**2 / (len(one) - 1) for square, one in zip(squares, samples)
+    )
+    mean = math.fsum(float(np.mean(one)) for one in samples)
+    t = (mean - bound) / math.sqrt(math.fsum(squares))
+    return float(special.stdtr(freedom, t)), float(special.stdtr(freedom, -t))
+
+
+# What sample sizes are commonly planned for: a true difference is seen in four studies
+# of five (Cohen 1988, section 2.4).
+POWER = 0.8
+
+
+def seeds_to_show(
+    std: float, difference: float, error_rate: float, power: float = POWER
+) -> float:
+    """Returns how many seeds a two-sided t test needs to show a true difference.
+
+    By the noncentral t distribution.
+
+    Args:
+        std: Standard deviation of the contrast over seeds.
+        difference: How far the truth is from what is to be excluded.
+        error_rate: Of the test.
+        power: The share of studies that show it.
+
+    Returns:
+        At least 2; infinity beyond 1,000.
+    """
+    from scipy import stats
+
+    n = np.arange(2, 1001)
+    beyond = special.stdtrit(n - 1, 1 - error_rate / 2)
+    with np.errstate(divide="ignore"):
+        shift = np.sqrt(n) * difference / np.float64(std)
+    # Beyond 30 standard errors the distribution has no digits, and nothing to ask.
+    shown = stats.nct.sf(beyond, n - 1, np.minimum(shift, 30)) >= power
+    shown |= shift > beyond + 10
+    return float(n[shown][0]) if shown.any() else math.inf
+
+
 def two_sided(p: float, contrary: float) -> float:
     """Returns the two-sided p value of a test, from those of its two sides."""
     return min(1.0, 2 * min(p, contrary))

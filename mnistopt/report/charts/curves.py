@@ -1,6 +1,6 @@
 """Learning curves: loss and error by epoch, a line per point, a band over its seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -35,22 +35,37 @@ def curves_frame(
         summary: The table of points, best first.
 
     Returns:
-        `label`, `rank` (from 0), `epoch`, `n`, the number of seeds; and for
-        `loss` (validation, nats) and `error` (validation, %) their mean and, with
-        `_low` and `_high`, range; empty where a loss is no number.
+        As `grouped_curves`.
     """
     labels = point_labels(summary)
     replicas = trials.groupby("point")["replica"].agg(frozenset)
     names: dict[frozenset, str] = {}
     for point in summary["point"]:
         names.setdefault(replicas[point], labels[point])
+    return grouped_curves(curves, {name: members for members, name in names.items()})
+
+
+def grouped_curves(
+    curves: pd.DataFrame, groups: Mapping[str, Collection[str]]
+) -> pd.DataFrame:
+    """Returns a row per group of replicas and epoch: their means and range.
+
+    Args:
+        curves: The table of epochs.
+        groups: Replicas by the label of what they share, best first.
+
+    Returns:
+        `label`, `rank` (from 0), `epoch`, `n`, the number of seeds; and for
+        `loss` (validation, nats) and `error` (validation, %) their mean and, with
+        `_low` and `_high`, range; empty where a loss is no number.
+    """
     loss = curves["validation_loss"].astype(float)
     known = curves.assign(
         loss=loss.where(np.isfinite(loss)),
         error=100 * (1 - curves["validation_accuracy"]),
     )
     frames = []
-    for rank, (members, name) in enumerate(list(names.items())[:TOP]):
+    for rank, (name, members) in enumerate(list(groups.items())[:TOP]):
         one = known[known["replica"].isin(members)].groupby("epoch")
         frame = pd.DataFrame({"n": one.size()})
         for value in ("loss", "error"):

@@ -1,0 +1,204 @@
+"""The reproduction in five sentences: what to take, how sure that is, what it cost."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from mnistopt.paper.frames import row_name
+from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
+from mnistopt.paper.markdown import minutes, percent, points, ranged
+from mnistopt.paper.plan import Cell, describe
+
+
+def best_rows(
+    tables: Mapping[int, pd.DataFrame], cells: Sequence[Cell]
+) -> dict[str, tuple[Cell, pd.Series]]:
+    """Returns each model's best row by validation, of those with most digits.
+
+    Args:
+        tables: By number, from `frames.make_table`.
+        cells: The rows of all tables.
+
+    Returns:
+        By model, the better one first, its cell and its row of the table.
+    """
+    found: dict[str, tuple[Cell, pd.Series]] = {}
+    for cell in cells:
+        table = tables[cell.table]
+        same = (table["row"] == row_name(cell)) & (table["part"] == cell.part)
+        row, model = table[same].iloc[0], cell.row.point.structure.model
+        if row["n"] and (model not in found or _rank(row) > _rank(found[model][1])):
+            found[model] = (cell, row)
+    return dict(sorted(found.items(), key=lambda one: _rank(one[1][1]), reverse=True))
+
+
+def _rank(row: pd.Series) -> tuple[float, float]:
+    return row["train_examples"], row["validation_accuracy"]
+
+
+def accuracy(row: pd.Series) -> str:
+    """Writes a row's test accuracy with its interval and n."""
+    mean, low, high = (row[f"test_accuracy{end}"] for end in ("", "_low", "_high"))
+    return f"{ranged(mean, low, high, percent)} % (n = {row['n']})"
+
+
+def five_sentences(
+    tables: Mapping[int, pd.DataFrame],
+    cells: Sequence[Cell],
+    differences: pd.DataFrame,
+    claims: pd.DataFrame,
+    times: pd.DataFrame,
+    summary: pd.Series,
+    machine: str,
+) -> str:
+    """Returns the answer, as a list in Markdown.
+
+    Args:
+        tables: By number, from `frames.make_table`.
+        cells: The rows of all tables.
+        differences: From `differences.make_differences`.
+        claims: From `judge.judge`.
+        times: From `times.make_times`.
+        summary: From `conclude.make_summary`.
+        machine: What trained.
+    """
+    answers = {
+        "Which model?": _model(best_rows(tables, cells), claims, summary),
+        "Which dropout?": _dropout(tables.get(4), differences),
+        "Which learning rate, batch size and length?": _recipe(tables.get(5), claims),
+        "How sure is that, and what did it cost?": _sure(
+            tables, times, summary, machine
+        ),
+        "Was the paper right?": _right(claims, summary),
+    }
+    return "\n".join(f"- **{ask}** {text}" for ask, text in answers.items() if text)
+
+
+def _estimate(claims: pd.DataFrame, hypothesis: str) -> str:
+    """Writes a contrast in points with its interval; "" where it was not tested."""
+    for _, one in claims[claims["hypothesis"] == hypothesis].iterrows():
+        if one["n"]:
+            return ranged(one["estimate"], one["low"], one["high"], points)
+    return ""
+
+
+def _model(
+    best: Mapping[str, tuple[Cell, pd.Series]],
+    claims: pd.DataFrame,
+    summary: pd.Series,
+) -> str:
+    texts = []
+    for i, (cell, row) in enumerate(best.values()):
+        name, digits = describe(cell.row.point), f"{row['train_examples']:,}"
+        texts.append(
+            f"the best {name.partition(' ')[0]} is {name}: trained on {digits} digits, "
+            f"{accuracy(row)}"
+            if i
+            else f"take {name}: trained on {digits} digits, it recognizes "
+            f"{accuracy(row)} of {summary['test_examples']:,.0f} test digits"
+        )
+    if ahead := _estimate(claims, "CNN 32x64/128 - MLP 128x128"):
+        texts.append(
+            "on the same digits the paper's basic CNN is ahead of its basic MLP by "
+            f"{ahead} points"
+        )
+    return _sentence("; ".join(texts))
+
+
+def _names(rows: pd.DataFrame, name: str) -> str:
+    return ", ".join(str(value) for value in rows[name]) or "none"
+
+
+def _dropout(table: pd.DataFrame | None, differences: pd.DataFrame) -> str:
+    if table is None:
+        return ""
+    texts = []
+    for model, rows in table.groupby("model", sort=False):
+        for _, best in rows[rows["choice"] == "best"].iterrows():
+            tied = rows[rows["choice"] == "tied"]
+            text = (
+                f"for the {model} {best['dropout']} by validation, with "
+                f"{accuracy(best)} of the test digits; tied with it: "
+                f"{_names(tied, 'dropout')}"
+            )
+            without = differences[
+                (differences["row"] == f"model {model}, dropout 0.0")
+                & (differences["part"] == best["part"])
+            ]
+            for _, one in without.iterrows():
+                gain = ranged(-one["difference"], -one["high"], -one["low"], points)
+                text += f"; it gains {gain} points over none"
+            texts.append(text)
+    return _sentence("; ".join(texts))
+
+
+def _recipe(table: pd.DataFrame | None, claims: pd.DataFrame) -> str:
+    best = table[table["choice"] == "best"] if table is not None else pd.DataFrame()
+    if not len(best):
+        return ""
+    row = best.iloc[0]
+    text = (
+        f"for the best CNN, {row['row']} by validation, with {accuracy(row)} of "
+        "the test digits"
+    )
+    for words, hypothesis in (
+        ("rate 0.001 is ahead of 0.01 by", "0.001 - 0.01"),
+        ("and of 0.0001 by", "0.001 - 0.0001"),
+        ("batches of 64 of those of 32 by", "64 - 32"),
+        ("80 epochs of 50 by", "80 - 50"),
+        ("and 100 of 80 by", "100 - 80"),
+    ):
+        if found := _estimate(claims, hypothesis):
+            text += f"; {words} {found}"
+    return _sentence(f"{text} points")
+
+
+def _sure(
+    tables: Mapping[int, pd.DataFrame],
+    times: pd.DataFrame,
+    summary: pd.Series,
+    machine: str,
+) -> str:
+    counts = pd.concat([table["n"] for table in tables.values()])
+    spread = " to ".join(str(n) for n in dict.fromkeys((counts.min(), counts.max())))
+    total, alone = times["seconds"].sum(), times["alone_seconds"].sum()
+    return _sentence(
+        f"every figure is a mean over n = {spread} seeds, and its bracket holds the "
+        "mean of all possible seeds in 19 studies of 20; other test digits would move "
+        f"all of them together, by up to {100 * summary['test_half_width']:.2f} "
+        f"points; {times['replicas'].sum():,} networks took {minutes(total / 60)} "
+        f"minutes on {machine}, and would have taken {minutes(alone / 60)} one at a "
+        "time"
+    )
+
+
+def _right(claims: pd.DataFrame, summary: pd.Series) -> str:
+    if claims.empty:
+        return ""
+    counts = ", ".join(
+        f"{summary[verdict]:.0f} {verdict}"
+        for verdict in (SUPPORTED, CONTRADICTED, NEGLIGIBLE, UNDECIDED)
+    )
+    text = f"of {summary['claims']:.0f} of its claims, {counts}"
+    for words, verdict in (("right", SUPPORTED), ("wrong", CONTRADICTED)):
+        if said := verdict_list(claims, verdict):
+            text += f"; it is {words} that {said}"
+    if summary["rows_with_figure"]:
+        text += (
+            f"; of its {summary['rows_with_figure']:.0f} accuracies that have one here "
+            f"of {summary['most_examples']:,.0f} training digits, "
+            f"{summary['rows_above']:.0f} are too low, by "
+            f"{100 * summary['median_difference']:.2f} points in the middle"
+        )
+    return _sentence(text)
+
+
+def verdict_list(claims: pd.DataFrame, verdict: str, between: str = ", that ") -> str:
+    """Returns the claims of a verdict as the parts of a sentence."""
+    found = claims[claims["claim_verdict"] == verdict].drop_duplicates("claim")
+    sentences = (text.rstrip(".") for text in found["sentence"])
+    return between.join(text[:1].lower() + text[1:] for text in sentences)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
