@@ -2,8 +2,8 @@
 
     python -m experiments.report --workdir=runs/mnist_5k-cnn
 
-The study may be running still; the page says so. It takes a study of `grid` or of
-`paper`.
+The study may be running still; the page says so. It takes a study of `grid`; or of
+`paper`, whose tables and verdicts are then made anew, too, of what was measured.
 """
 
 from pathlib import Path
@@ -26,12 +26,16 @@ def main() -> None:
     if not FLAGS.workdir:
         raise InputError("give the folder of a study: --workdir=runs/...")
     # The library takes a second or two to import.
+    from mnistopt.paper.conclude import conclude
     from mnistopt.paper.page import is_reproduction, write_page
     from mnistopt.report.study import write_report
 
     workdir = Path(FLAGS.workdir)
-    write = write_page if is_reproduction(workdir) else write_report
-    print(write(workdir, anew=True))
+    if is_reproduction(workdir):
+        conclude(workdir)
+        print(write_page(workdir, anew=True))
+    else:
+        print(write_report(workdir, anew=True))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 from mnistopt.paper.frames import row_name
 from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
 from mnistopt.paper.plan import Cell, describe
-from mnistopt.paper.tables import TABLES
+from mnistopt.paper.tables import MARGIN, TABLES
 from mnistopt.report.charts.theme import finished, rows, rows_high
 
 # The paper's words, short enough to stand beside a row.
@@ -224,7 +224,7 @@ def claims_chart(frame: pd.DataFrame) -> Any:
     values = [-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50]
     x = alt.X(
         "difference:Q",
-        title="difference (points; time: %)",
+        title="difference (points; of ratios: %)",
         scale=scale,
         axis=alt.Axis(values=values, format="+~f"),
     )
@@ -246,7 +246,11 @@ def claims_chart(frame: pd.DataFrame) -> Any:
     ]
     base = alt.Chart(rows(frame)).encode(y=y)
     zero = alt.Chart(alt.InlineData(values=[{}]))
+    margin = 100 * MARGIN
     layers = [
+        zero.mark_rect(style="others", opacity=0.18).encode(
+            x=alt.datum(-margin), x2=alt.datum(margin)
+        ),
         zero.mark_rule(style="reference").encode(x=alt.datum(0)),
         base.mark_tick(style="ink", thickness=2.5, size=16).encode(
             x=alt.X("paper:Q", scale=scale), tooltip=tooltip
@@ -265,8 +269,8 @@ def claims_chart(frame: pd.DataFrame) -> Any:
         "The paper's claims",
         [
             "Each contrast here with its 95 % interval, by the table it is about (T);",
-            "the upright line is the paper's figure. Right of zero is as it says,",
-            "but for “no better”, whose region lies around zero.",
+            "the upright line is the paper's figure. Right of zero is as it says, but",
+            "for “no better”. In the grey band a difference is below 0.2 points.",
         ],
         f"{len(frame)} contrasts: {words}.",
     )

@@ -236,7 +236,7 @@ CLAIMS = (
         "The best CNN recognizes 98.6 % of the test digits, or more.",
         (
             Hypothesis(
-                "accuracy of CNN 32x64x64/128, dropout 0.3, 80 epochs",
+                "accuracy of the best CNN",
                 (Term(1, tuned(), "test_accuracy"),),
                 low=0.986,
                 figure=0.986,

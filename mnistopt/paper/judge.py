@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,6 +16,7 @@ from mnistopt.paper.hypotheses import (
     NEGLIGIBLE,
     SUPPORTED,
     UNDECIDED,
+    Claim,
     Hypothesis,
     Term,
 )
@@ -69,10 +70,9 @@ def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFra
         that there is none (not of times); and under the names of `ALTERNATIVES` the
         verdicts that other tests would give.
     """
-    rows = []
-    for number, of_time in itertools.product(
-        sorted(set(seeds["table"])), (False, True)
-    ):
+    families = itertools.product(sorted(set(seeds["table"])), (False, True))
+    rows: list[dict[str, Any]] = []
+    for number, of_time in families:
         family = [
             (claim, hypothesis)
             for claim in CLAIMS
@@ -81,28 +81,7 @@ def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFra
             if hypothesis.of_time == of_time
         ]
         of_table = seeds[seeds["table"] == number]
-        contrast = functools.partial(
-            _contrast, seeds=of_table, speeds=speeds, scale=scale
-        )
-        asked = [hypothesis for _, hypothesis in family]
-        others = {name: decide(asked, contrast) for name, decide in _OTHERS.items()}
-        for i, ((claim, hypothesis), found) in enumerate(
-            zip(family, _decide(asked, contrast))
-        ):
-            values = _summed(contrast(hypothesis))
-            row = {
-                "table": number,
-                "claim": claim.name,
-                "section": claim.section,
-                "sentence": claim.words,
-                "claim_verdict": "",
-                "hypothesis": hypothesis.words,
-                **found._asdict(),
-                **_estimate(hypothesis, values),
-                "paper": hypothesis.figure,
-                "seeds_needed": _seeds_needed(hypothesis, values, len(family)),
-            }
-            rows.append(row | {name: one[i].verdict for name, one in others.items()})
+        rows += _judge_family(family, of_table, speeds, scale)
     table = pd.DataFrame(rows)
     if not table.empty:
         order = [claim.name for claim in CLAIMS]
@@ -113,6 +92,40 @@ def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFra
         verdicts = table.groupby("claim")["verdict"].agg(_together)
         table["claim_verdict"] = table["claim"].map(verdicts)
     return table
+
+
+def _judge_family(
+    family: Sequence[tuple[Claim, Hypothesis]],
+    seeds: pd.DataFrame,
+    speeds: pd.DataFrame,
+    scale: float,
+) -> list[dict[str, Any]]:
+    """Returns the rows of hypotheses that are corrected together."""
+
+    @functools.cache
+    def contrast(hypothesis: Hypothesis) -> pd.DataFrame:
+        return _contrast(hypothesis, seeds, speeds, scale)
+
+    asked = [hypothesis for _, hypothesis in family]
+    decisions = _decide(asked, contrast)
+    others = {name: decide(asked, contrast) for name, decide in _OTHERS.items()}
+    rows = []
+    for i, ((claim, hypothesis), found) in enumerate(zip(family, decisions)):
+        values = _summed(contrast(hypothesis))
+        row = {
+            "table": claim.table,
+            "claim": claim.name,
+            "section": claim.section,
+            "sentence": claim.words,
+            "claim_verdict": "",
+            "hypothesis": hypothesis.words,
+            **found._asdict(),
+            **_estimate(hypothesis, values),
+            "paper": hypothesis.figure,
+            "seeds_needed": _seeds_needed(hypothesis, values, len(family)),
+        }
+        rows.append(row | {name: one[i].verdict for name, one in others.items()})
+    return rows
 
 
 def _together(verdicts: pd.Series) -> str:
@@ -174,8 +187,8 @@ def _decide(
     sides: Callable[[pd.DataFrame], _Sides] = _paired,
 ) -> list[_Decision]:
     """Returns the verdicts on hypotheses that are corrected together."""
-    asked = [hypothesis.at_margin(margin).on(metric) for hypothesis in family]
-    tests = [sides(contrast(hypothesis)) for hypothesis in asked]
+    asked = [hypothesis.at_margin(margin) for hypothesis in family]
+    tests = [sides(contrast(hypothesis.on(metric))) for hypothesis in family]
     tested = [_test(*pair) for pair in zip(asked, tests)]
     # Whether it is below the margin is another question, and another family.
     more = [i for i, hypothesis in enumerate(asked) if hypothesis.says_more]

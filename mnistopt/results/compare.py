@@ -4,6 +4,7 @@ Points of one seed start from the same weights and see the same batches, so they
 compared seed by seed: what a seed does to both drops out of their difference.
 """
 
+import bisect
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -118,14 +119,17 @@ def seeds_to_show(
     """
     from scipy import stats
 
-    n = np.arange(2, 1001)
-    beyond = special.stdtrit(n - 1, 1 - error_rate / 2)
-    with np.errstate(divide="ignore"):
-        shift = np.sqrt(n) * difference / np.float64(std)
-    # Beyond 30 standard errors the distribution has no digits, and nothing to ask.
-    shown = stats.nct.sf(beyond, n - 1, np.minimum(shift, 30)) >= power
-    shown |= shift > beyond + 10
-    return float(n[shown][0]) if shown.any() else math.inf
+    def shows(n: int) -> bool:
+        beyond = special.stdtrit(n - 1, 1 - error_rate / 2)
+        shift = math.sqrt(n) * difference / std
+        # Far beyond, the distribution has no digits left, and nothing to ask.
+        return shift > beyond + 10 or stats.nct.sf(beyond, n - 1, shift) >= power
+
+    most = 1000
+    if std == 0:
+        return 2.0
+    found = bisect.bisect_left(range(2, most + 1), True, key=shows) + 2
+    return float(found) if found <= most else math.inf
 
 
 def two_sided(p: float, contrary: float) -> float:
