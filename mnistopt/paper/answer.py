@@ -6,8 +6,16 @@ import pandas as pd
 
 from mnistopt.paper.frames import row_name
 from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
-from mnistopt.paper.markdown import minutes, percent, points, ranged
-from mnistopt.paper.plan import Cell, describe
+from mnistopt.paper.markdown import (
+    markdown_table,
+    minutes,
+    percent,
+    points,
+    ranged,
+)
+from mnistopt.paper.plan import Cell, describe, scaled
+from mnistopt.paper.tables import cnn, mlp, mlp_dropout, tuned
+from mnistopt.points import Point
 
 
 def best_rows(
@@ -24,9 +32,7 @@ def best_rows(
     """
     found: dict[str, tuple[Cell, pd.Series]] = {}
     for cell in cells:
-        table = tables[cell.table]
-        same = (table["row"] == row_name(cell)) & (table["part"] == cell.part)
-        row, model = table[same].iloc[0], cell.row.point.structure.model
+        row, model = row_of(cell, tables), cell.row.point.structure.model
         if row["n"] and (model not in found or _rank(row) > _rank(found[model][1])):
             found[model] = (cell, row)
     return dict(sorted(found.items(), key=lambda one: _rank(one[1][1]), reverse=True))
@@ -34,6 +40,56 @@ def best_rows(
 
 def _rank(row: pd.Series) -> tuple[float, float]:
     return row["train_examples"], row["validation_accuracy"]
+
+
+# The paper's basic networks, and what it found best of each kind.
+_PAPERS = (mlp(128, 128), mlp_dropout(0.3), cnn(32, 64), tuned())
+
+
+def headline(
+    tables: Mapping[int, pd.DataFrame],
+    cells: Sequence[Cell],
+    claims: pd.DataFrame,
+    scale: float = 1.0,
+) -> str:
+    """Returns the paper's main networks and the best ones here, as Markdown.
+
+    Each where it was trained on most digits; and how the paper's claims fared.
+
+    Args:
+        tables: By number, from `frames.make_table`.
+        cells: The rows of all tables.
+        claims: From `judge.judge`.
+        scale: Factor to the paper's epochs, as in `plan.Options`.
+    """
+    chosen: dict[Point, tuple[Cell, pd.Series]] = {}
+    wanted = [scaled(point, scale) for point in _PAPERS]
+    best = [cell.row.point for cell, _ in best_rows(tables, cells).values()]
+    for point in dict.fromkeys([*wanted, *best]):
+        rows = [(c, row_of(c, tables)) for c in cells if c.row.point == point]
+        if rows:
+            chosen[point] = max(rows, key=lambda one: _rank(one[1]))
+    lines = [
+        [
+            f"**{describe(point)}**" if point in best else describe(point),
+            f"{row['train_examples']:,}",
+            str(row["n"]),
+            accuracy(row).partition(" (")[0],
+            "-" if pd.isna(paper) else f"{percent(paper, 1)} %",
+        ]
+        for point, (_, row) in chosen.items()
+        for paper in [row["test_accuracy_paper"]]
+    ]
+    header = ["network", "training digits", "seeds"]
+    header += ["test accuracy, 95 % interval", "the paper's"]
+    return f"{markdown_table(header, lines)}\n\n{_sentence(_counts(claims))}"
+
+
+def row_of(cell: Cell, tables: Mapping[int, pd.DataFrame]) -> pd.Series:
+    """Returns the row of a table that a cell is."""
+    table = tables[cell.table]
+    same = (table["row"] == row_name(cell)) & (table["part"] == cell.part)
+    return table[same].iloc[0]
 
 
 def accuracy(row: pd.Series) -> str:
@@ -175,11 +231,7 @@ def _sure(
 def _right(claims: pd.DataFrame, summary: pd.Series) -> str:
     if claims.empty:
         return ""
-    counts = ", ".join(
-        f"{summary[verdict]:.0f} {verdict}"
-        for verdict in (SUPPORTED, CONTRADICTED, NEGLIGIBLE, UNDECIDED)
-    )
-    text = f"of {summary['claims']:.0f} of its claims, {counts}"
+    text = _counts(claims)
     for words, verdict in (("right", SUPPORTED), ("wrong", CONTRADICTED)):
         if said := verdict_list(claims, verdict):
             text += f"; it is {words} that {said}"
@@ -191,6 +243,19 @@ def _right(claims: pd.DataFrame, summary: pd.Series) -> str:
             f"{100 * summary['median_difference']:.2f} points in the middle"
         )
     return _sentence(text)
+
+
+def _counts(claims: pd.DataFrame) -> str:
+    """Returns how many claims have which verdict, in words."""
+    verdicts = claims.drop_duplicates("claim")["claim_verdict"].tolist()
+    words = {
+        SUPPORTED: "supported",
+        CONTRADICTED: "contradicted",
+        NEGLIGIBLE: "about differences too small to matter",
+        UNDECIDED: "undecided",
+    }
+    told = [f"{verdicts.count(name)} are {text}" for name, text in words.items()]
+    return f"of {len(verdicts)} claims of the paper, {', '.join(told)}"
 
 
 def verdict_list(claims: pd.DataFrame, verdict: str, between: str = ", that ") -> str:

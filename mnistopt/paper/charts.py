@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from mnistopt.paper.frames import row_name
+from mnistopt.paper.answer import row_of
 from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
 from mnistopt.paper.plan import Cell, describe
 from mnistopt.paper.tables import MARGIN, TABLES
@@ -102,9 +102,7 @@ def headline_frame(
     most = max(table["train_examples"].max() for table in tables.values())
     found: dict[str, list[dict[str, Any]]] = {}
     for cell in cells:
-        table = tables[cell.table]
-        same = (table["row"] == row_name(cell)) & (table["part"] == cell.part)
-        row, label = table[same].iloc[0], describe(cell.row.point)
+        row, label = row_of(cell, tables), describe(cell.row.point)
         if row["train_examples"] == most and label not in found:
             own = _own_seeds(cell.table, row, seeds)
             found[label] = _row_frame(row, own, label=label, order=len(found))

@@ -67,7 +67,8 @@ _COLUMNS: dict[str, tuple[str, Callable, Callable]] = {
 }
 
 
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Writes a table of texts."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
@@ -99,7 +100,7 @@ def write_table(number: int, table: pd.DataFrame, differences: pd.DataFrame) -> 
         ("choice", [_CHOICES.get(choice, choice) for choice in table["choice"]]),
     ]
     header, cells = zip(*columns)
-    text = _markdown_table(header, list(zip(*cells)))
+    text = markdown_table(header, list(zip(*cells)))
     covered = "Brackets: 95 % intervals over the seeds, the test digits being fixed."
     rows = f"All rows: {', '.join(common)}. " if common else ""
     return f"{rows}{covered}\n\n{text}"
@@ -164,7 +165,7 @@ def write_claims(claims: pd.DataFrame) -> str:
         mark = f"**{_MARKS[first['claim_verdict']]}**"
         rows.append([title, "", "", "", "", mark, ""])
         rows += [_hypothesis_row(row) for _, row in group.iterrows()]
-    return _markdown_table(header, rows)
+    return markdown_table(header, rows)
 
 
 def write_firmness(claims: pd.DataFrame) -> str:
@@ -188,7 +189,7 @@ def write_firmness(claims: pd.DataFrame) -> str:
         for _, row in turned.iterrows()
     ]
     header = ["the others", "verdict", *ALTERNATIVES.values()]
-    return f"{text}\n\n{_markdown_table(header, rows)}"
+    return f"{text}\n\n{markdown_table(header, rows)}"
 
 
 def write_learning(learning: pd.DataFrame) -> str:
@@ -218,7 +219,7 @@ def write_learning(learning: pd.DataFrame) -> str:
         ]
         for _, row in learning.iterrows()
     ]
-    return f"{text}\n\n{_markdown_table(header, rows)}"
+    return f"{text}\n\n{markdown_table(header, rows)}"
 
 
 def _three(value: float) -> str:

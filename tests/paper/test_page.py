@@ -56,7 +56,7 @@ def test_claims_are_differences_in_points_and_per_cent():
 @pytest.fixture
 def workdir(tmp_path):
     """The committed results without their report."""
-    for name in ("paper.md", "config.json"):
+    for name in ("paper.md", "config.json", "notes.md"):
         shutil.copy(RESULTS / name, tmp_path)
     shutil.copytree(TABLES, tmp_path / "tables")
     return tmp_path
@@ -68,7 +68,9 @@ def test_the_page_has_all_that_paper_md_has(workdir):
     for line in (workdir / "paper.md").read_text().splitlines():
         if line.startswith("## "):
             assert f">{line[3:]}</h2>" in page
-    for name in ("claims", *(f"table{number}" for number in range(1, 6))):
+    curves = ("rates", "cnn-dropout", "mlp-dropout")
+    tables = (f"table{number}" for number in range(1, 6))
+    for name in ("headline", "claims", *tables, *curves):
         assert f'data-chart="{name}"' in page
         assert (workdir / "figures" / f"{name}.pdf").exists()
     assert len(page) < 3e6
