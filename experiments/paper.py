@@ -9,7 +9,8 @@ MNIST for all of them. In between, --train_examples and --epochs_scale; CNNs may
 fewer seeds and examples than MLPs.
 
 Results go to --workdir: report.html, paper.md, tables/*.csv, and a study for each part.
-The same command again goes on where the last one stopped, or shows what is there.
+The same command again goes on where the last one stopped, or shows what is there. A
+notes.md written there becomes part of the report (python -m experiments.report).
 """
 
 import sys

@@ -27,6 +27,8 @@ def synthetic(n=5, noise=1e-4, accuracy=lambda point: 0.97, part="all", seed=0):
                 "validation_accuracy": test,
                 "test_accuracy": test,
                 "overfitting": 0.99 - test,
+                "best_epoch": 2.0,
+                "best_test_accuracy": test,
                 "convergence_epoch": 3.0,
                 "first_accuracy": 0.9 + noise * rng.normal(),
                 "oscillation": 0.01 + noise * rng.normal(),

@@ -183,30 +183,33 @@ def _dropout(table: pd.DataFrame | None, differences: pd.DataFrame) -> str:
             ]
             for _, one in without.iterrows():
                 gain = ranged(-one["difference"], -one["high"], -one["low"], points)
-                text += f"; it gains {gain} points over none"
+                text += f"; it is ahead of none by {gain} points"
             texts.append(text)
     return _sentence("; ".join(texts))
 
 
 def _recipe(table: pd.DataFrame | None, claims: pd.DataFrame) -> str:
-    best = table[table["choice"] == "best"] if table is not None else pd.DataFrame()
-    if not len(best):
+    if table is None or "best" not in set(table["choice"]):
         return ""
-    row = best.iloc[0]
+    best = table[table["choice"] == "best"]
+    row, others = best.iloc[0], table[table["part"] == best.iloc[0]["part"]]
+    tied = (others["choice"] == "tied").sum()
     text = (
-        f"for the best CNN, {row['row']} by validation, with {accuracy(row)} of "
-        "the test digits"
+        f"for the best CNN, {row['row']} by validation, with {accuracy(row)} of the "
+        f"test digits, and {tied} of the {len(others) - 1} other rows are tied with it"
     )
-    for words, hypothesis in (
-        ("rate 0.001 is ahead of 0.01 by", "0.001 - 0.01"),
-        ("and of 0.0001 by", "0.001 - 0.0001"),
-        ("batches of 64 of those of 32 by", "64 - 32"),
-        ("80 epochs of 50 by", "80 - 50"),
-        ("and 100 of 80 by", "100 - 80"),
-    ):
-        if found := _estimate(claims, hypothesis):
-            text += f"; {words} {found}"
-    return _sentence(f"{text} points")
+    ahead = [
+        f"{words} by {found}"
+        for words, hypothesis in (
+            ("rate 0.001 is ahead of 0.01", "0.001 - 0.01"),
+            ("of 0.0001", "0.001 - 0.0001"),
+            ("batches of 64 are ahead of 32", "64 - 32"),
+            ("80 epochs of 50", "80 - 50"),
+            ("100 of 80", "100 - 80"),
+        )
+        if (found := _estimate(claims, hypothesis))
+    ]
+    return _sentence(f"{text}; in points, {', '.join(ahead)}")
 
 
 def _sure(

@@ -29,11 +29,13 @@ from mnistopt.results.predictions import read_predictions
 from mnistopt.results.tables import FINISHED
 from mnistopt.study.study import Study
 
-# The columns of seeds.csv that are measured; those before name the row and the replica.
-_MEASURED = (
+# The columns of seeds.csv that are measured, as trials.csv has them and of the curves;
+# those before name the row and the replica.
+_OF_TRIALS = (
     *("train_accuracy", "validation_accuracy", "test_accuracy", "overfitting"),
-    *("convergence_epoch", "first_accuracy", "oscillation"),
+    *("convergence_epoch", "best_epoch", "best_test_accuracy"),
 )
+_MEASURED = (*_OF_TRIALS, "first_accuracy", "oscillation")
 _NAMES = (
     *("table", "row", "part", "train_examples", "test_examples", "epochs"),
     *("point", "trial", "replica", "seed", "status", "params", "seconds"),
@@ -157,10 +159,11 @@ def collect_seeds(
 
     Returns:
         Which row, replica and seed it is, and its `seconds` of training; then
-        `train_accuracy`, `validation_accuracy`, `test_accuracy`, `overfitting` and
-        `convergence_epoch` as trials.csv has them, `first_accuracy` (validation, after
-        the first epoch), and `oscillation` (standard deviation of the validation
-        accuracies of the last quarter of the epochs).
+        `train_accuracy`, `validation_accuracy`, `test_accuracy`, `overfitting`,
+        `convergence_epoch`, `best_epoch` by validation and `best_test_accuracy` then,
+        as trials.csv has them; `first_accuracy` (validation, after the first epoch);
+        and `oscillation` (standard deviation of the validation accuracies of the last
+        quarter of the epochs).
     """
     rows = []
     for cell in cells:
@@ -179,7 +182,7 @@ def collect_seeds(
             }
             if trial["status"] == FINISHED:
                 curve = by_replica.get_group(trial["replica"]).tolist()[: point.epochs]
-                row |= {name: trial[name] for name in _MEASURED[:5]} | {
+                row |= {name: trial[name] for name in _OF_TRIALS} | {
                     "first_accuracy": curve[0],
                     "oscillation": last_quarter_spread(curve),
                 }

@@ -217,6 +217,7 @@ ALTERNATIVES = {
     "uncorrected": "without Holm's correction",
     "unpaired": "seeds unpaired (Welch)",
     "validation": "by the validation digits",
+    "stopped": "stopped at the best epoch",
     "narrow": "margin 0.1 points",
     "wide": "margin 0.3 points",
 }
@@ -224,6 +225,7 @@ _OTHERS = {
     "uncorrected": functools.partial(_decide, correct=list),
     "unpaired": functools.partial(_decide, sides=_unpaired),
     "validation": functools.partial(_decide, metric="validation_accuracy"),
+    "stopped": functools.partial(_decide, metric="best_test_accuracy"),
     "narrow": functools.partial(_decide, margin=0.001),
     "wide": functools.partial(_decide, margin=0.003),
 }

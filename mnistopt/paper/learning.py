@@ -66,12 +66,16 @@ def collect_learning(
         A row per run: its part and name and `train_examples`; `replicas`; how many are
         `diverged` and how many `dead`, see `DEAD`; means over the others:
         `lowest_epoch`, after which the validation loss is lowest, `lowest_loss` and
-        `last_loss` (nats), and the accuracies then; and `largest_fall`, the most that
-        any of them loses of its validation accuracy in one epoch of the last half.
+        `last_loss` (nats); `best_epoch`, after which the validation accuracy is
+        highest, and the test accuracies then and at the end; and `largest_fall`, the
+        most that any of them loses of its validation accuracy in one epoch of the last
+        half.
     """
     rows = []
     for run in runs:
-        mine = seeds[(seeds["part"] == run.part) & seeds["replica"].isin(run.replicas)]
+        mine = seeds[
+            (seeds["part"] == run.part) & (seeds["point"] == run.point.identity())
+        ].drop_duplicates("replica")
         known = curves[
             (curves["part"] == run.part) & curves["replica"].isin(run.replicas)
         ]
@@ -87,6 +91,7 @@ def collect_learning(
                 "diverged": len(bad),
                 "dead": len(set(last["replica"]) - set(well) - bad),
                 **_turning(known[known["replica"].isin(set(well) - bad)]),
+                **_best(mine[mine["replica"].isin(set(well) - bad)]),
             }
         )
     return pd.DataFrame(rows)
@@ -103,7 +108,11 @@ def _turning(curves: pd.DataFrame) -> dict[str, float]:
         "lowest_epoch": lowest["epoch"].mean(),
         "lowest_loss": lowest["validation_loss"].mean(),
         "last_loss": last["validation_loss"].mean(),
-        "lowest_loss_accuracy": lowest["validation_accuracy"].mean(),
-        "last_accuracy": last["validation_accuracy"].mean(),
         "largest_fall": falls[late].max(),
     }
+
+
+def _best(seeds: pd.DataFrame) -> dict[str, float]:
+    """Returns what the best epochs are worth beside the last ones."""
+    names = ("best_epoch", "best_test_accuracy", "test_accuracy")
+    return {name: seeds[name].mean() for name in names}

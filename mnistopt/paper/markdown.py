@@ -175,7 +175,8 @@ def write_firmness(claims: pd.DataFrame) -> str:
     text = (
         f"{len(claims) - len(turned)} of {len(claims)} lines keep their verdict "
         "whatever of this is changed: no correction for how many lines there are; "
-        "seeds taken as unpaired; the validation digits in place of the test digits; a "
+        "seeds taken as unpaired; the validation digits in place of the test digits; "
+        "each replica stopped at its best epoch by validation, in place of the last; a "
         "margin of 0.1 or of 0.3 points."
     )
     if turned.empty:
@@ -199,12 +200,13 @@ def write_learning(learning: pd.DataFrame) -> str:
         f"diverged, and {learning['dead'].sum():,} learnt nothing (they ended at less "
         "than 20 % of the validation digits). “Lowest” is the epoch after which the "
         "validation loss is lowest: where the loss rises after it, the network gets "
-        "surer of its mistakes, though it need not make more. “Largest fall” is the "
-        "most that a replica loses of its validation accuracy in one epoch of the last "
+        "surer of its mistakes, though it need not make more. “Best” is the epoch "
+        "after which the validation accuracy is highest. “Largest fall” is the most "
+        "that a replica loses of its validation accuracy in one epoch of the last "
         "half, in points. Other columns are means over the replicas."
     )
     header = ["network", "digits", "n", "lowest", "loss then", "at the end"]
-    header += ["validation % then", "at the end", "largest fall"]
+    header += ["best", "test % then", "at the end", "largest fall"]
     rows = [
         [
             row["run"],
@@ -213,8 +215,9 @@ def write_learning(learning: pd.DataFrame) -> str:
             plain(row["lowest_epoch"]),
             _three(row["lowest_loss"]),
             _three(row["last_loss"]),
-            percent(row["lowest_loss_accuracy"]),
-            percent(row["last_accuracy"]),
+            plain(row["best_epoch"]),
+            percent(row["best_test_accuracy"]),
+            percent(row["test_accuracy"]),
             percent(row["largest_fall"]),
         ]
         for _, row in learning.iterrows()

@@ -48,8 +48,8 @@ def test_five_questions_are_answered_by_what_is_true():
     assert "Take CNN 32x64x64/128, dropout 0.4, 50 epochs" in model
     assert "98.00 [" in model and "97.00 [" in model and "+1.00 [" in model
     assert "For the MLP 0.4 by validation" in dropout and "for the CNN 0.4" in dropout
-    assert dropout.count("tied with it: none; it gains +1.20 [") == 2
-    assert "rate 0.001 is ahead of 0.01 by" in recipe
+    assert dropout.count("tied with it: none; it is ahead of none by +1.20 [") == 2
+    assert "rate 0.001 is ahead of 0.01 by" in recipe and "100 of 80 by" in recipe
     assert "n = 5 seeds" in sure
     assert "7 networks took 10.0 minutes on a machine" in sure
     assert "would have taken 20.0 one at a time" in sure
@@ -116,11 +116,12 @@ def test_who_learns_nothing_is_counted_and_left_out_of_the_means():
     fell = (curves["replica"] == run.replicas[0]) & (curves["epoch"] == 40)
     curves.loc[fell, "validation_accuracy"] = 0.87
     seeds.loc[seeds["replica"] == run.replicas[3], "status"] = "diverged"
+    seeds.loc[seeds["replica"] == run.replicas[2], "test_accuracy"] = 0.1
     (row,) = collect_learning([run], seeds, curves).to_dict("records")
     assert (row["replicas"], row["diverged"], row["dead"]) == (4, 1, 1)
     assert row["lowest_epoch"] == 2
     assert (row["lowest_loss"], row["last_loss"]) == (1.0, 1.5)
-    assert row["last_accuracy"] == pytest.approx(0.85)
+    assert row["test_accuracy"] == pytest.approx(0.97, abs=1e-3)
     assert row["largest_fall"] == pytest.approx(0.03)
 
 
