@@ -145,13 +145,16 @@ def _model(
 ) -> str:
     texts = []
     for i, (cell, row) in enumerate(best.values()):
-        name, digits = describe(cell.row.point), f"{row['train_examples']:,}"
+        name = describe(cell.row.point)
+        trained = (
+            f"trained on {row['train_examples']:,} digits in "
+            f"{minutes(row['train_minutes'])} minutes each"
+        )
         texts.append(
-            f"the best {name.partition(' ')[0]} is {name}: trained on {digits} digits, "
-            f"{accuracy(row)}"
+            f"the best {name.partition(' ')[0]} is {name}: {trained}, {accuracy(row)}"
             if i
-            else f"take {name}: trained on {digits} digits, it recognizes "
-            f"{accuracy(row)} of {summary['test_examples']:,.0f} test digits"
+            else f"take {name}: {trained}, it recognizes {accuracy(row)} of "
+            f"{summary['test_examples']:,.0f} test digits"
         )
     if ahead := _estimate(claims, "CNN 32x64/128 - MLP 128x128"):
         texts.append(

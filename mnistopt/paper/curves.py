@@ -1,75 +1,102 @@
 """Learning curves of a reproduction: by learning rate, and by dropout."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mnistopt.paper.evidence import Evidence
 from mnistopt.paper.learning import Run
 from mnistopt.paper.tables import cnn_dropout, mlp_dropout, tuned
+from mnistopt.points import Point
 from mnistopt.report.charts.curves import error_chart, grouped_curves, loss_chart
 
 
-def _like(point: Any, *names: str) -> Callable[[Run], bool]:
-    """Says whether a run differs from a point in these columns only, if at all."""
-    ignored = {*names, "epochs"}
+class Comparison(NamedTuple):
+    """Runs that differ in one number.
 
-    def is_like(run: Run) -> bool:
-        one, other = run.point.row(), point.row()
+    Attributes:
+        name: Of the picture.
+        title: What it shows.
+        chart: Draws a `runs_frame`.
+        point: One of them.
+        axis: What differs, a column of `Point.row`.
+    """
+
+    name: str
+    title: str
+    chart: Callable[[pd.DataFrame], Any]
+    point: Point
+    axis: str
+
+    def has(self, run: Run) -> bool:
+        """Says whether a run is one of them; length apart, and not of part "best"."""
+        one, other = run.point.row(), self.point.row()
+        ignored = (self.axis, "epochs")
         same = all(one[name] == other[name] for name in other if name not in ignored)
         return run.part != "best" and same
 
-    return is_like
 
-
-# Name, title, chart, and which runs are in it.
-CURVES = (
-    (
+COMPARISONS = (
+    Comparison(
         "rates",
-        "Validation error of the best CNN, by learning rate",
+        "Validation error of the paper's best CNN",
         error_chart,
-        _like(tuned(), "lr"),
+        tuned(),
+        "lr",
     ),
-    (
+    Comparison(
         "cnn-dropout",
-        "Validation loss of the best CNN, by dropout",
+        "Validation loss of the CNN 32x64x64/128",
         loss_chart,
-        _like(cnn_dropout(0.0), "dropout"),
+        cnn_dropout(0.0),
+        "dropout",
     ),
-    (
+    Comparison(
         "mlp-dropout",
-        "Validation loss of the MLP 128x128, by dropout",
+        "Validation loss of the MLP 128x128",
         loss_chart,
-        _like(mlp_dropout(0.0), "dropout"),
+        mlp_dropout(0.0),
+        "dropout",
     ),
 )
+_WORDS = {"lr": "learning rate"}
 
 
-def runs_frame(runs: Sequence[Run], evidence: Evidence) -> pd.DataFrame:
-    """Returns the curves of runs by epoch, best first by their last accuracy.
+def runs_frame(
+    comparison: Comparison, runs: Iterable[Run], curves: pd.DataFrame
+) -> pd.DataFrame:
+    """Returns the curves of a comparison by epoch, best first by their last accuracy.
 
     They are shown for as many epochs as all of them have.
 
     Args:
-        runs: Of one picture.
-        evidence: With their curves.
+        comparison: Which runs.
+        runs: From `learning.find_runs`.
+        curves: From `evidence.collect_curves`.
 
     Returns:
-        As `report.charts.curves.grouped_curves`.
+        As `report.charts.curves.grouped_curves`; no rows where there is nothing to
+        compare.
     """
-    last = {}
-    epochs = min((run.point.epochs for run in runs), default=0)
-    curves = evidence.curves[evidence.curves["epoch"] <= epochs]
-    for run in runs:
-        known = curves[
-            (curves["part"] == run.part) & curves["replica"].isin(run.replicas)
-        ]
-        last[run] = known[known["epoch"] == epochs]["validation_accuracy"].mean()
     # Two parts may have trained the same; the one with most seeds stands for it.
-    by_name = {run.name: run for run in sorted(last, key=lambda run: len(run.replicas))}
-    best_first = sorted(by_name.values(), key=lambda run: last[run], reverse=True)
-    names = {run.name.rpartition(", ")[0]: run.replicas for run in best_first}
-    if not names:
+    by_value = {
+        run.point.row()[comparison.axis]: run
+        for run in sorted(runs, key=lambda run: len(run.replicas))
+        if comparison.has(run)
+    }
+    if len(by_value) < 2:
         return pd.DataFrame(columns=["label"])
-    return grouped_curves(curves, names)
+    epochs = min(run.point.epochs for run in by_value.values())
+    curves = curves[curves["epoch"] <= epochs]
+    last = curves[curves["epoch"] == epochs].set_index(["part", "replica"])
+    accuracy = last["validation_accuracy"]
+    best_first = sorted(
+        by_value,
+        key=lambda value: (
+            -accuracy.loc[by_value[value].part].reindex(by_value[value].replicas).mean()
+        ),
+    )
+    words = _WORDS.get(comparison.axis, comparison.axis)
+    return grouped_curves(
+        curves, {f"{words} {value:g}": by_value[value].replicas for value in best_first}
+    )

@@ -51,7 +51,8 @@ def make_table(
         speeds: From `times.make_speeds`; what Table 1 says of minutes.
 
     Returns:
-        A row per row of the table: its words; where it was trained; n; per metric its
+        A row per row of the table: its words; where it was trained; n, and a replica's
+        share of the machine in `train_minutes`, as the study took it; per metric its
         mean, the ends of its 95 % interval over the seeds, the paper's figure (empty
         where it has none) and their difference; and `choice`: "best" by validation
         accuracy among its `rivals`, "tied" with it, or "fewer seeds", which neither
@@ -71,6 +72,7 @@ def make_table(
             "train_examples": _only(of_part["train_examples"]),
             "trained_epochs": cell.row.point.epochs,
             "n": len(mine),
+            "train_minutes": mine["seconds"].mean() / 60,
         }
         for name in metrics:
             row |= _described(name, mine[name].tolist(), cell.row.figures.get(name))

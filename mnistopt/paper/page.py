@@ -16,7 +16,7 @@ from mnistopt.paper.charts import (
     table_chart,
     table_frame,
 )
-from mnistopt.paper.curves import CURVES, runs_frame
+from mnistopt.paper.curves import COMPARISONS, runs_frame
 from mnistopt.paper.evidence import Evidence
 from mnistopt.paper.learning import find_runs
 from mnistopt.paper.plan import make_cells
@@ -110,12 +110,12 @@ def _curve_pictures(evidence: Evidence) -> dict[str, Picture]:
     """Returns validation by epoch: by learning rate, and by dropout for each model."""
     runs = find_runs(make_cells(evidence.options), evidence.seeds)
     found = {}
-    for name, title, chart, wanted in CURVES:
-        frame = runs_frame([run for run in runs if wanted(run)], evidence)
-        if frame["label"].nunique() > 1:
-            one = chart(frame)
-            one.title.text = title
-            found[name] = Picture.of(frame, one)
+    for one in COMPARISONS:
+        frame = runs_frame(one, runs, evidence.curves)
+        if len(frame):
+            chart = one.chart(frame)
+            chart.title.text = one.title
+            found[one.name] = Picture.of(frame, chart)
     return found
 
 

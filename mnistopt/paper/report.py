@@ -143,8 +143,10 @@ def _times_sentence(times: pd.DataFrame) -> str:
         f"{minutes(total / 60)} minutes of training and "
         f"{minutes(times['compile_seconds'].sum() / 60)} of compiling. One model at a "
         f"time on the same machine it would take about {minutes(alone / 60)} minutes "
-        "of training (times.csv: measured on the networks of Table 1 and scaled). The "
-        "paper's minutes are of an NVIDIA GeForce RTX 3060."
+        "of training: after the study a network of each part and kind was trained for "
+        "an epoch alone, in turns with as many as the study trains side by side, and "
+        "the study's time multiplied by what that took longer (times.csv). The paper's "
+        "minutes are of an NVIDIA GeForce RTX 3060."
     )
 
 

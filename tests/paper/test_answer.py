@@ -6,6 +6,7 @@ from synthetic import CELLS, synthetic, timed
 
 from mnistopt.paper.answer import best_rows, five_sentences, headline
 from mnistopt.paper.conclude import make_summary
+from mnistopt.paper.curves import COMPARISONS, runs_frame
 from mnistopt.paper.differences import make_differences
 from mnistopt.paper.frames import make_table
 from mnistopt.paper.judge import judge
@@ -123,6 +124,33 @@ def test_who_learns_nothing_is_counted_and_left_out_of_the_means():
     assert (row["lowest_loss"], row["last_loss"]) == (1.0, 1.5)
     assert row["test_accuracy"] == pytest.approx(0.97, abs=1e-3)
     assert row["largest_fall"] == pytest.approx(0.03)
+
+
+def test_curves_are_compared_by_what_differs_best_first():
+    runs = find_runs(CELLS, synthetic(n=2))
+    # The lower the rate the better, in the end; the batch of 32 is none of them.
+    curves = pd.concat(
+        pd.DataFrame(
+            {
+                "part": "all",
+                "replica": replica,
+                "epoch": range(1, run.point.epochs + 1),
+                "validation_accuracy": 0.9 - run.point.hparams.lr,
+                "validation_loss": 0.1,
+            }
+        )
+        for run in runs
+        for replica in run.replicas
+    )
+    rates, *dropouts = COMPARISONS
+    frame = runs_frame(rates, runs, curves)
+    best_first = [f"learning rate {lr}" for lr in ("0.0001", "0.001", "0.01")]
+    assert frame["label"].unique().tolist() == best_first
+    assert (frame["n"] == 2).all() and frame["epoch"].max() == 80
+    for one in dropouts:
+        found = runs_frame(one, runs, curves)
+        assert found["label"].nunique() == 5 and found["epoch"].max() == 50
+    assert not len(runs_frame(rates, runs[:2], curves))
 
 
 def test_a_study_that_was_not_one_at_a_time_says_what_that_would_take():
