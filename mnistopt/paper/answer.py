@@ -245,8 +245,8 @@ def _right(claims: pd.DataFrame, summary: pd.Series) -> str:
         text += (
             f"; of its {summary['rows_with_figure']:.0f} accuracies that have one here "
             f"of {summary['most_examples']:,.0f} training digits, "
-            f"{summary['rows_above']:.0f} are too low, by "
-            f"{100 * summary['median_difference']:.2f} points in the middle"
+            f"{summary['rows_above']:.0f} are exceeded, and the median difference is "
+            f"{points(summary['median_difference'])} points"
         )
     return _sentence(text)
 

@@ -214,12 +214,12 @@ def _decide(
 
 # Other sensible ways to decide: verdicts that they turn are less firm.
 ALTERNATIVES = {
-    "uncorrected": "without Holm's correction",
-    "unpaired": "seeds unpaired (Welch)",
-    "validation": "by the validation digits",
-    "stopped": "stopped at the best epoch",
-    "narrow": "margin 0.1 points",
-    "wide": "margin 0.3 points",
+    "uncorrected": "uncorrected",
+    "unpaired": "unpaired",
+    "validation": "validation digits",
+    "stopped": "best epoch",
+    "narrow": "margin 0.1",
+    "wide": "margin 0.3",
 }
 _OTHERS = {
     "uncorrected": functools.partial(_decide, correct=list),

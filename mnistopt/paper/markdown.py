@@ -175,9 +175,9 @@ def write_firmness(claims: pd.DataFrame) -> str:
     text = (
         f"{len(claims) - len(turned)} of {len(claims)} lines keep their verdict "
         "whatever of this is changed: no correction for how many lines there are; "
-        "seeds taken as unpaired; the validation digits in place of the test digits; "
-        "each replica stopped at its best epoch by validation, in place of the last; a "
-        "margin of 0.1 or of 0.3 points."
+        "seeds taken as unpaired (Welch's test); the validation digits in place of the "
+        "test digits; each replica stopped at its best epoch by validation, in place "
+        "of the last; a margin of 0.1 or of 0.3 points."
     )
     if turned.empty:
         return text
