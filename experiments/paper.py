@@ -105,9 +105,9 @@ def main() -> None:
     command = " ".join(["./launch.sh", "paper", *sys.argv[1:]])
     with show.Bar(FLAGS.quiet) as bar:
         on_plan = None if FLAGS.quiet else show.plans
-        found = reproduce(asked, workdir, command, on_plan, bar)
+        reproduce(asked, workdir, command, on_plan, bar)
     if not FLAGS.quiet:
-        show.answer(found.report)
+        show.answer((Path(workdir) / "paper.md").read_text())
     show.draw(lambda: write_page(Path(workdir)))
 
 

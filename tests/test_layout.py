@@ -50,7 +50,7 @@ ROOMS = {
     "paper": (
         *("tables", "hypotheses", "claims", "plan", "frames", "judge"),
         *("differences", "learning", "times", "evidence"),
-        *("markdown", "answer", "report", "conclude", "reproduce"),
+        *("findings", "markdown", "answer", "report", "conclude", "reproduce"),
         *("charts", "curves", "page"),
     ),
 }

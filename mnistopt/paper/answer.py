@@ -1,9 +1,10 @@
 """The reproduction in five sentences: what to take, how sure that is, what it cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 
+from mnistopt.paper.findings import Findings
 from mnistopt.paper.frames import row_name
 from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
 from mnistopt.paper.markdown import (
@@ -18,21 +19,15 @@ from mnistopt.paper.tables import cnn, mlp, mlp_dropout, tuned
 from mnistopt.points import Point
 
 
-def best_rows(
-    tables: Mapping[int, pd.DataFrame], cells: Sequence[Cell]
-) -> dict[str, tuple[Cell, pd.Series]]:
+def best_rows(findings: Findings) -> dict[str, tuple[Cell, pd.Series]]:
     """Returns each model's best row by validation, of those with most digits.
-
-    Args:
-        tables: By number, from `frames.make_table`.
-        cells: The rows of all tables.
 
     Returns:
         By model, the better one first, its cell and its row of the table.
     """
     found: dict[str, tuple[Cell, pd.Series]] = {}
-    for cell in cells:
-        row, model = row_of(cell, tables), cell.row.point.structure.model
+    for cell in findings.cells:
+        row, model = row_of(cell, findings.tables), cell.row.point.structure.model
         if row["n"] and (model not in found or _rank(row) > _rank(found[model][1])):
             found[model] = (cell, row)
     return dict(sorted(found.items(), key=lambda one: _rank(one[1][1]), reverse=True))
@@ -46,27 +41,22 @@ def _rank(row: pd.Series) -> tuple[float, float]:
 _PAPERS = (mlp(128, 128), mlp_dropout(0.3), cnn(32, 64), tuned())
 
 
-def headline(
-    tables: Mapping[int, pd.DataFrame],
-    cells: Sequence[Cell],
-    claims: pd.DataFrame,
-    scale: float = 1.0,
-) -> str:
+def headline(found: Findings, scale: float = 1.0) -> str:
     """Returns the paper's main networks and the best ones here, as Markdown.
 
     Each where it was trained on most digits; and how the paper's claims fared.
 
     Args:
-        tables: By number, from `frames.make_table`.
-        cells: The rows of all tables.
-        claims: From `judge.judge`.
+        found: What was found.
         scale: Factor to the paper's epochs, as in `plan.Options`.
     """
     chosen: dict[Point, tuple[Cell, pd.Series]] = {}
     wanted = [scaled(point, scale) for point in _PAPERS]
-    best = [cell.row.point for cell, _ in best_rows(tables, cells).values()]
+    best = [cell.row.point for cell, _ in best_rows(found).values()]
     for point in dict.fromkeys([*wanted, *best]):
-        rows = [(c, row_of(c, tables)) for c in cells if c.row.point == point]
+        rows = [
+            (c, row_of(c, found.tables)) for c in found.cells if c.row.point == point
+        ]
         if rows:
             chosen[point] = max(rows, key=lambda one: _rank(one[1]))
     lines = [
@@ -82,7 +72,7 @@ def headline(
     ]
     header = ["network", "training digits", "seeds"]
     header += ["test accuracy, 95 % interval", "the paper's"]
-    return f"{markdown_table(header, lines)}\n\n{_sentence(_counts(claims))}"
+    return f"{markdown_table(header, lines)}\n\n{_sentence(_counts(found.claims))}"
 
 
 def row_of(cell: Cell, tables: Mapping[int, pd.DataFrame]) -> pd.Series:
@@ -98,34 +88,20 @@ def accuracy(row: pd.Series) -> str:
     return f"{ranged(mean, low, high, percent)} % (n = {row['n']})"
 
 
-def five_sentences(
-    tables: Mapping[int, pd.DataFrame],
-    cells: Sequence[Cell],
-    differences: pd.DataFrame,
-    claims: pd.DataFrame,
-    times: pd.DataFrame,
-    summary: pd.Series,
-    machine: str,
-) -> str:
+def five_sentences(found: Findings, machine: str) -> str:
     """Returns the answer, as a list in Markdown.
 
     Args:
-        tables: By number, from `frames.make_table`.
-        cells: The rows of all tables.
-        differences: From `differences.make_differences`.
-        claims: From `judge.judge`.
-        times: From `times.make_times`.
-        summary: From `conclude.make_summary`.
+        found: What was found.
         machine: What trained.
     """
+    claims, tables = found.claims, found.tables
     answers = {
-        "Which model?": _model(best_rows(tables, cells), claims, summary),
-        "Which dropout?": _dropout(tables.get(4), differences),
+        "Which model?": _model(best_rows(found), claims, found.summary),
+        "Which dropout?": _dropout(tables.get(4), found.differences),
         "Which learning rate, batch size and length?": _recipe(tables.get(5), claims),
-        "How sure is that, and what did it cost?": _sure(
-            tables, times, summary, machine
-        ),
-        "Was the paper right?": _right(claims, summary),
+        "How sure is that, and what did it cost?": _sure(found, machine),
+        "Was the paper right?": _right(claims, found.summary),
     }
     return "\n".join(f"- **{ask}** {text}" for ask, text in answers.items() if text)
 
@@ -215,13 +191,9 @@ def _recipe(table: pd.DataFrame | None, claims: pd.DataFrame) -> str:
     return _sentence(f"{text}; in points, {', '.join(ahead)}")
 
 
-def _sure(
-    tables: Mapping[int, pd.DataFrame],
-    times: pd.DataFrame,
-    summary: pd.Series,
-    machine: str,
-) -> str:
-    counts = pd.concat([table["n"] for table in tables.values()])
+def _sure(found: Findings, machine: str) -> str:
+    times, summary = found.times, found.summary
+    counts = pd.concat([table["n"] for table in found.tables.values()])
     spread = " to ".join(str(n) for n in dict.fromkeys((counts.min(), counts.max())))
     total, alone = times["seconds"].sum(), times["alone_seconds"].sum()
     return _sentence(

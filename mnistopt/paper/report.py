@@ -1,12 +1,13 @@
 """The reproduction in words and tables: paper.md, made of the CSV files alone."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from mnistopt.paper.answer import five_sentences, verdict_list
 from mnistopt.paper.evidence import Evidence
+from mnistopt.paper.findings import Findings
 from mnistopt.paper.hypotheses import VERDICTS
 from mnistopt.paper.markdown import (
     minutes,
@@ -15,33 +16,7 @@ from mnistopt.paper.markdown import (
     write_learning,
     write_table,
 )
-from mnistopt.paper.plan import Cell
 from mnistopt.paper.tables import INCONSISTENCIES, MARGIN, RECIPE, TABLES
-
-
-class Findings(NamedTuple):
-    """What the report tells of.
-
-    Attributes:
-        tables: By number, from `frames.make_table`.
-        cells: The rows of all tables.
-        differences: From `differences.make_differences`.
-        claims: From `judge.judge`.
-        times: From `times.make_times`.
-        learning: From `learning.collect_learning`.
-        summary: From `conclude.make_summary`.
-        notes: Markdown of who looked at them, or "".
-    """
-
-    tables: Mapping[int, pd.DataFrame]
-    cells: Sequence[Cell]
-    differences: pd.DataFrame
-    claims: pd.DataFrame
-    times: pd.DataFrame
-    learning: pd.DataFrame
-    summary: pd.Series
-    notes: str
-
 
 _TITLE = """\
 # The paper's tables, with seeds and intervals
@@ -93,18 +68,19 @@ def _sizes(evidence: Evidence) -> str:
     return " ".join(sentences)
 
 
-def write_report(found: Findings, evidence: Evidence) -> str:
+def write_report(found: Findings, evidence: Evidence, notes: str = "") -> str:
     """Returns paper.md.
 
     Args:
         found: What it tells of.
         evidence: What was asked, and where it was trained.
+        notes: Markdown of who looked at it.
     """
     about_tables = _ABOUT_TABLES.format(
         test_examples=found.summary["test_examples"],
         half_width=100 * found.summary["test_half_width"],
     )
-    sentences = five_sentences(*found[:5], found.summary, _machine(evidence))
+    sentences = five_sentences(found, _machine(evidence))
     parts = [_TITLE, "## The answer", sentences, _sizes(evidence)]
     parts += ["## The tables", about_tables]
     for number, table in found.tables.items():
@@ -119,7 +95,7 @@ def write_report(found: Findings, evidence: Evidence) -> str:
         parts += [write_claims(found.claims)]
         parts += ["## How firm the verdicts are", write_firmness(found.claims)]
     parts += ["## What the curves say", write_learning(found.learning)]
-    parts += [found.notes.strip()] if found.notes else []
+    parts += [notes.strip()] if notes else []
     parts += ["## Definitions", _list(RECIPE)]
     parts += ["## Where the paper disagrees with itself", _list(INCONSISTENCIES)]
     parts += ["## How this was made", _provenance(evidence)]

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mnistopt.paper.conclude import Reproduction, conclude
+from mnistopt.paper.conclude import conclude
 from mnistopt.paper.evidence import collect
+from mnistopt.paper.findings import Findings
 from mnistopt.paper.plan import Options, Part, make_cells, make_parts
 from mnistopt.paper.times import make_speeds
 from mnistopt.study import runner
@@ -40,7 +41,7 @@ def reproduce(
     command: str = "",
     on_plan: Callable[[dict[str, Plan]], None] | None = None,
     on_progress: OnProgress | None = None,
-) -> Reproduction:
+) -> Findings:
     """Trains what of the paper's tables is not in the workdir yet, and judges it.
 
     Args:
@@ -52,7 +53,7 @@ def reproduce(
         on_progress: Called as that of `runner.run`, with the work of all parts.
 
     Returns:
-        The tables and the report.
+        What was found; `paper.md` tells it.
 
     Raises:
         InputError: If an option cannot be used, or does not fit the workdir.

@@ -1,13 +1,14 @@
 """The answer and the curves, of reproductions whose truth is known."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic import CELLS, synthetic, timed
 
 from mnistopt.paper.answer import best_rows, five_sentences, headline
-from mnistopt.paper.conclude import make_summary
 from mnistopt.paper.curves import COMPARISONS, runs_frame
 from mnistopt.paper.differences import make_differences
+from mnistopt.paper.findings import Findings, make_summary
 from mnistopt.paper.frames import make_table
 from mnistopt.paper.judge import judge
 from mnistopt.paper.learning import collect_learning, find_runs
@@ -20,20 +21,22 @@ TIMES = pd.DataFrame(
 ).assign(alone_seconds=1200.0)
 
 
-def told(seeds, numbers=tuple(TABLES)):
-    """Returns the tables, the claims and the answer of a table of seeds."""
+def found_in(seeds, numbers=tuple(TABLES)):
+    """Returns what follows from a table of seeds."""
     cells = [cell for cell in CELLS if cell.table in numbers]
     seeds = seeds[seeds["table"].isin(numbers)]
     tables = {number: make_table(number, cells, seeds, SPEEDS) for number in numbers}
-    differences = make_differences(
-        tables, cells, seeds, lambda cell: pd.Series([True, False]).to_numpy()
-    )
     claims = judge(seeds, SPEEDS, 1.0)
-    summary = make_summary(tables, claims, seeds)
-    text = five_sentences(
-        tables, cells, differences, claims, TIMES, summary, "a machine"
+    right = np.array([True, False])
+    return Findings(
+        cells=cells,
+        tables=tables,
+        differences=make_differences(tables, cells, seeds, lambda cell: right),
+        claims=claims,
+        times=TIMES,
+        learning=pd.DataFrame(),
+        summary=make_summary(tables, claims, seeds),
     )
-    return tables, claims, text
 
 
 def dropout_matters(point):
@@ -43,7 +46,8 @@ def dropout_matters(point):
 
 
 def test_five_questions_are_answered_by_what_is_true():
-    _, _, text = told(synthetic(accuracy=dropout_matters, noise=1e-5))
+    found = found_in(synthetic(accuracy=dropout_matters, noise=1e-5))
+    text = five_sentences(found, "a machine")
     model, dropout, recipe, sure, right = text.splitlines()
     # The best of all is the CNN of Table 4 with dropout 0.4.
     assert "Take CNN 32x64x64/128, dropout 0.4, 50 epochs" in model
@@ -58,19 +62,19 @@ def test_five_questions_are_answered_by_what_is_true():
 
 
 def test_what_was_not_trained_is_not_answered():
-    _, _, text = told(synthetic(), numbers=(2,))
+    text = five_sentences(found_in(synthetic(), numbers=(2,)), "a machine")
     assert "Which model?" in text and "Which dropout?" not in text
     assert "Which learning rate" not in text
 
 
 def test_the_headline_has_the_papers_networks_and_the_best_here():
-    tables, claims, _ = told(synthetic(accuracy=dropout_matters, noise=1e-5))
-    text = headline(tables, CELLS, claims)
+    found = found_in(synthetic(accuracy=dropout_matters, noise=1e-5))
+    text = headline(found)
     bold = [line for line in text.splitlines() if line.startswith("| **")]
     assert len(bold) == 2 and all("dropout 0.4" in line for line in bold)
     assert "| MLP 128x128, dropout 0, 50 epochs | 100 | 5 | 95.80 [" in text
     assert "| 98.6 % |" in text
-    counts = claims.drop_duplicates("claim")["claim_verdict"].value_counts()
+    counts = found.claims.drop_duplicates("claim")["claim_verdict"].value_counts()
     assert f"{counts['supported']} are supported" in text
 
 
@@ -79,12 +83,11 @@ def test_the_best_of_a_model_is_taken_where_it_has_most_digits():
     small = seeds["point"] == mlp(64).identity()
     seeds.loc[small, "validation_accuracy"] = 0.99
     seeds.loc[small, "test_accuracy"] = 0.5
-    tables = {2: make_table(2, CELLS, seeds, SPEEDS)}
-    cells = [cell for cell in CELLS if cell.table == 2]
-    cell, _ = best_rows(tables, cells)["mlp"]
+    found = found_in(seeds, numbers=(2,))
+    cell, _ = best_rows(found)["mlp"]
     assert cell.row.point == mlp(64)  # by validation
-    tables[2].loc[1, "train_examples"] = 200
-    cell, _ = best_rows(tables, cells)["mlp"]
+    found.tables[2].loc[1, "train_examples"] = 200
+    cell, _ = best_rows(found)["mlp"]
     assert cell.row.point == mlp(128)
 
 

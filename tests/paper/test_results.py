@@ -14,8 +14,9 @@ import pytest
 
 from mnistopt.files import read_csv
 from mnistopt.paper.answer import headline
-from mnistopt.paper.conclude import Reproduction, conclude
+from mnistopt.paper.conclude import conclude
 from mnistopt.paper.evidence import Evidence
+from mnistopt.paper.findings import Findings
 from mnistopt.paper.plan import make_cells, make_parts
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ EVIDENCE = ("seeds", "curves", "mistakes", "speeds")
 
 
 @pytest.fixture(scope="module")
-def again(tmp_path_factory) -> tuple[Path, Reproduction]:
+def again(tmp_path_factory) -> tuple[Path, Findings]:
     """What follows from the committed evidence: the folder, and what was returned."""
     workdir = tmp_path_factory.mktemp("again")
     (workdir / "tables").mkdir()
@@ -55,9 +56,8 @@ def test_every_word_follows_from_the_evidence(again):
 def test_the_readme_says_what_the_tables_say(again):
     workdir, found = again
     evidence = Evidence.read(workdir)
-    cells = make_cells(evidence.options)
     readme = (ROOT / "README.md").read_text()
-    assert headline(found.tables, cells, found.claims) in readme
+    assert headline(found) in readme
     # The command, which the README breaks into lines.
     assert evidence.command in re.sub(r" *\\\n *", " ", readme)
 
