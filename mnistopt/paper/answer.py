@@ -97,7 +97,7 @@ def five_sentences(found: Findings, machine: str) -> str:
     """
     claims, tables = found.claims, found.tables
     answers = {
-        "Which model?": _model(best_rows(found), claims, found.summary),
+        "Which model?": _model(found),
         "Which dropout?": _dropout(tables.get(4), found.differences),
         "Which learning rate, batch size and length?": _recipe(tables.get(5), claims),
         "How sure is that, and what did it cost?": _sure(found, machine),
@@ -114,13 +114,9 @@ def _estimate(claims: pd.DataFrame, hypothesis: str) -> str:
     return ""
 
 
-def _model(
-    best: Mapping[str, tuple[Cell, pd.Series]],
-    claims: pd.DataFrame,
-    summary: pd.Series,
-) -> str:
+def _model(found: Findings) -> str:
     texts = []
-    for i, (cell, row) in enumerate(best.values()):
+    for i, (cell, row) in enumerate(best_rows(found).values()):
         name = describe(cell.row.point)
         trained = (
             f"trained on {row['train_examples']:,} digits in "
@@ -130,12 +126,13 @@ def _model(
             f"the best {name.partition(' ')[0]} is {name}: {trained}, {accuracy(row)}"
             if i
             else f"take {name}: {trained}, it recognizes {accuracy(row)} of "
-            f"{summary['test_examples']:,.0f} test digits"
+            f"{found.summary['test_examples']:,.0f} test digits"
         )
-    if ahead := _estimate(claims, "CNN 32x64/128 - MLP 128x128"):
+    if ahead := _estimate(found.claims, "CNN 32x64/128 - MLP 128x128"):
+        row = found.tables[1].iloc[0]
         texts.append(
-            "on the same digits the paper's basic CNN is ahead of its basic MLP by "
-            f"{ahead} points"
+            f"on the same {row['train_examples']:,} digits the paper's basic CNN is "
+            f"ahead of its basic MLP by {ahead} points (n = {row['n']})"
         )
     return _sentence("; ".join(texts))
 
@@ -152,8 +149,9 @@ def _dropout(table: pd.DataFrame | None, differences: pd.DataFrame) -> str:
         for _, best in rows[rows["choice"] == "best"].iterrows():
             tied = rows[rows["choice"] == "tied"]
             text = (
-                f"for the {model} {best['dropout']} by validation, with "
-                f"{accuracy(best)} of the test digits; tied with it: "
+                f"for the {model} on {best['train_examples']:,} digits "
+                f"{best['dropout']} by validation, with {accuracy(best)} of the test "
+                "digits; tied with it: "
                 f"{_names(tied, 'dropout')}"
             )
             without = differences[
@@ -174,8 +172,9 @@ def _recipe(table: pd.DataFrame | None, claims: pd.DataFrame) -> str:
     row, others = best.iloc[0], table[table["part"] == best.iloc[0]["part"]]
     tied = (others["choice"] == "tied").sum()
     text = (
-        f"for the best CNN, {row['row']} by validation, with {accuracy(row)} of the "
-        f"test digits, and {tied} of the {len(others) - 1} other rows are tied with it"
+        f"for the best CNN on {row['train_examples']:,} digits, {row['row']} by "
+        f"validation, with {accuracy(row)} of the test digits, and {tied} of the "
+        f"{len(others) - 1} other rows are tied with it"
     )
     ahead = [
         f"{words} by {found}"
