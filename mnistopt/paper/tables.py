@@ -22,7 +22,9 @@ RECIPE = (
     "A twelfth of the training part is held out for validation, and everything that is "
     "chosen is chosen by it; the paper chose by the test set.",
     "Accuracies are of the network after its last epoch. Training accuracy is measured "
-    "then, without dropout, on every training example.",
+    "then, without dropout, on every training example; validation accuracy after every "
+    "epoch, as convergence epochs and curves need it; test accuracy after the numbers "
+    "of epochs in the tables, and at no other time.",
     "Overfitting degree is training minus test accuracy (the paper's Table 4).",
     "The convergence epoch, which the paper does not define, is the first one whose "
     "validation accuracy comes within 0.2 points of the run's best.",
