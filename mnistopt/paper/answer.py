@@ -212,6 +212,11 @@ def _right(claims: pd.DataFrame, summary: pd.Series) -> str:
     for words, verdict in (("right", SUPPORTED), ("wrong", CONTRADICTED)):
         if said := verdict_list(claims, verdict):
             text += f"; it is {words} that {said}"
+    text += (
+        f"; of {summary['figures']:.0f} differences and times that it gives a figure "
+        f"for, {summary['figures_too_large']:.0f} figures are too large and "
+        f"{summary['figures_too_small']:.0f} too small"
+    )
     if summary["rows_with_figure"]:
         text += (
             f"; of its {summary['rows_with_figure']:.0f} accuracies that have one here "

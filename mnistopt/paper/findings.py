@@ -10,7 +10,7 @@ from mnistopt.paper.differences import make_differences
 from mnistopt.paper.evidence import Evidence
 from mnistopt.paper.frames import make_table
 from mnistopt.paper.hypotheses import VERDICTS
-from mnistopt.paper.judge import judge
+from mnistopt.paper.judge import TOO_LARGE, TOO_SMALL, judge
 from mnistopt.paper.learning import collect_learning, find_runs
 from mnistopt.paper.plan import Cell, make_cells, make_parts
 from mnistopt.paper.times import make_times
@@ -94,6 +94,9 @@ def make_summary(
         {
             "claims": len(verdicts),
             **{name: (verdicts == name).sum() for name in VERDICTS},
+            "figures": claims["paper"].notna().sum(),
+            "figures_too_large": (claims["paper_is"] == TOO_LARGE).sum(),
+            "figures_too_small": (claims["paper_is"] == TOO_SMALL).sum(),
             "most_examples": most,
             "rows_with_figure": len(differences),
             "rows_above": (differences > 0).sum(),

@@ -65,10 +65,11 @@ def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFra
         The claim and its verdict; the hypothesis, its estimate with the ends of its
         95 % interval (of a ratio: all three exponentials), n, p and the p corrected
         within the table (accuracies and times apart), its verdict, whether it is
-        `small`, shown to be below the margin, and the paper's figure; `seeds_needed`,
-        with which four studies of five would show a true difference of the margin, or
-        that there is none (not of times); and under the names of `ALTERNATIVES` the
-        verdicts that other tests would give.
+        `small`, shown to be below the margin; the paper's figure, and whether that
+        `paper_is` shown to be `TOO_LARGE` or `TOO_SMALL`; `seeds_needed`, with which
+        four studies of five would show a true difference of the margin, or that there
+        is none (not of ratios); and under the names of `ALTERNATIVES` the verdicts that
+        other tests would give.
     """
     families = itertools.product(sorted(set(seeds["table"])), (False, True))
     rows: list[dict[str, Any]] = []
@@ -107,7 +108,7 @@ def _judge_family(
         return _contrast(hypothesis, seeds, speeds, scale)
 
     asked = [hypothesis for _, hypothesis in family]
-    decisions = _decide(asked, contrast)
+    decisions, sizes = _decide(asked, contrast), _judge_figures(asked, contrast)
     others = {name: decide(asked, contrast) for name, decide in _OTHERS.items()}
     rows = []
     for i, ((claim, hypothesis), found) in enumerate(zip(family, decisions)):
@@ -122,6 +123,7 @@ def _judge_family(
             **found._asdict(),
             **_estimate(hypothesis, values),
             "paper": hypothesis.figure,
+            "paper_is": sizes[i],
             "seeds_needed": _seeds_needed(hypothesis, values, len(family)),
         }
         rows.append(row | {name: one[i].verdict for name, one in others.items()})
@@ -209,6 +211,27 @@ def _decide(
         unshown = NEGLIGIBLE if i in small else UNDECIDED
         verdict = tends if p_holm < ERROR_RATE else unshown
         found.append(_Decision(verdict, p, p_holm, i in small))
+    return found
+
+
+TOO_LARGE, TOO_SMALL = "too large", "too small"
+
+
+def _judge_figures(
+    family: Sequence[Hypothesis], contrast: Callable[[Hypothesis], pd.DataFrame]
+) -> list[str]:
+    """Returns whether the paper's figures are shown to be too large or too small."""
+    known = [i for i, hypothesis in enumerate(family) if hypothesis.figure is not None]
+    tested = []
+    for i in known:
+        figure = family[i].figure or 0.0
+        bound = math.log(figure) if family[i].ratio else figure
+        tested.append(_paired(contrast(family[i]))(bound))
+    found = [""] * len(family)
+    corrected = holm([two_sided(*pair) for pair in tested])
+    for i, (below, above), p in zip(known, tested, corrected):
+        if p < ERROR_RATE:
+            found[i] = TOO_LARGE if below < above else TOO_SMALL
     return found
 
 

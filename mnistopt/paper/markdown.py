@@ -142,12 +142,16 @@ def _hypothesis_row(row: pd.Series) -> list[str]:
     return [
         row["hypothesis"],
         ranged(row["estimate"], row["low"], row["high"], write),
-        "-" if math.isnan(row["paper"]) else write(row["paper"]),
+        "-" if math.isnan(row["paper"]) else _figure(write(row["paper"]), row),
         str(row["n"]),
         p_value(row["p_holm"]),
         _MARKS[row["verdict"]] + (", but small" if small else ""),
         "" if known else _count(row["seeds_needed"]),
     ]
+
+
+def _figure(text: str, row: pd.Series) -> str:
+    return f"{text}, {row['paper_is']}" if row["paper_is"] else text
 
 
 def _count(value: float) -> str:

@@ -36,16 +36,18 @@ differences of test accuracy in points. “choice” names the best row by valid
 those tied with it at 5 % (paired t tests, Holm's correction)."""
 
 _ABOUT_CLAIMS = f"""\
-Differences of test accuracy in percentage points, by seed; brackets are 95 % intervals
-of each alone. p is two-sided and corrected for all hypotheses about a table (Holm),
-those about times apart. A line is supported if its contrast is shown to lie where the
-claim says, contradicted if it is shown not to, and negligible if neither is shown, but
-that it is below {100 * MARGIN:.1f} points either way: that is the smallest difference
-which the paper calls one, and 20 of 10,000 test digits. “No better” is shown in the
-same way. A claim is supported if all its lines are, contradicted if one is, and else
-negligible if one is. “Needed” are the seeds with which four studies of five would show
-a true difference of {100 * MARGIN:.1f} points (for “no better”: that there is none), by
-the spread seen here. Test digits take part in these verdicts, and in no choice."""
+Differences of test accuracy in percentage points, by seed, at the sizes that the tables
+name; brackets are 95 % intervals of each alone. p is two-sided and corrected for all
+hypotheses about a table (Holm), those about times apart. A line is supported if its
+contrast is shown to lie where the claim says, contradicted if it is shown not to, and
+negligible if neither is shown, but that it is below {100 * MARGIN:.1f} points either
+way: that is the smallest difference which the paper calls one, and 20 of 10,000 test
+digits. “No better” is shown in the same way. A figure of the paper's is too large or
+too small where ours is shown to lie below or above it (corrected alike). A claim is
+supported if all its lines are, contradicted if one is, and else negligible if one is.
+“Needed” are the seeds with which four studies of five would show a true difference of
+{100 * MARGIN:.1f} points (for “no better”: that there is none), by the spread seen
+here. Test digits take part in these verdicts, and in no choice."""
 
 _PARTS = {
     "all": "All networks",

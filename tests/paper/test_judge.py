@@ -71,6 +71,19 @@ def test_a_difference_is_negligible_where_that_is_shown():
     assert lines.loc[both, "claim_verdict"].tolist() == ["negligible"] * 2
 
 
+def test_a_figure_is_too_large_where_the_difference_is_shown_to_be_below_it():
+    """Equal networks: each difference that the paper has is too large, or too small."""
+    claims = judged(synthetic(noise=1e-5)).set_index("hypothesis")
+    known = claims[claims["paper"].notna() & ~claims["ratio"]]
+    level = known.index.str.startswith("accuracy of")
+    assert known.loc[level, "paper_is"].tolist() == ["too large"]  # 97 % here
+    for _, row in known[~level].iterrows():
+        assert row["paper_is"] == ("too large" if row["paper"] > 0 else "too small")
+    assert claims.loc["time, 64 / 32", "paper_is"] == "too small"  # 1 here
+    loud = judged(synthetic(noise=3e-2)).set_index("hypothesis")["paper_is"]
+    assert (loud[~loud.index.str.startswith("time")] == "").all()
+
+
 @pytest.mark.parametrize("noise", [3e-4, 1e-3])
 def test_other_tests_decide_as_they_would_alone(noise):
     """Each alternative is the same judgement with one thing changed."""
