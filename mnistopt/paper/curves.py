@@ -1,6 +1,6 @@
 """Learning curves of a reproduction: by learning rate, and by dropout."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -28,8 +28,16 @@ class Comparison(NamedTuple):
     point: Point
     axis: str
 
-    def has(self, run: Run) -> bool:
-        """Says whether a run is one of them; length apart, and not of part "best"."""
+    def find(self, runs: Iterable[Run]) -> dict[float, Run]:
+        """Returns those of `runs` that are compared, by the number that differs.
+
+        Length apart, and not of the part "best". Two parts may have trained the same;
+        the one with most seeds stands for it.
+        """
+        ordered = sorted(runs, key=lambda run: len(run.replicas))
+        return {run.point.row()[self.axis]: run for run in ordered if self._has(run)}
+
+    def _has(self, run: Run) -> bool:
         one, other = run.point.row(), self.point.row()
         ignored = (self.axis, "epochs")
         same = all(one[name] == other[name] for name in other if name not in ignored)
@@ -63,29 +71,20 @@ _WORDS = {"lr": "learning rate"}
 
 
 def runs_frame(
-    comparison: Comparison, runs: Iterable[Run], curves: pd.DataFrame
+    comparison: Comparison, by_value: Mapping[float, Run], curves: pd.DataFrame
 ) -> pd.DataFrame:
     """Returns the curves of a comparison by epoch, best first by their last accuracy.
 
     They are shown for as many epochs as all of them have.
 
     Args:
-        comparison: Which runs.
-        runs: From `learning.find_runs`.
+        comparison: What is compared.
+        by_value: From its `find`, some.
         curves: From `evidence.collect_curves`.
 
     Returns:
-        As `report.charts.curves.grouped_curves`; no rows where there is nothing to
-        compare.
+        As `report.charts.curves.grouped_curves`.
     """
-    # Two parts may have trained the same; the one with most seeds stands for it.
-    by_value = {
-        run.point.row()[comparison.axis]: run
-        for run in sorted(runs, key=lambda run: len(run.replicas))
-        if comparison.has(run)
-    }
-    if len(by_value) < 2:
-        return pd.DataFrame(columns=["label"])
     epochs = min(run.point.epochs for run in by_value.values())
     curves = curves[curves["epoch"] <= epochs]
     last = curves[curves["epoch"] == epochs].set_index(["part", "replica"])

@@ -111,10 +111,13 @@ def _curve_pictures(evidence: Evidence) -> dict[str, Picture]:
     runs = find_runs(make_cells(evidence.options), evidence.seeds)
     found = {}
     for one in COMPARISONS:
-        frame = runs_frame(one, runs, evidence.curves)
-        if len(frame):
+        by_value = one.find(runs)
+        if len(by_value) > 1:
+            frame = runs_frame(one, by_value, evidence.curves)
             chart = one.chart(frame)
-            chart.title.text = one.title
+            part = next(reversed(by_value.values())).part
+            digits = evidence.parts[part]["data"]["train"]
+            chart.title.text = f"{one.title}, {digits:,} training digits"
             found[one.name] = Picture.of(frame, chart)
     return found
 

@@ -147,14 +147,14 @@ def test_curves_are_compared_by_what_differs_best_first():
         for replica in run.replicas
     )
     rates, *dropouts = COMPARISONS
-    frame = runs_frame(rates, runs, curves)
+    frame = runs_frame(rates, rates.find(runs), curves)
     best_first = [f"learning rate {lr}" for lr in ("0.0001", "0.001", "0.01")]
     assert frame["label"].unique().tolist() == best_first
     assert (frame["n"] == 2).all() and frame["epoch"].max() == 80
     for one in dropouts:
-        found = runs_frame(one, runs, curves)
+        found = runs_frame(one, one.find(runs), curves)
         assert found["label"].nunique() == 5 and found["epoch"].max() == 50
-    assert not len(runs_frame(rates, runs[:2], curves))
+    assert not rates.find(runs[:2])
 
 
 def test_a_study_that_was_not_one_at_a_time_says_what_that_would_take():
