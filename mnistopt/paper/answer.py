@@ -41,13 +41,15 @@ def _rank(row: pd.Series) -> tuple[float, float]:
 _PAPERS = (mlp(128, 128), mlp_dropout(0.3), cnn(32, 64), tuned())
 
 
-def headline(found: Findings, scale: float = 1.0) -> str:
+def headline(found: Findings, machine: str, scale: float = 1.0) -> str:
     """Returns the paper's main networks and the best ones here, as Markdown.
 
-    Each where it was trained on most digits; and how the paper's claims fared.
+    Each where it was trained on most digits; how the paper's claims fared; and what
+    all of it took.
 
     Args:
         found: What was found.
+        machine: What trained.
         scale: Factor to the paper's epochs, as in `plan.Options`.
     """
     chosen: dict[Point, tuple[Cell, pd.Series]] = {}
@@ -72,7 +74,8 @@ def headline(found: Findings, scale: float = 1.0) -> str:
     ]
     header = ["network", "training digits", "seeds"]
     header += ["test accuracy, 95 % interval", "the paper's"]
-    return f"{markdown_table(header, lines)}\n\n{_sentence(_counts(found.claims))}"
+    told = f"{_sentence(_counts(found.claims))} {_sentence(_cost(found, machine))}"
+    return f"{markdown_table(header, lines)}\n\n{told}"
 
 
 def row_of(cell: Cell, tables: Mapping[int, pd.DataFrame]) -> pd.Series:
@@ -191,17 +194,23 @@ def _recipe(table: pd.DataFrame | None, claims: pd.DataFrame) -> str:
 
 
 def _sure(found: Findings, machine: str) -> str:
-    times, summary = found.times, found.summary
     counts = pd.concat([table["n"] for table in found.tables.values()])
     spread = " to ".join(str(n) for n in dict.fromkeys((counts.min(), counts.max())))
-    total, alone = times["seconds"].sum(), times["alone_seconds"].sum()
+    half = 100 * found.summary["test_half_width"]
     return _sentence(
         f"every figure is a mean over n = {spread} seeds, and its bracket holds the "
         "mean of all possible seeds in 19 studies of 20; other test digits would move "
-        f"all of them together, by up to {100 * summary['test_half_width']:.2f} "
-        f"points; {times['replicas'].sum():,} networks took {minutes(total / 60)} "
-        f"minutes on {machine}, and would have taken {minutes(alone / 60)} one at a "
-        "time"
+        f"all of them together, by up to {half:.2f} points; {_cost(found, machine)}"
+    )
+
+
+def _cost(found: Findings, machine: str) -> str:
+    """Returns how long all of it took, and would have taken, in words."""
+    total, alone = (found.times[name].sum() for name in ("seconds", "alone_seconds"))
+    return (
+        f"{found.times['replicas'].sum():,} networks took {minutes(total / 60)} minutes "
+        f"of training on {machine}, and would have taken {minutes(alone / 60)} one at "
+        "a time"
     )
 
 

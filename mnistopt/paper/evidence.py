@@ -64,6 +64,11 @@ class Evidence(NamedTuple):
     mistakes: pd.DataFrame
     speeds: pd.DataFrame
 
+    @property
+    def machine(self) -> str:
+        """What trained."""
+        return "; ".join(dict.fromkeys(part["cpu"] for part in self.parts.values()))
+
     def write(self, workdir: Path) -> None:
         """Writes config.json and the four tables."""
         config = {

@@ -82,7 +82,7 @@ def write_report(found: Findings, evidence: Evidence, notes: str = "") -> str:
         test_examples=found.summary["test_examples"],
         half_width=100 * found.summary["test_half_width"],
     )
-    sentences = five_sentences(found, _machine(evidence))
+    sentences = five_sentences(found, evidence.machine)
     parts = [_TITLE, "## The answer", sentences, _sizes(evidence)]
     parts += ["## The tables", about_tables]
     for number, table in found.tables.items():
@@ -131,10 +131,6 @@ def _times_sentence(times: pd.DataFrame) -> str:
 def _versions(part: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {one}" for name, one in part["versions"].items())
     return f"Python {part['python']}, {versions}"
-
-
-def _machine(evidence: Evidence) -> str:
-    return "; ".join(dict.fromkeys(part["cpu"] for part in evidence.parts.values()))
 
 
 def _made(evidence: Evidence, names: Iterable[str]) -> str:

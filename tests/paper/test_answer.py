@@ -57,7 +57,7 @@ def test_five_questions_are_answered_by_what_is_true():
     assert dropout.count("tied with it: none; it is ahead of none by +1.20 [") == 2
     assert "rate 0.001 is ahead of 0.01 by" in recipe and "100 of 80 by" in recipe
     assert "n = 5 seeds" in sure
-    assert "7 networks took 10.0 minutes on a machine" in sure
+    assert "7 networks took 10.0 minutes of training on a machine" in sure
     assert "would have taken 20.0 one at a time" in sure
     assert "it is right that the CNN recognizes more digits than the MLP" in right
 
@@ -70,7 +70,8 @@ def test_what_was_not_trained_is_not_answered():
 
 def test_the_headline_has_the_papers_networks_and_the_best_here():
     found = found_in(synthetic(accuracy=dropout_matters, noise=1e-5))
-    text = headline(found)
+    text = headline(found, "a machine")
+    assert "7 networks took 10.0 minutes of training on a machine" in text
     bold = [line for line in text.splitlines() if line.startswith("| **")]
     assert len(bold) == 2 and all("dropout 0.4" in line for line in bold)
     assert "| MLP 128x128, dropout 0, 50 epochs | 100 | 5 | 95.80 [" in text
