@@ -207,10 +207,10 @@ def _sure(found: Findings, machine: str) -> str:
 def _cost(found: Findings, machine: str) -> str:
     """Returns how long all of it took, and would have taken, in words."""
     total, alone = (found.times[name].sum() for name in ("seconds", "alone_seconds"))
+    count = found.times["replicas"].sum()
     return (
-        f"{found.times['replicas'].sum():,} networks took {minutes(total / 60)} minutes "
-        f"of training on {machine}, and would have taken {minutes(alone / 60)} one at "
-        "a time"
+        f"{count:,} networks took {minutes(total / 60)} minutes of training on "
+        f"{machine}, and would have taken {minutes(alone / 60)} one at a time"
     )
 
 

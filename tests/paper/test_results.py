@@ -53,14 +53,29 @@ def test_every_word_follows_from_the_evidence(again):
     assert (workdir / "paper.md").read_text() == (RESULTS / "paper.md").read_text()
 
 
+def squeezed(text: str) -> str:
+    """A text without its line breaks, those within a command too."""
+    return " ".join(text.replace("\\\n", " ").split())
+
+
 def test_the_readme_says_what_the_tables_say(again):
     workdir, found = again
     evidence = Evidence.read(workdir)
-    readme = (ROOT / "README.md").read_text()
-    # Sentences are broken into lines there, and the command is.
-    unwrapped = re.sub(r"(?<=[\w,.])\n(?=[\w(])", " ", readme)
-    assert headline(found, evidence.machine) in unwrapped
-    assert evidence.command in re.sub(r" *\\\n *", " ", readme)
+    readme = squeezed((ROOT / "README.md").read_text())
+    assert squeezed(headline(found, evidence.machine)) in readme
+    assert evidence.command in readme
+
+
+def test_follow_ups_say_what_their_replicas_say():
+    """A summary beside the replicas that it is of."""
+    for path in (RESULTS / "followups").glob("*-trials.csv"):
+        trials = read_csv(path).groupby("point")["test_accuracy"]
+        name = path.name.replace("-trials", "")
+        summary = read_csv(path.with_name(name)).set_index("point")
+        assert set(summary.index) == set(trials.groups)
+        for point, row in summary.iterrows():
+            assert row["test_accuracy_mean"] == pytest.approx(trials.mean()[point])
+            assert row["test_accuracy_std"] == pytest.approx(trials.std()[point])
 
 
 def test_all_was_trained_at_one_commit_with_one_set_of_versions():
