@@ -1,11 +1,9 @@
 """The reproduction in five sentences: what to take, how sure that is, what it cost."""
 
-from collections.abc import Mapping
-
 import pandas as pd
 
 from mnistopt.paper.findings import Findings
-from mnistopt.paper.frames import row_name
+from mnistopt.paper.frames import row_of
 from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
 from mnistopt.paper.markdown import (
     markdown_table,
@@ -14,7 +12,7 @@ from mnistopt.paper.markdown import (
     points,
     ranged,
 )
-from mnistopt.paper.plan import Cell, describe, scaled
+from mnistopt.paper.plan import Cell, describe
 from mnistopt.paper.tables import cnn, mlp, mlp_dropout, tuned
 from mnistopt.points import Point
 
@@ -41,7 +39,7 @@ def _rank(row: pd.Series) -> tuple[float, float]:
 _PAPERS = (mlp(128, 128), mlp_dropout(0.3), cnn(32, 64), tuned())
 
 
-def headline(found: Findings, machine: str, scale: float = 1.0) -> str:
+def headline(found: Findings, machine: str) -> str:
     """Returns the paper's main networks and the best ones here, as Markdown.
 
     Each where it was trained on most digits; how the paper's claims fared; and what
@@ -50,12 +48,10 @@ def headline(found: Findings, machine: str, scale: float = 1.0) -> str:
     Args:
         found: What was found.
         machine: What trained.
-        scale: Factor to the paper's epochs, as in `plan.Options`.
     """
     chosen: dict[Point, tuple[Cell, pd.Series]] = {}
-    wanted = [scaled(point, scale) for point in _PAPERS]
     best = [cell.row.point for cell, _ in best_rows(found).values()]
-    for point in dict.fromkeys([*wanted, *best]):
+    for point in dict.fromkeys([*_PAPERS, *best]):
         rows = [
             (c, row_of(c, found.tables)) for c in found.cells if c.row.point == point
         ]
@@ -76,13 +72,6 @@ def headline(found: Findings, machine: str, scale: float = 1.0) -> str:
     header += ["test accuracy, 95 % interval", "the paper's"]
     told = f"{_sentence(_counts(found.claims))} {_sentence(_cost(found, machine))}"
     return f"{markdown_table(header, lines)}\n\n{told}"
-
-
-def row_of(cell: Cell, tables: Mapping[int, pd.DataFrame]) -> pd.Series:
-    """Returns the row of a table that a cell is."""
-    table = tables[cell.table]
-    same = (table["row"] == row_name(cell)) & (table["part"] == cell.part)
-    return table[same].iloc[0]
 
 
 def accuracy(row: pd.Series) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from mnistopt.paper.answer import row_of
+from mnistopt.paper.frames import row_of
 from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
 from mnistopt.paper.plan import Cell, describe
 from mnistopt.paper.tables import MARGIN, TABLES

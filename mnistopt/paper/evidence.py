@@ -29,6 +29,7 @@ from mnistopt.results.predictions import read_predictions
 from mnistopt.results.tables import FINISHED
 from mnistopt.study.study import Study
 
+_TABLES = ("seeds", "curves", "mistakes", "speeds")
 # The columns of seeds.csv that are measured, as trials.csv has them and of the curves;
 # those before name the row and the replica.
 _OF_TRIALS = (
@@ -77,7 +78,7 @@ class Evidence(NamedTuple):
             "parts": self.parts,
         }
         write_text(workdir / "config.json", json.dumps(config, indent=2) + "\n")
-        for name in ("seeds", "curves", "mistakes", "speeds"):
+        for name in _TABLES:
             text = getattr(self, name).to_csv(index=False)
             write_text(workdir / "tables" / f"{name}.csv", text)
 
@@ -91,10 +92,7 @@ class Evidence(NamedTuple):
         try:
             config = json.loads((workdir / "config.json").read_text())
             asked = config["options"] | {"tables": tuple(config["options"]["tables"])}
-            frames = [
-                read_csv(workdir / "tables" / f"{name}.csv")
-                for name in ("seeds", "curves", "mistakes", "speeds")
-            ]
+            frames = [read_csv(workdir / "tables" / f"{name}.csv") for name in _TABLES]
             frames[-1] = frames[-1].astype({"alone": bool})
             return cls(Options(**asked), config["command"], config["parts"], *frames)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,7 +107,8 @@ class Evidence(NamedTuple):
         mine = (self.mistakes["part"] == cell.part) & (
             self.mistakes["point"] == cell.row.point.identity()
         )
-        right[self.mistakes.loc[mine, "image"]] = False
+        # Without any mistake the column has no type.
+        right[self.mistakes.loc[mine, "image"].astype(int)] = False
         return right
 
 
@@ -251,5 +250,5 @@ def collect_mistakes(
                 }
             )
         )
-    columns = ["part", "point", "image", "label", "vote"]
-    return pd.concat([pd.DataFrame(columns=columns), *frames], ignore_index=True)
+    nothing = pd.DataFrame(columns=["part", "point", "image", "label", "vote"])
+    return pd.concat(frames or [nothing], ignore_index=True)

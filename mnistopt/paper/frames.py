@@ -1,7 +1,7 @@
 """The paper's tables as they were measured here, made of the table of seeds."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -29,6 +29,13 @@ def finished_seeds(seeds: pd.DataFrame, cell: Cell) -> pd.DataFrame:
         & (seeds["part"] == cell.part)
         & (seeds["status"] == FINISHED)
     ].set_index("seed")
+
+
+def row_of(cell: Cell, tables: Mapping[int, pd.DataFrame]) -> pd.Series:
+    """Returns the row of a table that a cell is; tables by number."""
+    table = tables[cell.table]
+    same = (table["row"] == row_name(cell)) & (table["part"] == cell.part)
+    return table[same].iloc[0]
 
 
 def rivals(cell: Cell) -> tuple[str, str | None]:

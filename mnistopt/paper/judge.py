@@ -109,7 +109,9 @@ def _judge_family(
 
     asked = [hypothesis for _, hypothesis in family]
     decisions, sizes = _decide(asked, contrast), _judge_figures(asked, contrast)
-    others = {name: decide(asked, contrast) for name, decide in _OTHERS.items()}
+    others = {
+        name: decide(asked, contrast) for name, (_, decide) in ALTERNATIVES.items()
+    }
     rows = []
     for i, ((claim, hypothesis), found) in enumerate(zip(family, decisions)):
         values = _summed(contrast(hypothesis))
@@ -235,22 +237,18 @@ def _judge_figures(
     return found
 
 
-# Other sensible ways to decide: verdicts that they turn are less firm.
+# Other sensible ways to decide: verdicts that they turn are less firm. By their columns
+# in claims.csv, what they are called, and how they decide.
 ALTERNATIVES = {
-    "uncorrected": "uncorrected",
-    "unpaired": "unpaired",
-    "validation": "validation digits",
-    "stopped": "best epoch",
-    "narrow": "margin 0.1",
-    "wide": "margin 0.3",
-}
-_OTHERS = {
-    "uncorrected": functools.partial(_decide, correct=list),
-    "unpaired": functools.partial(_decide, sides=_unpaired),
-    "validation": functools.partial(_decide, metric="validation_accuracy"),
-    "stopped": functools.partial(_decide, metric="best_test_accuracy"),
-    "narrow": functools.partial(_decide, margin=0.001),
-    "wide": functools.partial(_decide, margin=0.003),
+    "uncorrected": ("uncorrected", functools.partial(_decide, correct=list)),
+    "unpaired": ("unpaired", functools.partial(_decide, sides=_unpaired)),
+    "validation": (
+        "validation digits",
+        functools.partial(_decide, metric="validation_accuracy"),
+    ),
+    "stopped": ("best epoch", functools.partial(_decide, metric="best_test_accuracy")),
+    "narrow": ("margin 0.1", functools.partial(_decide, margin=0.001)),
+    "wide": ("margin 0.3", functools.partial(_decide, margin=0.003)),
 }
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from mnistopt.paper.frames import cells_words
 from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
 from mnistopt.paper.judge import ALTERNATIVES
+from mnistopt.paper.learning import DEAD
 from mnistopt.paper.tables import TABLES
 
 _MARKS = {
@@ -193,7 +194,7 @@ def write_firmness(claims: pd.DataFrame) -> str:
         ]
         for _, row in turned.iterrows()
     ]
-    header = ["the others", "verdict", *ALTERNATIVES.values()]
+    header = ["the others", "verdict", *(words for words, _ in ALTERNATIVES.values())]
     return f"{text}\n\n{markdown_table(header, rows)}"
 
 
@@ -202,12 +203,12 @@ def write_learning(learning: pd.DataFrame) -> str:
     text = (
         f"Of {learning['replicas'].sum():,} replicas {learning['diverged'].sum():,} "
         f"diverged, and {learning['dead'].sum():,} learnt nothing (they ended at less "
-        "than 20 % of the validation digits). “Lowest” is the epoch after which the "
-        "validation loss is lowest: where the loss rises after it, the network gets "
-        "surer of its mistakes, though it need not make more. “Best” is the epoch "
-        "after which the validation accuracy is highest. “Largest fall” is the most "
-        "that a replica loses of its validation accuracy in one epoch of the last "
-        "half, in points. Other columns are means over the replicas."
+        f"than {percent(DEAD, 0)} % of the validation digits). “Lowest” is the epoch "
+        "after which the validation loss is lowest: where the loss rises after it, the "
+        "network gets surer of its mistakes, though it need not make more. “Best” is "
+        "the epoch after which the validation accuracy is highest. “Largest fall” is "
+        "the most that a replica loses of its validation accuracy in one epoch of the "
+        "last half, in points. Other columns are means over the replicas."
     )
     header = ["network", "digits", "n", "lowest", "loss then", "at the end"]
     header += ["best", "test % then", "at the end", "largest fall"]
