@@ -37,7 +37,7 @@ def evaluate() -> dict[str, Any]:
     """Returns what is printed, as JSON has it."""
     # JAX and the rest of the library take a second or two to import.
     import mnistopt
-    from mnistopt.engine.replicas import predict
+    from mnistopt.engine.predict import predict
     from mnistopt.results.stats import proportion_interval
     from mnistopt.study.inputs import load_data, study_data
     from mnistopt.training import metrics
@@ -50,8 +50,8 @@ def evaluate() -> dict[str, Any]:
     else:
         data = study_data(study.config, FLAGS.data_dir)
     split = getattr(data, FLAGS.split)
-    params = study.params(trial["trial"], FLAGS.weights)
-    predicted = predict(study.model(trial["trial"]), params, split.images).classes
+    variables = study.variables(trial["trial"], FLAGS.weights)
+    predicted = predict(study.model(trial["trial"]), variables, split.images).classes
     table = metrics.confusion(split.labels, predicted, data.classes)
     correct, count = int(table.trace()), int(table.sum())
     return {

@@ -14,8 +14,9 @@ from typing import Any
 
 from absl import flags
 
+from mnistopt.axes import Axis, parse_layers, show
 from mnistopt.errors import InputError
-from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE, Axis, parse_layers, show
+from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network
 from mnistopt.study.grid import find
 

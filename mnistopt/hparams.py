@@ -1,197 +1,20 @@
-"""Hyper-parameters: what each may be, its default, and the words for it.
+"""Hyper-parameters: those that every network has.
 
 Everything that asks what hyper-parameters there are reads the declarations here and in
 `models/registry.py`: flags and their help, checks and messages, columns of tables.
 """
 
-import dataclasses
-import math
-from collections.abc import Callable, Iterable
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
-from mnistopt.errors import InputError
-
-# Nearest to 1 that a rate may come, well before float32 rounds it to 1.
-_LARGEST_SHARE = 1 - 2**-16
-# The smallest normal float32: what is smaller is computed as 0.
-_SMALLEST = 2.0**-126
-
-
-@dataclasses.dataclass(frozen=True)
-class Axis:
-    """The declaration of one hyper-parameter.
-
-    Attributes:
-        default: Its value where none is given.
-        help: What it is, for `--help`.
-        rule: What is expected, for errors.
-        clean: Returns an allowed value as plain Python has it (numpy's numbers and
-            whole floats come in too), and raises ValueError or TypeError for others.
-        neutral: The value at which it does nothing and is in no identity and no table,
-            so that one that is added changes neither of what is there. None for those
-            that always count.
-        joined: Whether a tuple of whole numbers is one value: a layer structure.
-    """
-
-    default: Any
-    help: str
-    rule: str
-    clean: Callable[[Any], Any]
-    neutral: Any = None
-    joined: bool = False
-
-    def check(self, name: str, value: Any) -> Any:
-        """Returns a value as plain Python has it.
-
-        Raises:
-            InputError: If it is not allowed; says what is.
-        """
-        try:
-            return self.clean(value)
-        except (ValueError, TypeError, OverflowError):
-            raise InputError(
-                f"{name}={show(value)} is not allowed: {self.rule}"
-            ) from None
-
-    def values(self, name: str, given: Any) -> list[Any]:
-        """Returns the values of an axis: what was given, or all that is in it.
-
-        Args:
-            name: Of the hyper-parameter.
-            given: A value, or a list, tuple, range, array or the like of values.
-
-        Raises:
-            InputError: If there is none, or one is not allowed.
-        """
-        one = self.joined and isinstance(given, tuple) and all(map(_is_whole, given))
-        values = [given] if one else as_list(given)
-        if not values:
-            raise InputError(f"{name} has no values; give at least one")
-        return [self.check(name, value) for value in values]
-
-
-def as_list(given: Any) -> list[Any]:
-    """Returns what is in a list, tuple, range, array or the like; else [given]."""
-    single = isinstance(given, (str, bytes, dict)) or getattr(given, "shape", 1) == ()
-    return list(given) if isinstance(given, Iterable) and not single else [given]
-
-
-def parse_layers(text: str) -> tuple[int, ...]:
-    """Reads a layer structure, "32x64" as (32, 64).
-
-    Raises:
-        InputError: If the text is not whole numbers of at least 1, joined by x.
-    """
-    parts = text.strip().split("x")
-    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
-        raise InputError(f"{text!r} is no layer structure: {_LAYERS}")
-    return tuple(map(int, parts))
-
-
-def show(value: Any) -> str:
-    """Writes a value as a person would type it: (32, 64) as 32x64, 0.001 as 0.001."""
-    if isinstance(value, (tuple, list)):
-        return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> float:
-    """Returns a finite number as a float; float32's 0.001 as 0.001."""
-    if isinstance(value, (bool, str, bytes)) or getattr(value, "shape", ()) != ():
-        raise TypeError
-    number = float(str(value)) if hasattr(value, "dtype") else float(value)
-    if not math.isfinite(number):
-        raise ValueError
-    return number + 0.0  # so that -0.0 and 0.0 are one value, with one identity
-
-
-def _whole(value: Any) -> int:
-    number = value if _is_whole(value) else _number(value)
-    if number != int(number):
-        raise ValueError
-    return int(number)
-
-
-def _count(value: Any) -> int:
-    if _whole(value) < 1:
-        raise ValueError
-    return _whole(value)
-
-
-def _layers(value: Any) -> tuple[int, ...]:
-    if isinstance(value, str):
-        return parse_layers(value)
-    sizes = tuple(map(_count, as_list(value)))
-    if not sizes:
-        raise ValueError
-    return sizes
-
-
-_COUNT = "expected a whole number of at least 1"
-_LAYERS = "expected whole numbers of at least 1, joined by x as in 32x64"
-
-
-def whole(default: int | None, help: str) -> Axis:
-    """Declares a whole number."""
-    return Axis(default, help, "expected a whole number", _whole)
-
-
-def count(default: int | None, help: str) -> Axis:
-    """Declares a whole number of at least 1."""
-    return Axis(default, help, _COUNT, _count)
-
-
-def layers(default: tuple[int, ...] | None, help: str) -> Axis:
-    """Declares whole numbers of at least 1, one per layer."""
-    return Axis(default, help, _LAYERS, _layers, joined=True)
-
-
-def choice(default: str, help: str, options: Iterable[str]) -> Axis:
-    """Declares one of some words."""
-    options = tuple(options)
-
-    def clean(value):
-        if not isinstance(value, str) or value not in options:
-            raise ValueError
-        return value
-
-    return Axis(default, help, f"choose one of {', '.join(options)}", clean)
-
-
-def number(
-    default: float,
-    help: str,
-    least: float = -math.inf,
-    rule: str = "expected a number",
-    neutral: float | None = None,
-) -> Axis:
-    """Declares a finite number of at least `least`, which `rule` says in words."""
-
-    def clean(value):
-        if (found := _number(value)) < least:
-            raise ValueError
-        return found
-
-    return Axis(default, help, rule, clean, neutral)
-
-
-def share(default: float, help: str, neutral: float | None = None) -> Axis:
-    """Declares a number of at least 0 and below 1."""
-
-    def clean(value):
-        if not 0 <= (found := _number(value)) <= _LARGEST_SHARE:
-            raise ValueError
-        return found
-
-    rule = "expected a number of at least 0 and below 1"
-    return Axis(default, help, rule, clean, neutral)
-
+from mnistopt.axes import SMALLEST, Axis, choice, count, limit, number, share, strength
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "onecycle", "exponential")
+# What a schedule does unless it is told. A one-cycle's share of the horizon in which
+# the rate rises is PyTorch's and optax's default for the policy of Smith and Topin 2018
+# (arXiv:1708.07120); where an exponential decay ends is ours.
+ONECYCLE_WARMUP = 0.3
+EXPONENTIAL_FLOOR = 0.01
 
 
 class Recipe(NamedTuple):
@@ -204,6 +27,15 @@ class Recipe(NamedTuple):
     # The smaller of the paper's (section 4.4), which gives a few thousand digits
     # enough updates in few epochs.
     batch_size: Annotated[int, count(32, "examples per update")]
+    schedule: Annotated[
+        str,
+        choice(
+            "constant",
+            "how the learning rate falls after its warm-up: " + ", ".join(SCHEDULES),
+            SCHEDULES,
+            neutral="constant",
+        ),
+    ] = "constant"
 
 
 class Hparams(NamedTuple):
@@ -214,7 +46,7 @@ class Hparams(NamedTuple):
     """
 
     lr: Annotated[
-        Any, number(1e-3, "learning rate", _SMALLEST, "expected a number above 0")
+        Any, number(1e-3, "learning rate", SMALLEST, "expected a number above 0")
     ]
     dropout: Annotated[Any, share(0.3, "chance of dropping an activation, in [0, 1)")]
     weight_decay: Annotated[
@@ -224,6 +56,57 @@ class Hparams(NamedTuple):
         ),
     ]
     label_smoothing: Annotated[Any, share(0.0, "label smoothing, in [0, 1)")]
+    # How the rate changes: `training/schedules.py`.
+    warmup: Annotated[
+        Any, strength("epochs in which the learning rate rises to lr", "warmup")
+    ] = 0.0
+    lr_floor: Annotated[Any, share(0.0, "share of lr where the schedule ends", 0.0)] = (
+        0.0
+    )
+    horizon: Annotated[
+        Any, strength("epochs until the schedule ends [those that are trained]")
+    ] = 0.0
+    clip: Annotated[
+        Any, strength("largest norm of a step's gradients, 0 for any", "clip")
+    ] = 0.0
+    average: Annotated[
+        Any,
+        share(
+            0.0,
+            "decay of a moving average of the weights, as in 0.999, which is evaluated "
+            "and kept in their place",
+            0.0,
+            "average",
+        ),
+    ] = 0.0
+    patience: Annotated[
+        Any,
+        limit("epochs without a better validation accuracy that end a replica"),
+    ] = 0.0
+    # What is done to the training images: `training/augment.py`.
+    shift: Annotated[
+        Any, strength("images are moved by up to so many pixels", "affine")
+    ] = 0.0
+    rotate: Annotated[Any, strength("turned by up to so many degrees", "affine")] = 0.0
+    zoom: Annotated[
+        Any, share(0.0, "enlarged or shrunk by up to this share", 0.0, "affine")
+    ] = 0.0
+    shear: Annotated[Any, strength("sheared by up to so many degrees", "affine")] = 0.0
+    elastic: Annotated[
+        Any, strength("deformed by so many pixels, root mean square", "elastic")
+    ] = 0.0
+    erase: Annotated[
+        Any, share(0.0, "a square of up to this share of the side erased", 0.0, "erase")
+    ] = 0.0
+    blur: Annotated[
+        Any, strength("blurred by up to so many pixels (sigma)", "blur")
+    ] = 0.0
+    contrast: Annotated[
+        Any, share(0.0, "contrast lowered by up to this share", 0.0, "contrast")
+    ] = 0.0
+    noise: Annotated[
+        Any, strength("noise of up to this standard deviation added", "noise")
+    ] = 0.0
 
 
 def declared(group: type) -> dict[str, Axis]:

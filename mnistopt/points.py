@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mnistopt.hparams import NUMBERS, RECIPE, Hparams, Recipe, show
+from mnistopt.axes import show
+from mnistopt.hparams import NUMBERS, RECIPE, Hparams, Recipe
 
 # The columns of the first studies. They are in every table and every identity, empty
 # where a model lacks them: what has a name keeps it. Others are where they are used.
@@ -20,6 +21,20 @@ NEUTRAL = {
     for name, axis in (RECIPE | NUMBERS).items()
     if axis.neutral is not None
 }
+
+
+# What a program has for the numbers of a stage that its points go through.
+_IN_USE = 0.5
+
+
+def stages(hparams: Hparams) -> tuple[str, ...]:
+    """Returns the stages of a training step that these numbers bring in."""
+    used = (
+        axis.stage
+        for axis, value in zip(NUMBERS.values(), hparams)
+        if axis.stage and value != axis.neutral
+    )
+    return tuple(dict.fromkeys(used))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +87,10 @@ class Point:
         A point like this one with every traced number, and the epochs, at a fixed
         value.
         """
-        fixed = {name: axis.default for name, axis in NUMBERS.items()}
+        fixed = {
+            name: _IN_USE if axis.stage in stages(self.hparams) else axis.default
+            for name, axis in NUMBERS.items()
+        }
         if not self.structure.dropout:
             fixed["dropout"] = 0.0
         return dataclasses.replace(self, hparams=Hparams(**fixed), epochs=1)

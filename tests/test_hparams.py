@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mnistopt.axes import parse_layers, show
 from mnistopt.errors import InputError
-from mnistopt.hparams import parse_layers, show
 from mnistopt.points import ALWAYS
 from mnistopt.study.grid import grid, make_point
 

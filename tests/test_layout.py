@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # The rooms from the ground up, and the files of each: imports only go down, between
 # the rooms and within them.
 ROOMS = {
-    "": ("errors", "files", "ambient", "hparams", "points"),
+    "": ("errors", "files", "ambient", "axes", "hparams", "points"),
     "data": (
         *("splits", "format2", "official", "mnist_5k", "idx", "prepare", "find"),
         *("tfrecord", "prepared", "arrays", "check", "cache", "dataset", "load"),
@@ -30,8 +30,10 @@ ROOMS = {
         "own",
         "networks",
     ),
-    "training": ("metrics", "optimizers", "train"),
-    "engine": ("devices", "rounds", "replicas", "queue", "timer", "checkpoint"),
+    "training": ("metrics", "schedules", "optimizers", "augment", "replica", "train"),
+    "engine": (
+        *("devices", "rounds", "replicas", "queue", "timer", "predict", "checkpoint"),
+    ),
     "results": (
         *("config", "record", "columns", "labels", "stats", "compare", "summary"),
         "tables",
@@ -135,9 +137,14 @@ def test_a_tool_is_imported_in_its_file_only(tool, homes):
 
 
 def test_the_replica_axis_is_in_one_file():
-    tools = {"vmap", "jit", "pmap", "shard_map", "donate_argnums", "NamedSharding"}
+    tools = {"vmap", "pmap", "shard_map", "donate_argnums", "NamedSharding"}
     users = {module(path) for path in LIBRARY if names(path) & tools}
     assert users == {"engine.replicas"}
+
+
+def test_programs_are_compiled_in_the_engine_only():
+    users = {module(path) for path in LIBRARY if "jit" in names(path)}
+    assert users == {"engine.replicas", "engine.predict"}
 
 
 def test_the_library_prints_nothing_and_reads_no_environment():

@@ -16,7 +16,7 @@ from points import changed
 
 from mnistopt.hparams import OPTIMIZERS, Hparams
 from mnistopt.points import ALWAYS as AXES
-from mnistopt.points import Point, replica_id
+from mnistopt.points import Point, replica_id, stages
 from mnistopt.study.grid import grid, make_point
 
 layers = st.lists(st.integers(1, 999), min_size=1, max_size=4).map(tuple)
@@ -63,12 +63,25 @@ def test_numbers_of_any_python_kind_are_one_value():
 
 
 def test_points_share_a_program_if_they_differ_in_numbers_and_epochs_only():
-    numbers = ("lr", "dropout", "weight_decay", "label_smoothing")
+    always = ("lr", "dropout", "weight_decay", "label_smoothing")
     for name, value in {**OTHER, "epochs": 99}.items():
         same = changed(BASE, **{name: value}).program == BASE.program
-        assert same == (name in numbers or name == "epochs"), name
-    assert Hparams._fields == numbers
+        assert same == (name in always or name == "epochs"), name
+    assert Hparams._fields[: len(always)] == always
     assert BASE.program.program == BASE.program
+
+
+def test_what_a_point_does_without_is_not_in_its_program():
+    turned = [changed(BASE, rotate=angle).program for angle in (5, 10)]
+    moved = changed(BASE, shift=2).program
+    assert turned[0] == turned[1] == moved != BASE.program
+    assert moved.program == moved
+    assert changed(BASE, patience=3).program == BASE.program
+    assert stages(changed(BASE, rotate=5, shift=2, noise=0.1).hparams) == (
+        "affine",
+        "noise",
+    )
+    assert stages(moved.hparams) == ("affine",) and stages(BASE.hparams) == ()
 
 
 def test_hparams_are_the_traced_numbers_in_order():
@@ -78,7 +91,7 @@ def test_hparams_are_the_traced_numbers_in_order():
     assert point.hparams == Hparams(
         lr=1.0, dropout=0.5, weight_decay=2.0, label_smoothing=0.25
     )
-    assert all(type(number) is float for number in point.hparams)
+    assert all(type(number) is float for number in point.hparams[:4])
 
 
 def test_structure_in_words():

@@ -30,7 +30,7 @@ def make(network: Network, batch: int, devices: Sequence[Any]) -> Made:
     from mnistopt.engine.devices import Lanes
     from mnistopt.engine.replicas import Program, put_splits
     from mnistopt.study.grid import grid
-    from mnistopt.training.train import Replica
+    from mnistopt.training.replica import Replica
 
     (point,) = grid(**network.axes, batch_size=batch, dropout=DROPOUT, lr=LEARNING_RATE)
     data = noise(network.examples)
@@ -124,7 +124,7 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
     from mnistopt.engine.replicas import Program, put_splits
     from mnistopt.engine.timer import make_timer
     from mnistopt.study.grid import grid
-    from mnistopt.training.train import Replica
+    from mnistopt.training.replica import Replica
 
     (point,) = grid(dropout=DROPOUT, lr=LEARNING_RATE)
     whole = mnistopt.load()

@@ -3,7 +3,8 @@
 `checkpoints/GROUP/EPOCH/` is one Orbax checkpoint of the replicas that trained
 together as GROUP, after EPOCH epochs. Its item `state` holds
 
-- `weights`: `{"last": params, "best": params}`, stacked over the replicas;
+- `weights`: `{"last": params, "best": params}`, stacked over the replicas; where a
+  network keeps statistics, `{"params": params, "batch_stats": ...}` in their places;
 - `stacked`: what only continuing needs (the optimizer's state and the like), likewise;
 
 and its item `about` is JSON: which replicas these are, and their history. A thousand
@@ -60,8 +61,8 @@ class Contents(NamedTuple):
     """What is kept of one replica.
 
     Attributes:
-        last: Its parameters.
-        best: Its parameters after its best epoch, of the same structure.
+        last: Its variables, as flax has them: `params` and perhaps more.
+        best: Its variables after its best epoch, of the same structure.
         rest: A pytree of whatever else continuing it needs.
     """
 
@@ -91,27 +92,29 @@ class Store:
                     entries.append(Checkpoint(folder.name, epoch, about))
         return entries
 
-    def load_params(
+    def load_variables(
         self, saved: Checkpoint, replicas: Sequence[str], which: str, like: Any = None
     ) -> dict[str, Any]:
-        """Reads parameters of some replicas, and no other's.
+        """Reads the variables of some replicas' networks, and no other's.
 
         Args:
             saved: A checkpoint with these replicas.
             replicas: Their identities.
             which: "last", or "best" by validation accuracy.
-            like: Parameters of the same structure, arrays or shapes: for checkpoints
-                of the first studies, which do not tell it.
+            like: The parameters' shapes, which the first studies do not tell.
 
         Returns:
-            Per replica its parameters, numpy arrays.
+            Per replica `params` and perhaps more, as flax has them; numpy arrays.
         """
         about = saved.about
         shapes = _read_shapes(about["shapes"]) if "shapes" in about else like
-        if not about.get("stacked"):
-            return _load_first_params(self._folder, saved, replicas, which, shapes)
-        rows = self._read_rows(saved, replicas, {"weights": {which: shapes}})
-        return {name: row["weights"][which] for name, row in rows.items()}
+        if about.get("stacked"):
+            rows = self._read_rows(saved, replicas, {"weights": {which: shapes}})
+            found = {name: row["weights"][which] for name, row in rows.items()}
+        else:
+            found = _load_first_params(self._folder, saved, replicas, which, shapes)
+        whole = about.get("statistics", False)
+        return {name: one if whole else {"params": one} for name, one in found.items()}
 
     def load(
         self, saved: Checkpoint, replicas: Sequence[str], like: Contents
@@ -128,16 +131,16 @@ class Store:
         """
         leaves, structure = jax.tree.flatten(like.rest)
         rest = self._read_rows(saved, replicas, {"stacked": _numbered(leaves)})
-        last = self.load_params(saved, replicas, "last", like.last)
-        best = self.load_params(saved, replicas, "best", like.best)
-        return {
-            name: Contents(
-                last[name],
-                best[name],
-                jax.tree.unflatten(structure, rest[name]["stacked"].values()),
+        last = self.load_variables(saved, replicas, "last", like.last["params"])
+        best = self.load_variables(saved, replicas, "best", like.best["params"])
+
+        def of(name):
+            parts = rest[name]["stacked"].values()
+            return Contents(
+                last[name], best[name], jax.tree.unflatten(structure, parts)
             )
-            for name in replicas
-        }
+
+        return {name: of(name) for name in replicas}
 
     def _read_rows(
         self, saved: Checkpoint, replicas: Sequence[str], tree: Any
@@ -167,13 +170,13 @@ class Store:
         return self._arrays[folder, name]
 
     def writer(self, group: str) -> "Writer":
-        """Opens a writer for one group, a folder."""
+        """Opens a writer for one group."""
         return Writer(self._folder / group)
 
 
-def _write_shapes(params: Any) -> dict[str, Any]:
-    """Returns shape and type of each array of a dictionary of parameters, as JSON."""
-    flat = flatten_dict(params, sep="/")
+def _write_shapes(weights: Any) -> dict[str, Any]:
+    """Returns shape and type of each array of a dictionary, as JSON."""
+    flat = flatten_dict(weights, sep="/")
     return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in flat.items()}
 
 
@@ -268,8 +271,7 @@ class Writer:
         Args:
             epoch: Epochs done.
             replicas: Per identity its contents, numpy leaves that nobody changes.
-            about: For the item `about`; `replicas`, the identities, `shapes`, of
-                one's parameters, and `stacked`, how they are kept, are added.
+            about: For the item `about`, which also tells shapes and the like.
             keep: Whether it stays; of the others only the newest does.
         """
         if keep:
@@ -279,14 +281,15 @@ class Writer:
             jax.tree.map(lambda *leaves: np.stack(leaves).view(_Ours), *parts)
             for parts in zip(*replicas.values())
         )
-        tree = {
-            "weights": {"last": last, "best": best},
-            "stacked": _numbered(jax.tree.leaves(rest)),
-        }
+        if not (statistics := set(last) != {"params"}):
+            last, best = last["params"], best["params"]
+        weights = {"last": last, "best": best}
+        tree = {"weights": weights, "stacked": _numbered(jax.tree.leaves(rest))}
         # A chunk for each replica.
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
-        shapes = _write_shapes(next(iter(replicas.values())).last)
+        shapes = _write_shapes(jax.tree.map(lambda leaf: leaf[0], last))
         told = {**about, "replicas": list(replicas), "stacked": True, "shapes": shapes}
+        told |= {"statistics": True} if statistics else {}
         args = ocp.args.Composite(
             state=ocp.args.PyTreeSave(tree, chunks), about=ocp.args.JsonSave(told)
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mnistopt.engine.devices import Device
 from mnistopt.engine.replicas import Program, Result
 from mnistopt.engine.rounds import Round
-from mnistopt.training.train import TrainState
+from mnistopt.training.replica import TrainState
 
 # Calls begun per device: while the host reads one, the device computes the other.
 AHEAD = 2

@@ -1,4 +1,4 @@
-"""Many replicas in one program: the only file with vmap, jit and donation.
+"""Many replicas in one program: the only file with vmap and donation.
 
 The points of a row share its batches and random bits, so the map over points leaves
 them unmapped, and the map over rows stands outside it. The compiled program knows a
@@ -7,16 +7,13 @@ nothing and changes no bit of a replica's numbers, and nor does the number of de
 each of which runs the same program.
 """
 
-import collections
 import copy
 import functools
-import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,18 +22,13 @@ from jax.sharding import SingleDeviceSharding
 from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
-from mnistopt.engine.devices import Device, Lanes, local_devices
+from mnistopt.engine.devices import COMPILER_OPTIONS, Device, Lanes, put
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
-from mnistopt.models.call import apply
 from mnistopt.training.metrics import Metrics
+from mnistopt.training.replica import Replica, TrainState, init_state
 from mnistopt.training.train import (
-    EVAL_BATCH,
     EpochMetrics,
-    Replica,
-    TrainState,
-    init_state,
-    pixels,
     run_epoch,
 )
 
@@ -45,18 +37,9 @@ Splits = tuple[Split, Split, Split]
 
 def put_splits(dataset: Dataset, devices: Sequence[Device]) -> dict[Device, Splits]:
     """Copies the training, validation and test examples to where devices compute."""
-    return _put((dataset.train, dataset.validation, dataset.test), devices)
+    return put((dataset.train, dataset.validation, dataset.test), devices)
 
 
-def _put(arrays: Any, devices: Sequence[Device]) -> dict[Device, Any]:
-    copies = {xla: jax.device_put(arrays, xla) for xla in {d.xla for d in devices}}
-    return {device: copies[device.xla] for device in devices}
-
-
-# A core computes its replica by itself. XLA's pool of threads would share out each
-# product among all cores, which train replicas of their own: a tenth slower for the
-# MLP, 4 % for the CNN.
-COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
 # What runs once per replica: compiled in half of the time, to the same bits.
 COMPILED_SOON = {**COMPILER_OPTIONS, "xla_backend_optimization_level": 1}
 
@@ -225,76 +208,3 @@ def _bytes(epoch: jax.stages.Compiled, splits: Splits) -> int:
     # What is donated it needs once.
     total = sum(needed) + sizes.temp_size_in_bytes - sizes.alias_size_in_bytes
     return total - sum(leaf.nbytes for leaf in jax.tree.leaves(splits))
-
-
-class Predicted(NamedTuple):
-    """What one network says of N images.
-
-    Attributes:
-        classes: The likeliest ones, uint8 [N].
-        probabilities: Of each class, float32 [N, K].
-    """
-
-    classes: np.ndarray
-    probabilities: np.ndarray
-
-
-@functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
-def _predict(model, params, images):
-    def one(batch):
-        logits = apply(model, params, pixels(batch))
-        return jnp.argmax(logits, axis=-1).astype(jnp.uint8), jax.nn.softmax(logits)
-
-    # The last batch is filled up with copies of the last image, and cut off.
-    rows = jnp.arange(-(-len(images) // EVAL_BATCH) * EVAL_BATCH)
-    batches = images[jnp.minimum(rows, len(images) - 1).reshape(-1, EVAL_BATCH)]
-    found = jax.lax.map(one, batches)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(images)], found)
-
-
-class Predictor:
-    """Classifies the same images with many networks, on all devices in turn."""
-
-    def __init__(self, images: Mapping[str, np.ndarray]):
-        """Copies images to the devices.
-
-        Args:
-            images: By name, uint8 or float32 [N, H, W, C].
-        """
-        self._images = _put(images, local_devices())
-
-    def __call__(
-        self, networks: Iterable[tuple[nn.Module, Any]]
-    ) -> Iterator[dict[str, Predicted]]:
-        """Yields what each network, a model and its parameters, says, by name.
-
-        A network is started on each device before the first one's answer is read.
-        """
-        begun: collections.deque[Future[dict[str, Predicted]]] = collections.deque()
-        for network, device in zip(networks, itertools.cycle(self._images)):
-            begun.append(device.start(self._classify, *network, device))
-            if len(begun) > len(self._images):
-                yield begun.popleft().result()
-        yield from (one.result() for one in begun)
-
-    @fixed()
-    def _classify(
-        self, model: nn.Module, params: Any, device: Device
-    ) -> dict[str, Predicted]:
-        params = jax.device_put(params, device.xla)
-        return {
-            name: Predicted(*jax.device_get(_predict(model, params, images)))
-            for name, images in self._images[device].items()
-        }
-
-
-def predict(model: nn.Module, params: Any, images: np.ndarray) -> Predicted:
-    """Classifies images with one network.
-
-    Args:
-        model: The network.
-        params: Its parameters.
-        images: uint8 or float32 [N, H, W, C].
-    """
-    (found,) = Predictor({"images": images})([(model, params)])
-    return found["images"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from mnistopt.engine.devices import Device, Lanes
 from mnistopt.hparams import Hparams
-from mnistopt.training.train import TrainState
+from mnistopt.training.replica import TrainState
 
 
 class Member(NamedTuple):

@@ -76,23 +76,48 @@ def init(model: nn.Module, key: jax.Array, images: jax.Array) -> Any:
     return model.init(key, images, **_arguments(model, None, training=False))
 
 
-def apply(
-    model: nn.Module,
-    params: Any,
-    images: jax.Array,
-    dropout: ArrayLike | None = None,
-    key: jax.Array | None = None,
-) -> jax.Array:
-    """Returns the logits of a network, float [B, K].
+def apply(model: nn.Module, variables: Any, images: jax.Array) -> jax.Array:
+    """Returns what a network says of images, as in evaluation.
 
     Args:
         model: The network.
-        params: Its parameters.
+        variables: Its parameters, and running statistics if it keeps such.
         images: Float32 [B, H, W, C].
-        dropout: Rate, may be traced; None when not training.
-        key: For random bits when training.
+
+    Returns:
+        Logits, float [B, K].
     """
-    arguments = _arguments(model, dropout, training=key is not None)
-    rngs = None if key is None else {"dropout": key}
-    logits: Any = model.apply({"params": params}, images, rngs=rngs, **arguments)
+    logits: Any = model.apply(
+        variables, images, **_arguments(model, None, training=False)
+    )
     return logits
+
+
+def apply_training(
+    model: nn.Module,
+    variables: Any,
+    images: jax.Array,
+    dropout: ArrayLike,
+    key: jax.Array,
+) -> tuple[jax.Array, Any]:
+    """Returns what a network says in training, and its statistics after it.
+
+    Args:
+        model: The network.
+        variables: As in `apply`.
+        images: Float32 [B, H, W, C].
+        dropout: Rate, may be traced.
+        key: For random bits.
+
+    Returns:
+        Logits, float [B, K], and the collections besides `params`: {} for most.
+    """
+    statistics = [name for name in variables if name != "params"]
+    found: Any = model.apply(
+        variables,
+        images,
+        rngs={"dropout": key},
+        mutable=statistics or False,
+        **_arguments(model, dropout, training=True),
+    )
+    return found if statistics else (found, {})

@@ -14,11 +14,13 @@ from mnistopt.ambient import PRNG, fixed
 from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
 from mnistopt.errors import InputError
 from mnistopt.models import own
-from mnistopt.models.call import apply, init
+from mnistopt.models.call import apply, apply_training, init
 from mnistopt.models.layers import Conv
 from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point
 
+# Flax's name for what BatchNorm keeps.
+STATISTICS = "batch_stats"
 # Of MNIST and its relatives.
 DIGIT_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 1)
 
@@ -117,25 +119,28 @@ def check_network(model: nn.Module, shape: tuple[int, ...], classes: int) -> Non
     images = jax.ShapeDtypeStruct((3, *shape), jnp.float32)
     rate = jax.ShapeDtypeStruct((), jnp.float32)
 
-    def train(params, images, rate, key):
+    def train(variables, images, rate, key):
         def total(params):
-            return apply(model, params, images, rate, key).sum()
+            now = {**variables, "params": params}
+            logits, statistics = apply_training(model, now, images, rate, key)
+            return logits.sum(), {**now, **statistics}
 
-        return jax.grad(total)(params)
+        return jax.grad(total, has_aux=True)(variables["params"])[1]
 
     try:
         key = jax.random.key(0, impl=PRNG)
         variables = jax.eval_shape(lambda k, x: init(model, k, x), key, images)
         _check_collections(name, variables)
-        params = variables["params"]
-        logits = jax.eval_shape(lambda p, x: apply(model, p, x), params, images)
+        logits = jax.eval_shape(lambda v, x: apply(model, v, x), variables, images)
         if getattr(logits, "shape", None) != (3, classes):
             found = getattr(logits, "shape", type(logits).__name__)
             raise InputError(
                 f"{name} returns {found} for 3 images; expected are logits of shape "
                 f"(3, {classes}), one for each of the {classes} classes of the data"
             )
-        jax.eval_shape(train, params, images, rate, key)
+        after = jax.eval_shape(train, variables, images, rate, key)
+        if after != variables:
+            raise InputError(f"{name} changes the shapes of its running statistics")
     except InputError:
         raise
     except jax.errors.ConcretizationTypeError as error:
@@ -154,11 +159,11 @@ def check_network(model: nn.Module, shape: tuple[int, ...], classes: int) -> Non
 
 
 def _check_collections(name: str, variables: Any) -> None:
-    if others := sorted(set(variables) - {"params"}):
+    if others := sorted(set(variables) - {"params", STATISTICS}):
         raise InputError(
-            f"{name} keeps variables besides its parameters: {', '.join(others)} "
-            "(batch_stats are nn.BatchNorm's running statistics). A replica carries "
-            "parameters only: use nn.LayerNorm or nn.GroupNorm, or none"
+            f"{name} keeps variables besides its parameters: {', '.join(others)}. A "
+            f"replica carries params and {STATISTICS}, nn.BatchNorm's running "
+            "statistics, and nothing else"
         )
     if not jax.tree.leaves(variables.get("params", {})):
         raise InputError(f"{name} has no parameters to train")

@@ -13,8 +13,9 @@ from typing import Any, get_origin, get_type_hints
 import flax.linen as nn
 import numpy as np
 
+from mnistopt.axes import Axis, layers, number, show, whole
 from mnistopt.errors import InputError
-from mnistopt.hparams import NUMBERS, RECIPE, Axis, layers, number, show, whole
+from mnistopt.hparams import NUMBERS, RECIPE
 from mnistopt.models.call import read_call
 from mnistopt.models.registry import Network
 from mnistopt.models.source import hash_source, is_closure, is_own
@@ -109,7 +110,7 @@ def make(structure: Structure) -> nn.Module:
         return structure.module
     advice = (
         f"make the module of {structure} yourself: "
-        'module.apply({"params": study.params(...)}, images)'
+        "module.apply(study.variables(...), images)"
     )
     try:
         kind = load(structure.path)

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mnistopt.hparams import Axis, count, layers, show
+from mnistopt.axes import Axis, count, layers, show
 from mnistopt.points import Structure
 
 

@@ -19,7 +19,7 @@ from mnistopt.paper.plan import Options, Part
 from mnistopt.paper.tables import TABLES
 from mnistopt.points import Point
 from mnistopt.study.study import Study
-from mnistopt.training.train import Replica
+from mnistopt.training.replica import Replica
 
 # Interleaved repeats, as many as fit into the time, and one at least.
 REPEATS, SECONDS = 5, 30.0

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnistopt.hparams import show
+from mnistopt.axes import show
 from mnistopt.models.registry import NETWORKS
 from mnistopt.results.columns import axes_of
 from mnistopt.results.labels import point_labels, varying_axes

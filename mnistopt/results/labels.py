@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mnistopt.hparams import show
+from mnistopt.axes import show
 from mnistopt.results.columns import axes_of
 
 

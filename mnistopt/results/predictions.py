@@ -17,7 +17,7 @@ import pandas as pd
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint, Store
-from mnistopt.engine.replicas import Predictor
+from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.models.networks import init_shapes, make_model
@@ -138,7 +138,7 @@ def _networks(
     data: Dataset,
     made: Mapping[Structure, Any],
 ) -> Iterator[tuple[Any, Any]]:
-    """Restores model and parameters of a point's checkpointed replicas, in order."""
+    """Restores model and variables of a point's checkpointed replicas, in order."""
     _, first = checkpoints[0]
     point = Record.from_json(first).point
     model = made.get(point.structure) or make_model(point, data.classes)
@@ -150,8 +150,8 @@ def _networks(
         known = "shapes" in saved.about
         like = None if known else init_shapes(model, data.image_shape)
         yield from (
-            (model, params)
-            for params in store.load_params(saved, names, "last", like).values()
+            (model, variables)
+            for variables in store.load_variables(saved, names, "last", like).values()
         )
 
 

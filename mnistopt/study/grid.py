@@ -4,8 +4,17 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mnistopt.axes import as_list, show
 from mnistopt.errors import InputError
-from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE, Hparams, Recipe, as_list, show
+from mnistopt.hparams import (
+    EPOCHS,
+    EXPONENTIAL_FLOOR,
+    NUMBERS,
+    ONECYCLE_WARMUP,
+    RECIPE,
+    Hparams,
+    Recipe,
+)
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network
 from mnistopt.points import Point
 
@@ -60,6 +69,7 @@ def grid(**axes: Any) -> list[Point]:
         raise InputError("model has no values; give at least one")
     networks = [find(model) for model in models]
     _check_names(axes, networks)
+    _check_schedule(axes)
     points = []
     for network in networks:
         declared = {**network.axes, **RECIPE, **NUMBERS, "epochs": EPOCHS}
@@ -93,7 +103,7 @@ def _make(network: Network, values: Mapping[str, Any]) -> Point:
             f"weight_decay={values['weight_decay']:g} has no effect with "
             "optimizer=adam: use optimizer=adamw (or sgd)"
         )
-    numbers = {name: values[name] for name in NUMBERS}
+    numbers = {name: values[name] for name in NUMBERS} | _schedule(values)
     if not network.dropout:
         numbers["dropout"] = 0.0
     return Point(
@@ -102,6 +112,40 @@ def _make(network: Network, values: Mapping[str, Any]) -> Point:
         Hparams(**numbers),
         values["epochs"],
     )
+
+
+def _schedule(values: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the numbers of a point's schedule: those given, or what they stand for.
+
+    Raises:
+        InputError: If they do not go together.
+    """
+    name, warmup = values["schedule"], values["warmup"]
+    if name == "constant":
+        return {"lr_floor": 0.0, "horizon": 0.0}
+    horizon = values["horizon"] or float(values["epochs"])
+    if name == "onecycle":
+        warmup = warmup or ONECYCLE_WARMUP * horizon
+    if warmup >= horizon:
+        raise InputError(
+            f"warmup={warmup:g} epochs leave nothing of the {horizon:g} that the "
+            f"schedule takes: give fewer, or schedule=constant"
+        )
+    floor = values["lr_floor"]
+    if name == "exponential":
+        floor = floor or EXPONENTIAL_FLOOR
+    return {"warmup": warmup, "lr_floor": floor, "horizon": horizon}
+
+
+def _check_schedule(axes: Mapping[str, Any]) -> None:
+    """Checks that numbers of a schedule were given with one."""
+    if {show(one) for one in as_list(axes.get("schedule", "constant"))} == {"constant"}:
+        for name in ("lr_floor", "horizon"):
+            if any(as_list(axes.get(name, 0))):
+                raise InputError(
+                    f"{name}={','.join(map(show, as_list(axes[name])))} has no effect "
+                    "with schedule=constant: choose another schedule"
+                )
 
 
 def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:

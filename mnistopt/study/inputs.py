@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mnistopt.axes import as_list, count
 from mnistopt.data import format2
 from mnistopt.data.arrays import read_arrays
 from mnistopt.data.check import check_own
@@ -12,7 +13,6 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, load, read_named
 from mnistopt.data.official import NUM_CLASSES
 from mnistopt.errors import InputError
-from mnistopt.hparams import as_list, count
 from mnistopt.models.networks import check_network, make_model
 from mnistopt.points import Point
 from mnistopt.results.record import Record

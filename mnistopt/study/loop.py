@@ -1,6 +1,7 @@
 """The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ from mnistopt.study.progress import OnProgress, Progress
 from mnistopt.study.scheduler import Changes, Scheduler, ToTheEnd
 from mnistopt.study.setup import Setup
 from mnistopt.study.stopwatch import Stopwatch
-from mnistopt.training.train import TrainState
+from mnistopt.training.replica import TrainState
 
 OnEpoch = Callable[[pd.DataFrame], None]
 
@@ -242,9 +243,12 @@ def _labels(records: Iterable[Record]) -> dict[str, str]:
 
 
 def _contents(state: TrainState) -> Contents:
-    rest = state._replace(params=None, best_params=None)
-    return Contents(last=state.params, best=state.best_params, rest=rest)
+    last = "variables" if state.average is None else "average"
+    gone: dict[str, Any] = {last: None}
+    rest = state._replace(best=None, **gone)
+    return Contents(last=state.evaluated, best=state.best, rest=rest)
 
 
 def _state(contents: Contents) -> TrainState:
-    return contents.rest._replace(params=contents.last, best_params=contents.best)
+    last = "variables" if contents.rest.variables is None else "average"
+    return contents.rest._replace(best=contents.best, **{last: contents.last})

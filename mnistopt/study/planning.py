@@ -17,7 +17,7 @@ from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 from mnistopt.study.inputs import check_networks
-from mnistopt.training.train import Replica
+from mnistopt.training.replica import Replica
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mnistopt.axes import show
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR
 from mnistopt.engine.checkpoint import Store
 from mnistopt.engine.devices import Device, Lanes, choose_lanes, use_devices
 from mnistopt.errors import InputError
-from mnistopt.hparams import show
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results import config
 from mnistopt.results.columns import columns

@@ -99,7 +99,7 @@ class Study:
         return {str(name): value for name, value in found.iloc[0].items()}
 
     def model(self, trial: str = "best"):
-        """Returns the flax module of a trial: `model.apply({"params": params}, x)`.
+        """Returns the flax module of a trial: `model.apply(study.variables(trial), x)`.
 
         Raises:
             InputError: If the trial is unknown or has not finished, or its module is of
@@ -109,15 +109,21 @@ class Study:
         return make_model(self._find(trial)[1].point, classes)
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:
-        """Restores one trial's parameters, and reads no other replica's.
+        """Restores one trial's parameters: `variables` without running statistics."""
+        return self.variables(trial, weights)["params"]
+
+    def variables(self, trial: str = "best", weights: str = "last") -> Any:
+        """Restores one trial's variables, and reads no other replica's.
 
         Args:
             trial: As in `trial`.
             weights: "last", those after the trial's epochs, or "best", those after
-                its best epoch by validation accuracy.
+                its best epoch by validation accuracy. Of a trial with a moving
+                average, both are the average's.
 
         Returns:
-            A flax pytree of numpy arrays.
+            What the trial's model is applied to: `params`, and `batch_stats` with
+            BatchNorm; numpy arrays.
 
         Raises:
             InputError: If the trial is unknown or has not finished.
@@ -129,7 +135,7 @@ class Study:
         known = "shapes" in saved.about
         like = None if known else init_shapes(make_model(record.point))
         name = record.replica
-        return self._store.load_params(saved, [name], weights, like)[name]
+        return self._store.load_variables(saved, [name], weights, like)[name]
 
     def predictions(self, trial: str = "best", split: str = "test") -> Predictions:
         """Returns what all finished seeds of a trial's point say of each image.

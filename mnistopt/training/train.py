@@ -8,15 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mnistopt.ambient import PRNG
-from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
-from mnistopt.models.call import apply, init
-from mnistopt.models.networks import DIGIT_SHAPE, make_model
-from mnistopt.points import Point
+from mnistopt.models.call import apply, apply_training
+from mnistopt.training import augment
 from mnistopt.training.metrics import Metrics, measure
 from mnistopt.training.optimizers import make_optimizer
+from mnistopt.training.replica import Replica, TrainState, stream
+from mnistopt.training.schedules import learning_rate
 
 # Batches larger than this win nothing in evaluation, and smaller ones cost calls.
 EVAL_BATCH = 256
@@ -24,25 +23,6 @@ EVAL_BATCH = 256
 # 10,000 nats is more than 4,000 times the loss of guessing, ln 10. Without such a
 # bound Adam at lr=1e6 stays finite for ever, at losses of 1e20.
 LOSS_LIMIT = 1e4
-
-
-class TrainState(NamedTuple):
-    """All that one replica carries from epoch to epoch.
-
-    Attributes:
-        params: The network's parameters, a flax pytree.
-        opt_state: The optimizer's state.
-        best_params: The parameters after the best epoch by validation accuracy.
-        best_correct: Validation examples they classify rightly, int32 [].
-        diverged_at: The step (from 0) that diverged, int32 []; -1 while none has. From
-            then on the parameters stay as they are.
-    """
-
-    params: Any
-    opt_state: Any
-    best_params: Any
-    best_correct: jax.Array
-    diverged_at: jax.Array
 
 
 class EpochMetrics(NamedTuple):
@@ -54,7 +34,7 @@ class EpochMetrics(NamedTuple):
         train: Of the whole training split, after the epoch, dropout off. This and what
             follows is zeros unless the epoch was to be measured in full.
         test: Of the test split, after the epoch.
-        best_test: Of the test split, by the best parameters so far.
+        best_test: Of the test split, by the best epoch so far.
     """
 
     running: Metrics
@@ -62,58 +42,6 @@ class EpochMetrics(NamedTuple):
     train: Metrics
     test: Metrics
     best_test: Metrics
-
-
-class Replica(NamedTuple):
-    """The static part of a replica: what its compiled program depends on.
-
-    Attributes:
-        model: The network.
-        optimizer: A name that `make_optimizer` knows.
-        batch_size: Examples per update.
-        image_shape: Of an image, (H, W, C).
-    """
-
-    model: nn.Module
-    optimizer: str
-    batch_size: int
-    image_shape: tuple[int, ...] = DIGIT_SHAPE
-
-    @classmethod
-    def of(cls, point: Point, dataset: Dataset) -> "Replica":
-        """Returns the static part of a point's replicas on a dataset."""
-        return cls(
-            model=make_model(point, dataset.classes),
-            optimizer=point.recipe.optimizer,
-            batch_size=point.recipe.batch_size,
-            image_shape=dataset.image_shape,
-        )
-
-
-def _stream(seed: jax.Array, use: int) -> jax.Array:
-    """Returns the key of one use of a seed: 0 weights, 1 batches, 2 dropout."""
-    return jax.random.fold_in(jax.random.key(seed, impl=PRNG), use)
-
-
-def init_state(replica: Replica, seed: jax.Array) -> TrainState:
-    """Returns the state before the first step; the seed alone decides it.
-
-    Args:
-        replica: The static part.
-        seed: Int32 [].
-    """
-    images = jnp.zeros((1, *replica.image_shape))
-    params = init(replica.model, _stream(seed, 0), images)["params"]
-    # An optimizer's first state does not depend on its hyper-parameters.
-    nothing = Hparams(*[0.0] * len(Hparams._fields))
-    optimizer = make_optimizer(replica.optimizer, nothing)
-    return TrainState(
-        params=params,
-        opt_state=optimizer.init(params),
-        best_params=jax.tree.map(jnp.copy, params),
-        best_correct=jnp.int32(-1),
-        diverged_at=jnp.int32(-1),
-    )
 
 
 def pixels(images: jax.Array | np.ndarray) -> jax.Array:
@@ -132,6 +60,7 @@ def train_step(
     batch: Split,
     key: jax.Array,
     step: jax.Array,
+    epoch_steps: int,
 ) -> tuple[TrainState, Metrics]:
     """Makes one update, unless the replica has diverged or does so on this batch.
 
@@ -140,40 +69,91 @@ def train_step(
         state: Before the step.
         hparams: Float32 scalars.
         batch: Images [B, H, W, C] and labels int32 [B].
-        key: For dropout.
+        key: For dropout, and for what is done to the images.
         step: Number of the step since the start of training, int32 [].
+        epoch_steps: Steps of an epoch.
 
     Returns:
         The state after the step, and the batch's metrics before it.
     """
+    images = pixels(batch.images)
+    if set(augment.STAGES) & set(replica.stages):
+        image_key = jax.random.fold_in(key, 0)
+        images = augment.augment(replica.stages, images, hparams, image_key)
 
     def loss_of(params):
-        images = pixels(batch.images)
-        logits = apply(replica.model, params, images, hparams.dropout, key)
+        variables = {**state.variables, "params": params}
+        logits, statistics = apply_training(
+            replica.model, variables, images, hparams.dropout, key
+        )
         targets = optax.smooth_labels(
             jax.nn.one_hot(batch.labels, logits.shape[-1]), hparams.label_smoothing
         )
-        return optax.softmax_cross_entropy(logits, targets).mean(), logits
+        loss = optax.softmax_cross_entropy(logits, targets).mean()
+        return loss, (logits, statistics)
 
-    (loss, logits), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    optimizer = make_optimizer(replica.optimizer, hparams)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    gradient = jax.value_and_grad(loss_of, has_aux=True)
+    (loss, (logits, statistics)), grads = gradient(state.variables["params"])
+    params, opt_state = _updated(replica, state, hparams, grads, step / epoch_steps)
+    variables = {"params": params, **statistics}
 
     healthy = jnp.isfinite(loss) & (loss < LOSS_LIMIT)
     alive = (state.diverged_at < 0) & healthy
     # Choosing between the optimizer's states too would make XLA copy them every step
     # (the MLP lost a tenth to it); a replica that has stopped needs no moments.
-    params = jax.tree.map(
-        lambda new, old: jnp.where(alive, new, old), params, state.params
-    )
+    variables = _choose(alive, variables, state.variables)
+    average = state.average
+    if average is not None:
+        share = 1 - _decay(hparams.average, step)
+        moved = optax.incremental_update(variables, average, share)
+        average = _choose(alive, moved, average)
     first = (state.diverged_at < 0) & ~healthy
     state = state._replace(
-        params=params,
+        variables=variables,
         opt_state=opt_state,
         diverged_at=jnp.where(first, step, state.diverged_at),
+        average=average,
     )
     return state, measure(logits, batch.labels, jnp.ones(batch.labels.shape, bool))
+
+
+def _updated(
+    replica: Replica,
+    state: TrainState,
+    hparams: Hparams,
+    grads: Any,
+    epochs: jax.Array,
+) -> tuple[Any, Any]:
+    """Returns parameters and the optimizer's state after an update.
+
+    Args:
+        replica: The static part.
+        state: Before the step.
+        hparams: Float32 scalars.
+        grads: As the parameters.
+        epochs: Passes over the training examples so far, float32 [].
+    """
+    params = state.variables["params"]
+    if "clip" in replica.stages:
+        grads, _ = optax.clip_by_global_norm(hparams.clip).update(grads, ())
+    if replica.schedule != "constant" or "warmup" in replica.stages:
+        hparams = hparams._replace(lr=learning_rate(replica.schedule, hparams, epochs))
+    optimizer = make_optimizer(replica.optimizer, hparams)
+    updates, opt_state = optimizer.update(grads, state.opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
+
+
+def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
+
+
+def _decay(decay: jax.Array, step: jax.Array) -> jax.Array:
+    """Returns the decay of a moving average after some steps.
+
+    Low at first, so that the random start is soon forgotten: the rule and the numbers
+    of TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+    """
+    return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def train_epoch(
@@ -203,27 +183,28 @@ def train_epoch(
     """
     size = train.labels.shape[0]
     steps = size // replica.batch_size
-    order = jax.random.permutation(jax.random.fold_in(_stream(seed, 1), epoch), size)
+    order = jax.random.permutation(jax.random.fold_in(stream(seed, 1), epoch), size)
     batches = order[: steps * replica.batch_size].reshape(steps, replica.batch_size)
-    keys = jax.random.split(jax.random.fold_in(_stream(seed, 2), epoch), steps)
+    keys = jax.random.split(jax.random.fold_in(stream(seed, 2), epoch), steps)
     # One row per image: of rows, XLA gathers twice as fast as of [H, W, C].
     rows = train.images.reshape(size, -1)
 
     def one(state, inputs):
         step, at, key = inputs
         batch = Split(rows[at].reshape(-1, *replica.image_shape), train.labels[at])
-        return train_step(replica, state, hparams, batch, key, epoch * steps + step)
+        number = epoch * steps + step
+        return train_step(replica, state, hparams, batch, key, number, steps)
 
     state, metrics = jax.lax.scan(one, state, (jnp.arange(steps), batches, keys))
     return state, jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics)
 
 
-def evaluate(model: nn.Module, params: Any, split: Split) -> Metrics:
+def evaluate(model: nn.Module, variables: Any, split: Split) -> Metrics:
     """Counts every example of a split once, dropout off.
 
     Args:
         model: The network.
-        params: Its parameters.
+        variables: Its parameters, and running statistics if it keeps such.
         split: Images [N, H, W, C] and labels int32 [N].
     """
     size = split.labels.shape[0]
@@ -234,7 +215,7 @@ def evaluate(model: nn.Module, params: Any, split: Split) -> Metrics:
 
     def one(sums, row):
         indices = jnp.minimum(row, size - 1)
-        logits = apply(model, params, pixels(split.images[indices]))
+        logits = apply(model, variables, pixels(split.images[indices]))
         metrics = measure(logits, split.labels[indices], row < size)
         return jax.tree.map(jnp.add, sums, metrics), None
 
@@ -251,7 +232,7 @@ def run_epoch(
     epoch: jax.Array,
     in_full: jax.Array,
 ) -> tuple[TrainState, EpochMetrics]:
-    """Trains for one epoch, evaluates, and keeps the best parameters so far.
+    """Trains for one epoch, evaluates, and keeps the best variables so far.
 
     "Best" is by validation accuracy, the earlier epoch winning a tie; the test split
     decides nothing, and is not looked at but after the epochs that were asked for.
@@ -267,7 +248,7 @@ def run_epoch(
     """
     train, validation, test = splits
     state, running = train_epoch(replica, state, hparams, train, seed, epoch)
-    on_validation = evaluate(replica.model, state.params, validation)
+    on_validation = evaluate(replica.model, state.evaluated, validation)
     # The epoch's last update shows in no training loss.
     steps = train.labels.shape[0] // replica.batch_size
     healthy = on_validation.loss_sum < LOSS_LIMIT * on_validation.total
@@ -280,20 +261,16 @@ def run_epoch(
     )
     better = (on_validation.correct > state.best_correct) & (state.diverged_at < 0)
     state = state._replace(
-        best_params=jax.tree.map(
-            lambda new, old: jnp.where(better, new, old),
-            state.params,
-            state.best_params,
-        ),
+        best=_choose(better, state.evaluated, state.best),
         best_correct=jnp.where(better, on_validation.correct, state.best_correct),
     )
     nothing = Metrics(jnp.int32(0), jnp.int32(0), jnp.float32(0))
     rest = jax.lax.cond(
         in_full,
         lambda: (
-            evaluate(replica.model, state.params, train),
-            evaluate(replica.model, state.params, test),
-            evaluate(replica.model, state.best_params, test),
+            evaluate(replica.model, state.evaluated, train),
+            evaluate(replica.model, state.evaluated, test),
+            evaluate(replica.model, state.best, test),
         ),
         lambda: (nothing,) * 3,
     )

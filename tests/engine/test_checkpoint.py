@@ -15,7 +15,7 @@ from mnistopt.engine.checkpoint import Contents, Store
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
 from mnistopt.models.networks import init_shapes
-from mnistopt.training.train import Replica, init_state
+from mnistopt.training.replica import Replica, init_state
 
 CNN_ADAM = Replica(CNN((2,), 3), "adam", 8)
 NAMES = ("aa11", "bb22", "cc33")
@@ -34,8 +34,8 @@ def make_state(replica, seed):
 
 def make_contents(replica, seed):
     state = make_state(replica, seed)
-    rest = state._replace(params=None, best_params=None)
-    return Contents(state.params, state.best_params, rest)
+    rest = state._replace(variables=None, best=None)
+    return Contents(state.variables, state.best, rest)
 
 
 def filled(contents, value):
@@ -137,7 +137,7 @@ def test_what_it_is_about_comes_back_with_the_replicas(folder):
 def test_parameters_of_one_replica_are_loaded_to_the_bit(folder, saved_contents, which):
     store = Store(folder)
     for name in NAMES:
-        params = store.load_params(store.saved()[0], [name], which)[name]
+        params = store.load_variables(store.saved()[0], [name], which)[name]
         assert_same_bits(params, getattr(saved_contents[name], which))
 
 
@@ -164,7 +164,7 @@ def test_loading_one_replica_reads_no_other_s_chunks(
     store = Store(folder)
     (saved,) = store.saved()
     assert fetched == [], "listing reads no array"
-    params = store.load_params(saved, ["bb22"], "best")["bb22"]
+    params = store.load_variables(saved, ["bb22"], "best")["bb22"]
     assert_same_bits(params, saved_contents["bb22"].best)
     assert fetched == [[1]] * len(jax.tree.leaves(init_shapes(CNN_ADAM.model)))
     store.load(saved, ["bb22"], filled(make_contents(CNN_ADAM, 0), 0))
@@ -183,7 +183,7 @@ def test_a_thousand_replicas_are_as_few_arrays_as_one(tmp_path):
         arrays.append(len(json.loads(metadata)["tree_metadata"]))
     assert arrays[0] == arrays[1]
     few, many = store.saved()
-    found = store.load_params(many, ["r999", "r0"], "last")
+    found = store.load_variables(many, ["r999", "r0"], "last")
     assert list(found) == ["r999", "r0"]
     for params in found.values():
         assert_same_bits(params, one.last)
@@ -193,7 +193,7 @@ def test_a_store_that_was_moved_is_read_all_the_same(folder, saved_contents, tmp
     moved = tmp_path / "moved"
     shutil.copytree(folder, moved)
     store = Store(moved)
-    params = store.load_params(store.saved()[0], ["cc33"], "last")["cc33"]
+    params = store.load_variables(store.saved()[0], ["cc33"], "last")["cc33"]
     assert_same_bits(params, saved_contents["cc33"].last)
 
 

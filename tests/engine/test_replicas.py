@@ -12,13 +12,14 @@ import pytest
 from mnistopt.data.load import load
 from mnistopt.engine import replicas
 from mnistopt.engine.devices import Device, Lanes
+from mnistopt.engine.predict import predict
 from mnistopt.engine.queue import Queue
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
-from mnistopt.training.train import Replica, init_state
+from mnistopt.training.replica import Replica, init_state
 
 SMALL = Replica(MLP((16,)), "adam", 32)
 
@@ -138,7 +139,7 @@ def test_replicas_equal_separate_plain_runs(model, plain, lanes):
             # Adam divides by the root of tiny second moments: float32 rounding of a
             # gradient near zero shows as a few hundredths of an update, lr = 3e-3.
             lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-4),
-            state.params,
+            state.variables["params"],
             expected,
         )
 
@@ -185,8 +186,8 @@ def test_other_lanes_agree_within_rounding(other):
     for (ours, _), (theirs, _) in zip(train(GRID), train(GRID, lanes=other)):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4),
-            ours.params,
-            theirs.params,
+            ours.variables,
+            theirs.variables,
         )
 
 
@@ -205,11 +206,11 @@ def test_points_of_a_seed_start_from_the_same_weights():
     )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-20),
-        one.params,
-        same.params,
+        one.variables,
+        same.variables,
     )
     for first, second in zip(
-        jax.tree.leaves(one.params), jax.tree.leaves(other.params)
+        jax.tree.leaves(one.variables), jax.tree.leaves(other.variables)
     ):
         assert first.ndim == 1 or not np.array_equal(first, second)
 
@@ -235,7 +236,7 @@ def test_a_cohort_compiles_once_whatever_its_numbers_and_its_size(caplog, log_co
 def test_predict_agrees_with_the_metrics():
     data = digits()
     ((state, metrics),) = train([setting(1e-2)])
-    predicted = replicas.predict(SMALL.model, state.params, data.test.images)
+    predicted = predict(SMALL.model, state.variables, data.test.images)
     assert (predicted.classes == data.test.labels).sum() == metrics.test.correct
     assert predicted.classes.dtype == np.uint8
     np.testing.assert_allclose(predicted.probabilities.sum(axis=-1), 1, rtol=1e-5)

@@ -9,7 +9,7 @@ from mnistopt.engine.devices import Device, Lanes
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.hparams import Hparams
 from mnistopt.models.mlp import MLP
-from mnistopt.training.train import Replica
+from mnistopt.training.replica import Replica
 
 
 @pytest.mark.parametrize(

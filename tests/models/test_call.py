@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnistopt.errors import InputError
-from mnistopt.models.call import Call, apply, init, read_call
+from mnistopt.models.call import Call, apply, apply_training, init, read_call
 
 IMAGES = np.ones((3, 4, 4, 1), np.float32)
 
@@ -47,9 +47,11 @@ def note(module, images, dropout, switch):
 def test_a_signature_is_read_and_the_module_called_by_it(call, wanted):
     kind = module_of(call)
     assert read_call(kind) == wanted
-    params = init(kind(), jax.random.key(0), IMAGES)["params"]
-    assert apply(kind(), params, IMAGES).shape == (3, 4)
-    assert apply(kind(), params, IMAGES, 0.5, jax.random.key(1)).shape == (3, 4)
+    variables = init(kind(), jax.random.key(0), IMAGES)
+    assert apply(kind(), variables, IMAGES).shape == (3, 4)
+    key = jax.random.key(1)
+    logits, statistics = apply_training(kind(), variables, IMAGES, 0.5, key)
+    assert logits.shape == (3, 4) and not statistics
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,8 @@ def test_what_cannot_be_given_is_refused_by_name(call, words):
 def test_random_bits_and_the_switch_are_for_training_only(name, call):
     seen.clear()
     model = module_of(call)()
-    params = init(model, jax.random.key(0), IMAGES)["params"]
-    apply(model, params, IMAGES)
-    apply(model, params, IMAGES, 0.25, jax.random.key(1))
+    variables = init(model, jax.random.key(0), IMAGES)
+    apply(model, variables, IMAGES)
+    apply_training(model, variables, IMAGES, 0.25, jax.random.key(1))
     on = name != "deterministic"
     assert seen == [(None, not on, False)] * 2 + [(0.25, on, True)]

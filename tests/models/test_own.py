@@ -7,6 +7,7 @@ import sys
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from programs import assert_refused
@@ -15,7 +16,7 @@ from programs import run as program
 import mnistopt
 from mnistopt.data.dataset import Dataset
 from mnistopt.errors import InputError
-from mnistopt.models.call import apply
+from mnistopt.models.call import apply, apply_training
 from mnistopt.models.own import declare
 from mnistopt.study.grid import grid
 
@@ -149,10 +150,11 @@ class Switched(nn.Module):
 
 def test_a_switch_between_training_and_evaluation_is_set():
     model, images = Switched(), np.ones((3, 4, 4, 1), np.float32)
-    params = model.init(jax.random.key(0), images, True)["params"]
-    still = apply(model, params, images)
-    np.testing.assert_array_equal(still, model.apply({"params": params}, images, True))
-    assert (apply(model, params, images, 0.3, jax.random.key(1)) != still).any()
+    variables = model.init(jax.random.key(0), images, True)
+    still = apply(model, variables, images)
+    np.testing.assert_array_equal(still, model.apply(variables, images, True))
+    moving, _ = apply_training(model, variables, images, 0.3, jax.random.key(1))
+    assert (moving != still).any()
     assert not declare(model).dropout
     with pytest.raises(InputError, match="dropout=0.5 has no effect with model=Sw"):
         grid(model=Switched(), dropout=0.5)
@@ -170,6 +172,13 @@ class Normed(nn.Module):
     def __call__(self, images, train):
         x = nn.BatchNorm(use_running_average=not train)(images)
         return nn.Dense(4)(x.reshape(len(x), -1))
+
+
+class Counting(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        calls = self.variable("counts", "calls", lambda: jnp.zeros(()))
+        return nn.Dense(4)(images.reshape(len(images), -1)) + 0 * calls.value
 
 
 class Wide(nn.Module):
@@ -210,7 +219,7 @@ class Quiet(nn.Module):
             Branches(),
             "Branches decides in Python by a traced value in line .*where",
         ),
-        (Normed(), "Normed keeps variables besides its parameters: batch_stats"),
+        (Counting(), "Counting keeps variables besides its parameters: counts"),
         (Wide(), r"Wide returns \(3, 7\) .* \(3, 4\)"),
         (Broken(), "Broken does not work on images of shape .* in line .*TypeError"),
         (Asking(), "Asking.__call__ needs mask"),
@@ -224,6 +233,32 @@ class Quiet(nn.Module):
 def test_what_cannot_be_trained_is_refused_by_name(arrays, tmp_path, model, words):
     with pytest.raises(InputError, match=words):
         mnistopt.run(model=model, **settings(arrays, tmp_path / "w"))
+
+
+def test_running_statistics_are_carried_continued_and_restored(arrays, tmp_path):
+    common = settings(arrays, tmp_path / "w")
+    study = mnistopt.run(model=Normed(), epochs=1, **common)
+    study = mnistopt.run(model=Normed(), epochs=2, **common)
+    straight = mnistopt.run(
+        model=Normed(), epochs=2, **settings(arrays, tmp_path / "straight")
+    )
+    assert set(study.variables()) == {"params", "batch_stats"}
+    assert set(study.params()) == {"BatchNorm_0", "Dense_0"}
+    for trial in study.trials["trial"]:
+        if trial.endswith("-2"):
+            jax.tree.map(
+                np.testing.assert_array_equal,
+                study.variables(trial),
+                straight.variables(trial),
+            )
+    # They are the ones that were evaluated.
+    row = study.trial()
+    variables = study.variables(row["trial"])
+    assert (variables["batch_stats"]["BatchNorm_0"]["mean"] != 0).any()
+    data = common["data"].test
+    logits = Normed().apply(variables, data.images / np.float32(255), False)
+    right = (np.argmax(logits, axis=1) == data.labels).mean()
+    assert right == pytest.approx(row["test_accuracy"], abs=1e-9)
 
 
 def test_a_class_and_a_file_from_the_command_line(arrays, tmp_path):

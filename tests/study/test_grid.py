@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnistopt.errors import InputError
-from mnistopt.points import ALWAYS as AXES
+from mnistopt.points import replica_id
 from mnistopt.study.grid import grid, make_point
 
 
@@ -47,7 +47,7 @@ def test_a_network_takes_of_the_axes_what_it_can_be_told():
 def test_unknown_and_empty_axes_are_refused():
     with pytest.raises(InputError, match="unknown hyper-parameter droput, momentum; "):
         grid(lr=[0.1], momentum=[0.9], droput=0.1)
-    with pytest.raises(InputError, match=f"there are {', '.join(AXES)}$"):
+    with pytest.raises(InputError, match="there are model, hidden, .*, epochs$"):
         grid(seed=1)
     with pytest.raises(InputError, match="dropout has no values"):
         grid(lr=[0.1], dropout=[])
@@ -117,3 +117,41 @@ def test_an_axis_is_whatever_python_has_for_several_values(name, given, wanted):
     found = [point.row()[name] for point in grid(**{name: given})]
     assert found == wanted
     assert [type(value) for value in found] == [type(value) for value in wanted]
+
+
+def test_a_schedule_takes_the_epochs_that_are_trained_unless_it_is_told():
+    short, long, told = (
+        one.hparams.horizon
+        for one in (
+            *grid(schedule="cosine", epochs=[10, 20]),
+            make_point(schedule="cosine", epochs=10, horizon=5),
+        )
+    )
+    assert (short, long, told) == (10, 20, 5)
+    # Two schedules are two replicas, and constant rates one that goes on.
+    ids = [replica_id(one, 0, "") for one in grid(schedule="cosine", epochs=[10, 20])]
+    assert len(set(ids)) == 2
+    ids = [replica_id(one, 0, "") for one in grid(epochs=[10, 20])]
+    assert len(set(ids)) == 1
+    assert make_point(schedule="onecycle", epochs=10).hparams.warmup == 3
+    assert make_point(schedule="exponential").hparams.lr_floor == 0.01
+    # Swept beside the constant one, its numbers do nothing there.
+    constant, cosine = grid(schedule=["constant", "cosine"], lr_floor=0.1)
+    assert constant == make_point() and cosine.hparams.lr_floor == 0.1
+
+
+@pytest.mark.parametrize(
+    ("axes", "words"),
+    [
+        ({"lr_floor": 0.1}, "lr_floor=0.1 has no effect with schedule=constant"),
+        ({"horizon": [5, 6]}, "horizon=5,6 has no effect"),
+        ({"schedule": "cosine", "warmup": 6}, "warmup=6 epochs leave nothing of the 6"),
+        ({"schedule": "step"}, "choose one of constant, cosine"),
+        ({"rotate": -1}, "rotate=-1 is not allowed: expected a number of at least 0"),
+        ({"patience": 1.5}, "patience=1.5 is not allowed: expected a whole number"),
+        ({"average": 1}, "average=1 is not allowed"),
+    ],
+)
+def test_schedules_and_strengths_that_do_nothing_are_refused(axes, words):
+    with pytest.raises(InputError, match=words):
+        grid(**axes)

@@ -14,7 +14,7 @@ from mnistopt.models.networks import multiply_adds
 from mnistopt.points import replica_id
 from mnistopt.study.grid import grid, make_point
 from mnistopt.study.planning import make_plan, merge_records
-from mnistopt.training.train import init_state
+from mnistopt.training.replica import init_state
 
 LANES = Lanes(1, 2)
 SMALL = {"model": "mlp", "hidden": (4,)}

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,14 +66,12 @@ def weights(setup, replica, epoch):
         for one in setup.store.saved()
         if one.epoch == epoch and replica in one.about["replicas"]
     ]
-    return setup.store.load_params(there, [replica], "last")[replica]
+    return setup.store.load_variables(there, [replica], "last")[replica]
 
 
 def assert_same_bits(one, other):
     assert one.keys() == other.keys()
-    for name in one:
-        for leaf in one[name]:
-            np.testing.assert_array_equal(one[name][leaf], other[name][leaf])
+    jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_dropped_replicas_change_no_bit_of_the_others(train):
@@ -153,4 +152,4 @@ def test_a_copied_replica_goes_on_from_the_other_s_state(train):
         queue = Queue(program, dict.fromkeys(make_rounds(job.lanes, [member]), start))
         list(queue.train(start + 2))
         state = queue.states()["by hand"]
-    assert_same_bits(weights(setup, by_lr[0.1], 4), state.params)
+    assert_same_bits(weights(setup, by_lr[0.1], 4), state.variables)

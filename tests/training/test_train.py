@@ -15,12 +15,11 @@ from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
 from mnistopt.training.metrics import Metrics
+from mnistopt.training.replica import Replica, init_state
 from mnistopt.training.train import (
     EVAL_BATCH,
     LOSS_LIMIT,
-    Replica,
     evaluate,
-    init_state,
     pixels,
     run_epoch,
     train_epoch,
@@ -58,6 +57,10 @@ def run(replica, hparams, splits, epochs, seed=0, state=None):
         state, metrics = one_epoch(replica, state, *arguments)
         history.append((state, metrics))
     return history
+
+
+def kernel_of(state, layer):
+    return state.variables["params"][layer]["kernel"]
 
 
 def assert_same_bits(one, other):
@@ -141,8 +144,21 @@ def plain_training(model, optimizer, split, batch_size, epochs, seed, smoothing)
             optax.sgd(0.05, momentum=0.9),
         ),
         (CNN_ADAM, numbers(lr=0.01), Plain((2,), (5,)), optax.adam(0.01)),
+        (
+            # Three steps an epoch.
+            MLP_ADAM._replace(schedule="cosine", stages=("warmup",)),
+            numbers(lr=0.01)._replace(warmup=1.0, horizon=3.0, lr_floor=0.1),
+            Plain((), (8,)),
+            optax.adam(optax.warmup_cosine_decay_schedule(0, 0.01, 3, 9, 0.001)),
+        ),
+        (
+            MLP_SGD._replace(batch_size=8, stages=("clip",)),
+            numbers(lr=0.5)._replace(clip=0.2),
+            Plain((), (6, 5)),
+            optax.chain(optax.clip_by_global_norm(0.2), optax.sgd(0.5, momentum=0.9)),
+        ),
     ],
-    ids=["mlp adam", "mlp adamw", "mlp sgd", "cnn adam"],
+    ids=["mlp adam", "mlp adamw", "mlp sgd", "cnn adam", "cosine", "clip"],
 )
 def test_training_is_that_of_a_plain_loop(replica, hparams, plain, optimizer, tiny):
     epochs, seed = 3, 5
@@ -157,8 +173,9 @@ def test_training_is_that_of_a_plain_loop(replica, hparams, plain, optimizer, ti
         float(hparams.label_smoothing),
     )
     for (state, metrics), (params, sums) in zip(ours, wanted, strict=True):
-        assert jax.tree.structure(state.params) == jax.tree.structure(params)
-        for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(params)):
+        found = state.variables["params"]
+        assert jax.tree.structure(found) == jax.tree.structure(params)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(params)):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
         np.testing.assert_allclose(metrics.running, sums, rtol=1e-4)
         for name in ("validation", "test"):
@@ -170,6 +187,46 @@ def test_training_is_that_of_a_plain_loop(replica, hparams, plain, optimizer, ti
             np.testing.assert_allclose(counted, by_hand, rtol=1e-4)
     assert metrics.test.total == len(tiny.test.labels)
     assert state.diverged_at == -1
+
+
+def test_a_moving_average_is_evaluated_and_kept_and_changes_no_training(tiny):
+    averaged = MLP_ADAM._replace(stages=("average",))
+    hparams = numbers(lr=0.02)._replace(average=0.5)
+    plain = run(MLP_ADAM, hparams, splits_of(tiny), 3)
+    ours = run(averaged, hparams, splits_of(tiny), 3)
+    for (state, metrics), (other, plain_metrics) in zip(ours, plain):
+        assert_same_bits(state.variables, other.variables)
+        assert_same_bits(metrics.running, plain_metrics.running)
+        found = count(averaged.model, state.average, tiny.validation)
+        assert_same_bits(metrics.validation, found)
+    found = count(averaged.model, ours[-1][0].average, tiny.test)
+    assert_same_bits(ours[-1][1].test, found)
+    # By hand, from the weights after each step: three an epoch, of 30 examples.
+    state = start(averaged, np.int32(0))
+    by_hand = state.variables
+    for step in range(9):
+        batch = Split(tiny.train.images[step : step + 8], tiny.train.labels[:8])
+        state, _ = one_step(
+            averaged, state, hparams, batch, jax.random.key(1), np.int32(step), 3
+        )
+        decay = min(0.5, (1 + step) / (10 + step))
+        by_hand = jax.tree.map(
+            lambda a, b, d=decay: d * a + (1 - d) * b, by_hand, state.variables
+        )
+    for a, b in zip(jax.tree.leaves(state.average), jax.tree.leaves(by_hand)):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_images_are_changed_in_training_only_and_by_the_seed_and_epoch(tiny):
+    noisy = MLP_ADAM._replace(stages=("noise",))
+    splits, hparams = splits_of(tiny), numbers(lr=1e-30)._replace(noise=0.5)
+    # Weights that do not move: what differs, differs in the images.
+    (_, one), (_, two) = run(noisy, hparams, splits, 2)
+    (_, plain), _ = run(MLP_ADAM, hparams, splits, 2)
+    assert_same_bits(one.validation, plain.validation)
+    assert_same_bits(two.test, run(MLP_ADAM, hparams, splits, 2)[1][1].test)
+    assert one.running.loss_sum != plain.running.loss_sum
+    assert_same_bits(run(noisy, hparams, splits, 1)[0][1].running, one.running)
 
 
 def test_an_epoch_trains_on_whole_batches_of_different_examples(tiny):
@@ -186,9 +243,9 @@ def test_training_and_test_splits_are_measured_when_asked_for_only(tiny):
             assert_same_bits(found, nothing)
     state, last = history[-1]
     for found, params, split in (
-        (last.train, state.params, tiny.train),
-        (last.test, state.params, tiny.test),
-        (last.best_test, state.best_params, tiny.test),
+        (last.train, state.variables, tiny.train),
+        (last.test, state.variables, tiny.test),
+        (last.best_test, state.best, tiny.test),
     ):
         wanted = count(MLP_ADAM.model, params, split)
         assert wanted.total == len(split.labels)
@@ -213,7 +270,7 @@ def test_the_seed_decides_first_weights_batches_and_dropout(tiny):
     one, again, other = (run(MLP_ADAM, hparams, splits, 2, seed) for seed in (1, 1, 2))
     assert_same_bits(one, again)
     first, second = start(MLP_ADAM, np.int32(1)), start(MLP_ADAM, np.int32(2))
-    kernels = [state.params["Dense_0"]["kernel"] for state in (first, second)]
+    kernels = [kernel_of(state, "Dense_0") for state in (first, second)]
     assert not np.array_equal(*kernels)
     # From equal weights, another seed still means other batches and dropout bits.
     moved = run(MLP_ADAM, hparams, splits, 1, seed=2, state=first)
@@ -232,7 +289,7 @@ def test_each_epoch_and_each_step_has_its_own_dropout_bits(tiny):
         copies = [0] * (steps * replica.batch_size)
         split = Split(tiny.train.images[copies], tiny.train.labels[copies])
         after, metrics = train(state, still, split, np.int32(0), np.int32(epoch))
-        assert_same_bits(after.params, state.params)
+        assert_same_bits(after.variables, state.variables)
         return float(metrics.loss_sum) / steps
 
     losses = [loss(steps=1, epoch=0), loss(steps=1, epoch=1), loss(steps=2, epoch=0)]
@@ -248,11 +305,11 @@ def test_every_example_is_evaluated_exactly_once(size):
     rng = np.random.default_rng(size)
     images = rng.integers(0, 256, (size, 28, 28, 1), np.uint8)
     split = Split(images, rng.integers(0, 10, size, np.int32))
-    params = start(MLP_ADAM, np.int32(0)).params
-    logits = MLP_ADAM.model.apply({"params": params}, images / np.float32(255))
+    variables = start(MLP_ADAM, np.int32(0)).variables
+    logits = MLP_ADAM.model.apply(variables, images / np.float32(255))
     # The last example is what pads: give it a loss that would show.
     split.labels[-1] = np.argmin(logits[-1])
-    found = count(MLP_ADAM.model, params, split)
+    found = count(MLP_ADAM.model, variables, split)
     total, correct, loss = count_by_hand(logits, split.labels)
     assert (found.total, found.correct) == (total, correct) and total == size
     np.testing.assert_allclose(found.loss_sum, loss, rtol=1e-5)
@@ -275,7 +332,7 @@ def test_the_best_parameters_are_those_of_the_best_validation_epoch(tiny):
     assert 0 < ties[0] < ties[-1] < 9, "choose an lr with a tie of the best in between"
     for epoch, (state, _) in enumerate(history, 1):
         best = int(np.argmax(correct[:epoch]))  # the first of equals
-        assert_same_bits(state.best_params, history[best][0].params)
+        assert_same_bits(state.best, history[best][0].variables)
         assert state.best_correct == correct[best]
 
 
@@ -283,9 +340,9 @@ def test_the_earlier_epoch_wins_a_tie(tiny):
     """Steps so small that predictions stay, though the parameters move."""
     (first, one), (second, two) = run(MLP_ADAM, numbers(lr=1e-6), splits_of(tiny), 2)
     assert one.validation.correct == two.validation.correct
-    kernels = [state.params["Dense_1"]["kernel"] for state in (first, second)]
+    kernels = [kernel_of(state, "Dense_1") for state in (first, second)]
     assert not np.array_equal(*kernels)
-    assert_same_bits(second.best_params, first.params)
+    assert_same_bits(second.best, first.variables)
 
 
 def test_test_labels_change_nothing_but_the_test_metrics(tiny):
@@ -315,7 +372,7 @@ def test_a_replica_that_diverges_is_marked_and_stays_as_it_was(tiny):
     assert 0 < first.diverged_at < 30 // 8
     for state, _ in history:
         assert_same_bits(kept(state), kept(first))
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.variables))
 
 
 def test_diverging_is_dated_in_steps_since_the_start_of_training(tiny):
@@ -331,21 +388,21 @@ def test_diverging_is_dated_in_steps_since_the_start_of_training(tiny):
 @pytest.mark.parametrize("factor", [np.nan, np.inf, 1e7], ids=["nan", "inf", "huge"])
 def test_a_step_whose_loss_is_not_sound_changes_nothing(factor, tiny):
     state = start(MLP_ADAM, np.int32(0))
-    params = jax.tree.map(lambda leaf: leaf * np.float32(factor), state.params)
+    params = jax.tree.map(lambda leaf: leaf * np.float32(factor), state.variables)
     batch = Split(tiny.train.images[:8], tiny.train.labels[:8])
-    before = state._replace(params=params)
+    before = state._replace(variables=params)
     after, metrics = one_step(
-        MLP_ADAM, before, numbers(), batch, jax.random.key(0), np.int32(41)
+        MLP_ADAM, before, numbers(), batch, jax.random.key(0), np.int32(41), 3
     )
     assert after.diverged_at == 41
     assert_same_bits(kept(after), kept(before._replace(diverged_at=np.int32(41))))
     if factor == 1e7:
         assert LOSS_LIMIT < metrics.loss_sum / 8 < np.inf
     # A later step does not move the date, nor a sound loss wake the replica up.
-    for params in (after.params, state.params):
-        asleep = after._replace(params=params)
+    for params in (after.variables, state.variables):
+        asleep = after._replace(variables=params)
         later, _ = one_step(
-            MLP_ADAM, asleep, numbers(), batch, jax.random.key(0), np.int32(42)
+            MLP_ADAM, asleep, numbers(), batch, jax.random.key(0), np.int32(42), 3
         )
         assert_same_bits(kept(later), kept(asleep))
 
@@ -356,7 +413,7 @@ def test_an_epoch_after_diverging_is_never_the_best(tiny):
     good = run(MLP_ADAM, numbers(lr=0.01), splits, 1)[0][0]
     frozen = good._replace(best_correct=np.int32(0), diverged_at=np.int32(3))
     after = run(MLP_ADAM, numbers(), splits, 1, state=frozen)[0][0]
-    assert count(MLP_ADAM.model, frozen.params, tiny.validation).correct > 0
+    assert count(MLP_ADAM.model, frozen.variables, tiny.validation).correct > 0
     assert_same_bits(kept(after), kept(frozen))
 
 
@@ -365,4 +422,4 @@ def test_a_replica_that_its_last_update_breaks_is_marked_too(tiny):
     state, metrics = run(MLP_SGD, numbers(lr=1e20), splits_of(tiny), 1)[0]
     assert not metrics.validation.loss_sum / 20 < LOSS_LIMIT
     assert state.diverged_at == 0  # the step that broke it
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.best_params))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.best))

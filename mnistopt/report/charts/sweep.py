@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from mnistopt.hparams import show
+from mnistopt.axes import show
 from mnistopt.report.charts.theme import (
     HEIGHT,
     PALETTE,

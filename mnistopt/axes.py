@@ -1,0 +1,211 @@
+"""How a hyper-parameter is declared: what it may be, its default, the words for it."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mnistopt.errors import InputError
+
+# Nearest to 1 that a rate may come, well before float32 rounds it to 1.
+_LARGEST_SHARE = 1 - 2**-16
+# The smallest normal float32: what is smaller is computed as 0.
+SMALLEST = 2.0**-126
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """The declaration of one hyper-parameter.
+
+    Attributes:
+        default: Its value where none is given.
+        help: What it is, for `--help`.
+        rule: What is expected, for errors.
+        clean: Returns an allowed value as plain Python has it (numpy's numbers and
+            whole floats come in too), and raises ValueError or TypeError for others.
+        neutral: The value at which it does nothing and is in no identity and no table,
+            so that one that is added changes neither of what is there. None for those
+            that always count.
+        joined: Whether a tuple of whole numbers is one value: a layer structure.
+        stage: The part of a training step that a value other than `neutral` brings
+            in: points that do without it have a program without it.
+    """
+
+    default: Any
+    help: str
+    rule: str
+    clean: Callable[[Any], Any]
+    neutral: Any = None
+    joined: bool = False
+    stage: str = ""
+
+    def check(self, name: str, value: Any) -> Any:
+        """Returns a value as plain Python has it.
+
+        Raises:
+            InputError: If it is not allowed; says what is.
+        """
+        try:
+            return self.clean(value)
+        except (ValueError, TypeError, OverflowError):
+            raise InputError(
+                f"{name}={show(value)} is not allowed: {self.rule}"
+            ) from None
+
+    def values(self, name: str, given: Any) -> list[Any]:
+        """Returns the values of an axis: what was given, or all that is in it.
+
+        Args:
+            name: Of the hyper-parameter.
+            given: A value, or a list, tuple, range, array or the like of values.
+
+        Raises:
+            InputError: If there is none, or one is not allowed.
+        """
+        one = self.joined and isinstance(given, tuple) and all(map(_is_whole, given))
+        values = [given] if one else as_list(given)
+        if not values:
+            raise InputError(f"{name} has no values; give at least one")
+        return [self.check(name, value) for value in values]
+
+
+def as_list(given: Any) -> list[Any]:
+    """Returns what is in a list, tuple, range, array or the like; else [given]."""
+    single = isinstance(given, (str, bytes, dict)) or getattr(given, "shape", 1) == ()
+    return list(given) if isinstance(given, Iterable) and not single else [given]
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Reads a layer structure, "32x64" as (32, 64).
+
+    Raises:
+        InputError: If the text is not whole numbers of at least 1, joined by x.
+    """
+    parts = text.strip().split("x")
+    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise InputError(f"{text!r} is no layer structure: {_LAYERS}")
+    return tuple(map(int, parts))
+
+
+def show(value: Any) -> str:
+    """Writes a value as a person would type it: (32, 64) as 32x64, 0.001 as 0.001."""
+    if isinstance(value, (tuple, list)):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> float:
+    """Returns a finite number as a float; float32's 0.001 as 0.001."""
+    if isinstance(value, (bool, str, bytes)) or getattr(value, "shape", ()) != ():
+        raise TypeError
+    number = float(str(value)) if hasattr(value, "dtype") else float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number + 0.0  # so that -0.0 and 0.0 are one value, with one identity
+
+
+def _whole(value: Any) -> int:
+    number = value if _is_whole(value) else _number(value)
+    if number != int(number):
+        raise ValueError
+    return int(number)
+
+
+def _count(value: Any) -> int:
+    if _whole(value) < 1:
+        raise ValueError
+    return _whole(value)
+
+
+def _layers(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        return parse_layers(value)
+    sizes = tuple(map(_count, as_list(value)))
+    if not sizes:
+        raise ValueError
+    return sizes
+
+
+_COUNT = "expected a whole number of at least 1"
+_LAYERS = "expected whole numbers of at least 1, joined by x as in 32x64"
+
+
+def whole(default: int | None, help: str) -> Axis:
+    """Declares a whole number."""
+    return Axis(default, help, "expected a whole number", _whole)
+
+
+def count(default: int | None, help: str) -> Axis:
+    """Declares a whole number of at least 1."""
+    return Axis(default, help, _COUNT, _count)
+
+
+def layers(default: tuple[int, ...] | None, help: str) -> Axis:
+    """Declares whole numbers of at least 1, one per layer."""
+    return Axis(default, help, _LAYERS, _layers, joined=True)
+
+
+def choice(
+    default: str, help: str, options: Iterable[str], neutral: str | None = None
+) -> Axis:
+    """Declares one of some words."""
+    options = tuple(options)
+
+    def clean(value):
+        if not isinstance(value, str) or value not in options:
+            raise ValueError
+        return value
+
+    return Axis(default, help, f"choose one of {', '.join(options)}", clean, neutral)
+
+
+def limit(help: str) -> Axis:
+    """Declares a whole number of at least 0, which does nothing at 0."""
+
+    def clean(value):
+        if (found := _whole(value)) < 0:
+            raise ValueError
+        return found
+
+    return Axis(0, help, "expected a whole number of at least 0", clean, neutral=0)
+
+
+def number(
+    default: float,
+    help: str,
+    least: float = -math.inf,
+    rule: str = "expected a number",
+    neutral: float | None = None,
+) -> Axis:
+    """Declares a finite number of at least `least`, which `rule` says in words."""
+
+    def clean(value):
+        if (found := _number(value)) < least:
+            raise ValueError
+        return found
+
+    return Axis(default, help, rule, clean, neutral)
+
+
+def share(
+    default: float, help: str, neutral: float | None = None, stage: str = ""
+) -> Axis:
+    """Declares a number of at least 0 and below 1."""
+
+    def clean(value):
+        if not 0 <= (found := _number(value)) <= _LARGEST_SHARE:
+            raise ValueError
+        return found
+
+    rule = "expected a number of at least 0 and below 1"
+    return Axis(default, help, rule, clean, neutral, stage=stage)
+
+
+def strength(help: str, stage: str = "") -> Axis:
+    """Declares a number of at least 0, which does nothing at 0."""
+    positive = number(0.0, help, 0, "expected a number of at least 0", neutral=0.0)
+    return dataclasses.replace(positive, stage=stage)

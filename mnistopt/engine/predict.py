@@ -1,0 +1,91 @@
+"""What trained networks say of images, on all devices in turn."""
+
+import collections
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnistopt.ambient import fixed
+from mnistopt.engine.devices import COMPILER_OPTIONS, Device, local_devices, put
+from mnistopt.models.call import apply
+from mnistopt.training.train import EVAL_BATCH, pixels
+
+
+class Predicted(NamedTuple):
+    """What one network says of N images.
+
+    Attributes:
+        classes: The likeliest ones, uint8 [N].
+        probabilities: Of each class, float32 [N, K].
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+
+
+@functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
+def _predict(model, variables, images):
+    def one(batch):
+        logits = apply(model, variables, pixels(batch))
+        return jnp.argmax(logits, axis=-1).astype(jnp.uint8), jax.nn.softmax(logits)
+
+    # The last batch is filled up with copies of the last image, and cut off.
+    rows = jnp.arange(-(-len(images) // EVAL_BATCH) * EVAL_BATCH)
+    batches = images[jnp.minimum(rows, len(images) - 1).reshape(-1, EVAL_BATCH)]
+    found = jax.lax.map(one, batches)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(images)], found)
+
+
+class Predictor:
+    """Classifies the same images with many networks, on all devices in turn."""
+
+    def __init__(self, images: Mapping[str, np.ndarray]):
+        """Copies images to the devices.
+
+        Args:
+            images: By name, uint8 or float32 [N, H, W, C].
+        """
+        self._images = put(images, local_devices())
+
+    def __call__(
+        self, networks: Iterable[tuple[nn.Module, Any]]
+    ) -> Iterator[dict[str, Predicted]]:
+        """Yields what each network, a model and its variables, says, by name.
+
+        A network is started on each device before the first one's answer is read.
+        """
+        begun: collections.deque[Future[dict[str, Predicted]]] = collections.deque()
+        for network, device in zip(networks, itertools.cycle(self._images)):
+            begun.append(device.start(self._classify, *network, device))
+            if len(begun) > len(self._images):
+                yield begun.popleft().result()
+        yield from (one.result() for one in begun)
+
+    @fixed()
+    def _classify(
+        self, model: nn.Module, variables: Any, device: Device
+    ) -> dict[str, Predicted]:
+        variables = jax.device_put(variables, device.xla)
+        return {
+            name: Predicted(*jax.device_get(_predict(model, variables, images)))
+            for name, images in self._images[device].items()
+        }
+
+
+def predict(model: nn.Module, variables: Any, images: np.ndarray) -> Predicted:
+    """Classifies images with one network.
+
+    Args:
+        model: The network.
+        variables: Its parameters, and running statistics if it keeps such.
+        images: uint8 or float32 [N, H, W, C].
+    """
+    (found,) = Predictor({"images": images})([(model, variables)])
+    return found["images"]

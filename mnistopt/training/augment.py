@@ -1,0 +1,239 @@
+"""Changes to training images, each of a traced strength that does nothing at 0.
+
+What is random depends on the key alone and is scaled by the strengths, so that the
+points of a seed see the same draws. `Hparams` says what each strength means.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mnistopt.hparams import Hparams
+from mnistopt.models.cells import grouped, ungrouped
+from mnistopt.models.layers import random_bits
+
+# Smoothness of an elastic deformation, the standard deviation of a Gaussian in pixels:
+# Simard, Steinkraus and Platt 2003, "Best practices for convolutional neural networks",
+# section 2.
+SMOOTHNESS = 4.0
+# Images changed at a time.
+GROUP = 8
+STAGES = ("affine", "elastic", "erase", "blur", "contrast", "noise")
+
+
+def augment(
+    stages: tuple[str, ...], images: jax.Array, hparams: Hparams, key: jax.Array
+) -> jax.Array:
+    """Returns images as a network is to see them in training.
+
+    They are deformed (one bilinear sampling for all of it, what comes in is 0), then a
+    square is set to 0, and they are blurred, paled, and made noisy, in this order.
+
+    Args:
+        stages: Those of `STAGES` that there are; others cost nothing.
+        images: Float32 in [0, 1], [B, H, W, C].
+        hparams: Strengths, float32 scalars.
+        key: For all draws.
+
+    Returns:
+        Float32 in [0, 1], [B, H, W, C].
+    """
+    # What a loop has written is not computed again: XLA for CPUs would do so for each
+    # of the four tiles of a convolution that read a pixel.
+    groups = grouped(images, GROUP)
+    keys = jax.random.split(key, len(groups))
+    changed = jax.lax.map(
+        lambda one: _augment(stages, one[0], hparams, one[1]), (groups, keys)
+    )
+    return ungrouped(changed, len(images))
+
+
+def _augment(
+    stages: tuple[str, ...], images: jax.Array, hparams: Hparams, key: jax.Array
+) -> jax.Array:
+    """Does what `augment` says to a few images."""
+    keys = dict(zip(STAGES, jax.random.split(key, len(STAGES))))
+    if "affine" in stages or "elastic" in stages:
+        points = _centred(images)
+        if "affine" in stages:
+            points = _affine(points, len(images), hparams, keys["affine"])
+        if "elastic" in stages:
+            moves = elastic_moves(images.shape, keys["elastic"])
+            points = [p + hparams.elastic * m for p, m in zip(points, moves)]
+        images = _sample(images, *points)
+    for name, change in _CHANGES.items():
+        if name in stages:
+            images = change(images, getattr(hparams, name), keys[name])
+    return images
+
+
+def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Draws float32 in [-1, 1), multiples of 2^-23."""
+    bits = random_bits(key, shape) >> 8
+    return bits.astype(jnp.float32) * 2**-23 - 1
+
+
+def _centred(images: jax.Array) -> list[jax.Array]:
+    """Returns row and column of each pixel, from the middle: [1, H, 1], [1, 1, W]."""
+    height, width = images.shape[1:3]
+    rows, columns = (jnp.arange(n) - (n - 1) / 2 for n in (height, width))
+    return [rows.reshape(1, -1, 1), columns.reshape(1, 1, -1)]
+
+
+def affine_draws(batch: int, hparams: Hparams, key: jax.Array) -> dict[str, jax.Array]:
+    """Draws how each image is moved, turned, enlarged and sheared.
+
+    Returns:
+        Float32 [B] each, uniform in plus or minus the strength: `down` and `right`, in
+        pixels; `turn` and `shear`, in radians; and `zoom`, a factor around 1.
+    """
+    down, right, turn, zoom, shear = uniform(key, (5, batch))
+    return {
+        "down": hparams.shift * down,
+        "right": hparams.shift * right,
+        "turn": jnp.deg2rad(hparams.rotate) * turn,
+        "zoom": 1 + hparams.zoom * zoom,
+        "shear": jnp.deg2rad(hparams.shear) * shear,
+    }
+
+
+def _affine(
+    points: list[jax.Array], batch: int, hparams: Hparams, key: jax.Array
+) -> list[jax.Array]:
+    """Returns where in its image each pixel comes from, [B, H, W] each."""
+    draws = affine_draws(batch, hparams, key)
+    numbers = {
+        "down": draws["down"],
+        "right": draws["right"],
+        "sine": jnp.sin(draws["turn"]),
+        "cosine": jnp.cos(draws["turn"]),
+        "shear": jnp.tan(draws["shear"]),
+        "zoom": 1 / draws["zoom"],
+    }
+    by = {name: one.reshape(-1, 1, 1) for name, one in numbers.items()}
+    row, column = points[0] - by["down"], points[1] - by["right"]
+    row, column = (
+        by["cosine"] * row - by["sine"] * column,
+        by["sine"] * row + by["cosine"] * column,
+    )
+    column = column + by["shear"] * row
+    return [row * by["zoom"], column * by["zoom"]]
+
+
+def elastic_moves(shape: tuple[int, ...], key: jax.Array) -> jax.Array:
+    """Draws a smooth field of displacements, each of mean 0 and variance 1.
+
+    Uniform numbers on a coarse grid, smoothed by Gaussians: as products, a hundredth
+    of the work of smoothing numbers at each pixel.
+
+    Args:
+        shape: Of the images, [B, H, W, C].
+        key: For the draws.
+
+    Returns:
+        Down and right, float32 [2, B, H, W].
+    """
+    rows, columns = _bumps(shape[1]), _bumps(shape[2])
+    grid = 2, shape[0], rows.shape[1], columns.shape[1]
+    # A uniform number in [-1, 1) has the variance 1/3.
+    coarse = 3**0.5 * uniform(key, grid)
+    return jnp.einsum("hi,dbij,wj->dbhw", rows, coarse, columns)
+
+
+@functools.cache
+def _bumps(size: int) -> np.ndarray:
+    """Returns Gaussians around points as far apart as they are wide, [size, G].
+
+    Rows have unit length, so that variances stay.
+    """
+    reach = 2.5 * SMOOTHNESS
+    places = np.arange(-reach, size + reach, SMOOTHNESS)
+    distance = np.arange(size)[:, None] - places
+    bumps = np.exp(-(distance**2) / (2 * SMOOTHNESS**2))
+    return (bumps / np.linalg.norm(bumps, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _sample(images: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+    """Reads images between their pixels, bilinearly; outside of them is 0.
+
+    Args:
+        images: [B, H, W, C].
+        row: Where to read, from the middle, [B, H, W] or what broadcasts to it.
+        column: Likewise.
+    """
+    batch, height, width, channels = images.shape
+    # From one pixel outside on, all is 0.
+    row = jnp.clip(row + (height - 1) / 2, -1, height) + 1
+    column = jnp.clip(column + (width - 1) / 2, -1, width) + 1
+    padded = jnp.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0)))
+    padded = padded.reshape(batch, -1, channels)
+    top, left = jnp.floor(row), jnp.floor(column)
+    below, beside = (row - top)[..., None], (column - left)[..., None]
+    first = (top * (width + 3) + left).astype(jnp.int32)
+    first = jnp.broadcast_to(first, (batch, height, width)).reshape(batch, -1, 1)
+
+    def at(offset):
+        found = jnp.take_along_axis(padded, first + offset, axis=1, mode="clip")
+        return found.reshape(images.shape)
+
+    above = (1 - beside) * at(0) + beside * at(1)
+    under = (1 - beside) * at(width + 3) + beside * at(width + 4)
+    return (1 - below) * above + below * under
+
+
+def _erase(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
+    """Sets a square to 0 (cutout, DeVries and Taylor 2017, arXiv:1708.04552).
+
+    Its side is uniform up to `strength` of the shorter one of the image, its middle
+    anywhere.
+    """
+    batch, height, width, _ = images.shape
+    side, down, right = uniform(key, (3, batch)).reshape(3, -1, 1, 1) / 2
+    reach = strength * (side + 0.5) * min(height, width) / 2
+    row, column = _centred(images)
+    away = jnp.maximum(abs(row - down * height), abs(column - right * width))
+    return jnp.where((away < reach)[..., None], 0.0, images)
+
+
+def _blur(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
+    """Blurs by a Gaussian of a width uniform up to `strength` pixels.
+
+    Along each axis a product, which XLA does not fuse with what follows and repeat.
+    """
+    sigma = strength * (uniform(key, (len(images), 1, 1)) + 1) / 2
+
+    def weights(size):
+        away = np.arange(size) - np.arange(size)[:, None]
+        # Of width 0, a pixel alone counts.
+        found = jnp.exp(-(away**2) / (2 * sigma**2 + 1e-12))
+        return found / found[:, size // 2].sum(axis=1)[:, None, None]
+
+    rows, columns = weights(images.shape[1]), weights(images.shape[2])
+    return jnp.einsum("bhi,bijc,bwj->bhwc", rows, images, columns)
+
+
+def _pale(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
+    """Mixes in a grey: a share uniform up to `strength`, of any brightness."""
+    share, grey = (uniform(key, (2, len(images), 1, 1, 1)) + 1) / 2
+    share = strength * share
+    return (1 - share) * images + share * grey
+
+
+def _add_noise(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
+    """Adds noise of a standard deviation uniform up to `strength`, within [0, 1].
+
+    Of each pixel it is the sum of four uniform bytes, nearly normal: one draw of bits
+    where a normal number would take a logarithm or two.
+    """
+    sizes, pixels = jax.random.split(key)
+    size = strength * (uniform(sizes, (len(images), 1, 1, 1)) + 1) / 2
+    bits = random_bits(pixels, images.shape)
+    total = sum(((bits >> shift) & 255).astype(jnp.float32) for shift in (0, 8, 16, 24))
+    # A byte's mean is 255/2, and its variance (256^2 - 1) / 12.
+    normal = (total - 510) / ((256**2 - 1) / 3) ** 0.5
+    return jnp.clip(images + size * normal, 0, 1)
+
+
+_CHANGES = {"erase": _erase, "blur": _blur, "contrast": _pale, "noise": _add_noise}
