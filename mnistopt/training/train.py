@@ -11,7 +11,7 @@ import optax
 from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
 from mnistopt.models.call import apply, apply_training
-from mnistopt.training import augment
+from mnistopt.training.augment import STAGES, augment
 from mnistopt.training.metrics import Metrics, measure
 from mnistopt.training.optimizers import make_optimizer
 from mnistopt.training.replica import Replica, TrainState, stream
@@ -77,9 +77,8 @@ def train_step(
         The state after the step, and the batch's metrics before it.
     """
     images = pixels(batch.images)
-    if set(augment.STAGES) & set(replica.stages):
-        image_key = jax.random.fold_in(key, 0)
-        images = augment.augment(replica.stages, images, hparams, image_key)
+    if set(STAGES) & set(replica.stages):
+        images = augment(replica.stages, images, hparams, jax.random.fold_in(key, 0))
 
     def loss_of(params):
         variables = {**state.variables, "params": params}
@@ -97,23 +96,8 @@ def train_step(
     params, opt_state = _updated(replica, state, hparams, grads, step / epoch_steps)
     variables = {"params": params, **statistics}
 
-    healthy = jnp.isfinite(loss) & (loss < LOSS_LIMIT)
-    alive = (state.diverged_at < 0) & healthy
-    # Choosing between the optimizer's states too would make XLA copy them every step
-    # (the MLP lost a tenth to it); a replica that has stopped needs no moments.
-    variables = _choose(alive, variables, state.variables)
-    average = state.average
-    if average is not None:
-        share = 1 - _decay(hparams.average, step)
-        moved = optax.incremental_update(variables, average, share)
-        average = _choose(alive, moved, average)
-    first = (state.diverged_at < 0) & ~healthy
-    state = state._replace(
-        variables=variables,
-        opt_state=opt_state,
-        diverged_at=jnp.where(first, step, state.diverged_at),
-        average=average,
-    )
+    state = _moved(state, hparams, loss, variables, step)
+    state = state._replace(opt_state=opt_state)
     return state, measure(logits, batch.labels, jnp.ones(batch.labels.shape, bool))
 
 
@@ -141,6 +125,32 @@ def _updated(
     optimizer = make_optimizer(replica.optimizer, hparams)
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     return optax.apply_updates(params, updates), opt_state
+
+
+def _moved(
+    state: TrainState,
+    hparams: Hparams,
+    loss: jax.Array,
+    variables: Any,
+    step: jax.Array,
+) -> TrainState:
+    """Returns a replica with new variables, unless it has diverged or does so now."""
+    healthy = jnp.isfinite(loss) & (loss < LOSS_LIMIT)
+    alive = (state.diverged_at < 0) & healthy
+    # Choosing between the optimizer's states too would make XLA copy them every step
+    # (the MLP lost a tenth to it); a replica that has stopped needs no moments.
+    variables = _choose(alive, variables, state.variables)
+    average = state.average
+    if average is not None:
+        share = 1 - _decay(hparams.average, step)
+        moved = optax.incremental_update(variables, average, share)
+        average = _choose(alive, moved, average)
+    first = (state.diverged_at < 0) & ~healthy
+    return state._replace(
+        variables=variables,
+        diverged_at=jnp.where(first, step, state.diverged_at),
+        average=average,
+    )
 
 
 def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
