@@ -1,0 +1,180 @@
+"""What convolutions were split into to make them light.
+
+Depthwise, of each channel by itself; pointwise, of each pixel by itself, which may be
+grouped, and then channels are shuffled. None is `lax.conv`: `jax.vmap` over its kernels
+makes a grouped convolution, which XLA runs many times slower on a CPU (see `conv.py`).
+"""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mnistopt.models.cells import grouped, ungrouped
+
+# Images worked on at a time, so that what is computed stays in a core's cache.
+GROUP = 4
+
+
+class Stem(nn.Module):
+    """3x3 convolution of few channels; `nn.Conv(features, (3, 3), 2, use_bias=False)`.
+
+    Attributes:
+        features: O, the number of kernels.
+        stride: 1 or 2.
+    """
+
+    features: int
+    stride: int = 2
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps float [B, H, W, C] to [B, H / stride, W / stride, O], rounded up."""
+        shape = 3, 3, x.shape[-1], self.features
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        patches = jnp.concatenate(_views(x, self.stride), axis=-1)
+        return product(patches, kernel.reshape(-1, self.features))
+
+
+class Depthwise(nn.Module):
+    """3x3 convolution of each channel, "same".
+
+    Equal to `nn.Conv(C, (3, 3), stride, feature_group_count=C, use_bias=False)`.
+
+    Attributes:
+        stride: 1 or 2.
+    """
+
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps float [B, H, W, C] to [B, H / stride, W / stride, C], rounded up."""
+        shape = 3, 3, 1, x.shape[-1]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return depthwise(x, kernel[:, :, 0], self.stride)
+
+
+class Pointwise(nn.Module):
+    """1x1 convolution.
+
+    Equal to `nn.Conv(O, (1, 1), feature_group_count=groups, use_bias=False)`.
+
+    Attributes:
+        features: O, the number of kernels.
+        groups: Of channels, each of which makes as many of the outputs.
+    """
+
+    features: int
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps float [B, H, W, C] to [B, H, W, O]."""
+        shape = 1, 1, x.shape[-1] // self.groups, self.features
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        return product(x, _block_diagonal(kernel[0, 0], self.groups))
+
+
+def shuffle(x: jax.Array, groups: int) -> jax.Array:
+    """Deals the channels of [..., C] out so that each group has some of all groups."""
+    split = x.reshape(*x.shape[:-1], groups, -1)
+    return split.swapaxes(-1, -2).reshape(x.shape)
+
+
+def _block_diagonal(kernel: jax.Array, groups: int) -> jax.Array:
+    """Places the groups' kernels, [C / G, O], on the diagonal of [C, O]."""
+    if groups == 1:
+        return kernel
+    channels, features = kernel.shape
+    split = kernel.reshape(channels, groups, -1)
+    placed = jnp.einsum("cgo,gh->gcho", split, jnp.eye(groups))
+    return placed.reshape(groups * channels, features)
+
+
+def _padding(size: int, stride: int) -> tuple[int, int]:
+    """Returns the zeros before and after an axis: "SAME", as XLA has it."""
+    total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
+    return total // 2, total - total // 2
+
+
+def _spread(size: int, stride: int) -> tuple[int, int, int]:
+    """Returns the zeros before, after and between the gradients along an axis."""
+    low, _ = _padding(size, stride)
+    covered = (-(-size // stride) - 1) * stride + 1
+    return 2 - low, size + low - covered, stride - 1
+
+
+def _views(x: jax.Array, stride: int) -> list[jax.Array]:
+    """Returns what the nine places of a 3x3 kernel see of x, [B, H, W, C]."""
+    sizes = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), *(_padding(size, stride) for size in sizes), (0, 0)))
+    return _cut(x, [-(-size // stride) for size in sizes], stride)
+
+
+def _cut(padded: jax.Array, sizes: Sequence[int], stride: int) -> list[jax.Array]:
+    h, w = (stride * size for size in sizes)
+    return [
+        padded[:, i : i + h : stride, j : j + w : stride]
+        for i in range(3)
+        for j in range(3)
+    ]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Convolves each channel of [B, H, W, C] with its kernel of [3, 3, C]."""
+    taps = kernel.reshape(9, -1)
+
+    def one(x):
+        return sum(v * k for v, k in zip(_views(x, stride), taps))
+
+    return ungrouped(jax.lax.map(one, grouped(x, GROUP)), len(x))
+
+
+def _depthwise_forward(x, kernel, stride):
+    return depthwise(x, kernel, stride), (x, kernel)
+
+
+def _depthwise_backward(stride, saved, grad):
+    x, kernel = saved
+    turned = kernel[::-1, ::-1].reshape(9, -1)
+    spread = [(0, 0, 0), *(_spread(n, stride) for n in x.shape[1:3]), (0, 0, 0)]
+
+    def add(total, group):
+        x, grad = group
+        more = jnp.stack([(v * grad).sum((0, 1, 2)) for v in _views(x, stride)])
+        # That of the input is the convolution, with stride 1 and the kernel turned
+        # round, of that of the output with zeros between.
+        grad = jax.lax.pad(grad, jnp.float32(0), spread)
+        views = _cut(grad, x.shape[1:3], 1)
+        return total + more, sum(v * k for v, k in zip(views, turned))
+
+    groups = grouped(x, GROUP), grouped(grad, GROUP)
+    total, grad_x = jax.lax.scan(add, jnp.zeros_like(turned), groups)
+    return ungrouped(grad_x, len(x)), total.reshape(kernel.shape)
+
+
+depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+@jax.custom_vjp
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Multiplies [B, H, W, C] by [C, O]."""
+    flat = x.reshape(-1, x.shape[-1]) @ kernel
+    return flat.reshape(*x.shape[:-1], -1)
+
+
+def _product_forward(x, kernel):
+    return product(x, kernel), (x, kernel)
+
+
+def _product_backward(saved, grad):
+    x, kernel = saved
+    rows, grads = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+    return (grads @ kernel.T).reshape(x.shape), jnp.einsum("nc,no->co", rows, grads)
+
+
+product.defvjp(_product_forward, _product_backward)
