@@ -107,11 +107,15 @@ def _spread(size: int, stride: int) -> tuple[int, int, int]:
     return 2 - low, size + low - covered, stride - 1
 
 
+def _pad(x: jax.Array, stride: int) -> jax.Array:
+    sides = (_padding(size, stride) for size in x.shape[1:3])
+    return jnp.pad(x, ((0, 0), *sides, (0, 0)))
+
+
 def _views(x: jax.Array, stride: int) -> list[jax.Array]:
     """Returns what the nine places of a 3x3 kernel see of x, [B, H, W, C]."""
-    sizes = x.shape[1:3]
-    x = jnp.pad(x, ((0, 0), *(_padding(size, stride) for size in sizes), (0, 0)))
-    return _cut(x, [-(-size // stride) for size in sizes], stride)
+    sizes = [-(-size // stride) for size in x.shape[1:3]]
+    return _cut(_pad(x, stride), sizes, stride)
 
 
 def _cut(padded: jax.Array, sizes: Sequence[int], stride: int) -> list[jax.Array]:
@@ -126,12 +130,7 @@ def _cut(padded: jax.Array, sizes: Sequence[int], stride: int) -> list[jax.Array
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Convolves each channel of [B, H, W, C] with its kernel of [3, 3, C]."""
-    taps = kernel.reshape(9, -1)
-
-    def one(x):
-        return sum(v * k for v, k in zip(_views(x, stride), taps))
-
-    return ungrouped(jax.lax.map(one, grouped(x, GROUP)), len(x))
+    return sum(v * k for v, k in zip(_views(x, stride), kernel.reshape(9, -1)))
 
 
 def _depthwise_forward(x, kernel, stride):
@@ -140,21 +139,30 @@ def _depthwise_forward(x, kernel, stride):
 
 def _depthwise_backward(stride, saved, grad):
     x, kernel = saved
+    # That of the input is the convolution, with stride 1 and the kernel turned round,
+    # of that of the output with zeros between.
     turned = kernel[::-1, ::-1].reshape(9, -1)
     spread = [(0, 0, 0), *(_spread(n, stride) for n in x.shape[1:3]), (0, 0, 0)]
+    views = _cut(jax.lax.pad(grad, jnp.float32(0), spread), x.shape[1:3], 1)
+    grad_x = sum(v * k for v, k in zip(views, turned))
 
-    def add(total, group):
-        x, grad = group
-        more = jnp.stack([(v * grad).sum((0, 1, 2)) for v in _views(x, stride)])
-        # That of the input is the convolution, with stride 1 and the kernel turned
-        # round, of that of the output with zeros between.
-        grad = jax.lax.pad(grad, jnp.float32(0), spread)
-        views = _cut(grad, x.shape[1:3], 1)
-        return total + more, sum(v * k for v, k in zip(views, turned))
+    padded, grads = (
+        grouped(a, GROUP).reshape(-1, *a.shape[1:]) for a in (_pad(x, stride), grad)
+    )
 
-    groups = grouped(x, GROUP), grouped(grad, GROUP)
-    total, grad_x = jax.lax.scan(add, jnp.zeros_like(turned), groups)
-    return ungrouped(grad_x, len(x)), total.reshape(kernel.shape)
+    def add(i, totals):
+        x, grad = (
+            jax.lax.dynamic_slice_in_dim(a, i * GROUP, GROUP) for a in (padded, grads)
+        )
+        rows = [(b, h) for b in range(GROUP) for h in range(grad.shape[1])]
+        return [
+            total + sum(view[row] * grad[row] for row in rows)
+            for total, view in zip(totals, _cut(x, grad.shape[1:3], stride))
+        ]
+
+    zeros = [jnp.zeros(grad.shape[2:])] * 9
+    totals = jax.lax.fori_loop(0, len(grads) // GROUP, add, zeros)
+    return grad_x, jnp.stack(totals).sum(1).reshape(kernel.shape)
 
 
 depthwise.defvjp(_depthwise_forward, _depthwise_backward)
