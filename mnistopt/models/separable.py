@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mnistopt.models.cells import grouped, ungrouped
+from mnistopt.models.cells import grouped
 
 # Images worked on at a time, so that what is computed stays in a core's cache.
 GROUP = 4
@@ -75,23 +75,16 @@ class Pointwise(nn.Module):
         """Maps float [B, H, W, C] to [B, H, W, O]."""
         shape = 1, 1, x.shape[-1] // self.groups, self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return product(x, _block_diagonal(kernel[0, 0], self.groups))
+        # Twice as fast as one product with the kernels placed in a matrix of [C, O], and
+        # faster than a batched one, for which XLA moves the groups to the front.
+        groups = (jnp.split(a, self.groups, axis=-1) for a in (x, kernel[0, 0]))
+        return jnp.concatenate([product(*group) for group in zip(*groups)], axis=-1)
 
 
 def shuffle(x: jax.Array, groups: int) -> jax.Array:
     """Deals the channels of [..., C] out so that each group has some of all groups."""
     split = x.reshape(*x.shape[:-1], groups, -1)
     return split.swapaxes(-1, -2).reshape(x.shape)
-
-
-def _block_diagonal(kernel: jax.Array, groups: int) -> jax.Array:
-    """Places the groups' kernels, [C / G, O], on the diagonal of [C, O]."""
-    if groups == 1:
-        return kernel
-    channels, features = kernel.shape
-    split = kernel.reshape(channels, groups, -1)
-    placed = jnp.einsum("cgo,gh->gcho", split, jnp.eye(groups))
-    return placed.reshape(groups * channels, features)
 
 
 def _padding(size: int, stride: int) -> tuple[int, int]:
