@@ -144,6 +144,18 @@ def count(default: int | None, help: str) -> Axis:
     return Axis(default, help, _COUNT, _count)
 
 
+def option(default: int, help: str, options: Iterable[int]) -> Axis:
+    """Declares one of some whole numbers."""
+    options = tuple(options)
+
+    def clean(value):
+        if (found := _whole(value)) not in options:
+            raise ValueError
+        return found
+
+    return Axis(default, help, f"choose one of {', '.join(map(str, options))}", clean)
+
+
 def layers(default: tuple[int, ...] | None, help: str) -> Axis:
     """Declares whole numbers of at least 1, one per layer."""
     return Axis(default, help, _LAYERS, _layers, joined=True)

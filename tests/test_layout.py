@@ -26,6 +26,7 @@ ROOMS = {
         "layers",
         "mlp",
         "cnn",
+        *("norm", "separable", "mobilenet", "shufflenet"),
         "call",
         "own",
         "networks",

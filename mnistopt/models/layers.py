@@ -41,7 +41,8 @@ class Conv(nn.Module):
 
 
 @jax.custom_vjp
-def _product(x, kernel):
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Multiplies [B, C] by [C, O]."""
     return x @ kernel
 
 
@@ -56,7 +57,7 @@ def _product_backward(saved, grad):
     return grad @ kernel.T, jnp.einsum("bc,bo->co", x, grad)
 
 
-_product.defvjp(_product_forward, _product_backward)
+product.defvjp(_product_forward, _product_backward)
 
 
 class Dense(nn.Module):
@@ -79,7 +80,7 @@ class Dense(nn.Module):
             "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
         )
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return _product(x, kernel) + bias
+        return product(x, kernel) + bias
 
 
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mnistopt.axes import Axis, count, layers, show
+from mnistopt.axes import Axis, count, layers, number, option, show
 from mnistopt.points import Structure
 
 
@@ -54,7 +54,11 @@ class Network:
         return Structure(self.name, shown, self.dropout, self.source, path)
 
 
-# The defaults are the paper's base structures (section 3.2).
+# Networks that share an axis share its flag, and so its default.
+_WIDTH = number(1.0, "times as many channels", 2**-8, "expected a number above 0")
+_DEPTH = count(2, "units with stride 1 after one with stride 2")
+
+# The defaults of the MLP and the CNN are the paper's base structures (section 3.2).
 NETWORKS = {
     network.name: network
     for network in (
@@ -74,6 +78,36 @@ NETWORKS = {
                 "channels": layers((32, 64), "kernels per convolution, as in 32x64x64"),
                 "dense": count(128, "units of the dense layer"),
             },
+        ),
+        Network(
+            name="mobilenet_v1",
+            path="mnistopt.models.mobilenet:MobileNetV1",
+            words="MobileNet v1",
+            axes={"width": _WIDTH, "depth": _DEPTH},
+        ),
+        Network(
+            name="mobilenet_v2",
+            path="mnistopt.models.mobilenet:MobileNetV2",
+            words="MobileNet v2",
+            axes={"width": _WIDTH, "depth": _DEPTH},
+        ),
+        Network(
+            name="shufflenet_v1",
+            path="mnistopt.models.shufflenet:ShuffleNetV1",
+            words="ShuffleNet v1",
+            axes={
+                "width": _WIDTH,
+                "depth": _DEPTH,
+                "groups": option(
+                    3, "groups of pointwise convolutions", (1, 2, 3, 4, 8)
+                ),
+            },
+        ),
+        Network(
+            name="shufflenet_v2",
+            path="mnistopt.models.shufflenet:ShuffleNetV2",
+            words="ShuffleNet v2",
+            axes={"width": _WIDTH, "depth": _DEPTH},
         ),
     )
 }

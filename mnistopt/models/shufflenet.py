@@ -1,4 +1,4 @@
-"""ShuffleNet v1 and v2, for small images."""
+"""ShuffleNet v1 and v2, for images of 28x28 pixels."""
 
 import math
 
@@ -13,11 +13,30 @@ from mnistopt.models.mobilenet import round_channels
 from mnistopt.models.norm import BatchNorm
 from mnistopt.models.separable import Depthwise, Pointwise, Stem, depthwise, shuffle
 
-_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
+# By the number of groups, the channels of stage 2: Table 1 of v1's paper. More groups
+# leave more channels for the same work.
+CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 
 
 class ShuffleNetV1(nn.Module):
-    """ShuffleNet (Zhang et al. 2018, arXiv:1707.01083), for 28x28 pixels."""
+    """ShuffleNet (Zhang et al. 2018, arXiv:1707.01083).
+
+    Of Table 1: the 3x3 convolution with stride 2 to 24 channels, stage 2, and stage 3
+    with twice its channels; a stage is a unit with stride 2 and some with stride 1.
+    28x28 pixels become 14x14, 7x7 and 4x4. Left out are the max pool, for which the
+    images are too small, and stage 4. Then the table's average pool, dropout, and a
+    dense layer to K logits. Units are those of Fig. 2 (b) and (c): pointwise to a
+    quarter of the channels, shuffled, depthwise, pointwise, with ReLU after the first
+    and at the end; to which the input is added or, average pooled, joined.
+
+    Attributes:
+        width: Times as many channels, the paper's scale factor "s" (section 4).
+        depth: How many units with stride 1 follow one with stride 2; in the table 3
+            and 7.
+        groups: Of pointwise convolutions, one of `CHANNELS`; not of the very first,
+            which has few channels (section 3.3).
+        classes: K.
+    """
 
     width: float = 1.0
     depth: int = 2
@@ -28,33 +47,56 @@ class ShuffleNetV1(nn.Module):
     def __call__(self, images: jax.Array, dropout: ArrayLike | None = None):
         """Returns logits, float32 [B, K]; arguments as in `MLP`."""
         training = dropout is not None
-        multiple = math.lcm(8, 4 * self.groups)
+
+        def channels(count):
+            # The groups must divide a quarter. The table's own numbers stay.
+            return round_channels(count * self.width, math.lcm(8, 4 * self.groups))
 
         def unit(x, features, stride, groups):
-            before, after = x, features - x.shape[-1] if stride == 2 else features
-            x = Pointwise(features // 4, groups)(x)
-            x = shuffle(nn.relu(BatchNorm()(x, training)), groups)
-            x = BatchNorm()(Depthwise(stride)(x), training)
-            x = BatchNorm()(Pointwise(after, self.groups)(x), training)
+            shortcut = x
+            x = nn.relu(BatchNorm()(Pointwise(features // 4, groups)(x), training))
+            x = BatchNorm()(Depthwise(stride)(shuffle(x, groups)), training)
+            added = features if stride == 1 else features - shortcut.shape[-1]
+            x = BatchNorm()(Pointwise(added, self.groups)(x), training)
             if stride == 1:
-                return nn.relu(before + x)
-            ninth = jnp.full((3, 3, before.shape[-1]), 1 / 9)
-            return nn.relu(jnp.concatenate([depthwise(before, ninth, 2), x], -1))
+                return nn.relu(shortcut + x)
+            return nn.relu(jnp.concatenate([_average_pool(shortcut), x], axis=-1))
 
-        x = Stem(round_channels(24 * self.width, multiple))(images)
-        x = nn.relu(BatchNorm()(x, training))
-        base = _CHANNELS[self.groups]
-        for i, features in enumerate((base, 2 * base)):
-            features = round_channels(features * self.width, multiple)
-            x = unit(x, features, 2, self.groups if i else 1)
+        x = nn.relu(BatchNorm()(Stem(channels(24))(images), training))
+        for stage, groups in ((1, 1), (2, self.groups)):
+            features = channels(stage * CHANNELS[self.groups])
+            x = unit(x, features, 2, groups)
             for _ in range(self.depth):
                 x = unit(x, features, 1, self.groups)
         x = Dropout()(x.mean((1, 2)), dropout)
         return Dense(self.classes)(x)
 
 
+def _average_pool(x: jax.Array) -> jax.Array:
+    """Averages over 3x3 pixels with stride 2; the padding's zeros count."""
+    return depthwise(x, jnp.full((3, 3, x.shape[-1]), 1 / 9, x.dtype), 2)
+
+
 class ShuffleNetV2(nn.Module):
-    """ShuffleNet v2 (Ma et al. 2018, arXiv:1807.11164), for 28x28 pixels."""
+    """ShuffleNet v2 (Ma et al. 2018, arXiv:1807.11164).
+
+    Of Table 5, in the column 1x: the 3x3 convolution with stride 2 to 24 channels,
+    stage 2 with 116 and stage 3 with 232; a stage is a unit with stride 2 and some with
+    stride 1. 28x28 pixels become 14x14, 7x7 and 4x4. Left out are the max pool, for
+    which the images are too small, and stage 4; the last pointwise convolution has
+    512 channels instead of 1024, as it takes half as many. Then the table's average
+    pool, dropout, and a dense layer to K logits. Units are those of Fig. 3 (c) and (d):
+    one half of the channels passes, or is convolved depthwise and pointwise; the other
+    is convolved pointwise, depthwise and pointwise; both are joined and shuffled. ReLU
+    follows the pointwise convolutions.
+
+    Attributes:
+        width: Times as many channels in the stages and, above 1, after them: the
+            columns of the table have the same convolutions first and, up to 1.5x, last.
+        depth: How many units with stride 1 follow one with stride 2; in the table 3
+            and 7.
+        classes: K.
+    """
 
     width: float = 1.0
     depth: int = 2
@@ -65,24 +107,28 @@ class ShuffleNetV2(nn.Module):
         """Returns logits, float32 [B, K]; arguments as in `MLP`."""
         training = dropout is not None
 
-        def pointwise(x, features):
-            return nn.relu(BatchNorm()(Pointwise(features)(x), training))
+        def normalized(x):
+            return nn.relu(BatchNorm()(x, training))
 
-        def branch(x, features, stride):
-            x = pointwise(x, features)
+        def pointwise(x, features):
+            return normalized(Pointwise(features)(x))
+
+        def separable(x, features, stride):
             x = BatchNorm()(Depthwise(stride)(x), training)
             return pointwise(x, features)
 
-        x = Stem(round_channels(24 * self.width))(images)
-        x = nn.relu(BatchNorm()(x, training))
-        for features in (116, 232):
-            half = round_channels(features * self.width, 4) // 2
-            left = BatchNorm()(Depthwise(2)(x), training)
-            left, right = pointwise(left, half), branch(x, half, 2)
+        def joined(left, right):
+            return shuffle(jnp.concatenate([left, right], axis=-1), 2)
+
+        x = normalized(Stem(24)(images))
+        for count in (116, 232):
+            # The table's own numbers are multiples of 4.
+            half = round_channels(count * self.width, 4) // 2
+            right = separable(pointwise(x, half), half, 2)
+            x = joined(separable(x, half, 2), right)
             for _ in range(self.depth):
-                x = shuffle(jnp.concatenate([left, right], -1), 2)
-                left, right = x[..., :half], branch(x[..., half:], half, 1)
-            x = shuffle(jnp.concatenate([left, right], -1), 2)
-        x = pointwise(x, round_channels(512 * self.width))
+                left, right = jnp.split(x, 2, axis=-1)
+                x = joined(left, separable(pointwise(right, half), half, 1))
+        x = pointwise(x, round_channels(512 * max(self.width, 1)))
         x = Dropout()(x.mean((1, 2)), dropout)
         return Dense(self.classes)(x)
