@@ -34,12 +34,25 @@ class Cells(NamedTuple):
         return 2 * self.columns
 
 
-def pooled(outputs: Sequence[jax.Array], bias: jax.Array) -> tuple:
+def activated(outputs: jax.Array, bias: jax.Array | None) -> tuple:
+    """Returns outputs after bias and ReLU, and where their gradient goes, bool.
+
+    Args:
+        outputs: Float32 [..., O].
+        bias: Float32 [O]; None for neither of the two.
+    """
+    if bias is None:
+        return outputs, jnp.ones(outputs.shape, bool)
+    y = jax.nn.relu(outputs + bias)
+    return y, y > 0
+
+
+def pooled(outputs: Sequence[jax.Array], bias: jax.Array | None) -> tuple:
     """Returns the cells' pooled outputs, and where their gradient goes.
 
     Args:
         outputs: The four of each cell, float32 [T, O].
-        bias: Float32 [O].
+        bias: Float32 [O]; None for neither bias nor ReLU.
 
     Returns:
         Float32 [T, O] after bias and ReLU; and the number of the output that was the
@@ -49,12 +62,12 @@ def pooled(outputs: Sequence[jax.Array], bias: jax.Array) -> tuple:
     first, second, third, fourth = outputs
     highest = jnp.maximum(jnp.maximum(first, second), jnp.maximum(third, fourth))
     # The same numbers as bias and ReLU before the pool, with a quarter of the work.
-    y = jax.nn.relu(highest + bias)
+    y, passed = activated(highest, bias)
     # Chosen as float32: XLA chooses among integers an element at a time.
     chosen = jnp.where(third == highest, 2.0, 3.0)
     chosen = jnp.where(second == highest, 1.0, chosen)
     chosen = jnp.where(first == highest, 0.0, chosen)
-    return y, jnp.where(y > 0, chosen, 4.0).astype(jnp.uint8)
+    return y, jnp.where(passed, chosen, 4.0).astype(jnp.uint8)
 
 
 def grouped(x: jax.Array, size: int) -> jax.Array:

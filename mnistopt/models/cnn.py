@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from mnistopt.data.official import NUM_CLASSES
 from mnistopt.models.layers import Conv, Dense, Dropout
+from mnistopt.models.norm import BatchNorm
 
 
 class CNN(nn.Module):
@@ -19,18 +20,22 @@ class CNN(nn.Module):
             parameters, (32, 64, 64) has 458,570.
         dense: Units of the dense layer.
         classes: K.
+        norm: "batch" for batch normalization before each ReLU, or "none".
     """
 
     channels: tuple[int, ...]
     dense: int
     classes: int = NUM_CLASSES
+    norm: str = "none"
 
     @nn.compact
     def __call__(self, images: jax.Array, dropout: ArrayLike | None = None):
         """Returns logits, float32 [B, K]; arguments as in `MLP`."""
-        x = images
+        training, x = dropout is not None, images
         for i, features in enumerate(self.channels):
-            x = Conv(features, pool=i < 2)(x)
-        x = x.reshape(x.shape[0], -1)
-        x = Dropout()(nn.relu(Dense(self.dense)(x)), dropout)
+            x = Conv(features, pool=i < 2, norm=self.norm)(x, training)
+        x = Dense(self.dense)(x.reshape(x.shape[0], -1))
+        if self.norm == "batch":
+            x = BatchNorm()(x, training)
+        x = Dropout()(nn.relu(x), dropout)
         return Dense(self.classes)(x)

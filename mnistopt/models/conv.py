@@ -17,13 +17,15 @@ FEW_CHANNELS = 1
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def conv3x3(x: jax.Array, kernel: jax.Array, bias: jax.Array, pool: bool) -> jax.Array:
+def conv3x3(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array | None, pool: bool
+) -> jax.Array:
     """Convolves (3x3, "same", stride 1), adds bias, applies ReLU, pools (max, 2x2).
 
     Args:
         x: Float32 [B, H, W, C].
         kernel: Float32 [3, 3, C, O].
-        bias: Float32 [O].
+        bias: Float32 [O]; None for neither bias nor ReLU.
         pool: Whether to pool.
 
     Returns:
@@ -39,11 +41,14 @@ def _method(channels: int):
 
 
 def _forward(x, kernel, bias, pool):
-    return _method(x.shape[3]).forward(x, kernel, bias, pool)
+    y, saved = _method(x.shape[3]).forward(x, kernel, bias, pool)
+    return y, (saved, bias)
 
 
 def _backward(pool, saved, grad):
-    return _method(saved[0].shape[3]).backward(pool, saved, grad)
+    saved, bias = saved
+    *grads, grad_bias = _method(saved[0].shape[3]).backward(pool, saved, grad)
+    return *grads, None if bias is None else grad_bias
 
 
 conv3x3.defvjp(_forward, _backward)

@@ -8,13 +8,15 @@ be, but one product where Winograd's, of depth C, would hardly be products.
 import jax
 import jax.numpy as jnp
 
-from mnistopt.models.cells import Cells, grouped, pooled, ungrouped
+from mnistopt.models.cells import Cells, activated, grouped, pooled, ungrouped
 
 # Images worked on at a time, so that what is computed stays in a core's cache.
 GROUP = 8
 
 
-def forward(x: jax.Array, kernel: jax.Array, bias: jax.Array, pool: bool) -> tuple:
+def forward(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array | None, pool: bool
+) -> tuple:
     """Returns the layer's output, and what `backward` needs; as `conv.conv3x3`."""
     cells, features = Cells.over(x, pool), kernel.shape[3]
     weights = _placed_kernels(kernel)
@@ -29,8 +31,7 @@ def forward(x: jax.Array, kernel: jax.Array, bias: jax.Array, pool: bool) -> tup
         planes = outputs.reshape(*columns.shape[:3], 2, 2, features)
         whole = planes.transpose(0, 1, 3, 2, 4, 5)
         whole = whole.reshape(-1, cells.height, cells.width, features)
-        y = jax.nn.relu(whole[:, : x.shape[1], : x.shape[2]] + bias)
-        return y, y > 0
+        return activated(whole[:, : x.shape[1], : x.shape[2]], bias)
 
     y, chosen = jax.lax.map(one, grouped(columns, GROUP))
     return ungrouped(y, len(x)), (x, columns, kernel, chosen)

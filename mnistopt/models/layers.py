@@ -12,30 +12,43 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mnistopt.models.conv import conv3x3
+from mnistopt.models.norm import BatchNorm
 
 
 class Conv(nn.Module):
     """3x3 convolution ("same", stride 1), ReLU, and 2x2 max pool if asked.
 
     Equal to `nn.Conv`, `nn.relu` and `nn.max_pool` in that order, with the same
-    parameters: `kernel` [3, 3, C, O] and `bias` [O].
+    parameters: `kernel` [3, 3, C, O] and `bias` [O]. Normalized, it is equal to
+    `nn.Conv` without bias, `nn.max_pool`, `BatchNorm` and `nn.relu` in that order: the
+    pool leaves a quarter to normalize, by statistics of what goes on.
 
     Attributes:
         features: O, the number of kernels.
         pool: Whether a 2x2 max pool with stride 2 follows.
+        norm: "batch" for batch normalization, or "none".
     """
 
     features: int
     pool: bool
+    norm: str = "none"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps float [B, H, W, C] to [B, H, W, O], or [B, H // 2, W // 2, O]."""
+    def __call__(self, x: jax.Array, training: bool = False) -> jax.Array:
+        """Maps float [B, H, W, C] to [B, H, W, O], or [B, H // 2, W // 2, O].
+
+        Args:
+            x: Activations.
+            training: As in `BatchNorm`.
+        """
         kernel = self.param(
             "kernel",
             nn.initializers.lecun_normal(),
             (3, 3, x.shape[-1], self.features),
         )
+        if self.norm == "batch":
+            x = conv3x3(x, kernel, None, self.pool)
+            return nn.relu(BatchNorm()(x, training))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         return conv3x3(x, kernel, bias, self.pool)
 

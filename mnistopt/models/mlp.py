@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from mnistopt.data.official import NUM_CLASSES
 from mnistopt.models.layers import Dense, Dropout
+from mnistopt.models.norm import BatchNorm
 
 
 class MLP(nn.Module):
@@ -14,10 +15,12 @@ class MLP(nn.Module):
     Attributes:
         hidden: Units per hidden layer; (128, 128) has 118,282 parameters.
         classes: K.
+        norm: "batch" for batch normalization before each ReLU, or "none".
     """
 
     hidden: tuple[int, ...]
     classes: int = NUM_CLASSES
+    norm: str = "none"
 
     @nn.compact
     def __call__(self, images: jax.Array, dropout: ArrayLike | None = None):
@@ -30,5 +33,8 @@ class MLP(nn.Module):
         """
         x = images.reshape(images.shape[0], -1)
         for units in self.hidden:
-            x = Dropout()(nn.relu(Dense(units)(x)), dropout)
+            x = Dense(units)(x)
+            if self.norm == "batch":
+                x = BatchNorm()(x, training=dropout is not None)
+            x = Dropout()(nn.relu(x), dropout)
         return Dense(self.classes)(x)

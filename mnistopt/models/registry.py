@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mnistopt.axes import Axis, count, layers, number, option, show
+from mnistopt.axes import Axis, choice, count, layers, number, option, show
 from mnistopt.points import Structure
 
 
@@ -49,6 +49,7 @@ class Network:
         shown = tuple(
             (name, show(value) if isinstance(value, tuple) else value)
             for name, value in chosen.items()
+            if value is None or value != self.axes[name].neutral
         )
         path = self.path if self.source else ""
         return Structure(self.name, shown, self.dropout, self.source, path)
@@ -57,6 +58,12 @@ class Network:
 # Networks that share an axis share its flag, and so its default.
 _WIDTH = number(1.0, "times as many channels", 2**-8, "expected a number above 0")
 _DEPTH = count(2, "units with stride 1 after one with stride 2")
+_NORM = choice(
+    "none",
+    "none, or batch normalization before each ReLU: batch",
+    ("none", "batch"),
+    neutral="none",
+)
 
 # The defaults of the MLP and the CNN are the paper's base structures (section 3.2).
 NETWORKS = {
@@ -67,7 +74,8 @@ NETWORKS = {
             path="mnistopt.models.mlp:MLP",
             words="MLP",
             axes={
-                "hidden": layers((128, 128), "units per hidden layer, as in 128x128")
+                "hidden": layers((128, 128), "units per hidden layer, as in 128x128"),
+                "norm": _NORM,
             },
         ),
         Network(
@@ -77,6 +85,7 @@ NETWORKS = {
             axes={
                 "channels": layers((32, 64), "kernels per convolution, as in 32x64x64"),
                 "dense": count(128, "units of the dense layer"),
+                "norm": _NORM,
             },
         ),
         Network(

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from mnistopt.hparams import NUMBERS, RECIPE
+from mnistopt.models.registry import NETWORKS
 from mnistopt.points import ALWAYS, NEUTRAL, Point
 
 
@@ -44,6 +45,11 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
             table[axis] = table[axis].fillna(NEUTRAL[axis])
         if axis == "dense":
             table[axis] = table[axis].astype("Int64")
+    for network in NETWORKS.values():
+        for name, declared in network.axes.items():
+            if declared.neutral is not None and name in table:
+                mine = (table["model"] == network.name) & table[name].isna()
+                table[name] = table[name].astype(object).mask(mine, declared.neutral)
     for axis in told(table):
         table[axis] = _as_told(table[axis])
     return table

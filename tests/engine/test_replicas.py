@@ -19,6 +19,8 @@ from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
+from mnistopt.models.mobilenet import MobileNetV1
+from mnistopt.models.shufflenet import ShuffleNetV2
 from mnistopt.training.replica import Replica, init_state
 
 SMALL = Replica(MLP((16,)), "adam", 32)
@@ -152,6 +154,9 @@ def test_replicas_equal_separate_plain_runs(model, plain, lanes):
         (MLP((16,)), (2, 2)),
         (CNN((3, 4), 8), (1, 1)),
         (CNN((3, 4), 8), (1, 2)),
+        (CNN((3, 4), 8, norm="batch"), (1, 2)),
+        (MobileNetV1(0.25, 1), (1, 1)),
+        (ShuffleNetV2(0.25, 1), (1, 2)),
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnistopt.models.call import apply, apply_training
 from mnistopt.models.cnn import CNN
 from mnistopt.models.layers import Dropout
 from mnistopt.models.mlp import MLP
@@ -169,3 +170,100 @@ def test_multiplications_are_those_that_xla_counts(point):
     # XLA leaves out products with the padding of "same" convolutions; the rest adds.
     assert 0.85 < flops / (2 * multiply_adds(ours)) < 1.1
     assert multiply_adds(plain) == multiply_adds(ours)
+
+
+# --- Batch normalization ---
+
+
+def _normalized(variables, x, training):
+    layer = nn.BatchNorm(not training, momentum=0.9, epsilon=1e-5)
+    if not training:
+        return layer.apply(variables, x), variables["batch_stats"]
+    y, updated = layer.apply(variables, x, mutable=["batch_stats"])
+    return y, updated["batch_stats"]
+
+
+def plain_normalized(model, variables, x, training):
+    """The same network of flax's own layers, and its statistics, layer by layer."""
+    params, old = variables["params"], variables["batch_stats"]
+    new = {}
+    for i in range(len(getattr(model, "channels", ()))):
+        mine = params[f"Conv_{i}"]
+        kernel = {"params": {"kernel": mine["kernel"]}}
+        x = nn.Conv(mine["kernel"].shape[-1], (3, 3), use_bias=False).apply(kernel, x)
+        x = nn.max_pool(x, (2, 2), strides=(2, 2)) if i < 2 else x
+        statistics = old[f"Conv_{i}"]["BatchNorm_0"]
+        both = {"params": mine["BatchNorm_0"], "batch_stats": statistics}
+        x, statistics = _normalized(both, x, training)
+        x, new[f"Conv_{i}"] = nn.relu(x), {"BatchNorm_0": statistics}
+    x = x.reshape(len(x), -1)
+    norms = sum(name.startswith("BatchNorm") for name in params)
+    for i in range(norms):
+        dense = params[f"Dense_{i}"]
+        x = x @ dense["kernel"] + dense["bias"]
+        name = f"BatchNorm_{i}"
+        both = {"params": params[name], "batch_stats": old[name]}
+        x, new[name] = _normalized(both, x, training)
+        x = nn.relu(x)
+    dense = params[f"Dense_{norms}"]
+    return x @ dense["kernel"] + dense["bias"], new
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MLP((6, 4), norm="batch"),
+        CNN((2, 3), 5, norm="batch"),
+        CNN((2, 3, 4), 5, norm="batch"),
+    ],
+    ids=["mlp", "cnn 2x3", "cnn 2x3x4"],
+)
+def test_batch_normalization_is_that_of_plain_layers(model):
+    images = np.random.default_rng(2).random((9, 28, 28, 1), np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(
+        lambda leaf: rng.uniform(0.2, 0.8, leaf.shape).astype(np.float32), shapes
+    )
+    # Weights of both signs, factors of the normalization too.
+    variables["params"] = jax.tree.map(
+        lambda leaf: leaf - np.float32(0.5), variables["params"]
+    )
+    np.testing.assert_allclose(
+        apply(model, variables, images),
+        plain_normalized(model, variables, images, False)[0],
+        rtol=1e-3,
+        atol=1e-4,
+    )
+    weights = rng.normal(size=(9, 10)).astype(np.float32)
+
+    def ours(params):
+        now = {**variables, "params": params}
+        logits, new = apply_training(model, now, images, 0.0, jax.random.key(0))
+        return (weights * logits).sum(), new["batch_stats"]
+
+    def plain(params):
+        now = {**variables, "params": params}
+        logits, new = plain_normalized(model, now, images, True)
+        return (weights * logits).sum(), new
+
+    both = [
+        jax.value_and_grad(one, has_aux=True)(variables["params"])
+        for one in (ours, plain)
+    ]
+    (found, wanted) = ((total, new, grads) for (total, new), grads in both)
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(
+            a, b, rtol=2e-3, atol=1e-3 * np.abs(b).max() + 1e-5
+        ),
+        found,
+        wanted,
+    )
+
+
+def test_what_is_not_normalized_is_as_before():
+    for values in ({"model": "mlp"}, {"model": "cnn"}):
+        plain, told = make_point(**values), make_point(**values, norm="none")
+        assert plain == told and "norm" not in plain.row()
+        assert make_point(**values, norm="batch").row()["norm"] == "batch"
