@@ -11,6 +11,7 @@ import pandas as pd
 from rich import box
 from rich.console import Console, RenderableType
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -243,6 +244,54 @@ def tensorboard(folder: Path) -> None:
     _console().print(f"Curves: tensorboard --logdir {folder}", soft_wrap=True)
 
 
+def _source(found: dict) -> str:
+    """Says what was evaluated, on what."""
+    where = f"{found['split']} split of " if found["split"] else ""
+    return (
+        f"trial {found['trial']}, {found['weights']} weights, "
+        f"{where}{escape(found['dataset'])}"
+    )
+
+
+def predictions(found: dict) -> None:
+    """Prints what `experiments.evaluate` takes images without labels for."""
+    console = _console()
+    console.print(_source(found), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("image", overflow="fold")
+    table.add_column("taken for", justify="right")
+    table.add_column("probability %", justify="right")
+    for one in found["predictions"]:
+        sure = f"{100 * one['probability']:.1f}"
+        table.add_row(Text(one["image"]), f"[bold]{one['class']}[/bold]", sure)
+    console.print(table)
+
+
+def robustness(found: dict) -> None:
+    """Prints accuracies on corrupted images, a row per corruption."""
+    console = _console()
+    known = {(one["corruption"], one["strength"]): one for one in found["corrupted"]}
+    clean = known["clean", "0"]
+    seeds = f", mean of the {clean['n']} seeds of its point" if clean["n"] > 1 else ""
+    console.print(_source(found) + seeds, soft_wrap=True)
+    for words, one in (("as they are", clean), ("corrupted", known["all", "mean"])):
+        mean, low, high = (100 * one[name] for name in ("accuracy", "low", "high"))
+        console.print(
+            f"[bold]{mean:.2f} %[/bold] accuracy on images {words} "
+            f"(95 % interval {low:.2f} to {high:.2f})"
+        )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("accuracy %, by strength")
+    strengths = ["1", "2", "3", "4", "5", "mean"]
+    for strength in strengths:
+        table.add_column(strength, justify="right")
+    for name in dict.fromkeys(name for name, _ in known if name != "clean"):
+        cells = (f"{100 * known[name, one]['accuracy']:.1f}" for one in strengths)
+        table.add_row(name, *cells, style="bold" if name == "all" else None)
+    console.print(table)
+    console.print(f"Picture: {found['figure']}", soft_wrap=True, markup=False)
+
+
 def evaluation(found: dict) -> None:
     """Prints what `experiments.evaluate` found."""
     console = _console()
@@ -250,15 +299,13 @@ def evaluation(found: dict) -> None:
     console.print(
         f"[bold]{100 * found['accuracy']:.2f} %[/bold] accuracy "
         f"({found['correct']:,} of {found['count']:,}, 95 % interval "
-        f"{low:.2f} to {high:.2f})\n"
-        f"trial {found['trial']}, {found['weights']} weights, "
-        f"{found['split']} split of {found['dataset']}",
+        f"{low:.2f} to {high:.2f})\n" + _source(found),
         soft_wrap=True,
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("true \\ predicted", justify="right")
     for label in range(len(found["confusion"])):
-        table.add_column(str(label), justify="right")
+        table.add_column(str(label), justify="right", no_wrap=True)
     for name in ("precision %", "recall %", "F1 %"):
         table.add_column(name, justify="right")
     for label, counts in enumerate(found["confusion"]):

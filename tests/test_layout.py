@@ -15,6 +15,7 @@ ROOMS = {
     "data": (
         *("splits", "format2", "official", "mnist_5k", "idx", "prepare", "find"),
         *("tfrecord", "prepared", "arrays", "check", "cache", "dataset", "load"),
+        *("place", "strangers", "corrupt"),
     ),
     "models": (
         "registry",
@@ -34,13 +35,13 @@ ROOMS = {
     ),
     "report.charts": (
         *("theme", "curves", "points", "sweep", "costs", "classes"),
-        *("pictures", "export"),
+        *("pictures", "robustness", "export"),
     ),
     "report": ("words", "page", "study"),
     "study": (
         *("stopwatch", "grid", "inputs", "setup", "planning", "scheduler"),
         *("progress", "loop"),
-        *("notebook", "study", "runner"),
+        *("notebook", "study", "robustness", "runner"),
     ),
     "paper": (
         *("tables", "hypotheses", "claims", "plan", "frames", "judge"),

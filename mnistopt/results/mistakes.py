@@ -42,14 +42,14 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
             "vote": int(predictions.vote[index]),
             "confidence": float(confidence[index]),
             "votes": " ".join(map(str, predictions.classes[:, index])),
-            "image": _data_url(images[index]),
+            "image": data_url(images[index]),
         }
         for place, index in enumerate(worst)
     ]
     return pd.DataFrame(found, columns=_COLUMNS[1:])
 
 
-def _data_url(pixels: np.ndarray) -> str:
+def data_url(pixels: np.ndarray) -> str:
     """Returns an image of pixels [H, W, C] as the data URL of a PNG."""
     return _encoded(pixels.tobytes(), pixels.shape, pixels.dtype)
 

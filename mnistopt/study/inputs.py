@@ -7,11 +7,12 @@ from typing import Any
 
 from mnistopt.axes import as_list, count
 from mnistopt.data import format2
-from mnistopt.data.arrays import read_arrays
+from mnistopt.data.arrays import class_folders, read_arrays
 from mnistopt.data.check import check_own
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, load, read_named
-from mnistopt.data.official import NUM_CLASSES
+from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
+from mnistopt.data.strangers import Strangers, read_strangers
 from mnistopt.errors import InputError
 from mnistopt.models.networks import check_network, make_model
 from mnistopt.points import Point
@@ -116,6 +117,31 @@ def study_data(config: Mapping[str, Any], data_dir: str | Path | None) -> Datase
     )
     splits = format2.make_splits(*parts, sizes=about)
     return Dataset.from_splits(name, *splits, about.get("classes", NUM_CLASSES))
+
+
+def read_images(config: Mapping[str, Any], path: str | Path) -> Strangers:
+    """Returns a stranger's digits, placed as MNIST's are, for a study of such.
+
+    Args:
+        config: The content of its config.json.
+        path: As in `read_strangers`; class folders are called as the study's classes:
+            by digit, or as in the folder that it was trained on.
+
+    Raises:
+        InputError: If they cannot be read, or the study is of other images.
+    """
+    about, file = config["data"], config.get("data_file")
+    placed = [IMAGE_SIZE, IMAGE_SIZE, 1]
+    shape = about.get("image_shape", placed)
+    if shape != placed:
+        raise InputError(
+            f"images={path} are placed as MNIST's digits are, {placed}; the study's "
+            f"images are {shape}: give images of that shape as data"
+        )
+    classes = [str(name) for name in range(about.get("classes", NUM_CLASSES))]
+    if file and Path(file).is_dir():
+        classes = [folder.name for folder in class_folders(Path(file))]
+    return read_strangers(path, classes)
 
 
 def check_networks(
