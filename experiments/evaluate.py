@@ -91,7 +91,7 @@ def _predict(study: Any, images: Any, labels: Any, names: Any) -> dict[str, Any]
     }
 
 
-def _corrupt(study: Any, images: Any, labels: Any) -> dict[str, Any]:
+def _corrupt(study: Any, about: Any, images: Any, labels: Any) -> dict[str, Any]:
     """Returns accuracies on corrupted images, written into the workdir too."""
     from mnistopt.data.splits import Split
     from mnistopt.study import robustness
@@ -103,7 +103,8 @@ def _corrupt(study: Any, images: Any, labels: Any) -> dict[str, Any]:
         )
     examples = Split(images, labels)
     rows = robustness.robustness(study, examples, FLAGS.trial, FLAGS.weights)
-    figure = robustness.write_robustness(study.workdir, rows, examples)
+    told = rows.assign(dataset=about["dataset"], split=about["split"])
+    figure = robustness.write_robustness(study.workdir, told, examples)
     table = robustness.summarise(rows)
     return {"corrupted": table.to_dict("records"), "figure": str(figure)}
 
@@ -119,7 +120,7 @@ def evaluate() -> dict[str, Any]:
     found = {"workdir": str(study.workdir), "trial": trial, "weights": FLAGS.weights}
     found |= {**about, "count": len(images)}
     if FLAGS.corrupt:
-        return found | _corrupt(study, images, labels)
+        return found | _corrupt(study, about, images, labels)
     return found | _predict(study, images, labels, names)
 
 
@@ -131,14 +132,14 @@ def main() -> None:
     if FLAGS.json:
         print(json.dumps(found))
         return
-    from experiments import show
+    from experiments import show_digits
 
     if FLAGS.corrupt:
-        show.robustness(found)
+        show_digits.robustness(found)
     elif "accuracy" in found:
-        show.evaluation(found)
+        show_digits.evaluation(found)
     else:
-        show.predictions(found)
+        show_digits.predictions(found)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import pandas as pd
 from rich import box
 from rich.console import Console, RenderableType
 from rich.markdown import Markdown
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -45,7 +44,7 @@ def size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
-def _console() -> Console:
+def make_console() -> Console:
     """Returns a console; a file or a pipe gets lines of the usual 80 columns."""
     asked = os.environ.get("COLUMNS")
     width = None if sys.stdout.isatty() or asked else 80
@@ -54,7 +53,7 @@ def _console() -> Console:
 
 def plan(found: Plan) -> None:
     """Prints what a run will do."""
-    console = _console()
+    console = make_console()
     todo = f"{found.asked - found.there} to train, {found.there} there already"
     console.print(f"[bold]{found.asked} trials[/bold]: {todo}")
     if not found.jobs:
@@ -88,17 +87,17 @@ def plan(found: Plan) -> None:
 def plans(found: Mapping[str, Plan]) -> None:
     """Prints what the parts of a study will do, and how long all of it takes."""
     for name, one in found.items():
-        _console().print(f"\n[bold]{name}[/bold]")
+        make_console().print(f"\n[bold]{name}[/bold]")
         plan(one)
     if len(found) > 1 and any(one.jobs for one in found.values()):
         seconds = math.fsum(one.seconds() for one in found.values())
-        _console().print(f"\nAll parts: training time {duration(seconds)}")
+        make_console().print(f"\nAll parts: training time {duration(seconds)}")
 
 
 def answer(text: str) -> None:
     """Prints the part of paper.md that has the answer."""
     part = text.partition("\n## The answer\n")[2].partition("\n## ")[0]
-    _console().print(Markdown(part))
+    make_console().print(Markdown(part))
 
 
 def draw(write: Callable[[], Path]) -> None:
@@ -178,7 +177,7 @@ def _percent(row: pd.Series, name: str) -> str:
 
 def results(study: Study) -> None:
     """Prints the points of a study, best first."""
-    console = _console()
+    console = make_console()
     summary = study.summary
     labels = point_labels(summary)
     # The further columns where there is room: the first fit 80 columns.
@@ -227,7 +226,7 @@ def took(seconds: Mapping[str, float], wall: float) -> None:
     parts = {"imports": wall - math.fsum(seconds.values()), **seconds}
     told = {name: part for name, part in parts.items() if part >= 0.05}
     words = ", ".join(f"{name} {part:.1f}" for name, part in told.items())
-    _console().print(f"Took {duration(wall)}: {words} s.")
+    make_console().print(f"Took {duration(wall)}: {words} s.")
 
 
 _HEADINGS = {
@@ -241,81 +240,4 @@ _MARKS = {"best": "[bold green]best[/]", "tied": "[yellow]tied[/]"}
 
 def tensorboard(folder: Path) -> None:
     """Prints how to look at TensorBoard's files."""
-    _console().print(f"Curves: tensorboard --logdir {folder}", soft_wrap=True)
-
-
-def _source(found: dict) -> str:
-    """Says what was evaluated, on what."""
-    where = f"{found['split']} split of " if found["split"] else ""
-    return (
-        f"trial {found['trial']}, {found['weights']} weights, "
-        f"{where}{escape(found['dataset'])}"
-    )
-
-
-def predictions(found: dict) -> None:
-    """Prints what `experiments.evaluate` takes images without labels for."""
-    console = _console()
-    console.print(_source(found), soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("image", overflow="fold")
-    table.add_column("taken for", justify="right")
-    table.add_column("probability %", justify="right")
-    for one in found["predictions"]:
-        sure = f"{100 * one['probability']:.1f}"
-        table.add_row(Text(one["image"]), f"[bold]{one['class']}[/bold]", sure)
-    console.print(table)
-
-
-def robustness(found: dict) -> None:
-    """Prints accuracies on corrupted images, a row per corruption."""
-    console = _console()
-    known = {(one["corruption"], one["strength"]): one for one in found["corrupted"]}
-    clean = known["clean", "0"]
-    seeds = f", mean of the {clean['n']} seeds of its point" if clean["n"] > 1 else ""
-    console.print(_source(found) + seeds, soft_wrap=True)
-    for words, one in (("as they are", clean), ("corrupted", known["all", "mean"])):
-        mean, low, high = (100 * one[name] for name in ("accuracy", "low", "high"))
-        console.print(
-            f"[bold]{mean:.2f} %[/bold] accuracy on images {words} "
-            f"(95 % interval {low:.2f} to {high:.2f})"
-        )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("accuracy %, by strength")
-    strengths = ["1", "2", "3", "4", "5", "mean"]
-    for strength in strengths:
-        table.add_column(strength, justify="right")
-    for name in dict.fromkeys(name for name, _ in known if name != "clean"):
-        cells = (f"{100 * known[name, one]['accuracy']:.1f}" for one in strengths)
-        table.add_row(name, *cells, style="bold" if name == "all" else None)
-    console.print(table)
-    console.print(f"Picture: {found['figure']}", soft_wrap=True, markup=False)
-
-
-def evaluation(found: dict) -> None:
-    """Prints what `experiments.evaluate` found."""
-    console = _console()
-    low, high = (100 * end for end in found["accuracy_ci95"])
-    console.print(
-        f"[bold]{100 * found['accuracy']:.2f} %[/bold] accuracy "
-        f"({found['correct']:,} of {found['count']:,}, 95 % interval "
-        f"{low:.2f} to {high:.2f})\n" + _source(found),
-        soft_wrap=True,
-    )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("true \\ predicted", justify="right")
-    for label in range(len(found["confusion"])):
-        table.add_column(str(label), justify="right", no_wrap=True)
-    for name in ("precision %", "recall %", "F1 %"):
-        table.add_column(name, justify="right")
-    for label, counts in enumerate(found["confusion"]):
-        figures = found["per_class"][label]
-        table.add_row(
-            f"[bold]{label}[/bold]",
-            *(
-                f"[bold]{count}[/bold]" if other == label else str(count or ".")
-                for other, count in enumerate(counts)
-            ),
-            *(f"{100 * figures[name]:.1f}" for name in ("precision", "recall", "f1")),
-        )
-    console.print(table)
+    make_console().print(f"Curves: tensorboard --logdir {folder}", soft_wrap=True)

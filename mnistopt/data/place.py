@@ -48,12 +48,17 @@ def place(image: np.ndarray) -> np.ndarray:
         uint8 [28, 28], ink 255. A picture without ink is 0 throughout.
     """
     grey = _grey(image)
-    ink = _strokes(_ink(_resized(grey, min(1, LARGEST / max(grey.shape)))))
+    ink = _ink(_resized(grey, min(1, LARGEST / max(grey.shape))))
+    # Twice: a form's lines may be of other ink, which would tell what is faint.
+    ink = _strokes(_strokes(ink))
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
     if not rows.size:
         return np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
     digit = _thickened(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    digit = np.clip(_resized(digit, BOX / max(digit.shape)), 0, None)
+    # Square, so that no side is rounded on its own.
+    long = max(digit.shape)
+    margins = [((long - side) // 2, (long - side + 1) // 2) for side in digit.shape]
+    digit = np.clip(_resized(np.pad(digit, margins), BOX / long), 0, None)
     return _centred(np.minimum(digit / _level(digit), 1))
 
 
@@ -151,12 +156,14 @@ def _thickened(ink: np.ndarray) -> np.ndarray:
 
 
 def _centred(ink: np.ndarray) -> np.ndarray:
-    """Returns ink in 28 x 28 pixels, its centre of mass in the middle, as uint8."""
-    place = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    corner = [
-        int(np.clip(round(IMAGE_SIZE / 2 - centre), 0, IMAGE_SIZE - side))
-        for centre, side in zip(ndimage.center_of_mass(ink), ink.shape)
-    ]
-    rows, columns = (slice(at, at + side) for at, side in zip(corner, ink.shape))
-    place[rows, columns] = np.round(255 * ink)
-    return place
+    """Returns 20 x 20 pixels of ink within 28 x 28, as uint8.
+
+    Their centre of mass goes to row and column 14, counted from 0, to half a pixel, as
+    that of MNIST's digits is; or as near as there is room.
+    """
+    middle, room = IMAGE_SIZE / 2, IMAGE_SIZE - BOX
+    corner = np.rint(middle - np.array(ndimage.center_of_mass(ink)))
+    top, left = np.clip(corner, 0, room).astype(int)
+    placed = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    placed[top : top + BOX, left : left + BOX] = np.rint(255 * ink)
+    return placed

@@ -1,0 +1,89 @@
+"""What `experiments.evaluate` prints."""
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from experiments.show import make_console
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def _source(found: dict) -> str:
+    """Says what was evaluated, on what."""
+    where = f"{found['split']} split of " if found["split"] else ""
+    return (
+        f"trial {found['trial']}, {found['weights']} weights, "
+        f"{where}{escape(found['dataset'])}"
+    )
+
+
+def predictions(found: dict) -> None:
+    """Prints what `experiments.evaluate` takes images without labels for."""
+    console = make_console()
+    console.print(_source(found), soft_wrap=True)
+    table = _table()
+    table.add_column("image", overflow="fold")
+    table.add_column("taken for", justify="right")
+    table.add_column("probability %", justify="right")
+    for one in found["predictions"]:
+        sure = f"{100 * one['probability']:.1f}"
+        table.add_row(Text(one["image"]), f"[bold]{one['class']}[/bold]", sure)
+    console.print(table)
+
+
+def robustness(found: dict) -> None:
+    """Prints accuracies on corrupted images, a row per corruption."""
+    console = make_console()
+    known = {(one["corruption"], one["strength"]): one for one in found["corrupted"]}
+    clean = known["clean", "0"]
+    seeds = f", mean of the {clean['n']} seeds of its point" if clean["n"] > 1 else ""
+    console.print(_source(found) + seeds, soft_wrap=True)
+    for words, one in (("as they are", clean), ("corrupted", known["all", "mean"])):
+        mean, low, high = (100 * one[name] for name in ("accuracy", "low", "high"))
+        console.print(
+            f"[bold]{mean:.2f} %[/bold] accuracy on images {words} "
+            f"(95 % interval {low:.2f} to {high:.2f})"
+        )
+    table = _table()
+    table.add_column("accuracy %, by strength")
+    strengths = ["1", "2", "3", "4", "5", "mean"]
+    for strength in strengths:
+        table.add_column(strength, justify="right")
+    for name in dict.fromkeys(name for name, _ in known if name != "clean"):
+        cells = (f"{100 * known[name, one]['accuracy']:.1f}" for one in strengths)
+        table.add_row(name, *cells, style="bold" if name == "all" else None)
+    console.print(table)
+    console.print(f"Picture: {found['figure']}", soft_wrap=True, markup=False)
+
+
+def evaluation(found: dict) -> None:
+    """Prints what `experiments.evaluate` found."""
+    console = make_console()
+    low, high = (100 * end for end in found["accuracy_ci95"])
+    console.print(
+        f"[bold]{100 * found['accuracy']:.2f} %[/bold] accuracy "
+        f"({found['correct']:,} of {found['count']:,}, 95 % interval "
+        f"{low:.2f} to {high:.2f})\n" + _source(found),
+        soft_wrap=True,
+    )
+    table = _table()
+    table.add_column("true \\ predicted", justify="right")
+    for label in range(len(found["confusion"])):
+        table.add_column(str(label), justify="right", no_wrap=True)
+    for name in ("precision %", "recall %", "F1 %"):
+        table.add_column(name, justify="right")
+    for label, counts in enumerate(found["confusion"]):
+        figures = found["per_class"][label]
+        table.add_row(
+            f"[bold]{label}[/bold]",
+            *(
+                f"[bold]{count}[/bold]" if other == label else str(count or ".")
+                for other, count in enumerate(counts)
+            ),
+            *(f"{100 * figures[name]:.1f}" for name in ("precision", "recall", "f1")),
+        )
+    console.print(table)

@@ -1,0 +1,140 @@
+"""Digits from elsewhere, placed as MNIST's are: whatever their size, ink and paper."""
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from mnistopt.data.load import load
+from mnistopt.data.place import BOX, place
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Digits 0 to 9, twice."""
+    test = load().test
+    first = [np.flatnonzero(test.labels == k)[:2] for k in range(10)]
+    return test.images[np.concatenate(first), ..., 0]
+
+
+def enlarged(digit, factor=3):
+    side = 28 * factor
+    return np.asarray(Image.fromarray(digit).resize((side, side), 2))
+
+
+def difference(one, other, slack=1):
+    """The least absolute difference, of the ink of the first.
+
+    A digit may be a pixel aside: a centre of mass is rounded this way or that.
+    """
+    steps = range(-slack, slack + 1)
+    moved = (np.roll(other, step, (0, 1)) for step in itertools.product(steps, steps))
+    return min(np.abs(one.astype(float) - m).sum() for m in moved) / one.sum()
+
+
+def test_mnists_digits_stay_nearly_as_they_are(digits):
+    found = [difference(digit, place(digit), slack=0) for digit in digits]
+    assert np.mean(found) < 0.05 and max(found) < 0.1
+    # The measure tells: a digit is not near to another, nor to itself turned.
+    assert difference(digits[0], digits[2]) > 0.8
+    turned = [difference(digit, place(np.rot90(digit))) for digit in digits]
+    assert np.mean(turned) > 0.8
+
+
+def test_a_digit_shifted_enlarged_and_dark_on_light_comes_back(digits):
+    for digit in digits:
+        page = np.zeros((120, 150), np.uint8)
+        page[31:115, 8:92] = enlarged(digit)
+        assert difference(digit, place(255 - page)) < 0.4
+        assert difference(place(page), place(255 - page)) < 0.01
+        assert difference(place(enlarged(digit)), place(page)) < 0.02
+
+
+def test_its_longer_side_is_20_and_its_centre_of_mass_in_the_middle(digits):
+    for digit in digits:
+        placed = place(enlarged(np.rot90(digit), 2))
+        assert placed.shape == (28, 28) and placed.dtype == np.uint8
+        rows, columns = (np.flatnonzero(placed.any(axis=a)) for a in (1, 0))
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 == BOX
+        assert np.abs(np.array(ndimage.center_of_mass(placed)) - 14).max() <= 0.51
+        assert placed.max() > 250
+
+
+def on_paper(digit, ink=0.3):
+    """A digit in dark ink on a page of 140 x 120 pixels, white 1."""
+    page = np.ones((140, 120))
+    page[30:114, 20:104] -= (1 - ink) * enlarged(digit) / 255
+    return page
+
+
+def shaded(page):
+    return page * np.linspace(1, 0.5, page.shape[1])
+
+
+def speckled(page):
+    page = page.copy()
+    page[6:8, 10:12] = page[130:132, 100:102] = page[10:12, 90:92] = 0.2
+    return page
+
+
+def framed(page):
+    page = page.copy()
+    page[:3] = page[-3:] = page[:, :3] = page[:, -3:] = 0.3
+    return page
+
+
+def grainy(page):
+    return page + 0.02 * np.random.default_rng(0).standard_normal(page.shape)
+
+
+def faint(page):
+    return 0.8 + 0.2 * page
+
+
+def coloured(page):
+    return np.stack([page, page, np.ones_like(page)], axis=-1)
+
+
+def transparent(page):
+    clear = np.zeros((*page.shape, 4))
+    clear[..., 3] = 1 - page
+    return clear
+
+
+@pytest.mark.parametrize(
+    "change",
+    [shaded, speckled, framed, grainy, faint, coloured, transparent],
+    ids=lambda change: change.__name__,
+)
+def test_paper_light_and_pens_make_no_difference(digits, change):
+    for digit in digits[::3]:
+        page = on_paper(digit)
+        changed = np.clip(change(page), 0, 1)
+        if change is not transparent:
+            changed = np.round(255 * changed).astype(np.uint8)
+        assert difference(place(page), place(changed)) < 0.25
+
+
+def test_a_fine_pen_gets_the_width_of_mnists():
+    page = np.ones((600, 600))
+    page[100:500, 299:302] = 0
+    placed = place(page)
+    assert (placed.max(axis=0) > 200).sum() >= 2
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        np.zeros((28, 28), np.uint8),
+        np.full((9, 7, 3), 255, np.uint8),
+        np.linspace(0.2, 0.9, 50)[:, None] * np.ones((50, 40)),
+        0.9 + 0.01 * np.random.default_rng(0).standard_normal((60, 60)),
+        np.zeros((5, 5, 4)),
+        np.ones((1, 1)),
+    ],
+    ids=["black", "white", "shade", "noise", "transparent", "one pixel"],
+)
+def test_a_picture_without_ink_stays_empty(empty):
+    assert not place(empty).any()
