@@ -118,7 +118,9 @@ def _ink(grey: np.ndarray) -> np.ndarray:
     ink = residuals(shares)
     sign = 1 if (shares * ink**3).sum() > 0 else -1
     for _ in range(FITS):
-        ink = residuals(shares * (sign * ink < max((sign * ink).max() / 3, 1e-9)))
+        # What has a third of the most ink is surely no paper.
+        paper = sign * ink < max((sign * ink).max() / 3, 1e-9)
+        ink = residuals(shares * paper)
     return np.maximum(sign * ink, 0).reshape(grey.shape)
 
 

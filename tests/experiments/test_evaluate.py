@@ -1,6 +1,9 @@
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from programs import assert_refused, run
 
 import mnistopt
@@ -66,8 +69,93 @@ def test_the_text_shows_accuracy_and_confusion(study):
         (["--workdir={study}", "--trial=zzz"], ["'zzz' names 0 trials", "trials.csv"]),
         (["--workdir={study}", "--split=dev"], ["split", "dev"]),
         (["--workdir={study}", "--dataset=imagenet"], ["imagenet", "mnist_5k"]),
+        (["--workdir={study}", "--images=/nowhere"], ["/nowhere is not there", "PNG"]),
+        (["--workdir={study}", "--images=x", "--data=y"], ["either --images"]),
     ],
 )
 def test_what_cannot_be_used_is_refused(study, flags, words):
     flags = [flag.format(study=study.workdir) for flag in flags]
     assert_refused(run("evaluate", *flags), *words)
+
+
+@pytest.fixture(scope="module")
+def strangers(study, tmp_path_factory):
+    """The four digits that the study is surest of, as a person has them.
+
+    Large, dark on light, in folders by label.
+    """
+    folder = tmp_path_factory.mktemp("strangers")
+    images, labels = mnistopt.load().test
+    said = study.predictions("best")
+    sure = np.where(said.vote == labels, said.probabilities.max(axis=1), 0)
+    for i in np.argsort(-sure)[:4]:
+        page = np.full((130, 110), 240, np.uint8)
+        large = Image.fromarray(images[i, ..., 0]).resize((84, 84))
+        page[20:104, 10:94] -= np.asarray(large) // 2
+        (folder / str(labels[i])).mkdir(exist_ok=True)
+        Image.fromarray(page).save(folder / str(labels[i]) / f"{i}.png")
+    return folder
+
+
+def test_a_strangers_digits_are_taken_for_what_they_are(study, strangers):
+    flags = (f"--workdir={study.workdir}", f"--images={strangers}")
+    found = json.loads(run("evaluate", *flags, "--json").stdout)
+    assert found["count"] == found["correct"] == sum(map(sum, found["confusion"])) == 4
+    for row in found["predictions"]:
+        assert row["image"].startswith(f"{row['class']}/")
+        assert 0.3 < row["probability"] <= 1
+    text = run("evaluate", *flags).stdout
+    assert "(4 of 4" in text and "true \\ predicted" in text
+
+
+def test_pictures_without_labels_get_a_row_each(study, strangers):
+    (folder, *_) = sorted(one for one in strangers.iterdir())
+    flags = (f"--workdir={study.workdir}", f"--images={folder}")
+    found = json.loads(run("evaluate", *flags, "--json").stdout)
+    assert "accuracy" not in found
+    text = run("evaluate", *flags).stdout
+    for one in found["predictions"]:
+        (line,) = (line for line in text.splitlines() if one["image"] in line)
+        assert line.split() == [
+            *(one["image"], str(one["class"])),
+            f"{100 * one['probability']:.1f}",
+        ]
+    refused = run("evaluate", *flags, "--corrupt")
+    assert_refused(refused, "--corrupt measures accuracy", "no labels")
+
+
+def test_corrupt_measures_all_seeds_of_the_best_point(study):
+    found = run("evaluate", f"--workdir={study.workdir}", "--corrupt", "--json")
+    assert found.returncode == 0, found.stderr
+    result = json.loads(found.stdout)
+    rows = {(one["corruption"], one["strength"]): one for one in result["corrupted"]}
+    best = study.trial("best")["point"]
+    (point,) = (row for _, row in study.summary.iterrows() if row["point"] == best)
+    clean = rows["clean", "0"]
+    assert clean["n"] == 2
+    for own, column in (("accuracy", "mean"), ("low", "low"), ("high", "high")):
+        assert clean[own] == pytest.approx(point[f"test_accuracy_{column}"])
+    table = pd.read_csv(study.workdir / "corrupt.csv")
+    assert len(table) == 2 * 36 and set(table["dataset"]) == {"mnist_5k"}
+    mean = table[table["strength"] > 0]["accuracy"].mean()
+    assert rows["all", "mean"]["accuracy"] == pytest.approx(mean)
+    for form in ("png", "svg"):
+        assert (study.workdir / "figures" / f"robustness.{form}").exists()
+
+
+def test_corrupt_prints_a_row_per_corruption(study, strangers):
+    text = run(
+        "evaluate",
+        f"--workdir={study.workdir}",
+        f"--trial={study.trials['trial'].iloc[-1]}",
+        f"--images={strangers}",
+        "--corrupt",
+    ).stdout
+    assert "accuracy on images as they are" in text and "robustness.png" in text
+    for name in ("noise", "thickness", "all"):
+        (line,) = (
+            line for line in text.splitlines() if line.strip()[:9].split()[:1] == [name]
+        )
+        cells = [float(cell) for cell in line.split()[1:]]
+        assert len(cells) == 6
+        assert cells[-1] == pytest.approx(np.mean(cells[:-1]), abs=0.11)
