@@ -118,10 +118,10 @@ def test_paper_light_and_pens_make_no_difference(digits, change):
 
 
 def test_a_fine_pen_gets_the_width_of_mnists():
-    page = np.ones((600, 600))
-    page[100:500, 299:302] = 0
-    placed = place(page)
-    assert (placed.max(axis=0) > 200).sum() >= 2
+    rows, columns = np.indices((600, 600)) - 300
+    page = (np.abs(np.hypot(rows, columns) - 200) > 1.5).astype(float)
+    around = np.pi * (BOX - 2)
+    assert 1.6 < place(page).sum() / 255 / around < 2.4
 
 
 @pytest.mark.parametrize(
