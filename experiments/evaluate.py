@@ -66,12 +66,12 @@ def _examples(study: Any) -> tuple[dict[str, Any], Any, Any, list[str] | None]:
 
 def _predict(study: Any, images: Any, labels: Any, names: Any) -> dict[str, Any]:
     """Returns what the trial takes images for, and how often it is right."""
-    from mnistopt.engine.replicas import predict
+    from mnistopt.engine.predict import predict
     from mnistopt.results.stats import proportion_interval
     from mnistopt.training import metrics
 
-    params = study.params(FLAGS.trial, FLAGS.weights)
-    classes, probabilities = predict(study.model(FLAGS.trial), params, images)
+    variables = study.variables(FLAGS.trial, FLAGS.weights)
+    classes, probabilities = predict(study.model(FLAGS.trial), variables, images)
     found: dict[str, Any] = {}
     if names:
         found["predictions"] = [

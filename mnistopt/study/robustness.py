@@ -7,7 +7,7 @@ import pandas as pd
 
 from mnistopt.data.corrupt import CORRUPTIONS, STRENGTHS, corrupt
 from mnistopt.data.splits import Split
-from mnistopt.engine.replicas import predict
+from mnistopt.engine.predict import predict
 from mnistopt.files import replacing
 from mnistopt.results.stats import accuracy_interval, proportion_interval
 from mnistopt.results.tables import FINISHED
@@ -27,7 +27,7 @@ def robustness(
         study: The study.
         examples: Images uint8 [N, H, W, C], and labels [N].
         trial: A trial's name, for that one; "best" for all finished seeds of its point.
-        weights: As in `Study.params`.
+        weights: As in `Study.variables`.
 
     Returns:
         A row per trial, corruption and strength: `trial`, `seed`, `corruption`,
@@ -44,7 +44,7 @@ def robustness(
     else:
         mine = mine[mine["trial"] == row["trial"]]
     names = mine.sort_values("seed")["trial"].tolist()
-    networks = [(study.model(name), study.params(name, weights)) for name in names]
+    networks = [(study.model(name), study.variables(name, weights)) for name in names]
     seeds = dict(zip(mine["trial"], mine["seed"]))
     found = []
     conditions = [(name, strength) for name in CORRUPTIONS for strength in STRENGTHS]
