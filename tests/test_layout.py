@@ -24,7 +24,10 @@ ROOMS = {
         *("separable", "mobilenet", "shufflenet"),
         *("call", "own", "networks"),
     ),
-    "training": ("metrics", "schedules", "optimizers", "augment", "replica", "train"),
+    "training": (
+        *("metrics", "evaluate", "schedules", "optimizers", "augment"),
+        *("replica", "train"),
+    ),
     "engine": (
         *("devices", "rounds", "replicas", "queue", "timer", "predict", "checkpoint"),
     ),

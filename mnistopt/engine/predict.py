@@ -15,7 +15,7 @@ import numpy as np
 from mnistopt.ambient import fixed
 from mnistopt.engine.devices import COMPILER_OPTIONS, Device, local_devices, put
 from mnistopt.models.call import apply
-from mnistopt.training.train import EVAL_BATCH, pixels
+from mnistopt.training.evaluate import EVAL_BATCH, pixels
 
 
 class Predicted(NamedTuple):

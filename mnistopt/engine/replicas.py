@@ -27,10 +27,7 @@ from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.replica import Replica, TrainState, init_state
-from mnistopt.training.train import (
-    EpochMetrics,
-    run_epoch,
-)
+from mnistopt.training.train import EpochMetrics, measure_in_full, run_epoch
 
 Splits = tuple[Split, Split, Split]
 
@@ -117,6 +114,17 @@ def _train_rows(replica, state, hparams, seeds, epoch, in_full, splits):
     return jax.vmap(of_row)(state, hparams, seeds)
 
 
+@functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
+def _measure_rows(replica, state, splits):
+    """Measures rows of replicas on all splits, as after an epoch in full."""
+
+    def one(state):
+        metrics = measure_in_full(replica, state, splits)
+        return Result.pack(metrics, state.diverged_at)
+
+    return jax.vmap(jax.vmap(one))(state)
+
+
 class Program:
     """The compiled start and epoch of a cohort, for a round on one device at a time.
 
@@ -164,6 +172,24 @@ class Program:
             What `Round.read` takes, when it is done.
         """
         return device.start(self._train_epoch, one, device, epoch, in_full)
+
+    def measure(self, one: Round, device: Device) -> Future[Result]:
+        """Starts measuring a round that has trained, on all splits.
+
+        Args:
+            one: The round.
+            device: Where to compute; the round is brought there.
+
+        Returns:
+            As `train_epoch`; there are no metrics of training batches.
+        """
+        return device.start(self._measure, one, device)
+
+    @fixed()
+    def _measure(self, one, device) -> Result:
+        one.bring_to(device)
+        measured = _measure_rows(self.replica, one.state, self._splits[device])
+        return jax.block_until_ready(measured)
 
     def _train_epoch(self, one, device, epoch, in_full) -> Result:
         one.bring_to(device)

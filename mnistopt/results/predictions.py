@@ -92,7 +92,7 @@ def write_predictions(
     images = {name: getattr(data, name).images for name in SPLITS}
     predictor = Predictor(images)
     for point, group in todo:
-        keys = list(zip(group["replica"], group["epochs"]))
+        keys = list(zip(group["replica"], group["epochs_done"]))
         networks = _networks(
             store, [checkpoints[key] for key in keys], data, known or {}
         )

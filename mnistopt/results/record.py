@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnistopt.points import Point
-from mnistopt.training.metrics import Metrics
+from mnistopt.training.metrics import Metrics, stop_epoch
 
 # The fields of `EpochMetrics`; the latter, only of the epochs that were asked for.
 _ALWAYS, _IN_FULL = ("running", "validation"), ("train", "test", "best_test")
@@ -44,6 +44,18 @@ class Record:
         totals = self.history.get("train_total", [])
         return [epoch for epoch, total in enumerate(totals, 1) if total]
 
+    @property
+    def stopped(self) -> int | None:
+        """The epoch at which its patience has run out; None if it has not."""
+        correct = self.history.get("validation_correct", [])
+        return stop_epoch(correct, int(self.point.hparams.patience))
+
+    def measure(self, metrics: Any) -> None:
+        """Adds to the last epoch what only some are measured in."""
+        for split, field in itertools.product(_IN_FULL, Metrics._fields):
+            value = getattr(getattr(metrics, split), field).item()
+            self.history[f"{split}_{field}"][-1] = value
+
     def append(self, metrics: Any, diverged_at: int, seconds: float) -> None:
         """Adds an epoch; `metrics` is an `EpochMetrics` with numpy scalars."""
         numbers = {"diverged_at": int(diverged_at), "seconds": seconds}
@@ -57,6 +69,11 @@ class Record:
         """Returns the record as it was after some epochs."""
         history = {name: values[:epochs] for name, values in self.history.items()}
         return dataclasses.replace(self, history=history)
+
+    def training_to(self, epochs: int) -> "Record":
+        """Returns the record with another number of epochs to train to."""
+        point = dataclasses.replace(self.point, epochs=epochs)
+        return dataclasses.replace(self, point=point)
 
     def merged(self, other: "Record") -> "Record":
         """Returns one record of the same replica that knows what both know."""

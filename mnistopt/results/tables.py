@@ -39,7 +39,8 @@ def _ratios(record: Record, split: str, index: int) -> tuple[float, float]:
 
 def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
     point = dataclasses.replace(record.point, epochs=epochs)
-    done = min(record.epochs_done, epochs)
+    end = min(epochs, record.stopped or epochs)
+    done = min(record.epochs_done, end)
     row = {
         "trial": trial_id(record.replica, epochs),
         "replica": record.replica,
@@ -50,8 +51,8 @@ def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
         "epochs_done": done,
         "params": record.params,
     }
-    if epochs in record.measured:
-        last = done - 1
+    if end in record.measured:
+        last = end - 1
         row["status"] = (
             DIVERGED if record.history["diverged_at"][last] >= 0 else FINISHED
         )
@@ -84,8 +85,10 @@ def trials_table(records: Iterable[Record]) -> pd.DataFrame:
     """
     records, rows = list(records), []
     for record in records:
-        counts = record.measured
-        if record.epochs_done < record.point.epochs:
+        # Who stopped early has stopped for all numbers of epochs beyond.
+        stopped = record.stopped or math.inf
+        counts = [epochs for epochs in record.measured if epochs < stopped]
+        if record.epochs_done < record.point.epochs or stopped < math.inf:
             counts = [*counts, record.point.epochs]
         rows += [_trial_row(record, epochs) for epochs in counts]
     axes = columns(record.point for record in records)

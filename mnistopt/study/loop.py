@@ -1,6 +1,7 @@
 """The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,14 +9,14 @@ import pandas as pd
 from mnistopt.engine.checkpoint import Contents, Writer
 from mnistopt.engine.devices import Device, check_memory
 from mnistopt.engine.queue import Done, Queue
-from mnistopt.engine.replicas import Program, Splits, put_splits, state_shapes
+from mnistopt.engine.replicas import Program, Result, Splits, put_splits, state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.results.labels import point_labels
 from mnistopt.results.record import Record
 from mnistopt.results.tables import curves_table, write_tables
 from mnistopt.study.planning import Job, Plan
 from mnistopt.study.progress import OnProgress, Progress
-from mnistopt.study.scheduler import Changes, Scheduler, ToTheEnd
+from mnistopt.study.scheduler import Changes, EarlyStopping, Scheduler, ToTheEnd
 from mnistopt.study.setup import Setup
 from mnistopt.study.stopwatch import Stopwatch
 from mnistopt.training.replica import TrainState
@@ -33,9 +34,7 @@ class Loop:
         stopwatch: Stopwatch,
         on_progress: OnProgress,
         on_epoch: OnEpoch | None = None,
-        make_scheduler: Callable[[Job], Scheduler] = lambda job: ToTheEnd(
-            job.milestones
-        ),
+        make_scheduler: Callable[[Job], Scheduler] | None = None,
     ):
         """Prepares, computing nothing.
 
@@ -45,11 +44,12 @@ class Loop:
             stopwatch: Counts the seconds.
             on_progress: Called with a `Progress`.
             on_epoch: Called with the rows of curves.csv that a round has just made.
-            make_scheduler: Called with each job; the grid's own trains all of it.
+            make_scheduler: Called with each job; the grid's own trains all of it, but
+                what has lost patience.
         """
         self._plan, self._setup, self._store = plan, setup, setup.store
         self._on_progress, self._on_epoch = on_progress, on_epoch
-        self._make_scheduler = make_scheduler
+        self._make_scheduler = make_scheduler or _scheduler
         self._records = dict(plan.records)
         for job in plan.jobs:
             self._note(job.records)
@@ -104,11 +104,16 @@ class Loop:
             queue = Queue(program, dict.fromkeys(rounds, job.start))
         with self._store.writer(job.name) as writer:
             while (meeting := scheduler.next_meeting(queue.epoch)) is not None:
+                in_full = scheduler.in_full(meeting)
                 while queue.epoch < meeting:
-                    self._train(job, queue, meeting, records, writer)
-                    with self._stopwatch("saving"):
-                        self._save(records, queue, writer, met=queue.epoch == meeting)
+                    self._train(job, queue, meeting, in_full, records, writer)
+                    keep = in_full and queue.epoch == meeting
+                    if keep or writer.due():
+                        self._save(records, queue, writer, keep)
                 changes = scheduler.decide(meeting, records)
+                if changes.drop and not in_full:
+                    self._measure(job, queue, [records[one] for one in changes.drop])
+                    self._save(records, queue, writer, keep=True)
                 if changes != Changes():
                     queue = self._changed(job, queue, records, changes)
                 if not records:
@@ -121,15 +126,33 @@ class Loop:
         job: Job,
         queue: Queue,
         meeting: int,
+        in_full: bool,
         records: Mapping[str, Record],
         writer: Writer,
     ) -> None:
         """Trains up to a meeting, or to where it is time to save."""
         with self._stopwatch("training"):
-            for done in queue.train(meeting):
+            for done in queue.train(meeting, in_full):
                 self._keep(job, done, records)
                 if writer.due():
                     queue.hold()
+
+    def _measure(self, job: Job, queue: Queue, leaving: Sequence[Record]) -> None:
+        """Measures on all splits those that train no further."""
+        states = queue.states()
+        members = _members({one.replica: one for one in leaving}, states)
+        with self._stopwatch("training"):
+            rounds = make_rounds(job.lanes, members)
+            devices = itertools.cycle(queue.program.devices)
+            begun = [
+                (one, queue.program.measure(one, device))
+                for one, device in zip(rounds, devices)
+            ]
+            found: dict[str, Result] = {}
+            for one, result in begun:
+                found |= one.read(result.result())
+        for record in leaving:
+            record.measure(found[record.replica].metrics)
 
     def _changed(
         self,
@@ -188,14 +211,15 @@ class Loop:
         return {name: _state(loaded[name]) for name in names}
 
     def _save(
-        self, records: Mapping[str, Record], queue: Queue, writer: Writer, met: bool
+        self, records: Mapping[str, Record], queue: Queue, writer: Writer, keep: bool
     ) -> None:
-        states = queue.states()
-        contents = {name: _contents(states[name]) for name in records}
-        about = {"records": [record.to_json() for record in records.values()]}
-        writer.save(queue.epoch, contents, about, keep=met)
-        self._note(records.values())
-        self._write()
+        with self._stopwatch("saving"):
+            states = queue.states()
+            contents = {name: _contents(states[name]) for name in records}
+            about = {"records": [record.to_json() for record in records.values()]}
+            writer.save(queue.epoch, contents, about, keep)
+            self._note(records.values())
+            self._write()
 
     def _note(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -223,6 +247,11 @@ class Loop:
                 best_point=self._best[1] if self._best else "",
             )
         )
+
+
+def _scheduler(job: Job) -> Scheduler:
+    patient = any(record.point.hparams.patience for record in job.records)
+    return (EarlyStopping if patient else ToTheEnd)(job.milestones)
 
 
 def _members(

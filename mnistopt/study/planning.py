@@ -192,14 +192,19 @@ def make_plan(
             params[program] = count_params(one.model, one.image_shape)
         name = replica_id(point, seed, dataset.fingerprint)
         record = known.get(name) or Record(name, point, seed, params[program])
-        missing = tuple(sorted(counts - set(record.measured)))
+        there_already = set(record.measured)
+        if record.stopped:
+            # What it would come to later is what it came to then.
+            there_already |= {count for count in counts if count >= record.stopped}
+            most = max(record.point.epochs, *counts)
+            known[name] = record.training_to(most)
+        missing = tuple(sorted(counts - there_already))
         there += len(counts) - len(missing)
         if not missing:
             continue
         source = _newest(saved, name, before=missing[0])
         start = source.epoch if source else 0
-        target = dataclasses.replace(point, epochs=missing[-1])
-        record = dataclasses.replace(record.until(start), point=target)
+        record = record.until(start).training_to(missing[-1])
         folder = source.group if source else None
         group = (program, start, missing, folder)
         groups.setdefault(group, []).append(record)

@@ -158,7 +158,7 @@ class Study:
         """Returns the checkpoint of a trial, and the replica's record in it."""
         row = self.trial(trial)
         for saved in self._store.saved():
-            if saved.epoch == row["epochs"]:
+            if saved.epoch == row["epochs_done"]:
                 for content in saved.about["records"]:
                     if content["replica"] == row["replica"]:
                         return saved, Record.from_json(content)

@@ -55,6 +55,25 @@ def convergence_epoch(validation_accuracy: Sequence[float]) -> int:
     return next(i for i, a in enumerate(validation_accuracy, 1) if a >= needed)
 
 
+def stop_epoch(validation_correct: Sequence[int], patience: int) -> int | None:
+    """Returns the epoch (from 1) after which early stopping ends; None to go on.
+
+    The first one that is `patience` epochs after the best so far, the earlier of equals
+    (Prechelt 1998, "Early stopping - but when?", the class UP, on accuracies).
+
+    Args:
+        validation_correct: Rightly classified examples, one number per epoch.
+        patience: In epochs; 0 for no end.
+    """
+    best = 0
+    for epoch, correct in enumerate(validation_correct):
+        if correct > validation_correct[best]:
+            best = epoch
+        if patience and epoch - best >= patience:
+            return epoch + 1
+    return None
+
+
 def overfitting(train_accuracy: float, test_accuracy: float) -> float:
     """Returns the paper's overfitting degree (Table 4): train minus test accuracy."""
     return train_accuracy - test_accuracy

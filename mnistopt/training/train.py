@@ -2,23 +2,20 @@
 
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
-from mnistopt.models.call import apply, apply_training
+from mnistopt.models.call import apply_training
 from mnistopt.training.augment import STAGES, augment
+from mnistopt.training.evaluate import evaluate, nothing, pixels
 from mnistopt.training.metrics import Metrics, measure
 from mnistopt.training.optimizers import make_optimizer
 from mnistopt.training.replica import Replica, TrainState, stream
 from mnistopt.training.schedules import learning_rate
 
-# Batches larger than this win nothing in evaluation, and smaller ones cost calls.
-EVAL_BATCH = 256
 # A batch loss beyond this counts as divergence, as does one that is not finite:
 # 10,000 nats is more than 4,000 times the loss of guessing, ln 10. Without such a
 # bound Adam at lr=1e6 stays finite for ever, at losses of 1e20.
@@ -42,15 +39,6 @@ class EpochMetrics(NamedTuple):
     train: Metrics
     test: Metrics
     best_test: Metrics
-
-
-def pixels(images: jax.Array | np.ndarray) -> jax.Array:
-    """Scales uint8 images to float32 in [0, 1], as the paper does (section 2.1).
-
-    Images that are float32 already stay as they are.
-    """
-    scaled = jnp.asarray(images, jnp.float32)
-    return scaled / 255 if images.dtype == np.uint8 else scaled
 
 
 def train_step(
@@ -209,30 +197,6 @@ def train_epoch(
     return state, jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics)
 
 
-def evaluate(model: nn.Module, variables: Any, split: Split) -> Metrics:
-    """Counts every example of a split once, dropout off.
-
-    Args:
-        model: The network.
-        variables: Its parameters, and running statistics if it keeps such.
-        split: Images [N, H, W, C] and labels int32 [N].
-    """
-    size = split.labels.shape[0]
-    batch = min(EVAL_BATCH, size)
-    batches = -(-size // batch)
-    # The last batch is filled up with copies of the last example, which do not count.
-    rows = jnp.arange(batches * batch).reshape(batches, batch)
-
-    def one(sums, row):
-        indices = jnp.minimum(row, size - 1)
-        logits = apply(model, variables, pixels(split.images[indices]))
-        metrics = measure(logits, split.labels[indices], row < size)
-        return jax.tree.map(jnp.add, sums, metrics), None
-
-    zero = Metrics(jnp.int32(0), jnp.int32(0), jnp.float32(0))
-    return jax.lax.scan(one, zero, rows)[0]
-
-
 def run_epoch(
     replica: Replica,
     state: TrainState,
@@ -256,7 +220,7 @@ def run_epoch(
         epoch: Epochs done before, int32 [].
         in_full: Whether to evaluate the training and test splits too, bool [].
     """
-    train, validation, test = splits
+    train, validation, _ = splits
     state, running = train_epoch(replica, state, hparams, train, seed, epoch)
     on_validation = evaluate(replica.model, state.evaluated, validation)
     # The epoch's last update shows in no training loss.
@@ -274,14 +238,32 @@ def run_epoch(
         best=_choose(better, state.evaluated, state.best),
         best_correct=jnp.where(better, on_validation.correct, state.best_correct),
     )
-    nothing = Metrics(jnp.int32(0), jnp.int32(0), jnp.float32(0))
     rest = jax.lax.cond(
         in_full,
-        lambda: (
-            evaluate(replica.model, state.evaluated, train),
-            evaluate(replica.model, state.evaluated, test),
-            evaluate(replica.model, state.best, test),
-        ),
-        lambda: (nothing,) * 3,
+        lambda: _rest(replica, state, splits),
+        lambda: (nothing(),) * 3,
     )
     return state, EpochMetrics(running, on_validation, *rest)
+
+
+def measure_in_full(
+    replica: Replica, state: TrainState, splits: tuple[Split, Split, Split]
+) -> EpochMetrics:
+    """Measures a replica on all splits, as `run_epoch` does after an epoch.
+
+    Args:
+        replica: The static part.
+        state: After some epoch.
+        splits: The training, validation and test examples.
+    """
+    on_validation = evaluate(replica.model, state.evaluated, splits[1])
+    return EpochMetrics(nothing(), on_validation, *_rest(replica, state, splits))
+
+
+def _rest(replica, state, splits) -> tuple[Metrics, Metrics, Metrics]:
+    train, _, test = splits
+    return (
+        evaluate(replica.model, state.evaluated, train),
+        evaluate(replica.model, state.evaluated, test),
+        evaluate(replica.model, state.best, test),
+    )

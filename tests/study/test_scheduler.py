@@ -15,7 +15,7 @@ from mnistopt.results.record import Record
 from mnistopt.results.tables import read_table
 from mnistopt.study import runner
 from mnistopt.study.loop import Loop
-from mnistopt.study.scheduler import Changes, ToTheEnd
+from mnistopt.study.scheduler import Changes, Scheduler, ToTheEnd
 from mnistopt.study.setup import set_up
 from mnistopt.study.stopwatch import Stopwatch
 
@@ -101,7 +101,7 @@ def test_when_all_are_dropped_the_job_ends(train):
 
 def test_the_guide_s_halving_trains_the_better_half_on(train):
     (block,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    known = {"Changes": Changes}
+    known = {"Changes": Changes, "Scheduler": Scheduler}
     exec(block, known)  # noqa: S102 - our own guide
     setup, _, _ = train("halved", scheduler=known["Halving"](last=4))
     table = curves(setup)

@@ -14,17 +14,10 @@ from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
+from mnistopt.training.evaluate import EVAL_BATCH, evaluate, pixels
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.replica import Replica, init_state
-from mnistopt.training.train import (
-    EVAL_BATCH,
-    LOSS_LIMIT,
-    evaluate,
-    pixels,
-    run_epoch,
-    train_epoch,
-    train_step,
-)
+from mnistopt.training.train import LOSS_LIMIT, run_epoch, train_epoch, train_step
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
