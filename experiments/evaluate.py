@@ -102,7 +102,8 @@ def _corrupt(study: Any, about: Any, images: Any, labels: Any) -> dict[str, Any]
             "folder with a folder per class, or an .npz file with labels"
         )
     examples = Split(images, labels)
-    rows = robustness.robustness(study, examples, FLAGS.trial, FLAGS.weights)
+    trials = robustness.trials_of(study, FLAGS.trial)
+    rows = robustness.robustness(study, examples, trials, FLAGS.weights)
     told = rows.assign(dataset=about["dataset"], split=about["split"])
     figure = robustness.write_robustness(study.workdir, told, examples)
     table = robustness.summarise(rows)

@@ -8,6 +8,9 @@ for a fifth of its epochs, in some ten minutes on two cores; --scale=paper on al
 MNIST for all of them. In between, --train_examples and --epochs_scale; CNNs may have
 fewer seeds and examples than MLPs.
 
+--tables=outlook does what the paper's outlook names instead: augmentation, batch
+normalization, MobileNet and ShuffleNet, with what they bear and what they cost.
+
 Results go to --workdir: report.html, paper.md, tables/*.csv, and a study for each part.
 The same command again goes on where the last one stopped, or shows what is there. A
 notes.md written there becomes part of the report (python -m experiments.report).
@@ -33,7 +36,7 @@ _SCALES: dict[str, dict[str, Any]] = {
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_list("tables", ["1", "2", "3", "4", "5"], "tables to make")
+    flags.DEFINE_list("tables", ["1", "2", "3", "4", "5"], "tables to make, or outlook")
     flags.DEFINE_enum(
         "scale",
         "quick",
@@ -65,19 +68,26 @@ def define_flags() -> None:
         "seeds of the paper's best CNN on as many examples as the MLPs have",
         lower_bound=0,
     )
-    flags.DEFINE_string("workdir", None, "folder of the results [runs/paper-SCALE]")
+    flags.DEFINE_string(
+        "workdir", None, "folder of the results [runs/paper-SCALE, runs/outlook-SCALE]"
+    )
     common.define_quiet()
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
 
 
+_OUTLOOK = ["outlook"]
+
+
 def options() -> dict[str, Any]:
     """Returns the flags as arguments of `mnistopt.paper.plan.Options`."""
+    if FLAGS.tables == _OUTLOOK:
+        return _outlook_options()
     try:
         tables = tuple(sorted({int(number) for number in FLAGS.tables}))
     except ValueError as error:
         raise InputError(
             f"--tables={','.join(FLAGS.tables)} is not allowed: expected numbers of 1 "
-            "to 5, separated by commas"
+            "to 5, separated by commas, or outlook"
         ) from error
     found = dict(_SCALES[FLAGS.scale])
     for name in ("dataset", "epochs_scale", "seeds"):
@@ -88,9 +98,50 @@ def options() -> dict[str, Any]:
     return found | {"tables": tables}
 
 
+def _outlook_options() -> dict[str, Any]:
+    """Returns the flags as arguments of `mnistopt.paper.outlook.rows.Options`."""
+    for name in ("cnn_seeds", "cnn_train_examples", "best_seeds"):
+        if FLAGS[name].value:
+            raise InputError(
+                f"--{name}={FLAGS[name].value} has no effect with --tables=outlook, "
+                "whose rows are trained alike: leave it out"
+            )
+    names = ("dataset", "data_dir", "seeds", "train_examples", "epochs_scale")
+    given = {name: FLAGS[name].value for name in names}
+    return _SCALES[FLAGS.scale] | {k: v for k, v in given.items() if v is not None}
+
+
 def main() -> None:
     """Reproduces the paper, or shows what it would take."""
     arguments = options()
+    command = " ".join(["./launch.sh", "paper", *sys.argv[1:]])
+    if FLAGS.tables == _OUTLOOK:
+        _outlook(arguments, command)
+    else:
+        _tables(arguments, command)
+
+
+def _outlook(arguments: dict[str, Any], command: str) -> None:
+    from experiments import show
+    from mnistopt.paper.outlook.conclude import conclude
+    from mnistopt.paper.outlook.measure import measure, plan
+    from mnistopt.paper.outlook.page import write_page
+    from mnistopt.paper.outlook.rows import Options
+
+    asked = Options(**arguments)
+    workdir = Path(FLAGS.workdir or f"runs/outlook-{FLAGS.scale}")
+    if FLAGS.dry_run:
+        show.plan(plan(asked, workdir))
+        return
+    with show.Bar(FLAGS.quiet) as bar:
+        measure(asked, workdir, command, None if FLAGS.quiet else show.plan, bar)
+    conclude(workdir)
+    if not FLAGS.quiet:
+        show.answer((workdir / "outlook.md").read_text())
+    show.draw(lambda: write_page(workdir))
+
+
+def _tables(arguments: dict[str, Any], command: str) -> None:
     # JAX and the rest of the library take a second or two to import.
     from experiments import show
     from mnistopt.paper.page import write_page
@@ -102,7 +153,6 @@ def main() -> None:
     if FLAGS.dry_run:
         show.plans(plan(asked, workdir))
         return
-    command = " ".join(["./launch.sh", "paper", *sys.argv[1:]])
     with show.Bar(FLAGS.quiet) as bar:
         on_plan = None if FLAGS.quiet else show.plans
         reproduce(asked, workdir, command, on_plan, bar)

@@ -52,6 +52,7 @@ ROOMS = {
         *("findings", "markdown", "answer", "report", "conclude", "reproduce"),
         *("charts", "curves", "page"),
     ),
+    "paper.outlook": ("rows", "claims", "measure", "conclude", "charts", "page"),
 }
 FLOORS = tuple(
     f"{room}.{name}".lstrip(".") for room, files in ROOMS.items() for name in files

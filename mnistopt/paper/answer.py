@@ -11,6 +11,7 @@ from mnistopt.paper.markdown import (
     percent,
     points,
     ranged,
+    verdict_list,
 )
 from mnistopt.paper.plan import Cell, describe
 from mnistopt.paper.tables import cnn, mlp, mlp_dropout, tuned
@@ -236,13 +237,6 @@ def _counts(claims: pd.DataFrame) -> str:
     }
     told = [f"{verdicts.count(name)} are {text}" for name, text in words.items()]
     return f"of {len(verdicts)} claims of the paper, {', '.join(told)}"
-
-
-def verdict_list(claims: pd.DataFrame, verdict: str, between: str = ", that ") -> str:
-    """Returns the claims of a verdict as the parts of a sentence."""
-    found = claims[claims["claim_verdict"] == verdict].drop_duplicates("claim")
-    sentences = (text.rstrip(".") for text in found["sentence"])
-    return between.join(text[:1].lower() + text[1:] for text in sentences)
 
 
 def _sentence(text: str) -> str:

@@ -128,7 +128,7 @@ def collect(
         studies: By part.
         speeds: From `times.make_speeds`.
     """
-    parts = {name: _without_paths(one.config) for name, one in studies.items()}
+    parts = {name: without_paths(one.config) for name, one in studies.items()}
     trials = {name: one.trials for name, one in studies.items()}
     curves = {name: one.curves for name, one in studies.items()}
     return Evidence(
@@ -142,7 +142,7 @@ def collect(
     )
 
 
-def _without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what of a part's config.json says the same on any machine."""
     return {name: value for name, value in config.items() if name != "data_dir"}
 

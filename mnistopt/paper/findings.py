@@ -1,5 +1,6 @@
 """What follows from what was measured: tables, comparisons and verdicts."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from mnistopt.paper.frames import make_table
 from mnistopt.paper.hypotheses import VERDICTS
 from mnistopt.paper.judge import TOO_LARGE, TOO_SMALL, judge
 from mnistopt.paper.learning import collect_learning, find_runs
-from mnistopt.paper.plan import Cell, make_cells, make_parts
+from mnistopt.paper.plan import Cell, make_cells, make_parts, scaled
 from mnistopt.paper.times import make_times
 from mnistopt.results.stats import proportion_interval
 
@@ -62,7 +63,8 @@ def find(evidence: Evidence) -> Findings:
         name: math.fsum(part["compile_seconds"].values())
         for name, part in evidence.parts.items()
     }
-    claims = judge(seeds, speeds, options.epochs_scale)
+    scale = functools.partial(scaled, scale=options.epochs_scale)
+    claims = judge(seeds, speeds, scale)
     return Findings(
         cells=cells,
         tables=tables,

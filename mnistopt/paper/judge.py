@@ -20,8 +20,8 @@ from mnistopt.paper.hypotheses import (
     Hypothesis,
     Term,
 )
-from mnistopt.paper.plan import scaled
 from mnistopt.paper.tables import MARGIN
+from mnistopt.points import Point
 from mnistopt.results.compare import (
     POWER,
     holm,
@@ -33,6 +33,8 @@ from mnistopt.results.compare import (
 from mnistopt.results.summary import ERROR_RATE, interval_of
 from mnistopt.results.tables import FINISHED
 
+# Returns a claim's point with the epochs that were trained.
+_Scale = Callable[[Point], Point]
 # Of a bound, the p values for a contrast being below and above it.
 _Sides = Callable[[float], tuple[float, float]]
 
@@ -53,13 +55,19 @@ class _Decision(NamedTuple):
     small: bool
 
 
-def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFrame:
+def judge(
+    seeds: pd.DataFrame,
+    speeds: pd.DataFrame,
+    scale: _Scale,
+    claims: Sequence[Claim] = CLAIMS,
+) -> pd.DataFrame:
     """Returns a row per hypothesis of the paper's claims (claims.csv).
 
     Args:
         seeds: From `evidence.collect_seeds`.
         speeds: From `times.make_speeds`, for the claims about time.
-        scale: Factor to the paper's epochs, as in `plan.Options`.
+        scale: Returns a claim's point with the epochs that were trained.
+        claims: The claims.
 
     Returns:
         The claim and its verdict; the hypothesis, its estimate with the ends of its
@@ -76,7 +84,7 @@ def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFra
     for number, of_time in families:
         family = [
             (claim, hypothesis)
-            for claim in CLAIMS
+            for claim in claims
             if claim.table == number
             for hypothesis in claim.hypotheses
             if hypothesis.of_time == of_time
@@ -85,7 +93,7 @@ def judge(seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float) -> pd.DataFra
         rows += _judge_family(family, of_table, speeds, scale)
     table = pd.DataFrame(rows)
     if not table.empty:
-        order = [claim.name for claim in CLAIMS]
+        order = [claim.name for claim in claims]
         table = table.sort_values(
             "claim", kind="stable", key=lambda names: names.map(order.index)
         )
@@ -99,7 +107,7 @@ def _judge_family(
     family: Sequence[tuple[Claim, Hypothesis]],
     seeds: pd.DataFrame,
     speeds: pd.DataFrame,
-    scale: float,
+    scale: _Scale,
 ) -> list[dict[str, Any]]:
     """Returns the rows of hypotheses that are corrected together."""
 
@@ -140,7 +148,7 @@ def _together(verdicts: pd.Series) -> str:
 
 
 def _contrast(
-    hypothesis: Hypothesis, seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float
+    hypothesis: Hypothesis, seeds: pd.DataFrame, speeds: pd.DataFrame, scale: _Scale
 ) -> pd.DataFrame:
     """Returns the weighted terms, a row per seed, or repeat, that all of them have.
 
@@ -157,11 +165,11 @@ def _contrast(
 
 
 def _of_term(
-    term: Term, seeds: pd.DataFrame, speeds: pd.DataFrame, scale: float
+    term: Term, seeds: pd.DataFrame, speeds: pd.DataFrame, scale: _Scale
 ) -> pd.Series:
     if term.metric == "log seconds":
         return term.weight * epoch_seconds(speeds, term.point).map(math.log)
-    point = scaled(term.point, scale).identity()
+    point = scale(term.point).identity()
     found = seeds[(seeds["point"] == point) & (seeds["status"] == FINISHED)]
     metric = term.metric.removeprefix("log ")
     values = found.drop_duplicates("seed").set_index("seed")[metric]

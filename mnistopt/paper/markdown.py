@@ -1,12 +1,18 @@
 """Numbers, tables and claims as Markdown."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
 from mnistopt.paper.frames import cells_words
-from mnistopt.paper.hypotheses import CONTRADICTED, NEGLIGIBLE, SUPPORTED, UNDECIDED
+from mnistopt.paper.hypotheses import (
+    CONTRADICTED,
+    NEGLIGIBLE,
+    SUPPORTED,
+    UNDECIDED,
+    VERDICTS,
+)
 from mnistopt.paper.judge import ALTERNATIVES
 from mnistopt.paper.learning import DEAD
 from mnistopt.paper.tables import TABLES
@@ -232,3 +238,21 @@ def write_learning(learning: pd.DataFrame) -> str:
 
 def _three(value: float) -> str:
     return f"{value:.3f}"
+
+
+def bullets(texts: Iterable[str]) -> str:
+    """Writes a list."""
+    return "\n".join(f"- {text}" for text in texts)
+
+
+def verdict_list(claims: pd.DataFrame, verdict: str, between: str = ", that ") -> str:
+    """Returns the claims of a verdict as the parts of a sentence."""
+    found = claims[claims["claim_verdict"] == verdict].drop_duplicates("claim")
+    sentences = (text.rstrip(".") for text in found["sentence"])
+    return between.join(text[:1].lower() + text[1:] for text in sentences)
+
+
+def verdict_items(claims: pd.DataFrame) -> str:
+    """Returns the claims by verdict, as a list."""
+    lists = {name: verdict_list(claims, name, "; ") or "none" for name in VERDICTS}
+    return bullets(f"{name.capitalize()}: {text}." for name, text in lists.items())

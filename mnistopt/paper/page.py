@@ -1,5 +1,6 @@
 """The reproduction as one page: paper.md with pictures, made of the workdir's files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -64,9 +65,27 @@ def write_page(workdir: Path, anew: bool = False) -> Path:
             f"{workdir} cannot be read as a reproduction ({error}); repeat the command "
             "that made it"
         ) from error
-    title, lead, texts = _split((workdir / "paper.md").read_text())
-    if pictures["Mistakes"]:
-        texts.setdefault("Mistakes", Markup(""))
+    return write_sections(workdir, (workdir / "paper.md").read_text(), pictures)
+
+
+def write_sections(
+    workdir: Path, text: str, pictures: Mapping[str, Mapping[str, Picture]]
+) -> Path:
+    """Writes figures/ and report.html of a text in Markdown.
+
+    Args:
+        workdir: Their folder.
+        text: With a title, a first paragraph, and sections.
+        pictures: By section and name; of those without a section at the end.
+
+    Returns:
+        The path of the page.
+    """
+    path = workdir / "report.html"
+    title, lead, texts = _split(text)
+    for name, found in pictures.items():
+        if found:
+            texts.setdefault(name, Markup(""))
     sections = [
         Section(name, text, pictures.get(name, {})) for name, text in texts.items()
     ]

@@ -1,16 +1,17 @@
 """The reproduction in words and tables: paper.md, made of the CSV files alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from mnistopt.paper.answer import five_sentences, verdict_list
+from mnistopt.paper.answer import five_sentences
 from mnistopt.paper.evidence import Evidence
 from mnistopt.paper.findings import Findings
-from mnistopt.paper.hypotheses import VERDICTS
 from mnistopt.paper.markdown import (
+    bullets,
     minutes,
+    verdict_items,
     write_claims,
     write_firmness,
     write_learning,
@@ -89,29 +90,20 @@ def write_report(found: Findings, evidence: Evidence, notes: str = "") -> str:
         of_table = found.differences[found.differences["table"] == number]
         parts.append(f"### Table {number}: {TABLES[number].title}")
         parts.append(write_table(number, table, of_table))
-        parts.append(_made(evidence, table["part"].unique()))
+        made = [evidence.parts[name] for name in table["part"].unique()]
+        parts.append(made_by(evidence.command, made))
         if number == 1:
             parts.append(_times_sentence(found.times))
     if not found.claims.empty:
-        parts += ["## The claims", _ABOUT_CLAIMS, _verdicts(found.claims)]
+        parts += ["## The claims", _ABOUT_CLAIMS, verdict_items(found.claims)]
         parts += [write_claims(found.claims)]
         parts += ["## How firm the verdicts are", write_firmness(found.claims)]
     parts += ["## What the curves say", write_learning(found.learning)]
     parts += [notes.strip()] if notes else []
-    parts += ["## Definitions", _list(RECIPE)]
-    parts += ["## Where the paper disagrees with itself", _list(INCONSISTENCIES)]
+    parts += ["## Definitions", bullets(RECIPE)]
+    parts += ["## Where the paper disagrees with itself", bullets(INCONSISTENCIES)]
     parts += ["## How this was made", _provenance(evidence)]
     return "\n\n".join(parts) + "\n"
-
-
-def _verdicts(claims: pd.DataFrame) -> str:
-    """Returns the claims by verdict."""
-    lists = {name: verdict_list(claims, name, "; ") or "none" for name in VERDICTS}
-    return _list(f"{name.capitalize()}: {text}." for name, text in lists.items())
-
-
-def _list(texts: Iterable[str]) -> str:
-    return "\n".join(f"- {text}" for text in texts)
 
 
 def _times_sentence(times: pd.DataFrame) -> str:
@@ -133,9 +125,8 @@ def _versions(part: Mapping[str, Any]) -> str:
     return f"Python {part['python']}, {versions}"
 
 
-def _made(evidence: Evidence, names: Iterable[str]) -> str:
-    """Says by what the parts of a table were made, and on what."""
-    parts = [evidence.parts[name] for name in names]
+def made_by(command: str, parts: Sequence[Mapping[str, Any]]) -> str:
+    """Says by what studies were made, and on what; `parts` are their configs."""
     by = dict.fromkeys(
         f"at commit {part['commit']} on {part['cpu']}, {_versions(part)}"
         for part in parts
@@ -145,7 +136,7 @@ def _made(evidence: Evidence, names: Iterable[str]) -> str:
         for part in parts
     )
     return (
-        f"Made by `{evidence.command}` {' and '.join(by)}, from "
+        f"Made by `{command}` {' and '.join(by)}, from "
         f"{parts[0]['data']['dataset']} of fingerprint {' and '.join(data)}."
     )
 

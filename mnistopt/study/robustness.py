@@ -1,5 +1,6 @@
 """What the finished replicas of a point bear: their accuracy on corrupted images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 
 from mnistopt.data.corrupt import CORRUPTIONS, STRENGTHS, corrupt
 from mnistopt.data.splits import Split
-from mnistopt.engine.predict import predict
+from mnistopt.engine.predict import Predictor
 from mnistopt.files import replacing
 from mnistopt.results.stats import accuracy_interval, proportion_interval
 from mnistopt.results.tables import FINISHED
@@ -18,45 +19,62 @@ _COLUMNS = ["trial", "seed", "corruption", "strength", "amount"]
 _COLUMNS += ["correct", "count", "accuracy"]
 
 
+def trials_of(study: Study, trial: str) -> list[str]:
+    """Returns which trials are meant, by seed.
+
+    Args:
+        study: The study.
+        trial: A trial's name, for that one; "best" for all finished seeds of its point.
+
+    Raises:
+        InputError: If the trial is unknown.
+    """
+    row, trials = study.trial(trial), study.trials
+    if trial != "best":
+        return [row["trial"]]
+    mine = trials[(trials["point"] == row["point"]) & (trials["status"] == FINISHED)]
+    return mine.sort_values("seed")["trial"].tolist()
+
+
 def robustness(
-    study: Study, examples: Split, trial: str = "best", weights: str = "last"
+    study: Study, examples: Split, trials: Sequence[str], weights: str = "last"
 ) -> pd.DataFrame:
     """Returns the accuracy of trials on images as they are, and corrupted.
 
     Args:
         study: The study.
         examples: Images uint8 [N, H, W, C], and labels [N].
-        trial: A trial's name, for that one; "best" for all finished seeds of its point.
+        trials: Their names.
         weights: As in `Study.variables`.
 
     Returns:
-        A row per trial, corruption and strength: `trial`, `seed`, `corruption`,
+        A row per corruption, trial and strength: `trial`, `seed`, `corruption`,
         `strength`, its `amount`, `correct` of `count` images, and `accuracy`. The
         corruption "clean", of strength 0, is none.
 
     Raises:
-        InputError: If the trial is unknown, or the images are no uint8.
+        InputError: If a trial is unknown, or the images are no uint8.
     """
-    mine = study.trials
-    row = study.trial(trial)
-    if trial == "best":
-        mine = mine[(mine["point"] == row["point"]) & (mine["status"] == FINISHED)]
-    else:
-        mine = mine[mine["trial"] == row["trial"]]
-    names = mine.sort_values("seed")["trial"].tolist()
-    networks = [(study.model(name), study.variables(name, weights)) for name in names]
-    seeds = dict(zip(mine["trial"], mine["seed"]))
+    seeds = dict(zip(study.trials["trial"], study.trials["seed"]))
+    networks = [(study.model(name), study.variables(name, weights)) for name in trials]
     found = []
-    conditions = [(name, strength) for name in CORRUPTIONS for strength in STRENGTHS]
-    for corruption, strength in [(CLEAN, 0), *conditions]:
-        images, amount = examples.images, 0.0
-        if strength:
-            images = corrupt(images, corruption, strength)
-            amount = CORRUPTIONS[corruption].amounts[strength - 1]
-        for name, network in zip(names, networks):
-            right = predict(*network, images).classes == examples.labels
-            counts = (int(right.sum()), right.size, right.mean())
-            found.append((name, seeds[name], corruption, strength, amount, *counts))
+    for corruption in (CLEAN, *CORRUPTIONS):
+        images, amounts = {"0": examples.images}, {"0": 0.0}
+        if corruption != CLEAN:
+            amounts = {
+                str(strength): amount
+                for strength, amount in zip(STRENGTHS, CORRUPTIONS[corruption].amounts)
+            }
+            images = {
+                strength: corrupt(examples.images, corruption, int(strength))
+                for strength in amounts
+            }
+        for name, predicted in zip(trials, Predictor(images)(networks)):
+            for strength, one in predicted.items():
+                right = one.classes == examples.labels
+                condition = (corruption, int(strength), amounts[strength])
+                counts = (int(right.sum()), right.size, right.mean())
+                found.append((name, seeds[name], *condition, *counts))
     return pd.DataFrame(found, columns=_COLUMNS)
 
 

@@ -26,7 +26,7 @@ def found_in(seeds, numbers=tuple(TABLES)):
     cells = [cell for cell in CELLS if cell.table in numbers]
     seeds = seeds[seeds["table"].isin(numbers)]
     tables = {number: make_table(number, cells, seeds, SPEEDS) for number in numbers}
-    claims = judge(seeds, SPEEDS, 1.0)
+    claims = judge(seeds, SPEEDS, lambda point: point)
     right = np.array([True, False])
     return Findings(
         cells=cells,

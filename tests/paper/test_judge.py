@@ -20,7 +20,7 @@ SPEEDS = timed()
 
 
 def judged(table):
-    return judge(table, SPEEDS, 1.0)
+    return judge(table, SPEEDS, lambda point: point)
 
 
 def verdicts(claims):
@@ -154,7 +154,9 @@ def test_no_better_is_one_sided():
 
 
 def test_ratios_of_times_are_shown_as_ratios():
-    claims = judge(synthetic(), timed(1 / 0.7), 1.0).set_index("hypothesis")
+    claims = judge(synthetic(), timed(1 / 0.7), lambda point: point).set_index(
+        "hypothesis"
+    )
     line = claims.loc["time, 64 / 32"]
     assert line["estimate"] == pytest.approx(0.7, abs=3e-3)
     assert line["low"] < line["estimate"] < line["high"] and line["n"] == 5

@@ -1,0 +1,1 @@
+"""The paper's outlook: what it names and did not do."""

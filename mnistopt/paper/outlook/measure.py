@@ -1,0 +1,173 @@
+"""Trains the outlook's rows, and measures what its tables are made of.
+
+In the workdir: the study in `outlook/`, what was asked in `config.json`, and in
+`tables/` `seeds.csv`, a row per row of a table and seed, and `robustness.csv`, a row
+per trial, corruption and strength. All that is told is made of these.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mnistopt.data.splits import Split
+from mnistopt.errors import InputError
+from mnistopt.files import read_csv, write_text
+from mnistopt.paper.evidence import collect_seeds, without_paths
+from mnistopt.paper.outlook.rows import PART, Options, make_cells
+from mnistopt.results.tables import FINISHED
+from mnistopt.study import runner
+from mnistopt.study.inputs import study_data
+from mnistopt.study.planning import Plan
+from mnistopt.study.progress import OnProgress
+from mnistopt.study.robustness import CLEAN, robustness
+from mnistopt.study.study import Study
+
+# Test digits that are corrupted: a thousand times 36 conditions for each replica. The
+# rows are compared on the same ones.
+ROBUST_EXAMPLES = 1000
+# The columns of seeds.csv that are means over corruptions, besides that over all.
+KINDS = {
+    "robust_noise": ("noise",),
+    "robust_deformation": ("shift", "rotation", "thickness"),
+}
+COSTS = ("multiply_adds", "latency_1_ms", "latency_256_ms")
+
+
+class Measured(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        options: What was asked.
+        command: The command line.
+        study: The study's config: data, machine, versions.
+        seeds: A row per row of a table and seed, as `evidence.collect_seeds`, and
+            `robust`, the columns of `KINDS`, and `COSTS`.
+        robustness: From `study.robustness`.
+    """
+
+    options: Options
+    command: str
+    study: dict[str, Any]
+    seeds: pd.DataFrame
+    robustness: pd.DataFrame
+
+    def write(self, workdir: Path) -> None:
+        """Writes it."""
+        config = {
+            "command": self.command,
+            "options": dataclasses.asdict(self.options),
+            PART: self.study,
+        }
+        write_text(workdir / "config.json", json.dumps(config, indent=2) + "\n")
+        for name in ("seeds", "robustness"):
+            text = getattr(self, name).to_csv(index=False)
+            write_text(workdir / "tables" / f"{name}.csv", text)
+
+    @classmethod
+    def read(cls, workdir: Path) -> "Measured":
+        """Reads what `write` wrote.
+
+        Raises:
+            InputError: If a file is missing or cannot be read.
+        """
+        try:
+            config = json.loads((workdir / "config.json").read_text())
+            options = Options(**config["options"])
+            frames = [
+                read_csv(workdir / "tables" / f"{name}.csv")
+                for name in ("seeds", "robustness")
+            ]
+            return cls(options, config["command"], config[PART], *frames)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{workdir} cannot be read as an outlook ({error}); repeat the command "
+                "that made it"
+            ) from error
+
+
+def _settings(options: Options, workdir: Path) -> dict[str, Any]:
+    """Returns the arguments of `runner.run`."""
+    points = dict.fromkeys(cell.row.point for cell in make_cells(options))
+    return {
+        "points": tuple(points),
+        "seeds": options.seeds,
+        "dataset": options.dataset,
+        "data_dir": options.data_dir,
+        "train_examples": options.train_examples,
+        "workdir": workdir / PART,
+    }
+
+
+def plan(options: Options, workdir: str | Path) -> Plan:
+    """Returns what `measure` would train; writes nothing."""
+    return runner.plan(**_settings(options, Path(workdir)))
+
+
+def measure(
+    options: Options,
+    workdir: str | Path,
+    command: str = "",
+    on_plan: Callable[[Plan], None] | None = None,
+    on_progress: OnProgress | None = None,
+) -> Measured:
+    """Trains and measures what is not in the workdir yet.
+
+    Args:
+        options: How large.
+        workdir: Where everything goes.
+        command: The command line that did it, for the report.
+        on_plan: As of `runner.run`.
+        on_progress: As of `runner.run`.
+
+    Raises:
+        InputError: If an option cannot be used, or does not fit the workdir.
+    """
+    workdir = Path(workdir)
+    study = runner.run(
+        on_plan=on_plan, on_progress=on_progress, **_settings(options, workdir)
+    )
+    robust = _robustness(study, options, workdir / "tables" / "robustness.csv")
+    about = without_paths(study.config)
+    cells, trials = make_cells(options), study.trials
+    seeds = collect_seeds(cells, {PART: trials}, {PART: study.curves}, {PART: about})
+    seeds = seeds.merge(_means(robust), on="trial", how="left")
+    seeds = seeds.merge(
+        trials.reindex(columns=["trial", *COSTS]), on="trial", how="left"
+    )
+    measured = Measured(options, command, about, seeds, robust)
+    measured.write(workdir)
+    return measured
+
+
+def _robustness(study: Study, options: Options, path: Path) -> pd.DataFrame:
+    """Returns the robustness of all finished trials, measured where it is not known."""
+    trials = study.trials
+    names = trials.loc[trials["status"] == FINISHED, "trial"].tolist()
+    known = read_csv(path) if path.exists() else pd.DataFrame({"trial": []})
+    known = known[known["trial"].isin(names)]
+    new = [name for name in names if name not in set(known["trial"])]
+    if not new:
+        return known
+    test = study_data(study.config, options.data_dir).test
+    # Canonical order is by content, so the first ones would be alike.
+    chosen = np.random.default_rng(0).permutation(len(test.labels))[:ROBUST_EXAMPLES]
+    examples = Split(test.images[chosen], test.labels[chosen])
+    return pd.concat([known, robustness(study, examples, new)], ignore_index=True)
+
+
+def _means(robust: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row per trial: its mean accuracies over corruptions and strengths."""
+    corrupted = robust[robust["corruption"] != CLEAN]
+    kinds = {"robust": tuple(corrupted["corruption"].unique()), **KINDS}
+    means = {
+        name: corrupted[corrupted["corruption"].isin(members)]
+        .groupby("trial")["accuracy"]
+        .mean()
+        for name, members in kinds.items()
+    }
+    return pd.DataFrame(means).rename_axis("trial").reset_index()
