@@ -34,11 +34,11 @@ ROOMS = {
     "results": (
         *("config", "record", "columns", "labels", "stats", "compare", "summary"),
         "tables",
-        *("predictions", "mistakes", "tensorboard"),
+        *("predictions", "mistakes", "samples", "tensorboard"),
     ),
     "report.charts": (
         *("theme", "curves", "points", "sweep", "costs", "classes"),
-        *("pictures", "robustness", "export"),
+        *("pictures", "robustness", "samples", "export"),
     ),
     "report": ("words", "page", "study"),
     "study": (

@@ -1,4 +1,4 @@
-"""What trained networks say of images, on all devices in turn."""
+"""What networks see in training, and what trained ones say, on all devices in turn."""
 
 import collections
 import functools
@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnistopt.ambient import fixed
+from mnistopt.ambient import PRNG, fixed
 from mnistopt.engine.devices import COMPILER_OPTIONS, Device, local_devices, put
+from mnistopt.hparams import Hparams
 from mnistopt.models.call import apply
+from mnistopt.points import stages
+from mnistopt.training.augment import augment
 from mnistopt.training.evaluate import EVAL_BATCH, pixels
 
 
@@ -89,3 +92,27 @@ def predict(model: nn.Module, variables: Any, images: np.ndarray) -> Predicted:
     """
     (found,) = Predictor({"images": images})([(model, variables)])
     return found["images"]
+
+
+@fixed()
+def training_images(
+    images: np.ndarray, hparams: Hparams, seed: int, draws: int
+) -> np.ndarray:
+    """Returns images as a network of these hyper-parameters may see them in training.
+
+    Args:
+        images: uint8 or float32 [N, H, W, C].
+        hparams: Its numbers.
+        seed: For what is drawn.
+        draws: How often each image is changed.
+
+    Returns:
+        Float32 [draws, N, H, W, C], in [0, 1] where `images` are bytes.
+    """
+    keys = jax.random.split(jax.random.key(seed, impl=PRNG), draws)
+    return np.asarray(_training_images(stages(hparams), images, hparams, keys))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _training_images(used, images, hparams, keys):
+    return jax.lax.map(lambda key: augment(used, pixels(images), hparams, key), keys)

@@ -15,18 +15,20 @@ from mnistopt.files import replacing
 from mnistopt.report import words
 from mnistopt.report.charts.export import write_picture
 from mnistopt.report.charts.pictures import Picture, study_pictures
+from mnistopt.report.charts.samples import samples_chart
 from mnistopt.report.charts.theme import TOP
 from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
 from mnistopt.results import config
 from mnistopt.results.labels import point_labels
 from mnistopt.results.mistakes import read_mistakes
 from mnistopt.results.predictions import FOLDER, Predictions, read_predictions
+from mnistopt.results.samples import read_samples
 from mnistopt.results.tables import read_table
 
 # In which order, and under which heading, pictures stand.
 _GROUPS = {
     "Accuracy": ("seeds", "sweep", "differences"),
-    "Learning": ("error", "loss", "gap"),
+    "Learning": ("error", "loss", "gap", "samples"),
     "Cost": ("params", "seconds"),
     "Mistakes": ("mistakes", "confusion", "reliability"),
 }
@@ -57,7 +59,11 @@ def make_pictures(workdir: Path) -> dict[str, Picture]:
     )
     predictions = read_all_predictions(workdir, summary)
     mistakes = read_mistakes(workdir)
-    return study_pictures(trials, curves, summary, predictions, mistakes)
+    pictures = study_pictures(trials, curves, summary, predictions, mistakes)
+    samples = read_samples(workdir)
+    if len(samples):
+        pictures["samples"] = Picture.of(samples, samples_chart(samples))
+    return pictures
 
 
 def write_report(workdir: Path, anew: bool = False) -> Path:

@@ -8,6 +8,7 @@ from mnistopt.engine.devices import Device, multiply_rate
 from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
 from mnistopt.results.predictions import write_predictions
+from mnistopt.results.samples import write_samples
 from mnistopt.results.tables import read_table
 from mnistopt.study.loop import Loop, OnEpoch
 from mnistopt.study.notebook import NotebookBar, in_notebook
@@ -115,6 +116,8 @@ def _carry_out(
         own = {job.program.structure: job.replica.model for job in plan.jobs}
         write_predictions(workdir, setup.store, trials, setup.dataset, own)
         write_mistakes(workdir, trials, setup.dataset)
+        if plan.jobs:
+            write_samples(workdir, setup.points, setup.dataset)
     compiled = content.get("compile_seconds", {}) | loop.compile_seconds
     content |= {"compile_seconds": compiled, "seconds": stopwatch.seconds}
     config.write_config(workdir, content)

@@ -103,7 +103,7 @@ def table_chart(frame: pd.DataFrame, number: int) -> Any:
     return finished(
         alt.hconcat(*panels, spacing=14),
         TABLES[number].title,
-        "Every seed, the mean and its 95 % interval over the seeds.",
+        ["Every seed, the mean and its 95 % interval over the seeds."],
         f"{words}.",
     )
 
@@ -120,7 +120,7 @@ def robust_frame(measured: Measured) -> pd.DataFrame:
     robust = measured.robustness.set_index("trial")
     for cell in (one for one in make_cells(measured.options) if one.table == 6):
         trials = finished_seeds(measured.seeds, cell)["trial"]
-        mine = robust.loc[robust.index.intersection(trials)]
+        mine = robust[robust.index.isin(trials)]
         conditions: Any = mine.groupby(["corruption", "strength"])
         for (name, strength), group in conditions:
             interval = interval_of("accuracy", group["accuracy"].tolist())
@@ -165,6 +165,6 @@ def robust_chart(frame: pd.DataFrame) -> Any:
     return finished(
         chart,
         "What augmentation makes a network bear",
-        "Accuracy on test digits by corruption and strength; bands are 95 % intervals.",
+        ["Accuracy on test digits by corruption and strength; bands: 95 % intervals."],
         f"Mean accuracy at the highest strength. {words}.",
     )
