@@ -56,7 +56,9 @@ class Network:
 
 
 # Networks that share an axis share its flag, and so its default.
-_WIDTH = number(1.0, "times as many channels", 2**-8, "expected a number above 0")
+_WIDTH = number(
+    1.0, "times as many channels", 0.01, "expected a number of at least 0.01"
+)
 _DEPTH = count(2, "units with stride 1 after one with stride 2")
 _NORM = choice(
     "none",
