@@ -48,10 +48,6 @@ class ShuffleNetV1(nn.Module):
         """Returns logits, float32 [B, K]; arguments as in `MLP`."""
         training = dropout is not None
 
-        def channels(count):
-            # The groups must divide a quarter. The table's own numbers stay.
-            return round_channels(count * self.width, math.lcm(8, 4 * self.groups))
-
         def unit(x, features, stride, groups):
             shortcut = x
             x = nn.relu(BatchNorm()(Pointwise(features // 4, groups)(x), training))
@@ -62,12 +58,16 @@ class ShuffleNetV1(nn.Module):
                 return nn.relu(shortcut + x)
             return nn.relu(jnp.concatenate([_average_pool(shortcut), x], axis=-1))
 
-        x = nn.relu(BatchNorm()(Stem(channels(24))(images), training))
+        # The groups must divide what stage 2 takes and a quarter of what it makes. At
+        # width 1, these are the table's numbers.
+        stem = round_channels(24 * self.width, self.groups)
+        multiple = math.lcm(8, 4 * self.groups)
+        features = round_channels(CHANNELS[self.groups] * self.width, multiple)
+        x = nn.relu(BatchNorm()(Stem(stem)(images), training))
         for stage, groups in ((1, 1), (2, self.groups)):
-            features = channels(stage * CHANNELS[self.groups])
-            x = unit(x, features, 2, groups)
+            x = unit(x, stage * features, 2, groups)
             for _ in range(self.depth):
-                x = unit(x, features, 1, self.groups)
+                x = unit(x, stage * features, 1, self.groups)
         x = Dropout()(x.mean((1, 2)), dropout)
         return Dense(self.classes)(x)
 

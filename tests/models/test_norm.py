@@ -1,11 +1,13 @@
 """Batch normalization against flax.linen's."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from linen import assert_close, float64
+from linen import assert_close, assert_same_bits, float64, replica, stacked
 
 from mnistopt.models.norm import BatchNorm
 
@@ -20,7 +22,7 @@ def normal(seed, *shape):
 
 def variables(channels, *axes):
     """Random parameters and statistics, [*axes, C]."""
-    scale, bias, mean, var = normal(1, 4, *axes, channels)
+    scale, bias, mean, var = (normal(i, *axes, channels) for i in range(4))
     return {
         "params": {"scale": scale, "bias": bias},
         "batch_stats": {"mean": mean, "var": np.abs(var) + 0.1},
@@ -36,6 +38,7 @@ def linens(variables, x):
     return layer.apply(variables, x, mutable=["batch_stats"])
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def gradients(layer, variables, x):
     """The output, the new statistics, and the gradients of an uneven sum."""
     y, backward, updated = jax.vjp(
@@ -50,7 +53,7 @@ def gradients(layer, variables, x):
 @pytest.mark.parametrize("offset", [0, 3])
 def test_training_is_that_of_linen(shape, offset):
     given = variables(shape[-1]), normal(0, *shape) + offset
-    with jax.enable_x64():
+    with float64():
         assert_close(gradients(ours, *given), gradients(linens, *given))
     given = jax.tree.map(np.float32, given)
     found, wanted = gradients(ours, *given), gradients(linens, *given)
@@ -60,15 +63,11 @@ def test_training_is_that_of_linen(shape, offset):
 @SHAPES
 def test_evaluation_is_that_of_linen_and_keeps_the_statistics(shape):
     given, x = variables(shape[-1]), normal(0, *shape)
-    with jax.enable_x64():
+    with float64():
         found, updated = BatchNorm().apply(given, x, False, mutable=["batch_stats"])
         wanted = nn.BatchNorm(True, epsilon=1e-5).apply(given, x)
         assert_close(found, wanted)
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        updated["batch_stats"],
-        {name: np.float64(value) for name, value in given["batch_stats"].items()},
-    )
+    assert_same_bits(updated["batch_stats"], given["batch_stats"])
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -93,29 +92,18 @@ def test_channels_that_are_constant_have_finite_gradients():
 
 
 def test_replicas_have_statistics_of_their_own():
-    given, x = variables(4, 3), normal(0, 3, 6, 2, 4)
-    with jax.enable_x64():
-        found = jax.vmap(lambda *one: gradients(ours, *one))(given, float64(x))
-        each = [jax.tree.map(lambda leaf: leaf[i], (given, x)) for i in range(3)]
-        wanted = [gradients(linens, *one) for one in each]
-        assert_close(found, jax.tree.map(lambda *leaves: jnp.stack(leaves), *wanted))
+    given = variables(4, 3), normal(0, 3, 6, 2, 4)
+    with float64():
+        found = jax.vmap(functools.partial(gradients, ours))(*given)
+        each = [gradients(linens, *replica(i, given)) for i in range(3)]
+        assert_close(found, stacked(each))
 
 
 def test_a_replica_of_nans_changes_no_bit_of_the_others():
     given, x = jax.tree.map(np.float32, (variables(4, 3), normal(0, 3, 6, 2, 4)))
-    together = jax.jit(jax.vmap(lambda *one: gradients(ours, *one)))
+    together = jax.vmap(functools.partial(gradients, ours))
     wanted = together(given, x)
     x[1] = np.nan
     found = together(given, x)
     assert np.isnan(found[0][1]).all()
-    assert_same_bits(
-        *(
-            jax.tree.map(lambda leaf: leaf[np.array([0, 2])], one)
-            for one in (found, wanted)
-        )
-    )
-
-
-def assert_same_bits(found, wanted):
-    assert jax.tree.structure(found) == jax.tree.structure(wanted)
-    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+    assert_same_bits(replica([0, 2], found), replica([0, 2], wanted))
