@@ -71,8 +71,8 @@ class PlainV2(Plain):
 
 PAIRS = {
     "v1": (
-        MobileNetV1(width=0.25, depth=2),
-        PlainV1(8, ((16, 1), (32, 2), *2 * [(32, 1)], (64, 2), *2 * [(64, 1)])),
+        MobileNetV1(width=0.25, depth=1),
+        PlainV1(8, ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1))),
     ),
     "v2": (
         MobileNetV2(width=0.5, depth=1),
@@ -151,8 +151,8 @@ def test_networks_have_as_many_parameters_as_their_tables_say():
     assert count_params(MobileNetV2()) == count + (64 + 2) * 256 + 2570 == 212_810
 
 
-@pytest.mark.parametrize("model", [MobileNetV1(0.01, 1), MobileNetV2(0.01, 1)])
-def test_replicas_train_side_by_side_and_stay_apart(model):
+def test_replicas_train_side_by_side_and_stay_apart():
+    model = MobileNetV1(0.01, 0)
     each = [model.init(jax.random.key(i), IMAGES) for i in range(3)]
     variables = stacked(each)
     together = jax.vmap(functools.partial(trained, model), (0, None))

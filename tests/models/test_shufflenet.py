@@ -91,9 +91,8 @@ class PlainV2(Plain):
 
 
 PAIRS = {
-    "v1": (ShuffleNetV1(width=0.1, depth=2), PlainV1(3, ((24, 3), (48, 3)), 3)),
-    "v1, ungrouped": (ShuffleNetV1(0.1, 1, 1), PlainV1(3, ((16, 2), (32, 2)), 1)),
-    "v2": (ShuffleNetV2(width=0.1, depth=2), PlainV2(((12, 3), (24, 3)), 512)),
+    "v1": (ShuffleNetV1(width=0.1, depth=1), PlainV1(3, ((24, 2), (48, 2)), 3)),
+    "v2": (ShuffleNetV2(width=0.1, depth=1), PlainV2(((12, 2), (24, 2)), 512)),
 }
 by_pair = pytest.mark.parametrize(("model", "plain"), PAIRS.values(), ids=PAIRS)
 
@@ -173,8 +172,8 @@ def test_networks_have_as_many_parameters_as_their_tables_say():
     assert count_params(ShuffleNetV2()) == count + 5130
 
 
-@pytest.mark.parametrize("model", [ShuffleNetV1(0.01, 1), ShuffleNetV2(0.01, 1)])
-def test_replicas_train_side_by_side_and_stay_apart(model):
+def test_replicas_train_side_by_side_and_stay_apart():
+    model = ShuffleNetV2(0.01, 0)
     each = [model.init(jax.random.key(i), IMAGES) for i in range(3)]
     variables = stacked(each)
     together = jax.vmap(functools.partial(trained, model), (0, None))
