@@ -76,8 +76,6 @@ def test_outputs_and_gradients_are_those_of_linen(layers, shape):
         wanted = gradients(linen, *given)
         assert_close(gradients(ours, *given), wanted)
         assert all(np.abs(gradient).max() > 0 for gradient in wanted[1])
-    given = jax.tree.map(np.float32, given)
-    assert_close(gradients(ours, *given), gradients(linen, *given), 1e-5)
 
 
 @by_pair
