@@ -33,7 +33,6 @@ from mnistopt.results.compare import (
 from mnistopt.results.summary import ERROR_RATE, interval_of
 from mnistopt.results.tables import FINISHED
 
-# Returns a claim's point with the epochs that were trained.
 _Scale = Callable[[Point], Point]
 # Of a bound, the p values for a contrast being below and above it.
 _Sides = Callable[[float], tuple[float, float]]
