@@ -29,11 +29,12 @@ ROOMS = {
         *("replica", "train"),
     ),
     "engine": (
-        *("devices", "rounds", "replicas", "queue", "timer", "predict", "checkpoint"),
+        *("devices", "rounds", "replicas", "queue", "timer", "predict", "latency"),
+        "checkpoint",
     ),
     "results": (
-        *("config", "record", "columns", "labels", "stats", "compare", "summary"),
-        "tables",
+        *("config", "record", "columns", "costs", "labels", "stats", "compare"),
+        *("summary", "tables"),
         *("predictions", "mistakes", "samples", "tensorboard"),
     ),
     "report.charts": (
@@ -43,7 +44,7 @@ ROOMS = {
     "report": ("words", "page", "study"),
     "study": (
         *("stopwatch", "grid", "inputs", "setup", "planning", "scheduler"),
-        *("progress", "loop"),
+        *("progress", "costs", "loop"),
         *("notebook", "study", "robustness", "runner"),
     ),
     "paper": (

@@ -34,16 +34,29 @@ class Predicted(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
-def _predict(model, variables, images):
-    def one(batch):
-        logits = apply(model, variables, pixels(batch))
-        return jnp.argmax(logits, axis=-1).astype(jnp.uint8), jax.nn.softmax(logits)
+def classify(
+    model: nn.Module, variables: Any, images: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Classifies a batch of images with one network, in one compiled call.
 
-    # The last batch is filled up with copies of the last image, and cut off.
-    rows = jnp.arange(-(-len(images) // EVAL_BATCH) * EVAL_BATCH)
-    batches = images[jnp.minimum(rows, len(images) - 1).reshape(-1, EVAL_BATCH)]
-    found = jax.lax.map(one, batches)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: len(images)], found)
+    Args:
+        model: The network.
+        variables: Its parameters, and running statistics if it keeps such.
+        images: uint8 or float32 [B, H, W, C]; each B compiles a program.
+
+    Returns:
+        The classes and probabilities of a `Predicted`, on the device.
+    """
+    logits = apply(model, variables, pixels(images))
+    classes = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+    return classes, jax.nn.softmax(logits)
+
+
+def _batches(images: np.ndarray) -> list[np.ndarray]:
+    """Splits images into batches of one size, the last filled up with copies."""
+    rows = np.arange(EVAL_BATCH)
+    starts = range(0, len(images), EVAL_BATCH)
+    return [images[np.minimum(rows + start, len(images) - 1)] for start in starts]
 
 
 class Predictor:
@@ -55,7 +68,9 @@ class Predictor:
         Args:
             images: By name, uint8 or float32 [N, H, W, C].
         """
-        self._images = put(images, local_devices())
+        self._sizes = {name: len(some) for name, some in images.items()}
+        batches = {name: _batches(some) for name, some in images.items()}
+        self._batches = put(batches, local_devices())
 
     def __call__(
         self, networks: Iterable[tuple[nn.Module, Any]]
@@ -65,9 +80,9 @@ class Predictor:
         A network is started on each device before the first one's answer is read.
         """
         begun: collections.deque[Future[dict[str, Predicted]]] = collections.deque()
-        for network, device in zip(networks, itertools.cycle(self._images)):
+        for network, device in zip(networks, itertools.cycle(self._batches)):
             begun.append(device.start(self._classify, *network, device))
-            if len(begun) > len(self._images):
+            if len(begun) > len(self._batches):
                 yield begun.popleft().result()
         yield from (one.result() for one in begun)
 
@@ -77,9 +92,18 @@ class Predictor:
     ) -> dict[str, Predicted]:
         variables = jax.device_put(variables, device.xla)
         return {
-            name: Predicted(*jax.device_get(_predict(model, variables, images)))
-            for name, images in self._images[device].items()
+            name: _joined(
+                [classify(model, variables, batch) for batch in batches],
+                self._sizes[name],
+            )
+            for name, batches in self._batches[device].items()
         }
+
+
+def _joined(batches: list[tuple[jax.Array, jax.Array]], size: int) -> Predicted:
+    """Returns what is said of the first `size` images of some batches, on the host."""
+    columns = zip(*jax.device_get(batches))
+    return Predicted(*(np.concatenate(column)[:size] for column in columns))
 
 
 def predict(model: nn.Module, variables: Any, images: np.ndarray) -> Predicted:

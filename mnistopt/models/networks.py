@@ -46,24 +46,38 @@ def make_model(point: Point, classes: int = NUM_CLASSES) -> nn.Module:
 
 
 @fixed()
-def init_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> Any:
-    """Returns the shapes of a network's parameters, computing nothing.
+def variable_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> Any:
+    """Returns the shapes of a network's variables, computing nothing.
 
     Args:
         model: The network.
         shape: Of an image, (H, W, C).
+
+    Returns:
+        `jax.ShapeDtypeStruct`s, float32: `params`, and `batch_stats` with BatchNorm.
     """
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return jax.eval_shape(
         lambda key, images: init(model, key, images),
         jax.random.key(0, impl=PRNG),
         images,
-    )["params"]
+    )
+
+
+def init_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> Any:
+    """Returns those of a network's parameters only, as `variable_shapes`."""
+    return variable_shapes(model, shape)["params"]
 
 
 def count_params(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
     """Returns the number of trained numbers of a network."""
     return sum(leaf.size for leaf in jax.tree.leaves(init_shapes(model, shape)))
+
+
+def count_bytes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
+    """Returns the bytes of a network in evaluation: parameters, running statistics."""
+    leaves = jax.tree.leaves(variable_shapes(model, shape))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 def multiply_adds(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:

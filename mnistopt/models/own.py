@@ -25,6 +25,7 @@ from mnistopt.points import Structure
 _TAKEN = {*RECIPE, *NUMBERS, "model", "epochs", "epoch", "seed", "seeds", "point"} | {
     *("points", "replica", "trial", "status", "params", "n", "choice", "seconds"),
     *("data", "dataset", "data_dir", "train_examples", "workdir", "lanes", "devices"),
+    *("multiply_adds", "bytes", "latency_1_ms", "latency_256_ms"),
     *("cache_dir", "progress", "quiet", "tensorboard", "dry_run", "help"),
 }
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mnistopt.results.columns import axes_of, typed
 from mnistopt.results.compare import tied_with_best
+from mnistopt.results.costs import COSTS
 from mnistopt.results.stats import (
     Interval,
     accuracy_interval,
@@ -50,7 +51,7 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     if trials.empty:
         return pd.DataFrame()
     groups = trials.groupby("point", sort=False)
-    first = groups[["point", *axes_of(trials), "params"]].head(1)
+    first = groups[["point", *axes_of(trials), "params", *COSTS]].head(1)
     table = first.set_index("point", drop=False)
     for name, status in (
         ("n", FINISHED),

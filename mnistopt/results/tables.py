@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
 from mnistopt.results.columns import columns, told, typed
+from mnistopt.results.costs import COSTS, Costs, network_name, with_costs
 from mnistopt.results.record import Record
 from mnistopt.results.summary import (
     DIVERGED,
@@ -37,7 +39,7 @@ def _ratios(record: Record, split: str, index: int) -> tuple[float, float]:
     return (correct / total, loss_sum / total) if total else (math.nan, math.nan)
 
 
-def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
+def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
     point = dataclasses.replace(record.point, epochs=epochs)
     end = min(epochs, record.stopped or epochs)
     done = min(record.epochs_done, end)
@@ -50,6 +52,7 @@ def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
         "status": UNFINISHED,
         "epochs_done": done,
         "params": record.params,
+        **costs.get(network_name(record.point.structure), {}),
     }
     if end in record.measured:
         last = end - 1
@@ -71,17 +74,23 @@ def _trial_row(record: Record, epochs: int) -> dict[str, Any]:
 
 
 _TRIAL_COLUMNS = (
-    *("seed", "status", "epochs_done", "params"),
+    *("seed", "status", "epochs_done", "params", *COSTS),
     *(name for name in MEASURED if not name.startswith("best_")),
     *("best_epoch", "best_validation_accuracy", "best_test_accuracy", "seconds"),
 )
 
 
-def trials_table(records: Iterable[Record]) -> pd.DataFrame:
+def trials_table(
+    records: Iterable[Record], costs: Costs = types.MappingProxyType({})
+) -> pd.DataFrame:
     """Returns a row per replica and asked number of epochs (trials.csv).
 
     Sorted by hyper-parameters and seed, so that equal studies give equal tables
     whatever their history.
+
+    Args:
+        records: Of the replicas.
+        costs: Of their networks, as far as they are known.
     """
     records, rows = list(records), []
     for record in records:
@@ -90,10 +99,10 @@ def trials_table(records: Iterable[Record]) -> pd.DataFrame:
         counts = [epochs for epochs in record.measured if epochs < stopped]
         if record.epochs_done < record.point.epochs or stopped < math.inf:
             counts = [*counts, record.point.epochs]
-        rows += [_trial_row(record, epochs) for epochs in counts]
+        rows += [_trial_row(record, epochs, costs) for epochs in counts]
     axes = columns(record.point for record in records)
     names = ["trial", "replica", "point", *axes, *_TRIAL_COLUMNS]
-    table = typed(pd.DataFrame(rows, columns=names))
+    table = with_costs(typed(pd.DataFrame(rows, columns=names)))
     for name in ("convergence_epoch", "best_epoch"):
         table[name] = table[name].astype("Int64")
     return table.sort_values([*axes, "seed"], kind="stable", ignore_index=True)
@@ -158,10 +167,20 @@ def best_trial(trials: pd.DataFrame) -> str:
     return ranked["trial"].iloc[0]
 
 
-def write_tables(workdir: Path, records: Iterable[Record]) -> None:
-    """Writes trials.csv, curves.csv and summary.csv, those that have changed."""
+def write_tables(
+    workdir: Path,
+    records: Iterable[Record],
+    costs: Costs = types.MappingProxyType({}),
+) -> None:
+    """Writes trials.csv, curves.csv and summary.csv, those that have changed.
+
+    Args:
+        workdir: The folder of the study.
+        records: Of its replicas.
+        costs: Of their networks, as far as they are known.
+    """
     records = list(records)
-    trials = trials_table(records)
+    trials = trials_table(records, costs)
     tables = (trials, curves_table(records), summary_table(trials))
     for name, table in zip(TABLES, tables):
         write_text(workdir / f"{name}.csv", table.to_csv(index=False))
@@ -184,6 +203,8 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
         for column in ("convergence_epoch", "best_epoch"):
             if column in table:
                 table[column] = table[column].astype("Int64")
+        if "params" in table:
+            table = with_costs(table)
         if "choice" in table:
             table["choice"] = table["choice"].fillna("")
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -66,7 +66,7 @@ class Loop:
     def run(self) -> None:
         """Trains all jobs."""
         with self._stopwatch("starting"):
-            self._write()
+            self.write()
             if self._plan.jobs:
                 self._splits = put_splits(self._setup.dataset, self._setup.devices)
         for job in self._plan.jobs:
@@ -219,7 +219,7 @@ class Loop:
             about = {"records": [record.to_json() for record in records.values()]}
             writer.save(queue.epoch, contents, about, keep)
             self._note(records.values())
-            self._write()
+            self.write()
 
     def _note(self, records: Iterable[Record]) -> None:
         for record in records:
@@ -227,8 +227,10 @@ class Loop:
             merged = known.merged(record) if known else record
             self._records[record.replica] = merged
 
-    def _write(self) -> None:
-        write_tables(self._setup.workdir, self._records.values())
+    def write(self) -> None:
+        """Writes the tables of all that is known."""
+        costs = self._setup.config.get("costs", {})
+        write_tables(self._setup.workdir, self._records.values(), costs)
 
     def _tell(self, job: Job, epoch: int, compiling: bool = False) -> None:
         self._on_progress(

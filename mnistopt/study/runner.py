@@ -4,12 +4,16 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
+
 from mnistopt.engine.devices import Device, multiply_rate
+from mnistopt.points import Structure
 from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
 from mnistopt.results.predictions import write_predictions
 from mnistopt.results.samples import write_samples
 from mnistopt.results.tables import read_table
+from mnistopt.study.costs import find_costs
 from mnistopt.study.loop import Loop, OnEpoch
 from mnistopt.study.notebook import NotebookBar, in_notebook
 from mnistopt.study.planning import Plan, make_plan
@@ -118,9 +122,20 @@ def _carry_out(
         write_mistakes(workdir, trials, setup.dataset)
         if plan.jobs:
             write_samples(workdir, setup.points, setup.dataset)
+    with stopwatch("costs"):
+        _add_costs(plan, setup, own)
+        loop.write()
     compiled = content.get("compile_seconds", {}) | loop.compile_seconds
     content |= {"compile_seconds": compiled, "seconds": stopwatch.seconds}
     config.write_config(workdir, content)
+
+
+def _add_costs(plan: Plan, setup: Setup, made: Mapping[Structure, nn.Module]) -> None:
+    """Adds to config.json what the study's networks cost, as far as it is not there."""
+    records = [*plan.records.values(), *(r for job in plan.jobs for r in job.records)]
+    points, there = [one.point for one in records], setup.config.get("costs", {})
+    found = find_costs(points, there, setup.dataset, setup.devices[0], made)
+    setup.config["costs"] = there | found
 
 
 def _machine(devices: Sequence[Device], there: Mapping[str, Any]) -> dict[str, Any]:

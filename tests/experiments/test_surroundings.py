@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+from comparing import without_times
 from programs import ROOT
 
 import mnistopt
@@ -32,7 +33,7 @@ SURROUNDINGS = {
 
 
 def tables(study):
-    return {name: getattr(study, name).drop(columns="seconds") for name in TABLES}
+    return {name: without_times(getattr(study, name)) for name in TABLES}
 
 
 def assert_equal(found, wanted):

@@ -13,6 +13,7 @@ from points import changed
 from scipy import special, stats
 
 from mnistopt.errors import InputError
+from mnistopt.results.costs import network_name
 from mnistopt.results.summary import MEASURED, summary_table
 from mnistopt.results.tables import (
     TABLES,
@@ -33,6 +34,14 @@ AXES = (
     *("model", "hidden", "channels", "dense", "optimizer", "batch_size", "lr"),
     *("dropout", "weight_decay", "label_smoothing", "epochs"),
 )
+
+# Of the MLP's network; nothing is known of the others'.
+COSTS = {
+    network_name(MLP.structure): {
+        **{"multiply_adds": 45, "bytes": 67},
+        **{"latency_1_ms": 0.1, "latency_256_ms": 0.3},
+    }
+}
 
 
 def at(lr, **changes):
@@ -82,7 +91,7 @@ def test_a_trial_has_the_numbers_of_its_counts_exactly(make_record):
         train_loss_sum=[0.0, 0.0, 12.0],
         seconds=[0.5, 0.25, 0.125],
     )
-    table = trials_table([record])
+    table = trials_table([record], COSTS)
     assert table.to_dict("records") == [
         {
             "trial": f"{record.replica}-3",
@@ -103,6 +112,7 @@ def test_a_trial_has_the_numbers_of_its_counts_exactly(make_record):
             "status": "finished",
             "epochs_done": 3,
             "params": 123,
+            **COSTS[network_name(MLP.structure)],
             "train_accuracy": 0.97,
             "train_loss": 0.12,
             "validation_accuracy": 0.88,
@@ -433,8 +443,8 @@ def test_tables_are_read_as_they_were_written_to_the_bit(records, tmp_path):
     (diverged,) = (record for record in records if record.point.hparams.lr == 1e6)
     diverged.history["validation_loss_sum"] = odd
     diverged.history["test_loss_sum"] = odd[::-1]
-    write_tables(tmp_path, iter(records))
-    trials = trials_table(records)
+    write_tables(tmp_path, iter(records), COSTS)
+    trials = trials_table(records, COSTS)
     wanted = trials, curves_table(records), summary_table(trials)
     for name, table in zip(TABLES, wanted):
         found = read_table(tmp_path, name)
@@ -464,7 +474,8 @@ def test_column_names_are_the_documented_ones(records, tmp_path):
     write_tables(tmp_path, records)
     assert tuple(read_table(tmp_path, "trials")) == (
         *("trial", "replica", "point", *AXES, "seed", "status", "epochs_done"),
-        *("params", "train_accuracy", "train_loss", "validation_accuracy"),
+        *("params", "multiply_adds", "bytes", "latency_1_ms", "latency_256_ms"),
+        *("train_accuracy", "train_loss", "validation_accuracy"),
         *("validation_loss", "test_accuracy", "test_loss", "overfitting"),
         *("convergence_epoch", "best_epoch", "best_validation_accuracy"),
         *("best_test_accuracy", "seconds"),
@@ -475,7 +486,8 @@ def test_column_names_are_the_documented_ones(records, tmp_path):
         "seconds",
     )
     assert tuple(read_table(tmp_path, "summary")) == (
-        *("point", *AXES, "params", "n", "diverged", "unfinished"),
+        *("point", *AXES, "params", "multiply_adds", "bytes", "latency_1_ms"),
+        *("latency_256_ms", "n", "diverged", "unfinished"),
         *(
             f"{name}_{kind}"
             for name in MEASURED

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from comparing import without_times
 
 import mnistopt
 from mnistopt.data.load import load
@@ -25,10 +26,6 @@ RATES = [1e-3, 1e-2]
 def run(workdir, **settings):
     return mnistopt.run(**TINY | {"lr": RATES, "seeds": 2, "epochs": 3} | settings,
                         workdir=workdir)  # fmt: skip
-
-
-def without_times(table):
-    return table.drop(columns="seconds")
 
 
 def assert_same_results(ours, theirs):
