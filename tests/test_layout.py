@@ -38,7 +38,7 @@ ROOMS = {
         *("predictions", "mistakes", "samples", "tensorboard"),
     ),
     "report.charts": (
-        *("theme", "curves", "points", "sweep", "costs", "classes"),
+        *("theme", "curves", "points", "sweep", "placing", "costs", "classes"),
         *("pictures", "robustness", "samples", "export"),
     ),
     "report": ("words", "page", "study"),

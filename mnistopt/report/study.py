@@ -13,6 +13,7 @@ from mnistopt.data.official import DATASETS
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.report import words
+from mnistopt.report.charts.costs import COSTS
 from mnistopt.report.charts.export import write_picture
 from mnistopt.report.charts.pictures import Picture, study_pictures
 from mnistopt.report.charts.samples import samples_chart
@@ -29,7 +30,7 @@ from mnistopt.results.tables import read_table
 _GROUPS = {
     "Accuracy": ("seeds", "sweep", "differences"),
     "Learning": ("error", "loss", "gap", "samples"),
-    "Cost": ("params", "seconds"),
+    "Cost": tuple(COSTS),
     "Mistakes": ("mistakes", "confusion", "reliability"),
 }
 # The page stays small; the CSV files have all.

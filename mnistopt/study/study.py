@@ -47,8 +47,8 @@ class Study:
         """Returns the study's pictures by name: Altair charts, which show themselves.
 
         Which there are depends on what was swept: "seeds", "error", "loss", "sweep",
-        "differences", "gap", "params", "seconds", "mistakes", "confusion",
-        "reliability".
+        "differences", "gap", "params", "multiply_adds", "latency_1_ms",
+        "latency_256_ms", "seconds", "mistakes", "confusion", "reliability".
         """
         from mnistopt.report.study import make_pictures
 

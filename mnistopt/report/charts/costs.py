@@ -1,14 +1,19 @@
-"""What accuracy costs: overfitting against dropout, error against size and time."""
+"""What accuracy costs: overfitting against dropout, error against size, work, time."""
 
-from typing import Any
+import itertools
+from typing import Any, NamedTuple
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
+from mnistopt.report.charts.placing import Place, Scale, place_labels
 from mnistopt.report.charts.points import rank_colour
 from mnistopt.report.charts.theme import (
+    HEIGHT,
     PALETTE,
     TOP,
+    WIDTH,
     faded,
     finished,
     legend,
@@ -86,90 +91,182 @@ def gap_chart(frame: pd.DataFrame) -> Any:
     )
 
 
-def cost_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row per point: its validation error, size and training time.
+class Cost(NamedTuple):
+    """How a cost is told.
+
+    Attributes:
+        title: Of the picture.
+        axis: What is measured, with its unit.
+        form: Of its numbers, as d3 has it.
+    """
+
+    title: str
+    axis: str
+    form: str
+
+
+# By the columns of `cost_frame`. Bytes are left out: four times the parameters, and
+# the running statistics, a few per cent of them.
+COSTS = {
+    "params": Cost("Error and size", "parameters", "~s"),
+    "multiply_adds": Cost("Error and work", "multiplications per image", "~s"),
+    "latency_1_ms": Cost("Error and latency", "time to classify an image (ms)", "~g"),
+    "latency_256_ms": Cost(
+        "Error and latency of a batch", "time to classify 256 images at once (ms)", "~g"
+    ),
+    "seconds": Cost("Error and training time", "training time of a replica (s)", "~g"),
+}
+
+
+def pareto_front(costs: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Says of each point whether none is as good in both ways and better in one.
+
+    Args:
+        costs: [N], NaN where they are not known, which no front has.
+        errors: [N].
 
     Returns:
-        `label` and `rank`; `params`; `seconds` of training per replica, the mean;
-        `error`, the mean validation error in per cent, of `n` seeds; and whether no
-        point is both smaller (`params_front`), or faster (`seconds_front`), and better.
+        Booleans [N]; of equal points all or none are on the front.
+    """
+    cheaper, better = costs[:, None] < costs, errors[:, None] < errors
+    as_good = (costs[:, None] <= costs) & (errors[:, None] <= errors)
+    return ~(as_good & (cheaper | better)).any(axis=0) & ~np.isnan(costs)
+
+
+def cost_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns a row per point: its validation error, and what it costs.
+
+    Returns:
+        `label` and `rank`; `error`, the mean validation error in per cent, of `n`
+        seeds, with its 95 % interval, `low` to `high`; and per cost in `COSTS` its
+        value (`seconds`: of training per replica, the mean), and in `COST_front`
+        whether no point is both cheaper and better by `error`: the test split has no
+        say.
     """
     done = trials[trials["status"] == FINISHED]
     seconds = done.groupby("point")["seconds"].mean()
     table = summary[summary["n"] > 0].head(TOP)
+    table = table.assign(seconds=table["point"].map(seconds))
     frame = pd.DataFrame(
         {
             "label": table["point"].map(point_labels(summary)),
             "rank": table.index,
-            "params": table["params"],
-            "seconds": table["point"].map(seconds),
             "error": 100 * (1 - table["validation_accuracy_mean"]),
+            "low": 100 * (1 - table["validation_accuracy_high"]),
+            "high": 100 * (1 - table["validation_accuracy_low"]),
             "n": table["n"],
+            **{cost: table[cost] for cost in COSTS},
         }
     )
-    for cost in ("params", "seconds"):
-        frame[f"{cost}_front"] = [
-            not (
-                (frame[cost] <= row[cost])
-                & (frame["error"] <= row["error"])
-                & ((frame[cost] < row[cost]) | (frame["error"] < row["error"]))
-            ).any()
-            for _, row in frame.iterrows()
-        ]
+    errors = frame["error"].to_numpy(float)
+    for cost in COSTS:
+        values = frame[cost].to_numpy(float, na_value=np.nan)
+        frame[f"{cost}_front"] = pareto_front(values, errors)
     return frame
 
 
-def params_chart(frame: pd.DataFrame) -> Any:
-    """Draws validation error against parameters; takes a `cost_frame`."""
-    return _cost_chart(frame, "params", "Error and size", "parameters", "~s")
+def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
+    """Draws validation error against a cost, with the Pareto front.
 
-
-def seconds_chart(frame: pd.DataFrame) -> Any:
-    """Draws validation error against training time; takes a `cost_frame`."""
-    title = "training time of a replica (s)"
-    return _cost_chart(frame, "seconds", "Error and training time", title, "~g")
-
-
-def _cost_chart(
-    frame: pd.DataFrame, cost: str, title: str, axis: str, form: str
-) -> Any:
-    choice = picked()
-    positive = (frame["error"] > 0).all()
-    kind: Any = {"type": "log"} if positive else {"zero": False}
+    Args:
+        frame: A `cost_frame`.
+        cost: One of `COSTS`.
+    """
+    told, choice = COSTS[cost], picked()
+    frame = frame[frame[cost].notna()].sort_values([cost, "error"])
+    across = Scale.of(frame[cost], (), WIDTH)
+    down = Scale.of(frame["error"], (frame["low"], frame["high"]), HEIGHT, up=True)
+    placed = _placed(frame, cost, across, down)
     x = alt.X(
         f"{cost}:Q",
-        title=axis,
-        scale=alt.Scale(type="log", padding=14, nice=False),
-        axis=alt.Axis(format=form, tickCount=5),
+        title=told.axis,
+        scale=across.scale(),
+        axis=alt.Axis(format=told.form, tickCount=5),
     )
     y = alt.Y(
         "error:Q",
         title="validation error (%)",
-        scale=alt.Scale(padding=14, nice=False, **kind),
+        scale=down.scale(),
         axis=alt.Axis(format="~g", tickCount=5),
     )
     tooltip = [
         alt.Tooltip("label:N", title="point"),
         alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
-        alt.Tooltip("params:Q", format=","),
-        alt.Tooltip("seconds:Q", format=".3~s"),
+        alt.Tooltip("low:Q", format=".2f"),
+        alt.Tooltip("high:Q", format=".2f"),
+        alt.Tooltip(f"{cost}:Q", title=told.axis, format=",.4~g"),
         alt.Tooltip("n:Q", title="seeds"),
     ]
     base = alt.Chart(rows(frame)).encode(x=x, y=y)
     front = base.transform_filter(f"datum.{cost}_front")
+    beaten = base.transform_filter(f"!datum.{cost}_front")
+    spread = bool(frame["low"].notna().any())  # one seed has no interval
     layers = [
-        front.mark_line(style="reference", interpolate="step-after"),
-        base.mark_point(filled=True, size=80).encode(
-            color=rank_colour(), tooltip=tooltip, opacity=faded(choice, 0.85)
+        front.mark_line(
+            style="soft", interpolate="step-after", strokeWidth=1.5, opacity=0.6
         ),
-        front.mark_point(filled=False, size=190, style="ink").encode(
-            opacity=faded(choice)
-        ),
+        *_points(beaten, choice, 0.35, spread, tooltip),
+        *_points(front, choice, 1.0, spread, tooltip),
+        *_names(alt.Chart(rows(placed)).encode(x=x, y=y), choice),
     ]
-    members = frame[frame[f"{cost}_front"]].sort_values(cost)["label"].tolist()
     return finished(
-        alt.layer(*layers).add_params(choice),
-        title,
-        ["Ringed: no other point is both cheaper and better (the Pareto front)."],
-        f"Validation error against {axis}. On the Pareto front: {', '.join(members)}.",
+        alt.layer(*layers).properties(height=HEIGHT).add_params(choice),
+        told.title,
+        [
+            "Means with 95 % intervals over seeds. On the line: no other point is both",
+            "cheaper and better by validation (the Pareto front).",
+        ],
+        f"Validation error against {told.axis}. On the Pareto front: "
+        f"{', '.join(placed['label'])}.",
     )
+
+
+def _points(
+    base: Any, choice: alt.Parameter, full: float, spread: bool, tooltip: Any
+) -> list[Any]:
+    """Returns layers of points as dark as `full`, with intervals if they `spread`."""
+    interval = base.mark_rule(strokeWidth=1.5, clip=True).encode(
+        y=alt.Y("low:Q"),
+        y2="high:Q",
+        color=rank_colour(),
+        opacity=faded(choice, 0.75 * full),
+    )
+    point = base.mark_point(filled=True, size=90).encode(
+        color=rank_colour(), tooltip=tooltip, opacity=faded(choice, full)
+    )
+    return [interval, point] if spread else [point]
+
+
+def _names(base: Any, choice: alt.Parameter) -> list[Any]:
+    """Returns layers of labels in their places, and of what keeps them readable."""
+    ends = {name: alt.expr(f"datum.{name}") for name in Place._fields}
+    return [
+        base.mark_text(style=style, baseline="middle", **ends).encode(
+            text="label:N", opacity=faded(choice)
+        )
+        for style in ("halo", "ink")
+    ]
+
+
+def _placed(frame: pd.DataFrame, cost: str, across: Scale, down: Scale) -> pd.DataFrame:
+    """Returns the points of the front, with the places of their labels."""
+    front = frame[frame[f"{cost}_front"]]
+    columns = (frame[cost], frame["error"], frame["low"], frame["high"])
+    left, middle, low, high = (
+        scale.pixels(column).tolist()
+        for scale, column in zip((across, down, down, down), columns)
+    )
+    obstacles = [(x - 5, y - 5, x + 5, y + 5) for x, y in zip(left, middle)]
+    # The intervals of the front; the others' are faint.
+    obstacles += [
+        (x - 2, top, x + 2, bottom)
+        for x, bottom, top, on in zip(left, low, high, frame[f"{cost}_front"])
+        if on and not np.isnan(bottom)
+    ]
+    points = across.pixels(front[cost]), down.pixels(front["error"])
+    steps = itertools.pairwise(zip(*points))
+    obstacles += [(x, y - 1, until, y + 1) for (x, y), (until, _) in steps]
+    size = across.size, down.size
+    places = place_labels(list(zip(*points)), front["label"].tolist(), obstacles, size)
+    named = pd.DataFrame(places, front.index, columns=list(Place._fields))
+    return front[["label", "rank", "error", cost]].join(named)

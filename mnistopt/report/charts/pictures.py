@@ -78,10 +78,11 @@ def study_pictures(
         add("differences", apart, points.differences_chart, labels[best])
     if "dropout" in swept:
         add("gap", costs.gap_frame(summary), costs.gap_chart)
-    if done["params"].nunique() > 1:
-        costs_known = costs.cost_frame(trials, summary)
-        add("params", costs_known, costs.params_chart)
-        add("seconds", costs_known, costs.seconds_chart)
+    known_costs = costs.cost_frame(trials, summary)
+    if known_costs[["params", "multiply_adds"]].nunique().max() > 1:
+        for cost in costs.COSTS:
+            if known_costs[cost].nunique() > 1:
+                add(cost, known_costs, costs.cost_chart, cost)
     if predictions:
         confused = classes.confusion_frame(summary, predictions)
         add("confusion", confused, classes.confusion_chart)

@@ -1,13 +1,26 @@
+"""What accuracy costs: the gap by dropout, and the Pareto fronts."""
+
+import io
+import math
+
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mnistopt.report.charts.costs import (
+    COSTS,
+    cost_chart,
     cost_frame,
     gap_chart,
     gap_frame,
-    params_chart,
-    seconds_chart,
+    pareto_front,
 )
+from mnistopt.report.charts.export import to_svg
+from mnistopt.report.charts.pictures import Picture, study_pictures
+from mnistopt.results.costs import COUNTED, TIMED
+from mnistopt.results.tables import curves_table
 from mnistopt.study.grid import grid
 
 
@@ -22,22 +35,100 @@ def test_the_gap_is_that_of_each_dropout(make_tables):
     gap_chart(frame).to_dict()
 
 
-def test_the_front_is_what_nothing_cheaper_beats(make_tables):
+@pytest.fixture
+def rivals(make_tables):
+    """Trials and summary of 30 points of 2 seeds whose costs and errors have ties."""
     points = grid(model="mlp", hidden=(8,), lr=[i / 50 for i in range(1, 31)], epochs=2)
     trials, _, summary = make_tables(points)
     rng = np.random.default_rng(1)
-    summary["params"] = rng.integers(1, 9, len(summary))
+    for cost in (*COUNTED, *TIMED, "params"):
+        summary[cost] = rng.integers(1, 9, len(summary))
+    summary.loc[:4, "latency_1_ms"] = np.nan
     summary["validation_accuracy_mean"] = rng.integers(1, 9, len(summary)) / 10
+    summary.loc[[10, 11], ["params", "validation_accuracy_mean"]] = 3, 0.9
     trials["seconds"] = rng.integers(1, 9, len(trials)).astype(float)
-    frame = cost_frame(trials, summary)
-    for cost in ("params", "seconds"):
+    return trials, summary
+
+
+def members(pairs):
+    """What is on the front, by its definition, one by one."""
+    return [
+        own[0] == own[0]
+        and not any(
+            other != own and other[0] <= own[0] and other[1] <= own[1]
+            for other in pairs
+        )
+        for own in pairs
+    ]
+
+
+def test_the_front_is_what_nothing_cheaper_beats(rivals):
+    frame = cost_frame(*rivals)
+    for cost in COSTS:
         pairs = list(zip(frame[cost], frame["error"]))
-        for own, on_front in zip(pairs, frame[f"{cost}_front"]):
-            beaten = any(
-                other != own and other[0] <= own[0] and other[1] <= own[1]
-                for other in pairs
-            )
-            assert on_front == (not beaten)
-        assert frame[f"{cost}_front"].any()
-    params_chart(frame).to_dict()
-    seconds_chart(frame).to_dict()
+        found = frame[f"{cost}_front"].tolist()
+        assert found == members(pairs) and any(found)
+    # Equal points are on it together, as some here are.
+    assert frame[frame["params_front"]].duplicated(["params", "error"]).any()
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([1.0, 2.0, 3.0, math.nan]), st.integers(0, 3)),
+        min_size=1,
+    )
+)
+def test_the_front_of_anything(pairs):
+    costs, errors = (np.array(column, float) for column in zip(*pairs))
+    assert pareto_front(costs, errors).tolist() == members(pairs)
+
+
+def test_the_test_split_has_no_say(rivals):
+    trials, summary = rivals
+    columns = [name for name in summary if name.startswith(("test_", "best_test_"))]
+    other = summary.assign(**{name: summary[name].to_numpy()[::-1] for name in columns})
+    assert not other[columns].equals(summary[columns])
+    pd.testing.assert_frame_equal(
+        cost_frame(trials, other), cost_frame(trials, summary)
+    )
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_the_front_is_joined_and_named(rivals, cost):
+    frame = cost_frame(*rivals)
+    spec = cost_chart(frame, cost).to_dict()
+    (line,) = [one for one in spec["layer"] if one["mark"]["type"] == "line"]
+    assert line["mark"]["interpolate"] == "step-after"
+    assert line["transform"] == [{"filter": f"datum.{cost}_front"}]
+    texts = [one for one in spec["layer"] if one["mark"]["type"] == "text"]
+    for one in texts:
+        text = spec["datasets"][one["data"]["name"]]
+        named = pd.read_csv(io.StringIO(text))
+        assert sorted(named["label"]) == sorted(frame[frame[f"{cost}_front"]]["label"])
+    rules = [one for one in spec["layer"] if one["mark"]["type"] == "rule"]
+    assert len(texts) == len(rules) == 2
+    assert to_svg(Picture.of(frame, cost_chart(frame, cost))).count("<text") > 9
+
+
+def test_one_seed_has_no_interval(make_tables):
+    points = grid(model="mlp", hidden=[(8,), (9,)], epochs=2)
+    trials, _, summary = make_tables(points, seeds=1)
+    summary["params"] = [7, 8]
+    marks = cost_chart(cost_frame(trials, summary), "params").to_dict()["layer"]
+    assert not [one for one in marks if one["mark"]["type"] == "rule"]
+
+
+def test_costs_are_drawn_where_they_differ(rivals):
+    trials, summary = rivals
+    empty = pd.DataFrame(columns=["point", "place"])
+
+    def drawn(summary):
+        pictures = study_pictures(trials, curves_table([]), summary, {}, empty)
+        return [name for name in pictures if name in COSTS]
+
+    assert drawn(summary) == list(COSTS)
+    assert drawn(summary.assign(latency_256_ms=np.nan)) == [
+        *("params", "multiply_adds", "latency_1_ms", "seconds")
+    ]
+    same = dict.fromkeys(("params", "multiply_adds"), 7)
+    assert drawn(summary.assign(**same)) == []
