@@ -62,8 +62,7 @@ def test_each_network_is_measured_once_in_a_workdir(tmp_path, measured):
 
 
 def test_counts_are_those_of_a_hand_and_of_the_checkpoints(tmp_path, measured):
-    models = ["mlp", "cnn", "shufflenet_v2"]
-    study = mnistopt.run(model=models, width=0.25, workdir=tmp_path, **TINY)
+    study = mnistopt.run(model=["mlp", "cnn", Net()], workdir=tmp_path, **TINY)
     rows = study.trials.drop_duplicates("model").set_index("model")
     by_hand = {
         "mlp": 28 * 28 * 8 + 8 * 10,
@@ -77,7 +76,8 @@ def test_counts_are_those_of_a_hand_and_of_the_checkpoints(tmp_path, measured):
         sizes = [leaf.size for leaf in jax.tree.leaves(kept["params"])]
         assert sum(sizes) == row["params"]
         # Means and variances are none of the parameters.
-        assert (row["bytes"] > 4 * row["params"]) == (model == "shufflenet_v2")
+        statistics = 4 * 2 * 3 if model == "Net" else 0
+        assert row["bytes"] == 4 * row["params"] + statistics
 
 
 def test_a_study_that_lacks_them_gets_them_and_trains_nothing(tmp_path, measured):
