@@ -131,7 +131,7 @@ def _judge_family(
             "hypothesis": hypothesis.words,
             **found._asdict(),
             **_estimate(hypothesis, values),
-            "paper": hypothesis.figure,
+            "paper": math.nan if hypothesis.figure is None else hypothesis.figure,
             "paper_is": sizes[i],
             "seeds_needed": _seeds_needed(hypothesis, values, len(family)),
         }
