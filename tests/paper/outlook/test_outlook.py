@@ -70,6 +70,7 @@ def measured(effects, seeds=SEEDS):
     rng = np.random.default_rng(0)
     options = Options(seeds=seeds, epochs_scale=0.1)
     cells = rows.make_cells(options)
+    luck = rng.normal(0, 1e-3, seeds)
     trials, curves, found = [], [], {}
     for cell in cells:
         point = cell.row.point
@@ -77,7 +78,6 @@ def measured(effects, seeds=SEEDS):
             trial = f"{point.identity()}-{seed}"
             if trial in found:
                 continue
-            luck = rng.normal(0, 1e-3)
             value = {
                 "test_accuracy": 0.98,
                 "robust": 0.7,
@@ -88,7 +88,7 @@ def measured(effects, seeds=SEEDS):
             for (name, column), effect in effects.items():
                 if name == row_name(cell):
                     value[column] += effect
-            value = {k: v + luck + rng.normal(0, 1e-4) for k, v in value.items()}
+            value = {k: v + luck[seed] + rng.normal(0, 1e-4) for k, v in value.items()}
             found[trial] = value
             costs = dict.fromkeys(COSTS, 1.0)
             trials.append(
