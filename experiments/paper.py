@@ -137,7 +137,7 @@ def _outlook(arguments: dict[str, Any], command: str) -> None:
         measure(asked, workdir, command, None if FLAGS.quiet else show.plan, bar)
     conclude(workdir)
     if not FLAGS.quiet:
-        show.answer((workdir / "outlook.md").read_text())
+        show.section((workdir / "outlook.md").read_text(), "The claims")
     show.draw(lambda: write_page(workdir))
 
 
@@ -157,7 +157,7 @@ def _tables(arguments: dict[str, Any], command: str) -> None:
         on_plan = None if FLAGS.quiet else show.plans
         reproduce(asked, workdir, command, on_plan, bar)
     if not FLAGS.quiet:
-        show.answer((Path(workdir) / "paper.md").read_text())
+        show.section((Path(workdir) / "paper.md").read_text(), "The answer")
     show.draw(lambda: write_page(Path(workdir)))
 
 

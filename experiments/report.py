@@ -26,7 +26,10 @@ def main() -> None:
     if not FLAGS.workdir:
         raise InputError("give the folder of a study: --workdir=runs/...")
     # The library takes a second or two to import.
+    import mnistopt.paper.outlook.conclude as outlook
     from mnistopt.paper.conclude import conclude
+    from mnistopt.paper.outlook.page import is_outlook
+    from mnistopt.paper.outlook.page import write_page as write_outlook
     from mnistopt.paper.page import is_reproduction, write_page
     from mnistopt.report.study import write_report
 
@@ -34,6 +37,9 @@ def main() -> None:
     if is_reproduction(workdir):
         conclude(workdir)
         print(write_page(workdir, anew=True))
+    elif is_outlook(workdir):
+        outlook.conclude(workdir)
+        print(write_outlook(workdir))
     else:
         print(write_report(workdir, anew=True))
 

@@ -94,9 +94,9 @@ def plans(found: Mapping[str, Plan]) -> None:
         make_console().print(f"\nAll parts: training time {duration(seconds)}")
 
 
-def answer(text: str) -> None:
-    """Prints the part of paper.md that has the answer."""
-    part = text.partition("\n## The answer\n")[2].partition("\n## ")[0]
+def section(text: str, name: str) -> None:
+    """Prints a section of paper.md or outlook.md."""
+    part = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     make_console().print(Markdown(part))
 
 

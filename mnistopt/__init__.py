@@ -3,7 +3,7 @@
     import mnistopt
     study = mnistopt.run(lr=[1e-4, 1e-3, 1e-2], seeds=3, workdir="runs/demo")
     study.summary                  # a data frame, one row per point
-    params = study.params("best")  # one replica's flax params
+    variables = study.variables("best")  # of one replica, as flax has them
 
 The names below are imported when they are first used, so that ``import mnistopt``
 stays quick.
