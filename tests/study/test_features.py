@@ -23,7 +23,6 @@ FEATURES = {
     "scheduled": {"model": "mlp", "hidden": (6,), "schedule": "cosine",
                   "horizon": 4, "warmup": 1, "lr_floor": 0.1},
     "mobilenet": {"model": "mobilenet_v1", "width": 0.1, "depth": 1},
-    "shufflenet": {"model": "shufflenet_v2", "width": 0.1, "depth": 1},
 }  # fmt: skip
 RATES = [0.01, 0.003]
 
