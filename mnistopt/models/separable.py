@@ -77,8 +77,8 @@ class Pointwise(nn.Module):
         """Maps float [B, H, W, C] to [B, H, W, O]."""
         shape = 1, 1, x.shape[-1] // self.groups, self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        # About twice as fast as one product by a matrix of [C, O] with zeros between groups,
-        # and faster than a batched one, for which XLA moves the groups to the front.
+        # About twice as fast as one product by a matrix of [C, O] with zeros between
+        # groups; and a batched one is slower, as XLA moves the groups to the front.
         groups = (jnp.split(a, self.groups, axis=-1) for a in (x, kernel[0, 0]))
         return jnp.concatenate([_pixelwise(*group) for group in zip(*groups)], axis=-1)
 
@@ -174,8 +174,9 @@ def _grad_kernel(padded: jax.Array, grad: jax.Array, stride: int) -> jax.Array:
     """Returns the kernel's gradient, [3, 3, C].
 
     Nine sums over everything but the channels. XLA would copy each view for a reduction
-    of its own; a third of MobileNet's training was that. A sum of a group's rows, written
-    out, becomes one loop that reads the views where they are: four times faster.
+    of its own, which was a third of MobileNet's training. A sum of a group's rows,
+    written out, becomes one loop that reads the views where they are: three to four
+    times faster.
 
     Args:
         padded: The input, [B, H, W, C] with its padding.
