@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistopt.axes import parse_layers, show
+from mnistopt.axes import option, parse_layers, show
 from mnistopt.errors import InputError
 from mnistopt.points import ALWAYS
 from mnistopt.study.grid import grid, make_point
@@ -67,3 +67,11 @@ def test_text_that_is_no_structure_is_refused(text):
 def test_values_are_shown_as_a_person_types_them():
     shown = {0.001: "0.001", 1e-4: "0.0001", 1e-6: "1e-06", 3.0: "3", 7: "7", "a": "a"}
     assert {value: show(value) for value in shown} == shown
+
+
+def test_an_option_is_one_of_its_numbers():
+    axis = option(3, "groups", (1, 2, 3))
+    assert axis.check("groups", 2.0) == 2
+    for wrong in (4, 1.5, True, "2", None):
+        with pytest.raises(InputError, match="groups=.*: choose one of 1, 2, 3"):
+            axis.check("groups", wrong)
