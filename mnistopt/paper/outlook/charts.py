@@ -83,7 +83,7 @@ def table_chart(frame: pd.DataFrame, number: int) -> Any:
                 x=alt.X("low:Q"), x2="high:Q"
             ),
             base.transform_filter("datum.what == 'seed'")
-            .mark_point(filled=True, size=50, opacity=0.65)
+            .mark_point(filled=True, size=50, opacity=0.65, color=PALETTE[0])
             .encode(x=x, tooltip=tooltip),
             mean.mark_tick(style="ink", thickness=3, size=16).encode(
                 x=x, tooltip=tooltip
@@ -136,11 +136,14 @@ def robust_frame(measured: Measured) -> pd.DataFrame:
 def robust_chart(frame: pd.DataFrame) -> Any:
     """Draws a panel per corruption, a line per row; takes a `robust_frame`."""
     labels = list(dict.fromkeys(frame["label"]))
-    colour = alt.Color("label:N", title="augmentation").scale(
+    legend = alt.Legend(
+        title="augmentation", symbolOpacity=1, orient="top", direction="horizontal"
+    )
+    colour = alt.Color("label:N", legend=legend).scale(
         domain=labels, range=PALETTE[: len(labels)]
     )
     base = alt.Chart().encode(
-        x=alt.X("strength:Q", title="strength").axis(values=list(range(6))),
+        x=alt.X("strength:Q", title="strength").axis(values=list(range(6)), format="d"),
         color=colour,
         tooltip=[
             alt.Tooltip("label:N", title="augmentation"),
@@ -153,7 +156,7 @@ def robust_chart(frame: pd.DataFrame) -> Any:
     )
     layered = alt.layer(
         base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q"),
-        base.mark_line(point=True).encode(y=alt.Y("accuracy:Q", title="right (%)")),
+        base.mark_line(point=True).encode(y=alt.Y("accuracy:Q", title=None)),
         data=rows(frame),
     ).properties(width=130, height=110)
     chart = layered.facet(
@@ -165,6 +168,9 @@ def robust_chart(frame: pd.DataFrame) -> Any:
     return finished(
         chart,
         "What augmentation makes a network bear",
-        ["Accuracy on test digits by corruption and strength; bands: 95 % intervals."],
+        [
+            "Test digits that are right, in per cent, by corruption and strength;",
+            "bands are 95 % intervals over the seeds.",
+        ],
         f"Mean accuracy at the highest strength. {words}.",
     )

@@ -63,8 +63,8 @@ CLAIMS = (
         "light networks compute less",
         8,
         "5",
-        "MobileNet and ShuffleNet reduce computation at equal accuracy (here, with "
-        "half of the multiply-adds they are no worse).",
+        "Lighter structures, MobileNet and ShuffleNet, reduce computation at equal "
+        "accuracy (here: with half of the multiply-adds they are no worse).",
         tuple(
             _no_worse(f"{words}, half - CNN", light(model, "half of them"), BASE)
             for model, words in LIGHT.items()
