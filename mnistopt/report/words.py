@@ -92,11 +92,16 @@ def count_facts(
     return pd.Series(facts, dtype=float)
 
 
+def _plural_of(words: str) -> str:
+    """Returns MLPs for MLP, and MobileNet v1 as it is."""
+    return words if words[-1].isdecimal() else f"{words}s"
+
+
 def headline(config: Mapping[str, Any], summary: pd.DataFrame) -> tuple[str, str]:
     """Returns the title of a study's report, and what was asked."""
     asked, data = config["asked"], config["data"]
     models = " and ".join(
-        f"{NETWORKS[name].words}s" if name in NETWORKS else name
+        _plural_of(NETWORKS[name].words) if name in NETWORKS else name
         for name in asked["model"]
     )
     title = f"{plural(len(summary), 'setting')} of {models} on {data['dataset']}"
