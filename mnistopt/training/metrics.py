@@ -65,11 +65,13 @@ def stop_epoch(validation_correct: Sequence[int], patience: int) -> int | None:
         validation_correct: Rightly classified examples, one number per epoch.
         patience: In epochs; 0 for no end.
     """
+    if not patience:
+        return None
     best = 0
     for epoch, correct in enumerate(validation_correct):
         if correct > validation_correct[best]:
             best = epoch
-        if patience and epoch - best >= patience:
+        if epoch - best >= patience:
             return epoch + 1
     return None
 

@@ -106,7 +106,7 @@ class Cost(NamedTuple):
 
 
 # By the columns of `cost_frame`. Bytes are left out: four times the parameters, and
-# the running statistics, a few per cent of them.
+# the running statistics, a tenth of them at most.
 COSTS = {
     "params": Cost("Error and size", "parameters", "~s"),
     "multiply_adds": Cost("Error and work", "multiplications per image", "~s"),
