@@ -66,7 +66,7 @@ def main() -> None:
         tell(report.ceilings_in_words(found))
         scope = contest.Scope(FLAGS.quick, len(devices), 30 if FLAGS.quick else 90)
         for network in chosen:
-            for batch in (64,) if FLAGS.quick else (64, 32):
+            for batch in (64,) if FLAGS.quick else network.batches:
                 tell(f"{network.name}, batch {batch}")
                 found["rows"] += contest.compete(network, batch, scope, devices, tell)
                 _write(workdir, found)

@@ -69,7 +69,9 @@ class Scope(NamedTuple):
 
     def replicas(self, most: int) -> list[int]:
         """Returns how many replicas of a network are timed."""
-        return [1, 8] if self.quick else [1, 2, 4, 8, 32, most]
+        if self.quick:
+            return [1, 8]
+        return [*(count for count in (1, 2, 4, 8, 32) if count < most), most]
 
 
 def compete(
@@ -108,7 +110,8 @@ def compete(
         made = ours.make(network, batch, devices)
         contenders = [*_ours(made, network, scope)]
         contenders += _pytorch(network, batch, scope, stack, tell, rows, about)
-        contenders += _others(network, batch, scope, stack, fail)
+        if not network.light:
+            contenders += _others(network, batch, scope, stack, fail)
         tell(f"  {len(contenders)} contenders in turn")
         contenders = [one.long_enough() for one in contenders]
         seconds: list[list[float]] = [[] for _ in contenders]

@@ -18,12 +18,17 @@ class Network:
         examples: To train on in a timed call of one replica: enough that the call's
             own cost does not count.
         most: The most replicas that are timed.
+        batches: Examples per update.
+        light: Whether only PyTorch is asked to train it, too: by `nn.Conv`, which under
+            `jax.vmap` becomes a grouped convolution, an update takes ten times as long.
     """
 
     name: str
     axes: Mapping[str, Any]
     examples: int
     most: int
+    batches: tuple[int, ...] = (64, 32)
+    light: bool = False
 
 
 NETWORKS = (
@@ -36,6 +41,15 @@ NETWORKS = (
         {"model": "cnn", "channels": (32, 64, 64), "dense": 128},
         640,
         128,
+    ),
+    *(
+        Network(words, {"model": model}, 640, 8, batches=(64,), light=True)
+        for words, model in (
+            ("MobileNet v1", "mobilenet_v1"),
+            ("MobileNet v2", "mobilenet_v2"),
+            ("ShuffleNet v1", "shufflenet_v1"),
+            ("ShuffleNet v2", "shufflenet_v2"),
+        )
     ),
 )
 

@@ -55,7 +55,7 @@ def ways(model: str, cores: int, quick: bool) -> list[Way]:
     """Returns what is tried for a kind of network on some cores."""
     each = Way(cores, 1)
     plain = {Way(1, cores), each}
-    layouts = (False, True) if model == "cnn" else (False,)
+    layouts = (False,) if model == "mlp" else (False, True)
     found = [
         dataclasses.replace(
             way, channels_last=layout, fused=True, keeps_memory=keeps_memory
@@ -117,6 +117,10 @@ def _keep_memory() -> None:
 def _network(axes: Mapping[str, Any]) -> Any:
     from torch import nn
 
+    from experiments.benchmark import pytorch_light
+
+    if axes["model"] in pytorch_light.NETWORKS:
+        return pytorch_light.make(axes["model"])
     layers: list[Any] = []
     if axes["model"] == "mlp":
         layers.append(nn.Flatten())
@@ -160,19 +164,20 @@ def _ensemble(way: Way, axes: Mapping[str, Any]) -> Callable:
     from torch import func
 
     models = [_network(axes) for _ in range(way.ensemble)]
-    stacked, _ = func.stack_module_state(models)
+    stacked, statistics = func.stack_module_state(models)
     params = {k: v.detach().requires_grad_(False) for k, v in stacked.items()}
     adam = torch.optim.Adam(params.values(), lr=LEARNING_RATE, fused=True)
     skeleton = models[0].to("meta")
 
-    def loss_of(params: Any, x: Any, y: Any) -> Any:
-        logits = func.functional_call(skeleton, params, (x,))
+    def loss_of(params: Any, statistics: Any, x: Any, y: Any) -> Any:
+        logits = func.functional_call(skeleton, (params, statistics), (x,))
         return torch.nn.functional.cross_entropy(logits, y)
 
-    grads_of = func.vmap(func.grad(loss_of), (0, None, None), randomness="different")
+    axes_of = (0, 0, None, None)
+    grads_of = func.vmap(func.grad(loss_of), axes_of, randomness="different")
 
     def update(x: Any, y: Any) -> None:
-        for name, grad in grads_of(params, x, y).items():
+        for name, grad in grads_of(params, statistics, x, y).items():
             params[name].grad = grad
         adam.step()
 

@@ -11,7 +11,7 @@ from experiments.benchmark import report
 from experiments.benchmark.contest import OURS, PYTORCH
 from experiments.benchmark.networks import NETWORKS, update_flops
 from experiments.benchmark.workers import Failed, Workers
-from mnistopt.models.networks import make_model
+from mnistopt.models.networks import count_params, make_model, multiply_adds
 from mnistopt.study.grid import grid
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +37,23 @@ def test_operations_of_an_update_are_counted_exactly():
     (point,) = grid(**NETWORKS[1].axes)
     wanted = 2 * (2 * first + 3 * second + 3 * dense)
     assert update_flops(make_model(point)) == wanted
+
+
+@pytest.mark.parametrize("network", [one for one in NETWORKS if one.light])
+def test_light_networks_of_pytorch_do_the_same_work(network):
+    """By PyTorch's own count of operations, two per multiplication."""
+    torch = pytest.importorskip("torch", reason="needs the extra [bench]")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from experiments.benchmark import pytorch_light
+
+    theirs = pytorch_light.make(network.axes["model"]).eval()
+    (point,) = grid(**network.axes)
+    ours = make_model(point)
+    assert sum(one.numel() for one in theirs.parameters()) == count_params(ours)
+    with FlopCounterMode(display=False) as counter:
+        theirs(torch.zeros(1, 1, 28, 28))
+    assert counter.get_total_flops() == 2 * multiply_adds(ours)
 
 
 def test_workers_work_at_the_same_time():
