@@ -47,6 +47,9 @@ def _spread(values: Any, confidence: float) -> tuple[Any, Any, Any]:
     if n < 2:
         return mean, unknown, unknown
     std = values.std(axis=-1, ddof=1)
+    # Rounding gives equal values a spread, and their mean another last bit.
+    equal = values.min(axis=-1) == values.max(axis=-1)
+    mean, std = np.where(equal, values[..., 0], mean), np.where(equal, 0, std)
     quantile = special.stdtrit(n - 1, (1 + confidence) / 2)
     return mean, std, quantile * std / math.sqrt(n)
 

@@ -54,9 +54,10 @@ def test_no_values_have_no_mean(interval):
 
 
 @intervals
-@pytest.mark.parametrize("value", [0.0, 0.975, 1.0])
-def test_equal_values_have_no_width(interval, value):
-    found = interval([value] * 3)
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.93, 0.975, 1.0])
+@pytest.mark.parametrize("n", [3, 7, 10])
+def test_equal_values_have_no_width(interval, value, n):
+    found = interval([value] * n)
     assert found[:4] == (value, 0.0, value, value)
 
 
