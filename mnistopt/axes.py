@@ -144,35 +144,25 @@ def count(default: int | None, help: str) -> Axis:
     return Axis(default, help, _COUNT, _count)
 
 
-def option(default: int, help: str, options: Iterable[int]) -> Axis:
-    """Declares one of some whole numbers."""
-    options = tuple(options)
-
-    def clean(value):
-        if (found := _whole(value)) not in options:
-            raise ValueError
-        return found
-
-    return Axis(default, help, f"choose one of {', '.join(map(str, options))}", clean)
-
-
 def layers(default: tuple[int, ...] | None, help: str) -> Axis:
     """Declares whole numbers of at least 1, one per layer."""
     return Axis(default, help, _LAYERS, _layers, joined=True)
 
 
 def choice(
-    default: str, help: str, options: Iterable[str], neutral: str | None = None
+    default: Any, help: str, options: Iterable[Any], neutral: Any = None
 ) -> Axis:
-    """Declares one of some words."""
+    """Declares one of some words, or of some whole numbers."""
     options = tuple(options)
 
     def clean(value):
-        if not isinstance(value, str) or value not in options:
+        found = value if isinstance(value, str) else _whole(value)
+        if found not in options:
             raise ValueError
-        return value
+        return found
 
-    return Axis(default, help, f"choose one of {', '.join(options)}", clean, neutral)
+    rule = f"choose one of {', '.join(map(str, options))}"
+    return Axis(default, help, rule, clean, neutral)
 
 
 def limit(help: str) -> Axis:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistopt.axes import option, parse_layers, show
+from mnistopt.axes import choice, parse_layers, show
 from mnistopt.errors import InputError
 from mnistopt.points import ALWAYS
 from mnistopt.study.grid import grid, make_point
@@ -69,8 +69,8 @@ def test_values_are_shown_as_a_person_types_them():
     assert {value: show(value) for value in shown} == shown
 
 
-def test_an_option_is_one_of_its_numbers():
-    axis = option(3, "groups", (1, 2, 3))
+def test_a_choice_of_numbers_is_one_of_them():
+    axis = choice(3, "groups", (1, 2, 3))
     assert axis.check("groups", 2.0) == 2
     for wrong in (4, 1.5, True, "2", None):
         with pytest.raises(InputError, match="groups=.*: choose one of 1, 2, 3"):

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mnistopt.axes import Axis, choice, count, layers, number, option, show
+from mnistopt.axes import Axis, choice, count, layers, number, show
 from mnistopt.points import Structure
 
 
@@ -109,7 +109,7 @@ NETWORKS = {
             axes={
                 "width": _WIDTH,
                 "depth": _DEPTH,
-                "groups": option(
+                "groups": choice(
                     3, "groups of pointwise convolutions", (1, 2, 3, 4, 8)
                 ),
             },
