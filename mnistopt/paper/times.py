@@ -55,7 +55,12 @@ def make_speeds(
         needed = {(point.program.identity(), alone) for point, alone in wanted}
         if not needed <= known:
             lanes = studies[part.name].config["lanes"]
-            there = _measure(part, wanted, options, lanes)
+            data = load(
+                options.dataset,
+                data_dir=options.data_dir,
+                train_examples=part.train_examples,
+            )
+            there = time_epochs(part.name, wanted, data, lanes)
         tables.append(there)
     return pd.concat(tables, ignore_index=True).astype({"alone": bool})
 
@@ -87,15 +92,25 @@ def _networks(part: Part) -> list[tuple[Point, bool]]:
     return [(point, False) for point in busy.values()] + [(p, True) for p in standing]
 
 
-def _measure(
-    part: Part,
+def time_epochs(
+    part: str,
     wanted: Sequence[tuple[Point, bool]],
-    options: Options,
+    data: Dataset,
     lanes: Mapping[str, str],
+    limit: float = SECONDS,
 ) -> pd.DataFrame:
-    data = load(
-        options.dataset, data_dir=options.data_dir, train_examples=part.train_examples
-    )
+    """Trains networks for an epoch at a time, taking turns.
+
+    Args:
+        part: What its rows are to say.
+        wanted: Points, and whether each is alone on one device.
+        data: What they are trained on.
+        lanes: Of those that are not, by the identities of their cohorts.
+        limit: Seconds after which no turn begins.
+
+    Returns:
+        As `make_speeds`.
+    """
     devices = use_devices()
     timers = [_timer(point, alone, data, devices, lanes) for point, alone in wanted]
     rows: list[dict[str, Any]] = []
@@ -104,7 +119,7 @@ def _measure(
         for (point, alone), time_epoch in zip(wanted, timers):
             rows.append(
                 {
-                    "part": part.name,
+                    "part": part,
                     "program": point.program.identity(),
                     "structure": str(point.structure),
                     "batch_size": point.recipe.batch_size,
@@ -113,7 +128,7 @@ def _measure(
                     "seconds": time_epoch(),
                 }
             )
-        if time.perf_counter() - start > SECONDS:
+        if time.perf_counter() - start > limit:
             break
     table = pd.DataFrame(rows)
     # The first turn warms up, unless there was time for no other.

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from mnistopt.files import write_text
-from mnistopt.paper.frames import finished_seeds, row_name
+from mnistopt.paper.frames import epoch_seconds, finished_seeds, row_name
 from mnistopt.paper.judge import judge
 from mnistopt.paper.markdown import (
     bullets,
@@ -59,7 +59,7 @@ def make_table(number: int, measured: Measured) -> pd.DataFrame:
         A row per row of the table: its words and name; n; per metric its mean and the
         ends of its 95 % interval over the seeds, and, for those that are compared, the
         same of its difference from the row it is compared with; `params`, `COSTS`, and
-        a replica's `seconds` of training.
+        the `seconds` that a replica's epochs take.
     """
     cells = [cell for cell in make_cells(measured.options) if cell.table == number]
     by_point = {cell.row.point: finished_seeds(measured.seeds, cell) for cell in cells}
@@ -75,7 +75,8 @@ def make_table(number: int, measured: Measured) -> pd.DataFrame:
                 difference = paired_difference(*pairs.to_numpy().T)
                 row |= _interval(f"{name}_difference", difference.interval)
         row |= {name: mine[name].median() for name in ("params", *COSTS)}
-        rows.append(row | {"seconds": mine["seconds"].mean()})
+        epoch = epoch_seconds(measured.speeds, cell.row.point).median()
+        rows.append(row | {"seconds": cell.row.point.epochs * epoch})
     return pd.DataFrame(rows)
 
 

@@ -1,8 +1,9 @@
 """Trains the outlook's rows, and measures what its tables are made of.
 
 In the workdir: the study in `outlook/`, what was asked in `config.json`, and in
-`tables/` `seeds.csv`, a row per row of a table and seed, and `robustness.csv`, a row
-per trial, corruption and strength. All that is told is made of these.
+`tables/` `seeds.csv`, a row per row of a table and seed, `robustness.csv`, a row per
+trial, corruption and strength, and `speeds.csv`, a row per network and turn of timing.
+All that is told is made of these.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
 from mnistopt.paper.evidence import collect_seeds, without_paths
 from mnistopt.paper.outlook.rows import PART, Options, make_cells
+from mnistopt.paper.times import time_epochs
 from mnistopt.results.tables import FINISHED
 from mnistopt.study import runner
 from mnistopt.study.inputs import study_data
@@ -35,6 +37,9 @@ KINDS = {
     "robust_noise": ("noise",),
     "robust_deformation": ("shift", "rotation", "thickness"),
 }
+# Seconds after which no further turn of timing begins: two turns or three of them all.
+TIMING = 240.0
+_TABLES = ("seeds", "robustness", "speeds")
 COSTS = ("multiply_adds", "latency_1_ms", "latency_256_ms")
 
 
@@ -48,6 +53,7 @@ class Measured(NamedTuple):
         seeds: A row per row of a table and seed, as `evidence.collect_seeds`, and
             `robust`, the columns of `KINDS`, and `COSTS`.
         robustness: From `study.robustness`.
+        speeds: From `times.time_epochs`.
     """
 
     options: Options
@@ -55,6 +61,7 @@ class Measured(NamedTuple):
     study: dict[str, Any]
     seeds: pd.DataFrame
     robustness: pd.DataFrame
+    speeds: pd.DataFrame
 
     def write(self, workdir: Path) -> None:
         """Writes it."""
@@ -64,7 +71,7 @@ class Measured(NamedTuple):
             PART: self.study,
         }
         write_text(workdir / "config.json", json.dumps(config, indent=2) + "\n")
-        for name in ("seeds", "robustness"):
+        for name in _TABLES:
             text = getattr(self, name).to_csv(index=False)
             write_text(workdir / "tables" / f"{name}.csv", text)
 
@@ -78,10 +85,8 @@ class Measured(NamedTuple):
         try:
             config = json.loads((workdir / "config.json").read_text())
             options = Options(**config["options"])
-            frames = [
-                read_csv(workdir / "tables" / f"{name}.csv")
-                for name in ("seeds", "robustness")
-            ]
+            paths = (workdir / "tables" / f"{name}.csv" for name in _TABLES)
+            frames = map(read_csv, paths)
             return cls(options, config["command"], config[PART], *frames)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -132,6 +137,7 @@ def measure(
         on_plan=on_plan, on_progress=on_progress, **_settings(options, workdir)
     )
     robust = _robustness(study, options, workdir / "tables" / "robustness.csv")
+    speeds = _speeds(study, options, workdir / "tables" / "speeds.csv")
     about = without_paths(study.config)
     cells, trials = make_cells(options), study.trials
     seeds = collect_seeds(cells, {PART: trials}, {PART: study.curves}, {PART: about})
@@ -139,7 +145,7 @@ def measure(
     seeds = seeds.merge(
         trials.reindex(columns=["trial", *COSTS]), on="trial", how="left"
     )
-    measured = Measured(options, command, about, seeds, robust)
+    measured = Measured(options, command, about, seeds, robust, speeds)
     measured.write(workdir)
     return measured
 
@@ -158,6 +164,21 @@ def _robustness(study: Study, options: Options, path: Path) -> pd.DataFrame:
     chosen = np.random.default_rng(0).permutation(len(test.labels))[:ROBUST_EXAMPLES]
     examples = Split(test.images[chosen], test.labels[chosen])
     return pd.concat([known, robustness(study, examples, new)], ignore_index=True)
+
+
+def _speeds(study: Study, options: Options, path: Path) -> pd.DataFrame:
+    """Returns the seconds of each network's epochs, measured if they are not known.
+
+    As of `times.make_speeds`: what training took depends on what else ran then.
+    """
+    points = {cell.row.point.program: cell.row.point for cell in make_cells(options)}
+    if path.exists():
+        known = read_csv(path)
+        if {one.identity() for one in points} <= set(known["program"]):
+            return known
+    data = study_data(study.config, options.data_dir)
+    wanted = [(point, False) for point in points.values()]
+    return time_epochs(PART, wanted, data, study.config["lanes"], TIMING)
 
 
 def _means(robust: pd.DataFrame) -> pd.DataFrame:

@@ -31,8 +31,10 @@ RECIPE = (
     "MobileNet and ShuffleNet are scaled to 28x28 pixels (their docstrings say how), "
     "with a width that gives about the CNN's parameters, about its multiply-adds, or "
     "about half of these.",
-    "Training seconds are a replica's share of the machine while all devices train; "
-    "latency is that of a batch on one device, with nothing else running.",
+    "Training seconds are a replica's share of the machine while all devices train, "
+    "timed after the training: all networks of the tables in turn, an epoch each, "
+    "validation included (speeds.csv). Latency is that of a batch on one device, with "
+    "nothing else running.",
 )
 
 _BASE: dict[str, Any] = {"batch_size": 64, "dropout": 0.3, "epochs": 20}

@@ -120,7 +120,11 @@ def measured(effects, seeds=SEEDS):
         ],
         columns=["trial", "corruption", "strength", "accuracy"],
     )
-    return Measured(options, "a command", about, table, robust)
+    programs = dict.fromkeys(cell.row.point.program.identity() for cell in cells)
+    timed = [(rows.PART, one, False, turn, 2.0) for one in programs for turn in (1, 2)]
+    columns = ["part", "program", "alone", "repeat", "seconds"]
+    speeds = pd.DataFrame(timed, columns=columns)
+    return Measured(options, "a command", about, table, robust, speeds)
 
 
 PLANTED = {
@@ -166,6 +170,8 @@ def test_a_table_has_means_and_paired_differences():
         table["test_accuracy_difference_high"] - table["test_accuracy_difference_low"]
     )
     assert narrow["both"] < wide["both"]
+    # Two seconds for each of two epochs, a tenth of the twenty.
+    assert (table["seconds"] == 4.0).all()
     table = make_table(7, measured(PLANTED))
     assert table["test_accuracy_difference"].isna().tolist() == [True, False] * 2
 
