@@ -262,13 +262,19 @@ def claims_chart(frame: pd.DataFrame) -> Any:
     ]
     counts = frame["verdict"].value_counts()
     words = ", ".join(f"{counts.get(name, 0)} {name}" for name in _VERDICTS)
+    about = [
+        "Each contrast here with its 95 % interval, by the table it is about (T);",
+        "the upright line is the paper's figure. Right of zero is as it says, but",
+        "for “no better”. In the grey band a difference is below 0.2 points.",
+    ]
+    if frame["paper"].isna().all():
+        about = [
+            "Each contrast here with its 95 % interval, by the table it is about (T).",
+            "Right of zero is as it says; the grey band is of 0.2 points.",
+        ]
     return finished(
         alt.layer(*layers).properties(height=rows_high(frame)),
         "The paper's claims",
-        [
-            "Each contrast here with its 95 % interval, by the table it is about (T);",
-            "the upright line is the paper's figure. Right of zero is as it says, but",
-            "for “no better”. In the grey band a difference is below 0.2 points.",
-        ],
+        about,
         f"{len(frame)} contrasts: {words}.",
     )

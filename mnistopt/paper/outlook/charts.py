@@ -8,11 +8,10 @@ import pandas as pd
 
 from mnistopt.data.corrupt import CORRUPTIONS
 from mnistopt.paper.frames import finished_seeds
-from mnistopt.paper.outlook.measure import Measured
+from mnistopt.paper.outlook.measure import Measured, interval_of
 from mnistopt.paper.outlook.rows import TABLES, make_cells
 from mnistopt.report.charts.theme import PALETTE, finished, rows, rows_high
-from mnistopt.results.stats import Interval
-from mnistopt.results.summary import interval_of
+from mnistopt.results.stats import accuracy_interval
 from mnistopt.study.robustness import CLEAN
 
 _METRICS = {
@@ -24,10 +23,10 @@ _METRICS = {
 _MILLION = 1e6
 
 
-def _marks(values: Iterable[float], share: float, **shared: Any) -> list[dict]:
+def _marks(name: str, values: Iterable[float], **shared: Any) -> list[dict]:
     """Returns a mark per seed, and one of their mean with its interval."""
-    values = list(values)
-    interval: Interval = interval_of("accuracy" if share == 100 else "", values)
+    values, share = list(values), 1 if name == "convergence_epoch" else 100
+    interval = interval_of(name, values)
     ends = {"value": interval.mean, "low": interval.low, "high": interval.high}
     mean = {name: share * one for name, one in ends.items()}
     seeds = [shared | {"what": "seed", "value": share * one} for one in values]
@@ -50,8 +49,7 @@ def table_frame(number: int, measured: Measured) -> pd.DataFrame:
         words = [word for word in cell.row.words.values() if word != "-"]
         shared = {"label": ", ".join(words), "order": order}
         for name in metrics:
-            share = 1 if name == "convergence_epoch" else 100
-            found += _marks(mine[name], share, **shared, metric=_METRICS[name])
+            found += _marks(name, mine[name], **shared, metric=_METRICS[name])
         if number == 8 and len(mine):
             cost = mine["multiply_adds"].iloc[0] / _MILLION
             metric = {"metric": _METRICS["multiply_adds"]}
@@ -123,7 +121,7 @@ def robust_frame(measured: Measured) -> pd.DataFrame:
         mine = robust[robust.index.isin(trials)]
         conditions: Any = mine.groupby(["corruption", "strength"])
         for (name, strength), group in conditions:
-            interval = interval_of("accuracy", group["accuracy"].tolist())
+            interval = accuracy_interval(group["accuracy"].tolist())
             ends = [100 * one for one in (interval.mean, interval.low, interval.high)]
             # What is not corrupted begins each panel.
             for shown in CORRUPTIONS if name == CLEAN else (name,):
@@ -137,7 +135,7 @@ def robust_chart(frame: pd.DataFrame) -> Any:
     """Draws a panel per corruption, a line per row; takes a `robust_frame`."""
     labels = list(dict.fromkeys(frame["label"]))
     legend = alt.Legend(
-        title="augmentation", symbolOpacity=1, orient="top", direction="horizontal"
+        title="augmentation", symbolOpacity=1, orient="top", columns=len(labels)
     )
     colour = alt.Color("label:N", legend=legend).scale(
         domain=labels, range=PALETTE[: len(labels)]
@@ -156,7 +154,9 @@ def robust_chart(frame: pd.DataFrame) -> Any:
     )
     layered = alt.layer(
         base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q"),
-        base.mark_line(point=True).encode(y=alt.Y("accuracy:Q", title=None)),
+        base.mark_line(point=True).encode(
+            y=alt.Y("accuracy:Q", title=None).scale(domain=[0, 100])
+        ),
         data=rows(frame),
     ).properties(width=130, height=110)
     chart = layered.facet(

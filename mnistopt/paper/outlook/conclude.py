@@ -20,12 +20,16 @@ from mnistopt.paper.markdown import (
     write_claims,
 )
 from mnistopt.paper.outlook.claims import CLAIMS
-from mnistopt.paper.outlook.measure import COSTS, ROBUST_EXAMPLES, Measured
+from mnistopt.paper.outlook.measure import (
+    COSTS,
+    ROBUST_EXAMPLES,
+    Measured,
+    interval_of,
+)
 from mnistopt.paper.outlook.rows import RECIPE, TABLES, base_of, make_cells, trained
 from mnistopt.paper.report import made_by
 from mnistopt.paper.tables import MARGIN
 from mnistopt.results.compare import paired_difference
-from mnistopt.results.summary import interval_of
 
 _ABOUT = f"""\
 The paper ends by naming what it did not do: augmentation for robustness, batch

@@ -21,6 +21,7 @@ from mnistopt.files import read_csv, write_text
 from mnistopt.paper.evidence import collect_seeds, without_paths
 from mnistopt.paper.outlook.rows import PART, Options, make_cells
 from mnistopt.paper.times import time_epochs
+from mnistopt.results.stats import Interval, accuracy_interval, mean_interval
 from mnistopt.results.tables import FINISHED
 from mnistopt.study import runner
 from mnistopt.study.inputs import study_data
@@ -37,7 +38,8 @@ KINDS = {
     "robust_noise": ("noise",),
     "robust_deformation": ("shift", "rotation", "thickness"),
 }
-# Seconds after which no further turn of timing begins: two turns or three of them all.
+# Seconds after which no further turn of timing begins: at full scale the first turn,
+# which warms up, takes nearly as long.
 TIMING = 240.0
 _TABLES = ("seeds", "robustness", "speeds")
 COSTS = ("multiply_adds", "latency_1_ms", "latency_256_ms")
@@ -106,6 +108,12 @@ def _settings(options: Options, workdir: Path) -> dict[str, Any]:
         "train_examples": options.train_examples,
         "workdir": workdir / PART,
     }
+
+
+def interval_of(name: str, values: Any) -> Interval:
+    """Returns the 95 % interval over seeds that suits a column of seeds.csv."""
+    suits = mean_interval if name == "convergence_epoch" else accuracy_interval
+    return suits(values)
 
 
 def plan(options: Options, workdir: str | Path) -> Plan:

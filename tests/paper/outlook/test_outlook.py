@@ -203,6 +203,7 @@ def test_pictures_show_what_was_measured():
     assert len(frame) == 4 * 3 * (SEEDS + 1)
     assert table_chart(frame, 7).to_dict()["hconcat"]
     robust = robust_frame(made)
+    assert robust["high"].max() <= 100
     assert set(robust["label"]) == {"none", "deformed", "corrupted", "both"}
     assert robust_chart(robust).to_dict()["spec"]
 
