@@ -55,3 +55,18 @@ def test_accuracies_are_counts_of_digits(measured):
     # Seven corruptions in five strengths, and none.
     assert set(robust.groupby("trial").size()) == {36}
     assert set(robust["trial"]) == set(measured.seeds["trial"])
+
+
+def test_every_figure_of_the_readme_is_in_a_table():
+    """In per cent or points, or as it is."""
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("\n### The outlook's tables\n")[1].split("\n## ")[0]
+    known = set()
+    for path in (RESULTS / "tables").iterdir():
+        for _, column in read_csv(path).select_dtypes("number").items():
+            for value in column.dropna().abs():
+                known |= {f"{value:.1f}", f"{100 * value:.1f}", f"{100 * value:.2f}"}
+    told = re.findall(r"(?<![\w.])\d+\.\d+", section)
+    assert len(told) > 10 and set(told) <= known, set(told) - known
+    for claim in read_csv(RESULTS / "tables" / "claims.csv").itertuples():
+        assert claim.claim_verdict in section
