@@ -26,7 +26,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_string("workdir", "runs/bench", "folder of the results")
+    common.define_path("workdir", "runs/bench", "folder of the results")
     flags.DEFINE_bool(
         "quick", False, "two networks, batch 64, 1 and 8 replicas; no studies"
     )

@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_string("workdir", None, "folder of the study")
+    common.define_path("workdir", None, "folder of the study")
     flags.DEFINE_string("trial", "best", "best (by validation), or a trial's name")
     flags.DEFINE_enum(
         "weights",

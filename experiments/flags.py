@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 import contextlib
 import io
+import os
 import re
 import sys
 import time
@@ -44,6 +45,13 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+class _Path(flags.ArgumentParser):
+    """Parses a path: ~ is the home folder, which bash leaves alone after a "="."""
+
+    def parse(self, argument: Any) -> str:
+        return os.path.expanduser(argument)
 
 
 class _Serializer(flags.ArgumentSerializer):
@@ -94,6 +102,11 @@ def axes() -> dict[str, Any]:
         if isinstance(FLAGS[name].parser, _Values)
         and (name == "model" or FLAGS[name].present)
     }
+
+
+def define_path(name: str, default: str | None, text: str) -> None:
+    """Defines a flag that names a file or a folder."""
+    flags.DEFINE(_Path(), name, default, text, serializer=flags.ArgumentSerializer())
 
 
 def define_data(dataset: str | None) -> None:

@@ -36,7 +36,7 @@ def define_flags() -> None:
         "size of a stratified subset of the training examples",
         lower_bound=1,
     )
-    flags.DEFINE_string("workdir", None, "folder of the study [runs/DATASET-MODEL]")
+    common.define_path("workdir", None, "folder of the study [runs/DATASET-MODEL]")
     flags.DEFINE_string(
         "lanes",
         "auto",

@@ -68,7 +68,7 @@ def define_flags() -> None:
         "seeds of the paper's best CNN on as many examples as the MLPs have",
         lower_bound=0,
     )
-    flags.DEFINE_string(
+    common.define_path(
         "workdir", None, "folder of the results [runs/paper-SCALE, runs/outlook-SCALE]"
     )
     common.define_quiet()

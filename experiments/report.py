@@ -18,7 +18,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    flags.DEFINE_string("workdir", None, "folder of the study")
+    common.define_path("workdir", None, "folder of the study")
 
 
 def main() -> None:

@@ -1,12 +1,39 @@
-"""Files that are only ever seen whole, and numbers read to the last bit."""
+"""Files seen whole, numbers read to the last bit, and paths that all can read."""
 
+import atexit
 import contextlib
+import functools
 import os
+import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+# What Orbax takes for a pattern ([2026], *, ?), for a scheme (gs:), or what TensorStore
+# takes for a separator: it then writes to nowhere, or finds nothing.
+_ODD = re.compile(r"[][*?\\:]")
+
+
+@functools.cache
+def plain_path(folder: Path) -> Path:
+    """Returns a path to a folder that storage libraries read letter by letter.
+
+    It is the folder's own, or a link to it that is there until the process ends.
+
+    Args:
+        folder: Absolute; need not exist.
+    """
+    if not _ODD.search(folder.relative_to(folder.anchor).as_posix()):
+        return folder
+    links = Path(tempfile.mkdtemp(prefix="mnistopt-"))
+    atexit.register(shutil.rmtree, links, ignore_errors=True)
+    link = links / folder.name.translate(dict.fromkeys(map(ord, "[]*?\\:"), "-"))
+    link.symlink_to(folder, target_is_directory=True)
+    return link
 
 
 @contextlib.contextmanager

@@ -11,9 +11,8 @@ and its item `about` is JSON: which replicas these are, and their history. A tho
 replicas are as few arrays as one. They are kept in chunks of one replica, and read by
 TensorStore, which Orbax writes them with, so that one is read without the others.
 Orbax writes in the background and renames a finished checkpoint into place, so a
-reader, or a run that was killed, only ever sees whole ones.
-
-The first studies' checkpoints have arrays of its own for each replica's weights.
+reader, or a run that was killed, only ever sees whole ones. The first studies'
+checkpoints have arrays of its own for each replica's weights.
 """
 
 import time
@@ -27,11 +26,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    LatestN,
-    PreservationPolicy,
-)
+from orbax.checkpoint import checkpoint_managers as policies
+
+from mnistopt.files import plain_path
 
 # Share of the time that writing checkpoints may take: after one that took t seconds,
 # the next (but for those that are kept) waits for t / SAVE_SHARE.
@@ -76,7 +73,7 @@ class Store:
 
     def __init__(self, folder: Path):
         """Opens the store at `folder`, which need not exist yet."""
-        self._folder = folder.absolute()
+        self._own, self._folder = folder.absolute(), plain_path(folder.absolute())
         self._arrays: dict[tuple[Path, str], tensorstore.TensorStore] = {}
         cache = {"total_bytes_limit": READ_CACHE}
         self._context = tensorstore.Context({"cache_pool": cache})
@@ -171,6 +168,7 @@ class Store:
 
     def writer(self, group: str) -> "Writer":
         """Opens a writer for one group."""
+        self._own.mkdir(parents=True, exist_ok=True)
         return Writer(self._folder / group)
 
 
@@ -210,7 +208,7 @@ def _numbered(leaves: Sequence[Any]) -> dict[str, Any]:
     return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
 
 
-class _Kept(PreservationPolicy):
+class _Kept(policies.PreservationPolicy):
     """Preserves the epochs of a set that may grow."""
 
     def __init__(self, epochs: Set[int]):
@@ -234,7 +232,9 @@ class Writer:
         """Opens `folder`, making it; what is in it stays."""
         self._keep: set[int] = set()
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=AnyPreservationPolicy([LatestN(1), _Kept(self._keep)]),
+            preservation_policy=policies.AnyPreservationPolicy(
+                [policies.LatestN(1), _Kept(self._keep)]
+            ),
             cleanup_tmp_directories=True,
         )
         self._manager = ocp.CheckpointManager(folder, options=options)

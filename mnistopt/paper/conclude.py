@@ -21,7 +21,7 @@ def conclude(workdir: str | Path) -> Findings:
     Raises:
         InputError: If one of those files is missing or cannot be read.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     evidence = Evidence.read(workdir)
     found = find(evidence)
     for name, frame in found.frames().items():

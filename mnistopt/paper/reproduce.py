@@ -30,7 +30,7 @@ def plan(options: Options, workdir: str | Path) -> dict[str, Plan]:
     """Returns by part what `reproduce` would train; writes nothing."""
     parts = make_parts(make_cells(options), options)
     return {
-        part.name: runner.plan(**_settings(part, options, Path(workdir)))
+        part.name: runner.plan(**_settings(part, options, Path(workdir).expanduser()))
         for part in parts
     }
 
@@ -58,7 +58,7 @@ def reproduce(
     Raises:
         InputError: If an option cannot be used, or does not fit the workdir.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     plans = plan(options, workdir)
     if on_plan:
         on_plan(plans)

@@ -56,7 +56,7 @@ def check_path(name: str, value: Any) -> Path | None:
         return None
     if not isinstance(value, (str, os.PathLike)):
         raise InputError(f"{name}={value!r} is not allowed: expected a path")
-    return Path(value)
+    return Path(value).expanduser()
 
 
 def load_data(

@@ -25,7 +25,7 @@ class Study:
 
     def __init__(self, workdir: str | Path):
         """Opens a workdir; raises InputError if it is none."""
-        self.workdir = Path(workdir)
+        self.workdir = Path(workdir).expanduser()
         self.config = config.read_config(self.workdir)
 
     @property

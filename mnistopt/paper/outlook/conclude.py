@@ -131,7 +131,7 @@ def conclude(workdir: str | Path) -> pd.DataFrame:
     Raises:
         InputError: If one of those files is missing or cannot be read.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     measured = Measured.read(workdir)
     tables = {number: make_table(number, measured) for number in TABLES}
     claims = judge(

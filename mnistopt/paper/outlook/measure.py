@@ -118,7 +118,7 @@ def interval_of(name: str, values: Any) -> Interval:
 
 def plan(options: Options, workdir: str | Path) -> Plan:
     """Returns what `measure` would train; writes nothing."""
-    return runner.plan(**_settings(options, Path(workdir)))
+    return runner.plan(**_settings(options, Path(workdir).expanduser()))
 
 
 def measure(
@@ -140,7 +140,7 @@ def measure(
     Raises:
         InputError: If an option cannot be used, or does not fit the workdir.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     study = runner.run(
         on_plan=on_plan, on_progress=on_progress, **_settings(options, workdir)
     )
