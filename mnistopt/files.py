@@ -58,9 +58,10 @@ def write_text(path: Path, text: str) -> None:
         path: The file.
         text: Its content.
     """
-    if not path.exists() or path.read_text() != text:
+    content = text.encode()
+    if not path.exists() or path.read_bytes() != content:
         with replacing(path) as partial:
-            partial.write_text(text)
+            partial.write_bytes(content)
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import Any
 from mnistopt.data.dataset import Dataset
 from mnistopt.errors import InputError
 from mnistopt.files import write_text
+from mnistopt.results.tables import TABLES
 
 CONFIG = "config.json"
 FORMAT = 3
@@ -102,8 +103,14 @@ def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
         InputError: If it is unreadable, of another format or of other data; says what
             is different.
     """
-    path = workdir / CONFIG
-    if not path.exists():
+    if not (workdir / CONFIG).exists():
+        tables = (f"{name}.csv" for name in TABLES)
+        others = [name for name in tables if (workdir / name).exists()]
+        if others and not (workdir / "checkpoints").exists():
+            raise InputError(
+                f"{workdir} has {others[0]} of somebody else's, as there is neither "
+                f"{CONFIG} nor checkpoints: give another --workdir"
+            )
         return {}
     config = read_config(workdir)
     if config["format"] != FORMAT:

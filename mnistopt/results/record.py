@@ -79,9 +79,11 @@ class Record:
         """Returns one record of the same replica that knows what both know."""
         short, long = sorted((self, other), key=lambda record: record.epochs_done)
         history = {name: list(values) for name, values in long.history.items()}
-        for epoch in short.measured:
-            for split, field in itertools.product(_IN_FULL, Metrics._fields):
-                name = f"{split}_{field}"
+        # All of an epoch: what was measured in full is of the run whose checkpoint of
+        # it is there, and another one may differ in its last bits.
+        names = history.keys() & short.history.keys()
+        for epoch, name in itertools.product(short.measured, names):
+            if epoch not in long.measured:
                 history[name][epoch - 1] = short.history[name][epoch - 1]
         return dataclasses.replace(long, history=history)
 

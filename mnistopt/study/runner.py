@@ -14,6 +14,8 @@ from mnistopt.results.predictions import write_predictions
 from mnistopt.results.samples import write_samples
 from mnistopt.results.tables import read_table
 from mnistopt.study.costs import find_costs
+from mnistopt.study.integrity import check_data, check_unchanged, check_whole
+from mnistopt.study.lock import writing
 from mnistopt.study.loop import Loop, OnEpoch
 from mnistopt.study.notebook import NotebookBar, in_notebook
 from mnistopt.study.planning import Plan, make_plan
@@ -32,6 +34,8 @@ def _plan(setup: Setup) -> Plan:
     """Returns what is to be trained."""
     saved = setup.store.saved()
     found = make_plan(setup.points, setup.seeds, setup.dataset, saved, setup.lanes)
+    check_data(setup.workdir, found.records, setup.dataset.fingerprint)
+    check_whole(setup.workdir, found.records)
     if found.timed:
         return found
     rate = multiply_rate(setup.devices) * EFFICIENCY
@@ -90,15 +94,18 @@ def run(
     stopwatch = Stopwatch()
     with stopwatch("planning"):
         setup = set_up(dry_run=False, **settings)
-        found = _plan(setup)
-    if on_plan:
-        on_plan(found)
-    if progress is None:
-        progress = on_progress is None
-    bar = NotebookBar() if progress and in_notebook() else None
-    _carry_out(found, setup, _told(on_progress, bar), on_epoch, stopwatch)
-    if bar:
-        bar.done()
+    with writing(setup.workdir):
+        with stopwatch("planning"):
+            check_unchanged(setup.workdir, setup.config["data"], setup.there)
+            found = _plan(setup)
+        if on_plan:
+            on_plan(found)
+        if progress is None:
+            progress = on_progress is None
+        bar = NotebookBar() if progress and in_notebook() else None
+        _carry_out(found, setup, _told(on_progress, bar), on_epoch, stopwatch)
+        if bar:
+            bar.done()
     return Study(setup.workdir)
 
 

@@ -28,6 +28,7 @@ class Setup(NamedTuple):
         devices: Those that compute.
         lanes: Per cohort, by `Point.program`.
         config: What config.json is to say.
+        there: What it says.
     """
 
     points: list[Point]
@@ -37,6 +38,7 @@ class Setup(NamedTuple):
     devices: list[Device]
     lanes: dict[Point, Lanes]
     config: dict[str, Any]
+    there: dict[str, Any]
 
     @property
     def store(self) -> Store:
@@ -94,7 +96,7 @@ def set_up(
         "lanes": there.get("lanes", {})
         | {point.identity(): show(one) for point, one in by_cohort.items()},
     }
-    return Setup(points, seeds, data, folder, used, by_cohort, content)
+    return Setup(points, seeds, data, folder, used, by_cohort, content, there)
 
 
 def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> list[Point]:

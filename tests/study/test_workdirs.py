@@ -1,12 +1,17 @@
-"""Folders of studies: whatever they are called, their results are there again."""
+"""Folders of studies: any name, one writer, one data set, and nothing vanishes."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mnistopt
+from mnistopt.errors import InputError
 from mnistopt.files import plain_path
+from mnistopt.study.lock import writing
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
 
@@ -40,3 +45,83 @@ def test_only_odd_names_need_a_link(tmp_path):
     odd.mkdir()
     link = plain_path(odd)
     assert Path(link).resolve() == odd and "[" not in str(link)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workdir with two trials; not to be changed."""
+    workdir = tmp_path_factory.mktemp("finished") / "w"
+    mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+    return workdir
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    """A copy of it."""
+    return Path(shutil.copytree(finished, tmp_path / "w"))
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.glob("*.csv")}
+
+
+def test_a_second_run_is_refused_and_told_of_the_first(workdir):
+    before = contents(workdir)
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from mnistopt.study.lock import writing\n"
+        "with writing(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(workdir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(InputError, match=f"written to by process {other.pid} on "):
+            mnistopt.run(**ASKED, seeds=3, workdir=workdir)
+        # Who reads is not kept out.
+        assert mnistopt.plan(**ASKED, seeds=3, workdir=workdir).there == 2
+        assert len(mnistopt.open_study(workdir).trials) == 2
+        other.kill()
+    assert contents(workdir) == before
+    # A dead process holds nothing.
+    assert len(mnistopt.run(**ASKED, seeds=3, workdir=workdir).trials) == 3
+
+
+def test_a_run_in_a_callback_of_another_is_a_second_run(workdir):
+    with writing(workdir), pytest.raises(InputError, match="wait for it to end"):
+        mnistopt.run(**ASKED, seeds=3, workdir=workdir)
+
+
+def test_checkpoints_of_other_data_are_not_added_to(workdir):
+    (workdir / "config.json").unlink()
+    with pytest.raises(InputError, match="2 of the 2 replicas .* other data"):
+        mnistopt.run(**(ASKED | {"train_examples": 300}), workdir=workdir)
+    # Of the same data they are, and config.json is made anew.
+    study = mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+    assert study.config["data"]["train_examples"] == 200
+
+
+def test_trials_without_checkpoints_do_not_vanish(workdir):
+    before = contents(workdir)
+    (group,) = (workdir / "checkpoints").iterdir()
+    group.rename(workdir / "elsewhere")
+    for more in ({"lr": [0.1]}, {}):
+        with pytest.raises(InputError, match="2 trained trials whose checkpoints"):
+            mnistopt.run(**ASKED, **more, seeds=2, workdir=workdir)
+    assert contents(workdir) == before
+    (workdir / "trials.csv").unlink()
+    assert len(mnistopt.run(**ASKED, seeds=1, workdir=workdir).trials) == 1
+
+
+def test_a_table_of_somebody_else_s_is_not_overwritten(tmp_path):
+    (tmp_path / "trials.csv").write_text("mine\n")
+    with pytest.raises(InputError, match="trials.csv of somebody else's"):
+        mnistopt.run(**ASKED, seeds=1, workdir=tmp_path)
+    assert (tmp_path / "trials.csv").read_text() == "mine\n"
+
+
+def test_an_unreadable_table_is_made_anew(workdir):
+    wanted = contents(workdir)
+    for table in ("trials", "curves", "summary"):
+        (workdir / f"{table}.csv").write_bytes(b"\xff\x00,\n1")
+    mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+    assert contents(workdir) == wanted

@@ -1,0 +1,86 @@
+"""Whether what a workdir holds is of one study, and whole, before it is added to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mnistopt.errors import InputError
+from mnistopt.points import replica_id
+from mnistopt.results import config
+from mnistopt.results.record import Record
+from mnistopt.results.summary import UNFINISHED
+from mnistopt.results.tables import read_table
+
+
+def check_unchanged(
+    workdir: Path, data: Mapping[str, Any], there: Mapping[str, Any]
+) -> None:
+    """Checks that no other run has written config.json since it was read.
+
+    Raises:
+        InputError: If one has.
+    """
+    if config.check(workdir, data) != there:
+        raise InputError(
+            f"another run has just written to workdir {workdir}: the same command "
+            "again goes on from what is there now"
+        )
+
+
+def check_data(workdir: Path, records: Mapping[str, Record], fingerprint: str) -> None:
+    """Checks that replicas were trained on the data at hand.
+
+    A replica's name is made of what it was trained on, so this needs no config.json.
+
+    Args:
+        workdir: For the message.
+        records: By the names of their replicas.
+        fingerprint: Of the data.
+
+    Raises:
+        InputError: If one was not.
+    """
+    others = [
+        name
+        for name, one in records.items()
+        if replica_id(one.point, one.seed, fingerprint) != name
+    ]
+    if others:
+        raise InputError(
+            f"{len(others)} of the {len(records)} replicas whose checkpoints are in "
+            f"{workdir} were trained on other data: one study cannot hold both. Give "
+            "another --workdir, or the data it was made with"
+        )
+
+
+def check_whole(workdir: Path, records: Mapping[str, Record]) -> None:
+    """Checks that the checkpoints of all trained trials are there.
+
+    Tables are made of checkpoints, so a trial without one would vanish from them.
+
+    Args:
+        workdir: Has the tables.
+        records: What the checkpoints know, by replica.
+
+    Raises:
+        InputError: If there is a trial without; says how many.
+    """
+    try:
+        trials = read_table(workdir, "trials")
+        trained = trials[trials["status"] != UNFINISHED]
+        lost = [
+            trial
+            for trial, replica, epochs in zip(
+                trained["trial"], trained["replica"], trained["epochs_done"]
+            )
+            if replica not in records or epochs not in records[replica].measured
+        ]
+    except (InputError, KeyError):
+        return  # Not there or not readable: it is made anew.
+    if lost:
+        raise InputError(
+            f"{workdir}/trials.csv has {len(lost)} trained trials whose checkpoints "
+            f"are gone, {lost[0]} among them. Tables are made of checkpoints, so these "
+            "rows would be lost: bring the folder checkpoints back, give another "
+            "--workdir, or, to do without them, move trials.csv away"
+        )
