@@ -11,6 +11,8 @@ from mnistopt.errors import InputError
 _LARGEST_SHARE = 1 - 2**-16
 # The smallest normal float32: what is smaller is computed as 0.
 SMALLEST = 2.0**-126
+_LARGEST = (2 - 2.0**-23) * 2.0**127  # The largest float32.
+_MOST = 2**31 - 1  # The largest int32.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +49,10 @@ class Axis:
         """
         try:
             return self.clean(value)
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, TypeError, OverflowError) as error:
+            most = f", {error}" if isinstance(error, OverflowError) else ""
             raise InputError(
-                f"{name}={show(value)} is not allowed: {self.rule}"
+                f"{name}={show(value)} is not allowed: {self.rule}{most}"
             ) from None
 
     def values(self, name: str, given: Any) -> list[Any]:
@@ -105,6 +108,8 @@ def _number(value: Any) -> float:
     number = float(str(value)) if hasattr(value, "dtype") else float(value)
     if not math.isfinite(number):
         raise ValueError
+    if abs(number) > _LARGEST:
+        raise OverflowError(f"within {_LARGEST:g}, the largest float32")
     return number + 0.0  # so that -0.0 and 0.0 are one value, with one identity
 
 
@@ -112,6 +117,8 @@ def _whole(value: Any) -> int:
     number = value if _is_whole(value) else _number(value)
     if number != int(number):
         raise ValueError
+    if abs(number) > _MOST:
+        raise OverflowError(f"within {_MOST:,}, the largest int32")
     return int(number)
 
 

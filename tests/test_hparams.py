@@ -39,6 +39,23 @@ def test_a_wrong_value_is_refused_by_name_and_value(name, value):
         grid(**model, **{name: [value]})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "limit"),
+    [
+        ("lr", 1e39, "3.40282e[+]38, the largest float32"),
+        ("lr", 10**39, "3.40282e[+]38, the largest float32"),
+        ("lr", 10**400, "too large"),
+        ("noise", 1e39, "3.40282e[+]38, the largest float32"),
+        ("epochs", 3_000_000_000, "2,147,483,647, the largest int32"),
+        ("batch_size", 10**30, "2,147,483,647, the largest int32"),
+        ("channels", (70_000_000_000,), "2,147,483,647, the largest int32"),
+    ],
+)
+def test_what_no_device_can_count_is_refused_with_the_limit(name, value, limit):
+    with pytest.raises(InputError, match=f"{name}=.* is not allowed: .*{limit}"):
+        make_point(**{name: value})
+
+
 def test_every_field_is_checked_and_the_table_of_wrong_values_has_them_all():
     assert set(WRONG) == set(ALWAYS)
 

@@ -157,6 +157,11 @@ def best_trial(trials: pd.DataFrame) -> str:
         InputError: If no trial has finished.
     """
     finished = trials[trials["status"] == FINISHED]
+    if (trials["status"] == DIVERGED).all() and len(trials):
+        raise InputError(
+            f"all {len(trials)} trials have diverged, so there is no best: name "
+            "one, or train with a smaller learning rate"
+        )
     if finished.empty:
         raise InputError("no trial has finished yet: run the grid to its end first")
     point = summary_table(trials)["point"].iloc[0]

@@ -1,6 +1,7 @@
 """The axes of a study, and the points of their product."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,9 @@ from mnistopt.hparams import (
 )
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network
 from mnistopt.points import Point
+
+# A trial's record takes a few kilobytes.
+TOO_MANY = 1_000_000
 
 
 def find(model: Any) -> Network:
@@ -70,18 +74,32 @@ def grid(**axes: Any) -> list[Point]:
     networks = [find(model) for model in models]
     _check_names(axes, networks)
     _check_schedule(axes)
-    points = []
+    points: list[Point] = []
     for network in networks:
         declared = {**network.axes, **RECIPE, **NUMBERS, "epochs": EPOCHS}
         values = [
             axis.values(name, axes[name]) if name in axes else [axis.default]
             for name, axis in declared.items()
         ]
+        check_size(math.prod(map(len, values)))
         points += [
             _make(network, dict(zip(declared, one)))
             for one in itertools.product(*values)
         ]
     return list(dict.fromkeys(points))
+
+
+def check_size(trials: int) -> None:
+    """Refuses what would take the memory of the host before any training.
+
+    Raises:
+        InputError: If there are a million trials or more.
+    """
+    if trials >= TOO_MANY:
+        raise InputError(
+            f"that is {trials:,} trials; give fewer than {TOO_MANY:,}: "
+            "fewer values, or fewer seeds"
+        )
 
 
 def make_point(**values: Any) -> Point:

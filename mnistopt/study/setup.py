@@ -13,7 +13,7 @@ from mnistopt.errors import InputError
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results import config
 from mnistopt.results.columns import columns
-from mnistopt.study.grid import grid
+from mnistopt.study.grid import check_size, grid
 from mnistopt.study.inputs import check_count, check_lanes, check_path, load_data
 
 
@@ -69,6 +69,7 @@ def set_up(
     """
     points = _points(points, axes)
     seeds, lanes = check_count("seeds", seeds), check_lanes(lanes)
+    check_size(len(points) * seeds)
     if devices is not None:
         devices = check_count("devices", devices)
     if train_examples is not None:

@@ -307,6 +307,12 @@ def test_points_that_cannot_be_told_from_the_best_are_tied_with_it(make_record):
     assert summary["choice"].to_dict() == {1e-2: "best", 1e-3: "tied", 1e-4: ""}
 
 
+def test_where_all_have_diverged_there_is_no_best(make_record):
+    records = [make_record(MLP, seed, diverged_at=[0, 0, 0]) for seed in (0, 1)]
+    with pytest.raises(InputError, match="all 2 trials have diverged"):
+        best_trial(trials_table(records))
+
+
 def test_diverged_and_unfinished_seeds_have_no_part_in_the_means(make_record):
     right, broken = [50] * 3, [5] * 3
     records = [

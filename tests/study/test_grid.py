@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import mnistopt
 from mnistopt.errors import InputError
 from mnistopt.points import replica_id
 from mnistopt.study.grid import grid, make_point
@@ -42,6 +43,14 @@ def test_a_network_takes_of_the_axes_what_it_can_be_told():
         "cnn 4/128",
     ]
     assert grid(lr=[1e-3, 0.001, 1e-3]) == [make_point(lr=1e-3)]
+
+
+def test_a_million_trials_are_refused_at_once():
+    many = [i / 2000 for i in range(1, 1001)]
+    with pytest.raises(InputError, match="that is 1,000,000 trials"):
+        grid(lr=many, dropout=many)
+    with pytest.raises(InputError, match="that is 2,000,000 trials"):
+        mnistopt.plan(lr=[0.1, 0.2], seeds=1_000_000)
 
 
 def test_unknown_and_empty_axes_are_refused():
