@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -205,9 +206,11 @@ def run(main: Callable[[], None], about: str) -> None:
     except (flags.Error, InputError) as error:
         print(f"error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        # A signal's number, where it came to a run that listens to others than Ctrl-C.
+        number = getattr(error, "number", signal.SIGINT)
         print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + number)
 
 
 def _message(error: Exception) -> str:

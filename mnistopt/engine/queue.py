@@ -2,7 +2,7 @@
 
 import collections
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ from mnistopt.training.replica import TrainState
 
 # Calls begun per device: while the host reads one, the device computes the other.
 AHEAD = 2
+# Seconds between two looks at whether to go on waiting.
+TURN = 0.5
 
 
 class Done(NamedTuple):
@@ -82,12 +84,18 @@ class Queue:
             for name, state in one.read(one.state).items()
         }
 
-    def train(self, until: int, in_full: bool = True) -> Iterator[Done]:
+    def train(
+        self,
+        until: int,
+        in_full: bool = True,
+        while_waiting: Callable[[], None] = lambda: None,
+    ) -> Iterator[Done]:
         """Trains all rounds to the same epoch, and tells each epoch as it is done.
 
         Args:
             until: That epoch; `hold` may end the training at an earlier one.
             in_full: Whether to evaluate all splits after it.
+            while_waiting: Called now and then; what it raises ends the training.
         """
         self._limit = until
         devices = self.program.devices[: len(self._begun)]
@@ -98,7 +106,7 @@ class Queue:
                 self._begin(calls, until if in_full else None)
                 if not any(calls.values()):
                     return
-                device = _next_done(calls)
+                device = _next_done(calls, while_waiting)
                 call = calls[device].popleft()
                 results = call.one.read(call.result.result())
                 now = time.perf_counter()
@@ -169,9 +177,13 @@ def _rounds(mine: Iterable[_Call]) -> set[Round]:
     return {call.one for call in mine}
 
 
-def _next_done(calls: Mapping[Device, collections.deque[_Call]]) -> Device:
+def _next_done(
+    calls: Mapping[Device, collections.deque[_Call]], while_waiting: Callable[[], None]
+) -> Device:
     """Waits for a device whose first call is done; of several, the one begun first."""
     first = {device: mine[0] for device, mine in calls.items() if mine}
-    wait([call.result for call in first.values()], return_when=FIRST_COMPLETED)
+    results = [call.result for call in first.values()]
+    while not wait(results, timeout=TURN, return_when=FIRST_COMPLETED).done:
+        while_waiting()
     done = [device for device, call in first.items() if call.result.done()]
     return min(done, key=lambda device: first[device].begun)

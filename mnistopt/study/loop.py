@@ -18,6 +18,7 @@ from mnistopt.study.planning import Job, Plan
 from mnistopt.study.progress import OnProgress, Progress
 from mnistopt.study.scheduler import Changes, EarlyStopping, Scheduler, ToTheEnd
 from mnistopt.study.setup import Setup
+from mnistopt.study.stopping import Stop
 from mnistopt.study.stopwatch import Stopwatch
 from mnistopt.training.replica import TrainState
 
@@ -35,6 +36,7 @@ class Loop:
         on_progress: OnProgress,
         on_epoch: OnEpoch | None = None,
         make_scheduler: Callable[[Job], Scheduler] | None = None,
+        stop: Stop | None = None,
     ):
         """Prepares, computing nothing.
 
@@ -46,10 +48,12 @@ class Loop:
             on_epoch: Called with the rows of curves.csv that a round has just made.
             make_scheduler: Called with each job; the grid's own trains all of it, but
                 what has lost patience.
+            stop: Says when to; what is done is saved then.
         """
         self._plan, self._setup, self._store = plan, setup, setup.store
         self._on_progress, self._on_epoch = on_progress, on_epoch
         self._make_scheduler = make_scheduler or _scheduler
+        self._stop = stop or Stop()
         self._records = dict(plan.records)
         for job in plan.jobs:
             self._note(job.records)
@@ -70,6 +74,7 @@ class Loop:
             if self._plan.jobs:
                 self._splits = put_splits(self._setup.dataset, self._setup.devices)
         for job in self._plan.jobs:
+            self._stop.check()
             with self._stopwatch("compiling"):
                 program = self._program(job)
             self._run_job(job, program)
@@ -108,8 +113,9 @@ class Loop:
                 while queue.epoch < meeting:
                     self._train(job, queue, meeting, in_full, records, writer)
                     keep = in_full and queue.epoch == meeting
-                    if keep or writer.due():
+                    if keep or writer.due() or self._stop.asked:
                         self._save(records, queue, writer, keep)
+                    self._stop.check()
                 changes = scheduler.decide(meeting, records)
                 if changes.drop and not in_full:
                     self._measure(job, queue, [records[one] for one in changes.drop])
@@ -132,9 +138,11 @@ class Loop:
     ) -> None:
         """Trains up to a meeting, or to where it is time to save."""
         with self._stopwatch("training"):
-            for done in queue.train(meeting, in_full):
+            waiting = self._stop.check_patience
+            for done in queue.train(meeting, in_full, waiting):
                 self._keep(job, done, records)
-                if writer.due():
+                waiting()
+                if writer.due() or self._stop.asked:
                     queue.hold()
 
     def _measure(self, job: Job, queue: Queue, leaving: Sequence[Record]) -> None:

@@ -21,6 +21,7 @@ from mnistopt.study.notebook import NotebookBar, in_notebook
 from mnistopt.study.planning import Plan, make_plan
 from mnistopt.study.progress import OnProgress, Progress
 from mnistopt.study.setup import Setup, set_up
+from mnistopt.study.stopping import Stop
 from mnistopt.study.stopwatch import Stopwatch
 from mnistopt.study.study import Study
 
@@ -90,11 +91,13 @@ def run(
 
     Raises:
         InputError: If an argument cannot be used, or does not fit the workdir.
+        Stopped: At Ctrl-C, SIGTERM or SIGHUP, with the epoch in progress saved if it
+            ends within five seconds; the same call goes on from there.
     """
     stopwatch = Stopwatch()
     with stopwatch("planning"):
         setup = set_up(dry_run=False, **settings)
-    with writing(setup.workdir):
+    with writing(setup.workdir), Stop() as stop:
         with stopwatch("planning"):
             check_unchanged(setup.workdir, setup.config["data"], setup.there)
             found = _plan(setup)
@@ -103,7 +106,8 @@ def run(
         if progress is None:
             progress = on_progress is None
         bar = NotebookBar() if progress and in_notebook() else None
-        _carry_out(found, setup, _told(on_progress, bar), on_epoch, stopwatch)
+        tell = _told(on_progress, bar)
+        _carry_out(found, setup, tell, on_epoch, stopwatch, stop)
         if bar:
             bar.done()
     return Study(setup.workdir)
@@ -115,13 +119,15 @@ def _carry_out(
     on_progress: OnProgress,
     on_epoch: OnEpoch | None,
     stopwatch: Stopwatch,
+    stop: Stop,
 ) -> None:
     """Trains what is planned and writes all that is known then."""
     workdir, content = setup.workdir, setup.config
     content |= _machine(setup.devices, {} if plan.jobs else content)
     config.write_config(workdir, content)
-    loop = Loop(plan, setup, stopwatch, on_progress, on_epoch)
+    loop = Loop(plan, setup, stopwatch, on_progress, on_epoch, stop=stop)
     loop.run()
+    stop.check()
     with stopwatch("predictions"):
         trials = read_table(workdir, "trials")
         own = {job.program.structure: job.replica.model for job in plan.jobs}

@@ -1,0 +1,87 @@
+"""Ending a run that is told to stop: what it has done is saved first."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+# Seconds that the epoch in progress has to end, so that it can be saved.
+PATIENCE = 5.0
+# Ctrl-C; what SLURM, Kubernetes and kill send; a terminal that is closed.
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class Stopped(KeyboardInterrupt):
+    """A run that was told to stop has stopped.
+
+    Attributes:
+        number: Of the signal that told it.
+    """
+
+    def __init__(self, number: int):
+        """Knows the signal."""
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+class Stop:
+    """Whether a run is to stop; a context manager that listens while it runs.
+
+    A handler only takes a note, which the run reads between two epochs: an exception
+    that is raised wherever a signal arrives may be lost in somebody's callback. The
+    second signal does what it did before. In other threads than the main one nothing
+    can be listened to, and signals that are ignored (as by nohup) stay so.
+    """
+
+    def __init__(self) -> None:
+        """Listens to nothing yet."""
+        self._number: int | None = None
+        self._deadline = float("inf")
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Stop":
+        """Starts to listen."""
+        if threading.current_thread() is threading.main_thread():
+            known = [getattr(signal, n) for n in SIGNALS if hasattr(signal, n)]
+            for number in known:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives the signals back to who had them."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self._number is not None:
+            self.__exit__()
+            os.kill(os.getpid(), number)
+            return
+        self._number = number
+        self._deadline = time.monotonic() + PATIENCE
+        with contextlib.suppress(OSError):
+            message = (
+                "\nstopping after this epoch, which is saved; once more: at once\n"
+            )
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has come."""
+        return self._number is not None
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self._number is not None:
+            raise Stopped(self._number)
+
+    def check_patience(self) -> None:
+        """Raises Stopped if one has come and the epoch did not end in time."""
+        if time.monotonic() > self._deadline:
+            self.check()

@@ -1,0 +1,119 @@
+"""Signals: what is done is saved, the exit code tells which, and nothing is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import mnistopt
+from mnistopt.study import stopping
+from mnistopt.study.stopping import SIGNALS, Stop, Stopped
+
+GRID = {
+    "model": "mlp", "hidden": (8,), "train_examples": 200, "seeds": 2,
+    "lr": [1e-3, 1e-2], "epochs": 6,
+}  # fmt: skip
+
+
+def tables(study):
+    return study.trials.drop(columns="seconds"), study.curves.drop(columns="seconds")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The grid, trained without a stop."""
+    return mnistopt.run(**GRID, workdir=tmp_path_factory.mktemp("finished"))
+
+
+def same(study, finished):
+    costs = ["latency_1_ms", "latency_256_ms"]
+    for one, other in zip(tables(study), tables(finished)):
+        pd.testing.assert_frame_equal(
+            one.drop(columns=costs, errors="ignore"),
+            other.drop(columns=costs, errors="ignore"),
+            check_exact=True,
+        )
+    return True
+
+
+def sending(number):
+    """A callback that sends a signal in epoch 3, once: the second would end the tests."""
+    sent = []
+
+    def tell(progress):
+        if not sent and progress.epoch == 3 and not progress.compiling:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+
+    return tell
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_what_is_done_is_saved_and_the_same_call_goes_on(tmp_path, finished, name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+
+    with pytest.raises(Stopped) as stopped:
+        mnistopt.run(**GRID, workdir=tmp_path, on_progress=sending(number))
+    assert stopped.value.number == number
+    assert signal.getsignal(number) == before
+    done = mnistopt.open_study(tmp_path).trials["epochs_done"]
+    assert done.nunique() == 1 and 3 <= done[0] <= 5
+    assert same(mnistopt.run(**GRID, workdir=tmp_path), finished)
+
+
+def test_an_epoch_that_does_not_end_is_given_up(tmp_path, finished, monkeypatch):
+    monkeypatch.setattr(stopping, "PATIENCE", 0.0)
+    with pytest.raises(Stopped):
+        mnistopt.run(**GRID, workdir=tmp_path, on_progress=sending(signal.SIGTERM))
+    assert set(mnistopt.open_study(tmp_path).trials["epochs_done"]) == {0}
+    assert same(mnistopt.run(**GRID, workdir=tmp_path), finished)
+
+
+def test_a_second_signal_is_not_held_up():
+    with pytest.raises(KeyboardInterrupt) as stopped, Stop() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+    assert not isinstance(stopped.value, Stopped)
+
+
+def test_ignored_signals_stay_so_and_other_threads_listen_to_none():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    found = []
+
+    def listen():
+        with Stop() as stop:
+            found.append(stop.asked)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_program_s_exit_code_tells_of_the_signal(tmp_path, name, code):
+    command = [sys.executable, "-m", "experiments.grid", "--model=mlp", "--hidden=8"]
+    command += ["--train_examples=200", "--epochs=100000", f"--workdir={tmp_path}"]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) as program:
+        # Written first of all by a run that listens.
+        while not (tmp_path / "curves.csv").exists() and program.poll() is None:
+            time.sleep(0.1)
+        program.send_signal(getattr(signal, name))
+        _, told = program.communicate(timeout=60)
+    assert program.returncode == code
+    assert b"the same command goes on from here" in told and b"Traceback" not in told
