@@ -116,7 +116,7 @@ def test_imports_go_down_the_floors(path):
 @pytest.mark.parametrize(
     ("tool", "homes"),
     [
-        ("orbax", {"engine.checkpoint"}),
+        ("orbax", {"engine.checkpoint", "engine.first_params"}),
         ("absl", set()),
         ("tensorflow_datasets", {"data.prepare", "data.prepared"}),
         ("rich", set()),

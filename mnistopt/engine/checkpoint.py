@@ -1,4 +1,4 @@
-"""The store of a study's replicas: the only file that imports orbax.
+"""The store of a study's replicas: with first_params.py all that imports orbax.
 
 `checkpoints/GROUP/EPOCH/` is one Orbax checkpoint of the replicas that trained
 together as GROUP, after EPOCH epochs. Its item `state` holds
@@ -11,11 +11,11 @@ and its item `about` is JSON: which replicas these are, and their history. A tho
 replicas are as few arrays as one. They are kept in chunks of one replica, and read by
 TensorStore, which Orbax writes them with, so that one is read without the others.
 Orbax writes in the background and renames a finished checkpoint into place, so a
-reader, or a run that was killed, only ever sees whole ones. The first studies'
-checkpoints have arrays of its own for each replica's weights.
+reader, or a run that was killed, only ever sees whole ones.
 """
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
+from mnistopt.engine.first_params import load_first_params
 from mnistopt.files import plain_path
 
 # Share of the time that writing checkpoints may take: after one that took t seconds,
@@ -79,14 +80,20 @@ class Store:
         self._context = tensorstore.Context({"cache_pool": cache})
 
     def saved(self) -> list[Checkpoint]:
-        """Reads what is there: one entry per whole checkpoint."""
+        """Reads what is there: one entry per whole checkpoint.
+
+        One that cannot be read is left out, with a warning.
+        """
         entries = []
         for folder in sorted(self._folder.glob("*/")):
             with ocp.CheckpointManager(folder) as manager:
                 for epoch in manager.all_steps():
                     args = ocp.args.Composite(about=ocp.args.JsonRestore())
-                    about = manager.restore(epoch, args=args)["about"]
-                    entries.append(Checkpoint(folder.name, epoch, about))
+                    try:
+                        about = manager.restore(epoch, args=args)["about"]
+                        entries.append(Checkpoint(folder.name, epoch, about))
+                    except Exception as error:  # noqa: BLE001
+                        warn_of(self._own / folder.name / str(epoch), error)
         return entries
 
     def load_variables(
@@ -109,7 +116,9 @@ class Store:
             rows = self._read_rows(saved, replicas, {"weights": {which: shapes}})
             found = {name: row["weights"][which] for name, row in rows.items()}
         else:
-            found = _load_first_params(self._folder, saved, replicas, which, shapes)
+            found = load_first_params(
+                self._folder / saved.group, saved.epoch, replicas, which, shapes
+            )
         whole = about.get("statistics", False)
         return {name: one if whole else {"params": one} for name, one in found.items()}
 
@@ -172,6 +181,14 @@ class Store:
         return Writer(self._folder / group)
 
 
+def warn_of(folder: Path, error: object) -> None:
+    """Warns of a checkpoint that is left out as it is damaged, whatever that did."""
+    message = (
+        f"the checkpoint {folder} is damaged ({str(error).strip():.200}) and left out"
+    )
+    warnings.warn(f"{message}; what only it has is trained again", stacklevel=3)
+
+
 def _write_shapes(weights: Any) -> dict[str, Any]:
     """Returns shape and type of each array of a dictionary, as JSON."""
     flat = flatten_dict(weights, sep="/")
@@ -185,23 +202,6 @@ def _read_shapes(content: Mapping[str, Any]) -> Any:
         for name, (shape, kind) in content.items()
     }
     return unflatten_dict(flat, sep="/")
-
-
-def _load_first_params(
-    folder: Path, saved: Checkpoint, replicas: Sequence[str], which: str, shapes: Any
-) -> dict[str, Any]:
-    """Reads parameters as the first studies kept them."""
-    target = {"weights": {replica: {which: shapes} for replica in replicas}}
-    numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-    args = ocp.args.PyTreeRestore(
-        target,
-        restore_args=jax.tree.map(lambda _: numpy, target),
-        partial_restore=True,
-    )
-    with ocp.CheckpointManager(folder / saved.group) as manager:
-        restored = manager.restore(saved.epoch, args=ocp.args.Composite(state=args))
-    weights = restored["state"]["weights"]
-    return {replica: weights[replica][which] for replica in replicas}
 
 
 def _numbered(leaves: Sequence[Any]) -> dict[str, Any]:

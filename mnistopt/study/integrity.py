@@ -1,9 +1,10 @@
 """Whether what a workdir holds is of one study, and whole, before it is added to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mnistopt.engine.checkpoint import Checkpoint, warn_of
 from mnistopt.errors import InputError
 from mnistopt.points import replica_id
 from mnistopt.results import config
@@ -25,6 +26,28 @@ def check_unchanged(
             f"another run has just written to workdir {workdir}: the same command "
             "again goes on from what is there now"
         )
+
+
+def sound(saved: Iterable[Checkpoint], folder: Path) -> list[Checkpoint]:
+    """Returns the checkpoints whose records can be read; warns of others.
+
+    Args:
+        saved: From `Store.saved`.
+        folder: Of the store, for the message.
+    """
+    found = []
+    for one in saved:
+        try:
+            records = [Record.from_json(content) for content in one.about["records"]]
+            lengths = {
+                len(values) for record in records for values in record.history.values()
+            }
+            if lengths != {one.epoch}:
+                raise ValueError(f"histories of {sorted(lengths)} epochs")
+            found.append(one)
+        except (InputError, TypeError, ValueError, KeyError, AttributeError) as error:
+            warn_of(folder / one.group / str(one.epoch), error)
+    return found
 
 
 def check_data(workdir: Path, records: Mapping[str, Record], fingerprint: str) -> None:

@@ -86,6 +86,7 @@ class Plan:
         jobs: In the order they will run.
         dataset: The data.
         records: What the workdir knows of each replica, by name.
+        saved: All checkpoints of the workdir.
         work_per_second: Multiplications per second to expect of the other cohorts.
     """
 
@@ -94,6 +95,7 @@ class Plan:
     jobs: tuple[Job, ...]
     dataset: Dataset
     records: Mapping[str, Record]
+    saved: Sequence[Checkpoint] = ()
     work_per_second: float = math.inf
 
     @property
@@ -214,7 +216,7 @@ def make_plan(
         program, start, missing, _ = group
         cohort = program, replicas[program], lanes[program]
         jobs.append(Job(*cohort, tuple(members), start, missing, sources[group]))
-    return Plan(len(points) * seeds, there, tuple(jobs), dataset, known)
+    return Plan(len(points) * seeds, there, tuple(jobs), dataset, known, saved)
 
 
 def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[int]]:

@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 
 from mnistopt.engine.devices import Device, multiply_rate
+from mnistopt.engine.tidy import set_aside, tidy
 from mnistopt.points import Structure
 from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
@@ -14,7 +15,7 @@ from mnistopt.results.predictions import write_predictions
 from mnistopt.results.samples import write_samples
 from mnistopt.results.tables import read_table
 from mnistopt.study.costs import find_costs
-from mnistopt.study.integrity import check_data, check_unchanged, check_whole
+from mnistopt.study.integrity import check_data, check_unchanged, check_whole, sound
 from mnistopt.study.lock import writing
 from mnistopt.study.loop import Loop, OnEpoch
 from mnistopt.study.notebook import NotebookBar, in_notebook
@@ -33,7 +34,7 @@ EFFICIENCY = 0.85
 
 def _plan(setup: Setup) -> Plan:
     """Returns what is to be trained."""
-    saved = setup.store.saved()
+    saved = sound(setup.store.saved(), setup.workdir / "checkpoints")
     found = make_plan(setup.points, setup.seeds, setup.dataset, saved, setup.lanes)
     check_data(setup.workdir, found.records, setup.dataset.fingerprint)
     check_whole(setup.workdir, found.records)
@@ -123,6 +124,8 @@ def _carry_out(
 ) -> None:
     """Trains what is planned and writes all that is known then."""
     workdir, content = setup.workdir, setup.config
+    store = workdir / "checkpoints"
+    set_aside(store, plan.saved)
     content |= _machine(setup.devices, {} if plan.jobs else content)
     config.write_config(workdir, content)
     loop = Loop(plan, setup, stopwatch, on_progress, on_epoch, stop=stop)
@@ -138,6 +141,8 @@ def _carry_out(
     with stopwatch("costs"):
         _add_costs(plan, setup, own)
         loop.write()
+    if len(list(store.glob("*/"))) > len(plan.jobs):
+        tidy(store, sound(setup.store.saved(), store))
     compiled = content.get("compile_seconds", {}) | loop.compile_seconds
     content |= {"compile_seconds": compiled, "seconds": stopwatch.seconds}
     config.write_config(workdir, content)

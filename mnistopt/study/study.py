@@ -13,6 +13,7 @@ from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.record import Record
 from mnistopt.results.tables import best_trial, read_table
+from mnistopt.study.integrity import sound
 
 
 class Study:
@@ -157,7 +158,8 @@ class Study:
     def _find(self, trial: str) -> tuple[Checkpoint, Record]:
         """Returns the checkpoint of a trial, and the replica's record in it."""
         row = self.trial(trial)
-        for saved in self._store.saved():
+        folder = self.workdir / "checkpoints"
+        for saved in sound(self._store.saved(), folder):
             if saved.epoch == row["epochs_done"]:
                 for content in saved.about["records"]:
                     if content["replica"] == row["replica"]:

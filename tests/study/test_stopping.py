@@ -43,7 +43,7 @@ def same(study, finished):
 
 
 def sending(number):
-    """A callback that sends a signal in epoch 3, once: the second would end the tests."""
+    """A callback that sends a signal in epoch 3, once: a second would end the tests."""
     sent = []
 
     def tell(progress):

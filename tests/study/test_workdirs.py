@@ -1,5 +1,6 @@
 """Folders of studies: any name, one writer, one data set, and nothing vanishes."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -125,3 +126,71 @@ def test_an_unreadable_table_is_made_anew(workdir):
         (workdir / f"{table}.csv").write_bytes(b"\xff\x00,\n1")
     mnistopt.run(**ASKED, seeds=2, workdir=workdir)
     assert contents(workdir) == wanted
+
+
+def replace(old, new):
+    return lambda text: text.replace(old, new, 1)
+
+
+DAMAGES = {
+    "cut in half": lambda text: text[: len(text) // 2],
+    "empty": lambda text: "",
+    "no JSON": lambda text: "\x00\x01" + text,
+    "no records": replace('"records"', '"recordings"'),
+    "a later version's field": replace('"seed"', '"colour": 1, "seed"'),
+    "unequal histories": replace('"seconds": [', '"seconds": [1.0, '),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_locks_nobody_out(workdir, damage):
+    """The other group's trials can be read; its own are trained again when asked."""
+    mnistopt.run(**ASKED, lr=[0.1], seeds=1, workdir=workdir)
+    wanted = contents(workdir)
+    first, *_ = sorted(
+        workdir.glob("checkpoints/*/*/about/metadata"),
+        key=lambda path: len(json.loads(path.read_text())["replicas"]),
+    )[::-1]
+    first.write_text(damage(first.read_text()))
+    study = mnistopt.open_study(workdir)
+    (alone,) = study.trials.query("lr == 0.1")["trial"]
+    with pytest.warns(UserWarning, match="damaged"):
+        assert study.params(alone)
+    with (
+        pytest.warns(UserWarning, match="damaged"),
+        pytest.raises(InputError, match="2 trained trials whose checkpoints"),
+    ):
+        mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+    assert contents(workdir) == wanted
+    (workdir / "trials.csv").unlink()
+    with pytest.warns(UserWarning, match="damaged"):
+        study = mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+    assert set(study.trials["status"]) == {"finished"} and len(study.trials) == 3
+    # Nobody is warned again, what was damaged is still there, and so are all weights.
+    assert len(list((workdir / "damaged").iterdir())) == 1
+    again = mnistopt.open_study(workdir)
+    assert all(again.params(trial) for trial in again.trials["trial"])
+
+
+def test_what_killed_runs_left_is_removed(workdir):
+    """A copy of the group that is one epoch behind, and a partial checkpoint."""
+    study = mnistopt.run(**(ASKED | {"epochs": 3}), seeds=2, workdir=workdir)
+    store = workdir / "checkpoints"
+    # As of a run to epoch 3 that was killed after epoch 2.
+    (last,) = store.glob("*/3")
+    stale = shutil.copytree(last, store / "stale" / "2")
+    told = json.loads((stale / "about" / "metadata").read_text())
+    for record in told["records"]:
+        record["history"] = {k: v[:2] for k, v in record["history"].items()}
+    (stale / "about" / "metadata").write_text(json.dumps(told))
+    (store / "killed" / "4.orbax-checkpoint-tmp-1").mkdir(parents=True)
+    before = {trial: study.params(trial) for trial in study.trials["trial"]}
+    study = mnistopt.run(**(ASKED | {"epochs": 3}), seeds=2, workdir=workdir)
+    # Epoch 1 was asked for before, and stays.
+    assert sorted(path.name for path in store.glob("*/*")) == ["1", "3"]
+    for trial, params in before.items():
+        again = study.params(trial)
+        for layer in params:
+            np.testing.assert_array_equal(
+                again[layer]["kernel"], params[layer]["kernel"]
+            )
