@@ -30,11 +30,11 @@ ROOMS = {
     ),
     "engine": (
         *("devices", "rounds", "replicas", "queue", "timer", "predict", "latency"),
-        "checkpoint",
+        *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
     "results": (
-        *("config", "record", "columns", "costs", "labels", "stats", "compare"),
-        *("summary", "tables"),
+        *("record", "columns", "costs", "labels", "stats", "compare"),
+        *("summary", "tables", "config"),
         *("predictions", "mistakes", "samples", "tensorboard"),
     ),
     "report.charts": (
@@ -43,8 +43,8 @@ ROOMS = {
     ),
     "report": ("words", "page", "study"),
     "study": (
-        *("stopwatch", "grid", "inputs", "setup", "planning", "scheduler"),
-        *("progress", "costs", "loop"),
+        *("stopwatch", "stopping", "lock", "grid", "inputs", "integrity", "setup"),
+        *("planning", "scheduler", "progress", "costs", "loop"),
         *("notebook", "study", "robustness", "runner"),
     ),
     "paper": (
@@ -116,7 +116,7 @@ def test_imports_go_down_the_floors(path):
 @pytest.mark.parametrize(
     ("tool", "homes"),
     [
-        ("orbax", {"engine.checkpoint", "engine.first_params"}),
+        ("orbax", {"engine.checkpoint", "engine.first_params", "engine.writer"}),
         ("absl", set()),
         ("tensorflow_datasets", {"data.prepare", "data.prepared"}),
         ("rich", set()),

@@ -1,4 +1,4 @@
-"""The store of a study's replicas: with first_params.py all that imports orbax.
+"""The store of a study's replicas, as it is read.
 
 `checkpoints/GROUP/EPOCH/` is one Orbax checkpoint of the replicas that trained
 together as GROUP, after EPOCH epochs. Its item `state` holds
@@ -14,9 +14,8 @@ Orbax writes in the background and renames a finished checkpoint into place, so 
 reader, or a run that was killed, only ever sees whole ones.
 """
 
-import time
 import warnings
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,17 +25,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
-from orbax.checkpoint import checkpoint_managers as policies
 
+from mnistopt.engine.checksums import Damaged, checksum, text_checksum
+from mnistopt.engine.contents import Contents
 from mnistopt.engine.first_params import load_first_params
+from mnistopt.engine.writer import Writer, numbered
 from mnistopt.files import plain_path
 
-# Share of the time that writing checkpoints may take: after one that took t seconds,
-# the next (but for those that are kept) waits for t / SAVE_SHARE.
-SAVE_SHARE = 0.05
-# Seconds of training before the first: what a kill may cost is not worth saving more
-# often, and a study that is done by then saves its end only.
-FIRST_SAVE = 10.0
 # Bytes of what has been read that are kept: mostly where the chunks are.
 READ_CACHE = 64_000_000
 
@@ -53,20 +48,6 @@ class Checkpoint(NamedTuple):
     group: str
     epoch: int
     about: dict[str, Any]
-
-
-class Contents(NamedTuple):
-    """What is kept of one replica.
-
-    Attributes:
-        last: Its variables, as flax has them: `params` and perhaps more.
-        best: Its variables after its best epoch, of the same structure.
-        rest: A pytree of whatever else continuing it needs.
-    """
-
-    last: Any
-    best: Any
-    rest: Any
 
 
 class Store:
@@ -91,6 +72,7 @@ class Store:
                     args = ocp.args.Composite(about=ocp.args.JsonRestore())
                     try:
                         about = manager.restore(epoch, args=args)["about"]
+                        _check(about)
                         entries.append(Checkpoint(folder.name, epoch, about))
                     except Exception as error:  # noqa: BLE001
                         warn_of(self._own / folder.name / str(epoch), error)
@@ -136,7 +118,7 @@ class Store:
             Per replica its contents, numpy arrays.
         """
         leaves, structure = jax.tree.flatten(like.rest)
-        rest = self._read_rows(saved, replicas, {"stacked": _numbered(leaves)})
+        rest = self._read_rows(saved, replicas, {"stacked": numbered(leaves)})
         last = self.load_variables(saved, replicas, "last", like.last["params"])
         best = self.load_variables(saved, replicas, "best", like.best["params"])
 
@@ -155,8 +137,21 @@ class Store:
         place = {name: i for i, name in enumerate(saved.about["replicas"])}
         rows = [place[name] for name in replicas]
         names = [".".join(path) for path in flatten_dict(tree)]
-        reading = [self._array(saved, name)[rows].read() for name in names]
-        arrays = [one.result() for one in reading]
+        try:
+            reading = [self._array(saved, name)[rows].read() for name in names]
+            arrays = [one.result() for one in reading]
+            # The first studies have none.
+            checksums = saved.about.get("checksums", {})
+            for name, array in zip(names, arrays):
+                wanted = [checksums[name][row] for row in rows] if checksums else []
+                if wanted and wanted != list(map(checksum, array)):
+                    raise ValueError(f"{name} has another checksum")
+        except (ValueError, KeyError, OSError) as error:
+            folder = self._own / saved.group / str(saved.epoch)
+            raise Damaged(
+                f"the checkpoint {folder} is damaged ({str(error).strip():.200}): move "
+                "it away, and the grid's command trains again what only it has"
+            ) from error
         return {
             name: unflatten_dict(
                 {path: np.array(a[i]) for path, a in zip(flatten_dict(tree), arrays)}
@@ -181,18 +176,19 @@ class Store:
         return Writer(self._folder / group)
 
 
+def _check(about: dict[str, Any]) -> None:
+    """Takes the checksum out of what was read, and raises ValueError if it is wrong."""
+    wanted = about.pop("checksum", None)
+    if wanted not in (None, text_checksum(about)):
+        raise ValueError("its records have another checksum")
+
+
 def warn_of(folder: Path, error: object) -> None:
     """Warns of a checkpoint that is left out as it is damaged, whatever that did."""
     message = (
         f"the checkpoint {folder} is damaged ({str(error).strip():.200}) and left out"
     )
     warnings.warn(f"{message}; what only it has is trained again", stacklevel=3)
-
-
-def _write_shapes(weights: Any) -> dict[str, Any]:
-    """Returns shape and type of each array of a dictionary, as JSON."""
-    flat = flatten_dict(weights, sep="/")
-    return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in flat.items()}
 
 
 def _read_shapes(content: Mapping[str, Any]) -> Any:
@@ -202,99 +198,3 @@ def _read_shapes(content: Mapping[str, Any]) -> Any:
         for name, (shape, kind) in content.items()
     }
     return unflatten_dict(flat, sep="/")
-
-
-def _numbered(leaves: Sequence[Any]) -> dict[str, Any]:
-    return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
-
-
-class _Kept(policies.PreservationPolicy):
-    """Preserves the epochs of a set that may grow."""
-
-    def __init__(self, epochs: Set[int]):
-        self._epochs = epochs
-
-    def should_preserve(self, checkpoints, *, context) -> Sequence[bool]:
-        return [one.step in self._epochs for one in checkpoints]
-
-
-class _Ours(np.ndarray):
-    """An array that nobody else has, which Orbax need not copy before it writes."""
-
-    def __deepcopy__(self, memo: Any) -> "_Ours":
-        return self
-
-
-class Writer:
-    """Writes the checkpoints of one group, in the background; a context manager."""
-
-    def __init__(self, folder: Path):
-        """Opens `folder`, making it; what is in it stays."""
-        self._keep: set[int] = set()
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(
-                [policies.LatestN(1), _Kept(self._keep)]
-            ),
-            cleanup_tmp_directories=True,
-        )
-        self._manager = ocp.CheckpointManager(folder, options=options)
-        self._keep.update(self._manager.all_steps())
-        self._wait_until = time.monotonic() + FIRST_SAVE
-        self._seconds = 0.0
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, *_) -> None:
-        """Waits until everything is written."""
-        self._manager.close()
-
-    def finish(self) -> None:
-        """Waits until everything that was saved is written."""
-        self._manager.wait_until_finished()
-
-    def due(self) -> bool:
-        """Says whether time allows to save, besides what is to be kept."""
-        return time.monotonic() >= self._wait_until
-
-    def save(
-        self,
-        epoch: int,
-        replicas: Mapping[str, Contents],
-        about: Mapping[str, Any],
-        keep: bool,
-    ) -> None:
-        """Starts writing a checkpoint; returns when the contents have been copied.
-
-        The first one is waited for, to learn what one costs.
-
-        Args:
-            epoch: Epochs done.
-            replicas: Per identity its contents, numpy leaves that nobody changes.
-            about: For the item `about`, which also tells shapes and the like.
-            keep: Whether it stays; of the others only the newest does.
-        """
-        if keep:
-            self._keep.add(epoch)
-        start = time.monotonic()
-        last, best, rest = (
-            jax.tree.map(lambda *leaves: np.stack(leaves).view(_Ours), *parts)
-            for parts in zip(*replicas.values())
-        )
-        if not (statistics := set(last) != {"params"}):
-            last, best = last["params"], best["params"]
-        weights = {"last": last, "best": best}
-        tree = {"weights": weights, "stacked": _numbered(jax.tree.leaves(rest))}
-        # A chunk for each replica.
-        chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
-        shapes = _write_shapes(jax.tree.map(lambda leaf: leaf[0], last))
-        told = {**about, "replicas": list(replicas), "stacked": True, "shapes": shapes}
-        told |= {"statistics": True} if statistics else {}
-        args = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(tree, chunks), about=ocp.args.JsonSave(told)
-        )
-        self._manager.save(epoch, args=args)
-        if not self._seconds:
-            self._manager.wait_until_finished()
-            self._seconds = time.monotonic() - start
-        self._wait_until = time.monotonic() + self._seconds / SAVE_SHARE

@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from mnistopt.engine.checkpoint import Contents, Writer
+from mnistopt.engine.contents import Contents
 from mnistopt.engine.devices import Device, check_memory
 from mnistopt.engine.queue import Done, Queue
 from mnistopt.engine.replicas import Program, Result, Splits, put_splits, state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
+from mnistopt.engine.writer import Writer
 from mnistopt.results.labels import point_labels
 from mnistopt.results.record import Record
 from mnistopt.results.tables import curves_table, write_tables

@@ -34,6 +34,7 @@ EFFICIENCY = 0.85
 
 def _plan(setup: Setup) -> Plan:
     """Returns what is to be trained."""
+    check_unchanged(setup.workdir, setup.config["data"], setup.there)
     saved = sound(setup.store.saved(), setup.workdir / "checkpoints")
     found = make_plan(setup.points, setup.seeds, setup.dataset, saved, setup.lanes)
     check_data(setup.workdir, found.records, setup.dataset.fingerprint)
@@ -92,25 +93,22 @@ def run(
 
     Raises:
         InputError: If an argument cannot be used, or does not fit the workdir.
-        Stopped: At Ctrl-C, SIGTERM or SIGHUP, with the epoch in progress saved if it
-            ends within five seconds; the same call goes on from there.
+        Stopped: At Ctrl-C, SIGTERM or SIGHUP; the same call goes on from there.
     """
     stopwatch = Stopwatch()
     with stopwatch("planning"):
         setup = set_up(dry_run=False, **settings)
+    shown = on_progress is None if progress is None else progress
+    bar = NotebookBar() if shown and in_notebook() else None
+    tell = _told(on_progress, bar)
     with writing(setup.workdir), Stop() as stop:
         with stopwatch("planning"):
-            check_unchanged(setup.workdir, setup.config["data"], setup.there)
             found = _plan(setup)
         if on_plan:
             on_plan(found)
-        if progress is None:
-            progress = on_progress is None
-        bar = NotebookBar() if progress and in_notebook() else None
-        tell = _told(on_progress, bar)
         _carry_out(found, setup, tell, on_epoch, stopwatch, stop)
-        if bar:
-            bar.done()
+    if bar:
+        bar.done()
     return Study(setup.workdir)
 
 

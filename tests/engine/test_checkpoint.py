@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tensorstore
 
-from mnistopt.engine import checkpoint
-from mnistopt.engine.checkpoint import Contents, Store
+from mnistopt.engine import writer as writing
+from mnistopt.engine.checkpoint import Store
+from mnistopt.engine.checksums import Damaged
+from mnistopt.engine.contents import Contents
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
 from mnistopt.models.networks import init_shapes
@@ -129,7 +131,7 @@ def test_what_it_is_about_comes_back_with_the_replicas(folder):
     wanted = {"records": [{"loss": [0.1 + 0.2, math.nan, math.inf]}], "word": "é"}
     found = {name: saved.about[name] for name in ("records", "word", "replicas")}
     assert repr(found) == repr({**wanted, "replicas": list(NAMES)})
-    assert set(saved.about) - set(found) == {"shapes", "stacked"}
+    assert set(saved.about) - set(found) == {"shapes", "stacked", "checksums"}
     assert json.loads(json.dumps(saved.about))["replicas"] == list(NAMES)
 
 
@@ -264,7 +266,7 @@ def test_what_a_killed_run_left_half_written_is_ignored(folder, tmp_path):
 def test_a_checkpoint_is_due_when_time_allows(tmp_path, monkeypatch):
     clock = [100.0]
     time = SimpleNamespace(monotonic=lambda: clock[0])
-    monkeypatch.setattr(checkpoint, "time", time)
+    monkeypatch.setattr(writing, "time", time)
     contents = {"aa11": make_contents(CNN_ADAM, 0)}
     with Store(tmp_path).writer("group") as writer:
         manager = writer._manager
@@ -276,11 +278,11 @@ def test_a_checkpoint_is_due_when_time_allows(tmp_path, monkeypatch):
 
         monkeypatch.setattr(manager, "save", slow)
         assert not writer.due(), "a short study saves its end only"
-        clock[0] += checkpoint.FIRST_SAVE
+        clock[0] += writing.FIRST_SAVE
         assert writer.due()
         writer.save(1, contents, {"records": []}, keep=False)
         # It took 2 s: to spend 5 % on saving, the next waits for 40 s.
-        pause = 2.0 / checkpoint.SAVE_SHARE
+        pause = 2.0 / writing.SAVE_SHARE
         assert not writer.due()
         clock[0] += pause - 0.1
         assert not writer.due()
@@ -288,3 +290,55 @@ def test_a_checkpoint_is_due_when_time_allows(tmp_path, monkeypatch):
         assert writer.due()
         writer.save(2, contents, {"records": []}, keep=False)
         assert not writer.due()
+
+
+# --- Damage ---
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place // 8] ^= 1 << place % 8
+    path.write_bytes(content)
+
+
+@pytest.mark.filterwarnings("ignore:the checkpoint .* is damaged")
+def test_no_flipped_bit_changes_what_is_restored(folder, saved_contents, tmp_path):
+    """At 50 places: it does nothing, or the checkpoint is refused or left out."""
+    rng = np.random.default_rng(0)
+    like = filled(saved_contents["aa11"], 0)
+    (told,) = Store(folder).saved()
+    found = {"harmless": 0, "refused": 0, "left out": 0}
+    for turn in range(50):
+        copy = shutil.copytree(folder, tmp_path / str(turn))
+        files = [path for path in copy.rglob("*") if path.is_file()]
+        sizes = np.array([path.stat().st_size for path in files])
+        # Small files as often as large ones.
+        path = files[rng.choice(np.flatnonzero(sizes))]
+        flip(path, int(rng.integers(8 * path.stat().st_size)))
+        store = Store(copy)
+        if not (saved := store.saved()):
+            found["left out"] += 1
+            continue
+        assert repr(saved) == repr([told])
+        try:
+            loaded = store.load(saved[0], NAMES, like)
+        except Damaged:
+            found["refused"] += 1
+            continue
+        for name in NAMES:
+            assert_same_bits(loaded[name], saved_contents[name])
+        found["harmless"] += 1
+    assert min(found.values()) > 0, found
+
+
+def test_a_flipped_bit_of_a_weight_is_noticed(folder, saved_contents, tmp_path):
+    """Uncompressed data are found in the file by their bytes."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (saved,) = Store(copy).saved()
+    largest = max(
+        (path for path in copy.rglob("*") if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
+    flip(largest, 4 * largest.stat().st_size)  # In the middle.
+    with pytest.raises(Damaged, match="is damaged .*: move it away"):
+        Store(copy).load(saved, NAMES, filled(saved_contents["aa11"], 0))

@@ -286,10 +286,10 @@ def test_a_class_and_a_file_from_the_command_line(arrays, tmp_path):
 KILLED = """
 import os, signal, sys
 import mnistopt
-from mnistopt.engine import checkpoint
+from mnistopt.engine import writer
 from own_nets import Strided
 
-checkpoint.FIRST_SAVE = 0  # seconds: this study is over before
+writer.FIRST_SAVE = 0  # seconds: this study is over before
 
 def die(frame):
     if frame["epoch"].iloc[0] == 3:

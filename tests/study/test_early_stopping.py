@@ -7,7 +7,7 @@ import pytest
 
 import mnistopt
 from mnistopt.data.load import load
-from mnistopt.engine import checkpoint
+from mnistopt.engine import writer
 from mnistopt.engine.queue import Queue
 from mnistopt.engine.replicas import Program
 from mnistopt.training.metrics import stop_epoch
@@ -98,8 +98,8 @@ def test_nothing_is_trained_again_and_more_epochs_train_only_who_goes_on(
 
 def test_killed_and_continued_it_is_the_same(runs, tmp_path, monkeypatch):
     _, early = runs
-    monkeypatch.setattr(checkpoint, "FIRST_SAVE", 0.0)
-    monkeypatch.setattr(checkpoint, "SAVE_SHARE", 1e9)
+    monkeypatch.setattr(writer, "FIRST_SAVE", 0.0)
+    monkeypatch.setattr(writer, "SAVE_SHARE", 1e9)
     original, calls = Queue.train, []
 
     def dying(self, *arguments):

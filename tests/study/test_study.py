@@ -166,11 +166,11 @@ KILLED = """
 import os, signal, sys
 import jax
 import mnistopt
-from mnistopt.engine import checkpoint
+from mnistopt.engine import writer
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.local_devices()
-checkpoint.FIRST_SAVE = 0  # seconds: this study is over before
+writer.FIRST_SAVE = 0  # seconds: this study is over before
 
 def on_progress(state):
     if state.epoch == {epoch} and not state.compiling:

@@ -1,0 +1,127 @@
+"""Writes the checkpoints of a store (see `checkpoint`)."""
+
+import time
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
+from orbax.checkpoint import checkpoint_managers as policies
+
+from mnistopt.engine.checksums import row_checksums, text_checksum
+from mnistopt.engine.contents import Contents
+
+# Share of the time that writing checkpoints may take: after one that took t seconds,
+# the next (but for those that are kept) waits for t / SAVE_SHARE.
+SAVE_SHARE = 0.05
+# Seconds of training before the first: what a kill may cost is not worth saving more
+# often, and a study that is done by then saves its end only.
+FIRST_SAVE = 10.0
+
+
+def numbered(leaves: Sequence[Any]) -> dict[str, Any]:
+    """Returns leaves by the names that they have in the store."""
+    return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
+
+
+def _write_shapes(weights: Any) -> dict[str, Any]:
+    """Returns shape and type of each array of a dictionary, as JSON."""
+    flat = flatten_dict(weights, sep="/")
+    return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in flat.items()}
+
+
+class _Kept(policies.PreservationPolicy):
+    """Preserves the epochs of a set that may grow."""
+
+    def __init__(self, epochs: Set[int]):
+        self._epochs = epochs
+
+    def should_preserve(self, checkpoints, *, context) -> Sequence[bool]:
+        return [one.step in self._epochs for one in checkpoints]
+
+
+class _Ours(np.ndarray):
+    """An array that nobody else has, which Orbax need not copy before it writes."""
+
+    def __deepcopy__(self, memo: Any) -> "_Ours":
+        return self
+
+
+class Writer:
+    """Writes the checkpoints of one group, in the background; a context manager."""
+
+    def __init__(self, folder: Path):
+        """Opens `folder`, making it; what is in it stays."""
+        self._keep: set[int] = set()
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(
+                [policies.LatestN(1), _Kept(self._keep)]
+            ),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(folder, options=options)
+        self._keep.update(self._manager.all_steps())
+        self._wait_until = time.monotonic() + FIRST_SAVE
+        self._seconds = 0.0
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Waits until everything is written."""
+        self._manager.close()
+
+    def finish(self) -> None:
+        """Waits until everything that was saved is written."""
+        self._manager.wait_until_finished()
+
+    def due(self) -> bool:
+        """Says whether time allows to save, besides what is to be kept."""
+        return time.monotonic() >= self._wait_until
+
+    def save(
+        self,
+        epoch: int,
+        replicas: Mapping[str, Contents],
+        about: Mapping[str, Any],
+        keep: bool,
+    ) -> None:
+        """Starts writing a checkpoint; returns when the contents have been copied.
+
+        The first one is waited for, to learn what one costs.
+
+        Args:
+            epoch: Epochs done.
+            replicas: Per identity its contents, numpy leaves that nobody changes.
+            about: For the item `about`, which also tells shapes and the like.
+            keep: Whether it stays; of the others only the newest does.
+        """
+        if keep:
+            self._keep.add(epoch)
+        start = time.monotonic()
+        last, best, rest = (
+            jax.tree.map(lambda *leaves: np.stack(leaves).view(_Ours), *parts)
+            for parts in zip(*replicas.values())
+        )
+        if not (statistics := set(last) != {"params"}):
+            last, best = last["params"], best["params"]
+        weights = {"last": last, "best": best}
+        tree = {"weights": weights, "stacked": numbered(jax.tree.leaves(rest))}
+        # A chunk for each replica.
+        chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
+        shapes = _write_shapes(jax.tree.map(lambda leaf: leaf[0], last))
+        told = {**about, "replicas": list(replicas), "stacked": True, "shapes": shapes}
+        told |= {"statistics": True} if statistics else {}
+        told["checksums"] = row_checksums(tree)
+        told["checksum"] = text_checksum(told)
+        args = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(tree, chunks), about=ocp.args.JsonSave(told)
+        )
+        self._manager.save(epoch, args=args)
+        if not self._seconds:
+            self._manager.wait_until_finished()
+            self._seconds = time.monotonic() - start
+        self._wait_until = time.monotonic() + self._seconds / SAVE_SHARE
