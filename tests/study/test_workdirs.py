@@ -129,7 +129,8 @@ def test_an_unreadable_table_is_made_anew(workdir):
 
 
 def replace(old, new):
-    return lambda text: text.replace(old, new, 1)
+    """Writes something else, in a way that no checksum tells."""
+    return lambda text: text.replace('"checksum":', '"sum":').replace(old, new, 1)
 
 
 DAMAGES = {
@@ -180,6 +181,7 @@ def test_what_killed_runs_left_is_removed(workdir):
     (last,) = store.glob("*/3")
     stale = shutil.copytree(last, store / "stale" / "2")
     told = json.loads((stale / "about" / "metadata").read_text())
+    del told["checksum"]
     for record in told["records"]:
         record["history"] = {k: v[:2] for k, v in record["history"].items()}
     (stale / "about" / "metadata").write_text(json.dumps(told))
