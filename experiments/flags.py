@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -192,6 +193,8 @@ def run(main: Callable[[], None], about: str) -> None:
         # A terminal of few letters shows ? for the others.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # In words, without the line of code that says so.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     flags.DEFINE_bool("help", False, "show this help", short_name="h")
     try:
         rest = FLAGS(sys.argv)[1:]
