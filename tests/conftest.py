@@ -9,6 +9,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.engine import latency
 from mnistopt.engine.devices import local_devices
+from mnistopt.models import separable
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 
@@ -27,6 +28,14 @@ def quick_compile():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def short_sums():
+    """Light networks compile in half the time; `test_separable.py` has whole sums."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(separable, "ROWS", 2)
+        yield
 
 
 def make_split(size: int, seed: int) -> Split:

@@ -215,6 +215,18 @@ def claims_frame(claims: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(n=claims["n"], p_holm=claims["p_holm"])
 
 
+_CLAIMS_ABOUT = [
+    "Each contrast here with its 95 % interval, by the table it is about (T);",
+    "the upright line is the paper's figure. Right of zero is as it says, but",
+    "for “no better”. In the grey band a difference is below 0.2 points.",
+]
+# Where the paper has no figures: of its outlook.
+_EXPECTED_ABOUT = [
+    "Each contrast here with its 95 % interval, by the table it is about (T).",
+    "Right of zero is as it says; the grey band is of 0.2 points.",
+]
+
+
 def claims_chart(frame: pd.DataFrame) -> Any:
     """Draws every contrast with its verdict; takes a `claims_frame`."""
     # Half a point and thirty per cent are both to be seen.
@@ -262,19 +274,9 @@ def claims_chart(frame: pd.DataFrame) -> Any:
     ]
     counts = frame["verdict"].value_counts()
     words = ", ".join(f"{counts.get(name, 0)} {name}" for name in _VERDICTS)
-    about = [
-        "Each contrast here with its 95 % interval, by the table it is about (T);",
-        "the upright line is the paper's figure. Right of zero is as it says, but",
-        "for “no better”. In the grey band a difference is below 0.2 points.",
-    ]
-    if frame["paper"].isna().all():
-        about = [
-            "Each contrast here with its 95 % interval, by the table it is about (T).",
-            "Right of zero is as it says; the grey band is of 0.2 points.",
-        ]
     return finished(
         alt.layer(*layers).properties(height=rows_high(frame)),
         "The paper's claims",
-        about,
+        _CLAIMS_ABOUT if frame["paper"].notna().any() else _EXPECTED_ABOUT,
         f"{len(frame)} contrasts: {words}.",
     )

@@ -17,20 +17,11 @@ from linen import (
     trained,
 )
 
-from mnistopt.models import separable
 from mnistopt.models.mobilenet import MobileNetV1, MobileNetV2
 from mnistopt.models.networks import multiply_adds
 from mnistopt.models.shufflenet import ShuffleNetV1, ShuffleNetV2
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
-
-@pytest.fixture(autouse=True)
-def short_sums(monkeypatch):
-    """Compiles in half the time; `test_separable.py` has the sums as they are."""
-    monkeypatch.setattr(separable, "ROWS", 2)
-
-
+pytestmark = pytest.mark.usefixtures("quick_compile", "short_sums")
 IMAGES = np.random.default_rng(0).random((5, 28, 28, 1))
 PAIRS = {
     "mobilenet v1": (

@@ -10,7 +10,7 @@ import mnistopt
 from mnistopt.engine.queue import Queue
 
 COMMON = {"train_examples": 150, "batch_size": 30, "seeds": 2, "lanes": 1}
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile", "short_sums")
 AUGMENTED = {
     **{"shift": 2, "rotate": 10, "zoom": 0.1, "shear": 5, "elastic": 0.5},
     **{"erase": 0.3, "blur": 1, "contrast": 0.5, "noise": 0.2},
@@ -22,7 +22,7 @@ FEATURES = {
     "averaged": {**SMALL, "norm": "batch", "average": 0.9, "clip": 1.0},
     "scheduled": {"model": "mlp", "hidden": (6,), "schedule": "cosine",
                   "horizon": 4, "warmup": 1, "lr_floor": 0.1},
-    "mobilenet": {"model": "mobilenet_v1", "width": 0.1, "depth": 1},
+    "mobilenet": {"model": "mobilenet_v1", "width": 0.1, "depth": 0},
 }  # fmt: skip
 RATES = [0.01, 0.003]
 

@@ -21,6 +21,20 @@ GRID = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def default_handlers():
+    """Signals as in a terminal: in the background some are ignored."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, one) for number, one in usual.items()}
+    yield
+    for number, one in before.items():
+        signal.signal(number, one)
+
+
 def tables(study):
     return study.trials.drop(columns="seconds"), study.curves.drop(columns="seconds")
 
