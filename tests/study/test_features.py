@@ -22,7 +22,7 @@ FEATURES = {
     "averaged": {**SMALL, "norm": "batch", "average": 0.9, "clip": 1.0},
     "scheduled": {"model": "mlp", "hidden": (6,), "schedule": "cosine",
                   "horizon": 4, "warmup": 1, "lr_floor": 0.1},
-    "mobilenet": {"model": "mobilenet_v1", "width": 0.1, "depth": 0},
+    "mobilenet": {"model": "mobilenet_v1", "width": 0.1, "depth": 1},
 }  # fmt: skip
 RATES = [0.01, 0.003]
 
