@@ -16,15 +16,23 @@ from mnistopt.study.lock import writing
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
 
-# Patterns, schemes and separators to Orbax or TensorStore; the last are to nobody.
-NAMES = ["[2026] thesis/sweep[lr]", "a*b?", "gs:", "a\\b", "50%20 #1", "ü 日本"]
+# Patterns, a scheme and a separator to Orbax or TensorStore; the last is to nobody.
+NAMES = ["[2026] thesis/sweep[lr]*", "gs:", "a\\b", "50%20 #1 日本"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workdir with two trials; not to be changed."""
+    workdir = tmp_path_factory.mktemp("finished") / "w"
+    mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+    return workdir
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_of_a_folder_works(tmp_path, name):
-    wanted = mnistopt.run(**ASKED, seeds=1, workdir=tmp_path / "plain")
+def test_every_name_of_a_folder_works(tmp_path, finished, name):
     study = mnistopt.run(**ASKED, seeds=1, workdir=tmp_path / name)
-    for layer, values in wanted.params().items():
+    (trial,) = study.trials["trial"]
+    for layer, values in mnistopt.open_study(finished).params(trial).items():
         for kind, value in values.items():
             np.testing.assert_array_equal(study.params()[layer][kind], value)
     # It goes on from what is there.
@@ -46,14 +54,6 @@ def test_only_odd_names_need_a_link(tmp_path):
     odd.mkdir()
     link = plain_path(odd)
     assert Path(link).resolve() == odd and "[" not in str(link)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A workdir with two trials; not to be changed."""
-    workdir = tmp_path_factory.mktemp("finished") / "w"
-    mnistopt.run(**ASKED, seeds=2, workdir=workdir)
-    return workdir
 
 
 @pytest.fixture
@@ -135,9 +135,6 @@ def replace(old, new):
 
 DAMAGES = {
     "cut in half": lambda text: text[: len(text) // 2],
-    "empty": lambda text: "",
-    "no JSON": lambda text: "\x00\x01" + text,
-    "no records": replace('"records"', '"recordings"'),
     "a later version's field": replace('"seed"', '"colour": 1, "seed"'),
     "unequal histories": replace('"seconds": [', '"seconds": [1.0, '),
 }
