@@ -7,7 +7,7 @@ and PyTorch, Keras and plain flax doing the same updates, each in the best of th
 that were tried, all in turn in one run. Then what the time of whole studies goes into.
 
 Results go to --workdir: bench.json, bench.md and two pictures. --quick takes
-three minutes on two cores, all of it half an hour or more.
+three minutes on two cores, all of it an hour or more.
 """
 
 import json

@@ -100,3 +100,20 @@ def test_committed_tables_are_of_the_committed_run():
     assert (COMMITTED / "bench.md").read_text() == report.markdown(found)
     assert report.headline(found) in (ROOT / "README.md").read_text()
     assert all(one["n"] >= 5 for one in found["rows"] if "low" in one)
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "shufflenet"])
+def test_the_light_networks_figures_are_those_of_their_runs(name):
+    found = json.loads((COMMITTED / name / "bench.json").read_text())
+    assert (COMMITTED / name / "bench.md").read_text() == report.markdown(found)
+    told = (ROOT / "docs" / "performance.md").read_text()
+    ratios = {
+        (r["network"], r["replicas"]): r["ratio"] for r in report.ratios(found["rows"])
+    }
+    for row in (one for one in found["rows"] if one["who"] == OURS):
+        cell = f"{row['images_per_second']:,.0f}"
+        ratio = ratios[row["network"], row["replicas"]]
+        (line,) = (
+            one for one in told.splitlines() if row["network"] in one and cell in one
+        )
+        assert f"| {cell} | {ratio:.2f} |" in line
