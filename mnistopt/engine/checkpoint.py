@@ -26,7 +26,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mnistopt.engine.checksums import Damaged, checksum, text_checksum
+from mnistopt.engine.checksums import Damaged, checksum, named, text_checksum
 from mnistopt.engine.contents import Contents
 from mnistopt.engine.first_params import load_first_params
 from mnistopt.engine.writer import Writer, numbered
@@ -136,7 +136,7 @@ class Store:
         """Reads some replicas' rows of the arrays of a checkpoint that `tree` names."""
         place = {name: i for i, name in enumerate(saved.about["replicas"])}
         rows = [place[name] for name in replicas]
-        names = [".".join(path) for path in flatten_dict(tree)]
+        names = [name for name, _ in named(tree)]
         try:
             reading = [self._array(saved, name)[rows].read() for name in names]
             arrays = [one.result() for one in reading]

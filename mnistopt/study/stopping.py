@@ -66,9 +66,7 @@ class Stop:
         self._number = number
         self._deadline = time.monotonic() + PATIENCE
         with contextlib.suppress(OSError):
-            message = (
-                "\nstopping after this epoch, which is saved; once more: at once\n"
-            )
+            message = "\nstopping: this epoch may end, within 5 s; once more: at once\n"
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
 
     @property
