@@ -19,6 +19,7 @@ from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
+from mnistopt.models.shufflenet import ShuffleNetV2
 from mnistopt.training.replica import Replica, init_state
 
 SMALL = Replica(MLP((16,)), "adam", 32)
@@ -144,6 +145,7 @@ def test_replicas_equal_separate_plain_runs(model, plain, lanes):
         )
 
 
+@pytest.mark.usefixtures("short_sums")
 @pytest.mark.parametrize(
     ("model", "lanes"),
     [
@@ -153,6 +155,7 @@ def test_replicas_equal_separate_plain_runs(model, plain, lanes):
         (CNN((3, 4), 8), (1, 1)),
         (CNN((3, 4), 8), (1, 2)),
         (CNN((3, 4), 8, norm="batch"), (1, 2)),
+        (ShuffleNetV2(0.1, 0), (1, 2)),
     ],
     ids=str,
 )
