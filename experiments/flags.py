@@ -195,6 +195,7 @@ def run(main: Callable[[], None], about: str) -> None:
             stream.reconfigure(errors="replace")
     # In words, without the line of code that says so.
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    sys.unraisablehook = _except_late_callbacks
     flags.DEFINE_bool("help", False, "show this help", short_name="h")
     try:
         rest = FLAGS(sys.argv)[1:]
@@ -214,6 +215,12 @@ def run(main: Callable[[], None], about: str) -> None:
         number = getattr(error, "number", signal.SIGINT)
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(128 + number)
+
+
+def _except_late_callbacks(unraisable: Any) -> None:
+    """Shows what nobody can catch, but of writes that have failed and been told of."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _message(error: Exception) -> str:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # The rooms from the ground up, and the files of each: imports only go down, between
 # the rooms and within them.
 ROOMS = {
-    "": ("errors", "files", "ambient", "axes", "hparams", "points"),
+    "": ("errors", "files", "disk", "ambient", "axes", "hparams", "points"),
     "data": (
         *("splits", "format2", "official", "mnist_5k", "idx", "prepare", "find"),
         *("tfrecord", "prepared", "arrays", "check", "cache", "dataset", "load"),

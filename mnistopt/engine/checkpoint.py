@@ -121,43 +121,62 @@ class Store:
         rest = self._read_rows(saved, replicas, {"stacked": numbered(leaves)})
         last = self.load_variables(saved, replicas, "last", like.last["params"])
         best = self.load_variables(saved, replicas, "best", like.best["params"])
-
-        def of(name):
+        found = {}
+        for name in replicas:
             parts = rest[name]["stacked"].values()
-            return Contents(
-                last[name], best[name], jax.tree.unflatten(structure, parts)
-            )
+            one = Contents(last[name], best[name], jax.tree.unflatten(structure, parts))
+            if _described(one) != _described(like):
+                raise self._damaged(saved, "its arrays have other names or shapes")
+            found[name] = one
+        return found
 
-        return {name: of(name) for name in replicas}
+    def check(self, saved: Checkpoint) -> None:
+        """Reads all arrays of a checkpoint.
+
+        Raises:
+            Damaged: If one is not as it was written.
+        """
+        # The first studies have no checksums.
+        for name in saved.about.get("checksums", {}):
+            self._read_arrays(saved, [name], range(len(saved.about["replicas"])))
 
     def _read_rows(
         self, saved: Checkpoint, replicas: Sequence[str], tree: Any
     ) -> dict[str, Any]:
         """Reads some replicas' rows of the arrays of a checkpoint that `tree` names."""
         place = {name: i for i, name in enumerate(saved.about["replicas"])}
-        rows = [place[name] for name in replicas]
         names = [name for name, _ in named(tree)]
-        try:
-            reading = [self._array(saved, name)[rows].read() for name in names]
-            arrays = [one.result() for one in reading]
-            # The first studies have none.
-            checksums = saved.about.get("checksums", {})
-            for name, array in zip(names, arrays):
-                wanted = [checksums[name][row] for row in rows] if checksums else []
-                if wanted and wanted != list(map(checksum, array)):
-                    raise ValueError(f"{name} has another checksum")
-        except (ValueError, KeyError, OSError) as error:
-            folder = self._own / saved.group / str(saved.epoch)
-            raise Damaged(
-                f"the checkpoint {folder} is damaged ({str(error).strip():.200}): move "
-                "it away, and the grid's command trains again what only it has"
-            ) from error
+        arrays = self._read_arrays(saved, names, [place[name] for name in replicas])
         return {
             name: unflatten_dict(
                 {path: np.array(a[i]) for path, a in zip(flatten_dict(tree), arrays)}
             )
             for i, name in enumerate(replicas)
         }
+
+    def _read_arrays(
+        self, saved: Checkpoint, names: Sequence[str], rows: Sequence[int]
+    ) -> list[np.ndarray]:
+        """Reads some rows of arrays, and compares them with their checksums."""
+        try:
+            reading = [self._array(saved, name)[list(rows)].read() for name in names]
+            arrays = [one.result() for one in reading]
+            checksums = saved.about.get("checksums", {})
+            for name, array in zip(names, arrays):
+                wanted = [checksums[name][row] for row in rows] if checksums else []
+                if wanted and wanted != list(map(checksum, array)):
+                    raise ValueError(f"{name} has another checksum")
+        except (ValueError, KeyError, OSError) as error:
+            raise self._damaged(saved, error) from error
+        return arrays
+
+    def _damaged(self, saved: Checkpoint, error: object) -> Damaged:
+        folder = self._own / saved.group / str(saved.epoch)
+        return Damaged(
+            f"the checkpoint {folder} is damaged ({str(error).strip():.200}): the "
+            "grid's command again uses an older one, or trains again what only this "
+            "one has"
+        )
 
     def _array(self, saved: Checkpoint, name: str) -> tensorstore.TensorStore:
         """Opens one of a checkpoint's arrays, once."""
@@ -181,6 +200,12 @@ def _check(about: dict[str, Any]) -> None:
     wanted = about.pop("checksum", None)
     if wanted not in (None, text_checksum(about)):
         raise ValueError("its records have another checksum")
+
+
+def _described(contents: Contents) -> tuple[list[tuple[Any, Any]], Any]:
+    """Returns names, shapes and types of what a checkpoint has of a replica."""
+    leaves, structure = jax.tree.flatten(contents)
+    return [(leaf.shape, leaf.dtype) for leaf in leaves], structure
 
 
 def warn_of(folder: Path, error: object) -> None:

@@ -8,6 +8,8 @@ from mnistopt.engine.checkpoint import Checkpoint
 
 # Of what is only half there, as Orbax names it; nobody reads such folders.
 PARTIAL = ".orbax-checkpoint-tmp"
+# Folder of a study with checkpoints that could not be used.
+ASIDE = "damaged"
 
 
 def tidy(folder: Path, saved: Sequence[Checkpoint]) -> None:
@@ -38,21 +40,30 @@ def tidy(folder: Path, saved: Sequence[Checkpoint]) -> None:
             shutil.rmtree(group, ignore_errors=True)
 
 
-def set_aside(folder: Path, saved: Sequence[Checkpoint]) -> None:
-    """Moves damaged checkpoints to the folder `damaged`, out of the way of new ones.
+def damaged(folder: Path, sound: Sequence[Checkpoint]) -> list[Path]:
+    """Returns the folders of checkpoints that cannot be used.
+
+    Args:
+        folder: The store's.
+        sound: All checkpoints of it that can.
+    """
+    known = {(one.group, str(one.epoch)) for one in sound}
+    steps = (step for step in folder.glob("*/*/") if step.name.isdecimal())
+    return [step for step in steps if (step.parent.name, step.name) not in known]
+
+
+def set_aside(folder: Path, sound: Sequence[Checkpoint]) -> None:
+    """Moves damaged checkpoints out of the way of new ones, to the folder `damaged`.
 
     Args:
         folder: The store's, that nobody else writes to.
-        saved: All checkpoints of it that can be read.
+        sound: All checkpoints of it that can be used.
     """
-    known = {(one.group, str(one.epoch)) for one in saved}
-    for step in folder.glob("*/*/"):
-        group = step.parent.name
-        if step.name.isdecimal() and (group, step.name) not in known:
-            aside = folder.parent / "damaged"
-            aside.mkdir(exist_ok=True)
-            count = len(list(aside.iterdir()))
-            step.rename(aside / f"{group}-{step.name}-{count}")
+    for step in damaged(folder, sound):
+        aside = folder.parent / ASIDE
+        aside.mkdir(exist_ok=True)
+        count = len(list(aside.iterdir()))
+        step.rename(aside / f"{step.parent.name}-{step.name}-{count}")
 
 
 def _measured(one: Checkpoint) -> bool:

@@ -1,7 +1,9 @@
 """Writes the checkpoints of a store (see `checkpoint`)."""
 
+import contextlib
+import logging
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
+from mnistopt.disk import Unwritable, check_room
 from mnistopt.engine.checksums import row_checksums, text_checksum
 from mnistopt.engine.contents import Contents
 
@@ -20,6 +23,8 @@ SAVE_SHARE = 0.05
 # Seconds of training before the first: what a kill may cost is not worth saving more
 # often, and a study that is done by then saves its end only.
 FIRST_SAVE = 10.0
+# Where Orbax tells of a failure in the background, in a hundred lines.
+_LOG = logging.getLogger("absl")
 
 
 def numbered(leaves: Sequence[Any]) -> dict[str, Any]:
@@ -50,11 +55,17 @@ class _Ours(np.ndarray):
         return self
 
 
+def _told(record: logging.LogRecord) -> bool:
+    """Says whether to log: not a failure of Orbax's, which is raised anyway."""
+    return record.levelno < logging.ERROR or "orbax" not in record.pathname
+
+
 class Writer:
     """Writes the checkpoints of one group, in the background; a context manager."""
 
     def __init__(self, folder: Path):
         """Opens `folder`, making it; what is in it stays."""
+        self._folder = folder
         self._keep: set[int] = set()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(
@@ -62,21 +73,38 @@ class Writer:
             ),
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(folder, options=options)
+        with self._storing():
+            self._manager = ocp.CheckpointManager(folder, options=options)
         self._keep.update(self._manager.all_steps())
         self._wait_until = time.monotonic() + FIRST_SAVE
         self._seconds = 0.0
 
     def __enter__(self) -> "Writer":
+        _LOG.addFilter(_told)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, kind: Any, *_: Any) -> None:
         """Waits until everything is written."""
-        self._manager.close()
+        # Who could not write is told once.
+        quiet = [Exception] if kind else []
+        with contextlib.suppress(*quiet), self._storing():
+            self._manager.close()
+        _LOG.removeFilter(_told)
+
+    @contextlib.contextmanager
+    def _storing(self) -> Iterator[None]:
+        """Tells in words of what the disk has refused, or refused in the background."""
+        try:
+            yield
+        except Unwritable:
+            raise
+        except Exception as error:
+            raise Unwritable(self._folder, error) from error
 
     def finish(self) -> None:
         """Waits until everything that was saved is written."""
-        self._manager.wait_until_finished()
+        with self._storing():
+            self._manager.wait_until_finished()
 
     def due(self) -> bool:
         """Says whether time allows to save, besides what is to be kept."""
@@ -98,6 +126,9 @@ class Writer:
             replicas: Per identity its contents, numpy leaves that nobody changes.
             about: For the item `about`, which also tells shapes and the like.
             keep: Whether it stays; of the others only the newest does.
+
+        Raises:
+            Unwritable: If the disk refuses this checkpoint, or has refused the last.
         """
         if keep:
             self._keep.add(epoch)
@@ -120,8 +151,10 @@ class Writer:
         args = ocp.args.Composite(
             state=ocp.args.PyTreeSave(tree, chunks), about=ocp.args.JsonSave(told)
         )
-        self._manager.save(epoch, args=args)
+        with self._storing():
+            check_room(self._folder, sum(a.nbytes for a in jax.tree.leaves(tree)))
+            self._manager.save(epoch, args=args)
         if not self._seconds:
-            self._manager.wait_until_finished()
+            self.finish()
             self._seconds = time.monotonic() - start
         self._wait_until = time.monotonic() + self._seconds / SAVE_SHARE

@@ -16,6 +16,8 @@ from mnistopt.files import write_text
 from mnistopt.results.tables import TABLES
 
 CONFIG = "config.json"
+# That a study makes in its workdir.
+FOLDERS = ("checkpoints", "predictions", "figures", "damaged")
 FORMAT = 3
 # What can be read and evaluated, and why it cannot be trained further.
 OLDER = {
@@ -100,9 +102,15 @@ def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of config.json, {} if there is none, writing nothing.
 
     Raises:
-        InputError: If it is unreadable, of another format or of other data; says what
-            is different.
+        InputError: If it is unreadable, of another format or of other data, says what
+            is different; or if something stands in the way of its files.
     """
+    for name in FOLDERS:
+        if (workdir / name).exists() and not (workdir / name).is_dir():
+            raise _in_the_way(workdir / name, "a folder")
+    for name in (CONFIG, *(f"{table}.csv" for table in TABLES)):
+        if (workdir / name).is_dir():
+            raise _in_the_way(workdir / name, "a file")
     if not (workdir / CONFIG).exists():
         tables = (f"{name}.csv" for name in TABLES)
         others = [name for name in tables if (workdir / name).exists()]
@@ -127,6 +135,13 @@ def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
             + "\nGive another --workdir, or the settings it was made with."
         )
     return config
+
+
+def _in_the_way(path: Path, wanted: str) -> InputError:
+    return InputError(
+        f"{path} is in the way of {wanted} of that name: move it, or give another "
+        "--workdir"
+    )
 
 
 def _explain(workdir: Path, config: Mapping[str, Any]) -> str:

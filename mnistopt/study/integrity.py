@@ -1,10 +1,12 @@
 """Whether what a workdir holds is of one study, and whole, before it is added to."""
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from mnistopt.engine.checkpoint import Checkpoint, warn_of
+from mnistopt.engine.checkpoint import Checkpoint, Store, warn_of
+from mnistopt.engine.checksums import Damaged
 from mnistopt.errors import InputError
 from mnistopt.points import replica_id
 from mnistopt.results import config
@@ -76,7 +78,26 @@ def check_data(workdir: Path, records: Mapping[str, Record], fingerprint: str) -
         )
 
 
-def check_whole(workdir: Path, records: Mapping[str, Record]) -> None:
+def whole(saved: Iterable[Checkpoint], store: Store) -> list[Checkpoint]:
+    """Returns the checkpoints whose arrays are as they were written; warns of others.
+
+    Args:
+        saved: Of the store; sound.
+        store: Has them.
+    """
+    found = []
+    for one in saved:
+        try:
+            store.check(one)
+            found.append(one)
+        except Damaged as error:
+            warnings.warn(str(error), stacklevel=2)
+    return found
+
+
+def check_complete(
+    workdir: Path, records: Mapping[str, Record], retrained: Set[str]
+) -> None:
     """Checks that the checkpoints of all trained trials are there.
 
     Tables are made of checkpoints, so a trial without one would vanish from them.
@@ -84,9 +105,10 @@ def check_whole(workdir: Path, records: Mapping[str, Record]) -> None:
     Args:
         workdir: Has the tables.
         records: What the checkpoints know, by replica.
+        retrained: Trials without one that may be trained again.
 
     Raises:
-        InputError: If there is a trial without; says how many.
+        InputError: If there is another trial without; says how many.
     """
     try:
         trials = read_table(workdir, "trials")
@@ -100,7 +122,7 @@ def check_whole(workdir: Path, records: Mapping[str, Record]) -> None:
         ]
     except (InputError, KeyError):
         return  # Not there or not readable: it is made anew.
-    if lost:
+    if lost := [trial for trial in lost if trial not in retrained]:
         raise InputError(
             f"{workdir}/trials.csv has {len(lost)} trained trials whose checkpoints "
             f"are gone, {lost[0]} among them. Tables are made of checkpoints, so these "

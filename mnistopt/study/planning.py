@@ -16,6 +16,7 @@ from mnistopt.engine.replicas import state_bytes
 from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
+from mnistopt.results.tables import trial_id
 from mnistopt.study.inputs import check_networks
 from mnistopt.training.replica import Replica
 
@@ -97,6 +98,16 @@ class Plan:
     records: Mapping[str, Record]
     saved: Sequence[Checkpoint] = ()
     work_per_second: float = math.inf
+
+    @property
+    def trials(self) -> frozenset[str]:
+        """The names of the trials to train."""
+        return frozenset(
+            trial_id(record.replica, epochs)
+            for job in self.jobs
+            for record in job.records
+            for epochs in job.milestones
+        )
 
     @property
     def examples(self) -> tuple[int, int, int]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import flax.linen as nn
 
+from mnistopt.disk import writing_to
 from mnistopt.engine.devices import Device, multiply_rate
-from mnistopt.engine.tidy import set_aside, tidy
+from mnistopt.engine.tidy import ASIDE, damaged, set_aside, tidy
 from mnistopt.points import Structure
 from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
@@ -15,7 +16,13 @@ from mnistopt.results.predictions import write_predictions
 from mnistopt.results.samples import write_samples
 from mnistopt.results.tables import read_table
 from mnistopt.study.costs import find_costs
-from mnistopt.study.integrity import check_data, check_unchanged, check_whole, sound
+from mnistopt.study.integrity import (
+    check_complete,
+    check_data,
+    check_unchanged,
+    sound,
+    whole,
+)
 from mnistopt.study.lock import writing
 from mnistopt.study.loop import Loop, OnEpoch
 from mnistopt.study.notebook import NotebookBar, in_notebook
@@ -35,10 +42,14 @@ EFFICIENCY = 0.85
 def _plan(setup: Setup) -> Plan:
     """Returns what is to be trained."""
     check_unchanged(setup.workdir, setup.config["data"], setup.there)
-    saved = sound(setup.store.saved(), setup.workdir / "checkpoints")
+    store, folder = setup.store, setup.workdir / "checkpoints"
+    saved = whole(sound(store.saved(), folder), store)
     found = make_plan(setup.points, setup.seeds, setup.dataset, saved, setup.lanes)
     check_data(setup.workdir, found.records, setup.dataset.fingerprint)
-    check_whole(setup.workdir, found.records)
+    # What damage has taken is trained again, what somebody has removed is not.
+    taken = (setup.workdir / ASIDE).exists() or damaged(folder, saved)
+    retrained = found.trials if taken else frozenset[str]()
+    check_complete(setup.workdir, found.records, retrained)
     if found.timed:
         return found
     rate = multiply_rate(setup.devices) * EFFICIENCY
@@ -101,7 +112,7 @@ def run(
     shown = on_progress is None if progress is None else progress
     bar = NotebookBar() if shown and in_notebook() else None
     tell = _told(on_progress, bar)
-    with writing(setup.workdir), Stop() as stop:
+    with writing_to(setup.workdir), writing(setup.workdir), Stop() as stop:
         with stopwatch("planning"):
             found = _plan(setup)
         if on_plan:

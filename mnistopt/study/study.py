@@ -12,8 +12,9 @@ from mnistopt.models.networks import init_shapes, make_model
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.record import Record
-from mnistopt.results.tables import best_trial, read_table
+from mnistopt.results.tables import best_trial, read_table, trials_table
 from mnistopt.study.integrity import sound
+from mnistopt.study.planning import merge_records
 
 
 class Study:
@@ -28,6 +29,7 @@ class Study:
         """Opens a workdir; raises InputError if it is none."""
         self.workdir = Path(workdir).expanduser()
         self.config = config.read_config(self.workdir)
+        self._seen: tuple[list[Path], list[Checkpoint]] = [], []
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -80,18 +82,20 @@ class Study:
     def trial(self, name: str = "best") -> dict[str, Any]:
         """Returns a row of `trials`, as a dictionary.
 
+        By what the checkpoints know, if there are any: a table may be cut off.
+
         Args:
             name: "best", or the beginning of one trial's name.
 
         Raises:
             InputError: If no trial, or more than one, is named so.
         """
-        trials = self.trials
+        trials = self._trained()
         if name == "best":
             name = best_trial(trials)
-        found = trials[trials["trial"] == name]
-        if found.empty and name:
-            found = trials[trials["trial"].str.startswith(name)]
+        found = _named(trials, name)
+        if found.empty:
+            found = _named(self.trials, name)
         if len(found) != 1:
             raise InputError(
                 f"trial={name!r} names {len(found)} trials of {self.workdir}; give "
@@ -155,11 +159,25 @@ class Study:
     def _store(self) -> Store:
         return Store(self.workdir / "checkpoints")
 
+    def _saved(self) -> list[Checkpoint]:
+        """Returns the checkpoints, read anew if there are others than before."""
+        folder = self.workdir / "checkpoints"
+        there = sorted(folder.glob("*/*/"))
+        if there != self._seen[0]:
+            self._seen = there, sound(self._store.saved(), folder)
+        return self._seen[1]
+
+    def _trained(self) -> pd.DataFrame:
+        """Returns `trials` by what checkpoints know; as it is where there are none."""
+        records = merge_records(self._saved())
+        if not records:
+            return self.trials
+        return trials_table(records.values(), self.config.get("costs", {}))
+
     def _find(self, trial: str) -> tuple[Checkpoint, Record]:
         """Returns the checkpoint of a trial, and the replica's record in it."""
         row = self.trial(trial)
-        folder = self.workdir / "checkpoints"
-        for saved in sound(self._store.saved(), folder):
+        for saved in self._saved():
             if saved.epoch == row["epochs_done"]:
                 for content in saved.about["records"]:
                     if content["replica"] == row["replica"]:
@@ -168,6 +186,14 @@ class Study:
             f"trial {row['trial']} of {self.workdir} is {row['status']} and has no "
             "checkpoint; run the grid again to go on"
         )
+
+
+def _named(trials: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Returns the rows of a trial, or else of those whose names begin so."""
+    found = trials[trials["trial"] == name]
+    if found.empty and name:
+        found = trials[trials["trial"].str.startswith(name)]
+    return found
 
 
 def open_study(workdir: str | Path) -> Study:

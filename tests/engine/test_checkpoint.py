@@ -340,5 +340,19 @@ def test_a_flipped_bit_of_a_weight_is_noticed(folder, saved_contents, tmp_path):
         key=lambda path: path.stat().st_size,
     )
     flip(largest, 4 * largest.stat().st_size)  # In the middle.
-    with pytest.raises(Damaged, match="is damaged .*: move it away"):
+    with pytest.raises(Damaged, match="is damaged .*: the grid's command again"):
         Store(copy).load(saved, NAMES, filled(saved_contents["aa11"], 0))
+
+
+def test_arrays_of_another_network_are_not_taken_for_one_s_own(folder, saved_contents):
+    store = Store(folder)
+    (saved,) = store.saved()
+    like = saved_contents["aa11"]
+    first, *others = jax.tree.leaves(like.rest)
+    wider = jax.tree.unflatten(
+        jax.tree.structure(like.rest), [np.zeros((2, *first.shape)), *others]
+    )
+    with pytest.raises(Damaged, match="other names or shapes"):
+        store.load(saved, NAMES, like._replace(rest=wider))
+    with pytest.raises(Damaged, match="other names or shapes"):
+        store.load(saved, NAMES, like._replace(last={"params": {}}))

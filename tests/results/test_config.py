@@ -108,7 +108,7 @@ def test_a_config_that_is_damaged_or_foreign_is_named(tmp_path, data, content, l
 
 def test_a_folder_in_the_place_of_the_config_is_named(tmp_path, data):
     (tmp_path / config.CONFIG).mkdir()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="in the way of a file"):
         config.check(tmp_path, data)
 
 

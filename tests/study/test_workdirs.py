@@ -1,5 +1,6 @@
 """Folders of studies: any name, one writer, one data set, and nothing vanishes."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,8 +12,9 @@ import pytest
 
 import mnistopt
 from mnistopt.errors import InputError
-from mnistopt.files import plain_path
+from mnistopt.files import plain_path, read_csv
 from mnistopt.study.lock import writing
+from tests.programs import ROOT
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
 
@@ -60,6 +62,13 @@ def test_only_odd_names_need_a_link(tmp_path):
 def workdir(finished, tmp_path):
     """A copy of it."""
     return Path(shutil.copytree(finished, tmp_path / "w"))
+
+
+def assert_same_numbers(table, before):
+    """A table is as it was, but for times."""
+    before = read_csv(io.BytesIO(before), dtype={"trial": str, "replica": str})
+    for name in ("trial", "status", "test_loss", "validation_accuracy", "train_loss"):
+        assert list(table[name]) == list(before[name])
 
 
 def contents(folder):
@@ -154,16 +163,16 @@ def test_a_damaged_checkpoint_locks_nobody_out(workdir, damage):
     (alone,) = study.trials.query("lr == 0.1")["trial"]
     with pytest.warns(UserWarning, match="damaged"):
         assert study.params(alone)
+    # What is asked for is trained again; what is not would vanish.
     with (
         pytest.warns(UserWarning, match="damaged"),
         pytest.raises(InputError, match="2 trained trials whose checkpoints"),
     ):
-        mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+        mnistopt.run(**ASKED, lr=[0.1], seeds=1, workdir=workdir)
     assert contents(workdir) == wanted
-    (workdir / "trials.csv").unlink()
     with pytest.warns(UserWarning, match="damaged"):
         study = mnistopt.run(**ASKED, seeds=2, workdir=workdir)
-    assert set(study.trials["status"]) == {"finished"} and len(study.trials) == 3
+    assert_same_numbers(study.trials, wanted[workdir / "trials.csv"])
     # Nobody is warned again, what was damaged is still there, and so are all weights.
     assert len(list((workdir / "damaged").iterdir())) == 1
     again = mnistopt.open_study(workdir)
@@ -193,3 +202,97 @@ def test_what_killed_runs_left_is_removed(workdir):
             np.testing.assert_array_equal(
                 again[layer]["kernel"], params[layer]["kernel"]
             )
+
+
+def flip_arrays(step):
+    """Flips a bit in every hundredth byte of a checkpoint's arrays."""
+    for path in step.glob("state/ocdbt.process_0/d/*"):
+        content = np.fromfile(path, np.uint8)
+        content[::100] ^= 1
+        content.tofile(path)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_damaged_arrays_are_mended_by_the_same_command(workdir, older):
+    """From the older checkpoint, if there is one: and to the same bits."""
+    asked = ASKED | {"epochs": [1, 3] if older else 1}
+    study = mnistopt.run(**asked, seeds=2, workdir=workdir)
+    wanted, last = contents(workdir), {t: study.params(t) for t in study.trials.trial}
+    flip_arrays(*workdir.glob("checkpoints/*/3" if older else "checkpoints/*/1"))
+    with pytest.raises(InputError, match="damaged .* uses an older one"):
+        [study.params(trial) for trial in study.trials["trial"]]
+    with pytest.warns(UserWarning, match="damaged"):
+        plan = mnistopt.plan(**asked, seeds=2, workdir=workdir)
+    assert [job.start for job in plan.jobs] == [int(older)]
+    with pytest.warns(UserWarning, match="damaged"):
+        study = mnistopt.run(**asked, seeds=2, workdir=workdir)
+    assert_same_numbers(study.trials, wanted[workdir / "trials.csv"])
+    for trial, params in last.items():
+        for layer, values in study.params(trial).items():
+            np.testing.assert_array_equal(values["kernel"], params[layer]["kernel"])
+    assert mnistopt.plan(**asked, seeds=2, workdir=workdir).jobs == ()
+
+
+def test_a_table_that_is_cut_off_chooses_no_other_trial(workdir):
+    mnistopt.run(**ASKED, lr=[0.1, 0.01], seeds=2, workdir=workdir)
+    study = mnistopt.open_study(workdir)
+    best, params = study.trial()["trial"], study.params()
+    lines = (workdir / "trials.csv").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(best)]
+    (workdir / "trials.csv").write_text("".join(kept))
+    assert study.trial()["trial"] == mnistopt.open_study(workdir).trial()["trial"]
+    assert study.trial()["trial"] == best
+    again = study.params(best)["Dense_0"]["kernel"]
+    np.testing.assert_array_equal(again, params["Dense_0"]["kernel"])
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "figures", "predictions"])
+def test_a_file_in_the_way_of_a_folder_is_told_before_training(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} is in the way of a folder"):
+        mnistopt.run(**ASKED, workdir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "curves.csv", "config.json"])
+def test_a_folder_in_the_way_of_a_file_is_told_before_training(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name} is in the way of a file"):
+        mnistopt.run(**ASKED, workdir=tmp_path)
+
+
+def test_a_disk_without_room_ends_in_one_message_and_goes_on(workdir, monkeypatch):
+    """Told before anything is half written; what was there is as it was."""
+    before = contents(workdir)
+    usage = shutil.disk_usage(workdir)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+        with pytest.raises(InputError, match="0.0 MB are free of 0.1 MB needed.*goes"):
+            mnistopt.run(**ASKED, seeds=3, workdir=workdir)
+    study = mnistopt.open_study(workdir)
+    trained = study.trials.query("status == 'finished'")
+    assert_same_numbers(trained, before[workdir / "trials.csv"])
+    assert study.params("best")
+    assert set(mnistopt.run(**ASKED, seeds=3, workdir=workdir).trials.status) == {
+        "finished"
+    }
+
+
+def test_a_write_that_the_system_refuses_ends_in_one_message(tmp_path):
+    """A quota's: files of more than 100 kB are refused while Orbax writes."""
+    code = (
+        "import resource, signal, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()),) * 2)\n"
+        "from experiments import flags, grid\n"
+        "grid.define_flags()\nflags.run(grid.main, '')\n"
+    )
+    asked = ["--model=mlp", "--hidden=64", "--epochs=1", "--train_examples=500"]
+    command = [sys.executable, "-c", code, *asked, f"--workdir={tmp_path}", "100000"]
+    found = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2
+    assert "error: " in found.stderr and "File too large" in found.stderr
+    assert "Traceback" not in found.stderr and len(found.stderr) < 1500
+    study = mnistopt.open_study(tmp_path)
+    assert set(study.trials["status"]) == {"unfinished"}
