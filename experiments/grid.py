@@ -43,6 +43,9 @@ def define_flags() -> None:
         "replicas that a device computes side by side: points, or seeds x points",
     )
     flags.DEFINE_string("devices", "auto", "number of devices")
+    flags.DEFINE_string(
+        "memory_budget", None, "most memory to use, as in 4GB [what there is]"
+    )
     common.define_quiet()
     flags.DEFINE_bool(
         "tensorboard", False, "write TensorBoard events to WORKDIR/tensorboard"
@@ -61,6 +64,7 @@ def settings() -> dict[str, Any]:
         "dataset": _dataset(),
         "lanes": common.parse_lanes(FLAGS.lanes),
         "devices": common.parse_devices(FLAGS.devices),
+        "memory_budget": FLAGS.memory_budget,
     }
 
 

@@ -82,6 +82,16 @@ def plan(found: Plan) -> None:
         f"device, training time {duration(found.seconds())}"
         + ("" if found.timed else ", give or take a factor of two")
     )
+    needs, there = found.needs, found.available
+    device = (
+        f", {size(needs.device)} of {size(there.device)} of each device"
+        if needs.device
+        else ""
+    )
+    console.print(
+        f"about {size(needs.host)} of {size(there.host)} of memory{device}, "
+        f"{size(needs.disk)} of {size(there.disk)} of free disk"
+    )
 
 
 def plans(found: Mapping[str, Plan]) -> None:

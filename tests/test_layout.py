@@ -29,7 +29,16 @@ ROOMS = {
         *("replica", "train"),
     ),
     "engine": (
-        *("devices", "rounds", "replicas", "queue", "timer", "predict", "latency"),
+        *(
+            "devices",
+            "memory",
+            "rounds",
+            "replicas",
+            "queue",
+            "timer",
+            "predict",
+            "latency",
+        ),
         *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
     "results": (
@@ -44,7 +53,7 @@ ROOMS = {
     "report": ("words", "page", "study"),
     "study": (
         *("stopwatch", "stopping", "lock", "grid", "inputs", "integrity", "setup"),
-        *("planning", "scheduler", "progress", "costs", "loop"),
+        *("planning", "capacity", "scheduler", "progress", "costs", "loop"),
         *("notebook", "study", "robustness", "runner"),
     ),
     "paper": (

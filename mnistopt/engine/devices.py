@@ -1,7 +1,6 @@
 """Which devices compute, and how many replicas each does side by side."""
 
 import functools
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +31,12 @@ class Lanes(NamedTuple):
 
     seeds: int
     points: int
+
+    def halved(self) -> "Lanes":
+        """Returns half of them, rounded up: of the points, or else of the seeds."""
+        if self.points > 1:
+            return self._replace(points=-(-self.points // 2))
+        return self._replace(seeds=-(-self.seeds // 2))
 
 
 class Device:
@@ -154,30 +159,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def check_memory(needed: int, lanes: Lanes, devices: Sequence[Device]) -> None:
-    """Checks that calls on all devices fit into their memory, where the system tells.
-
-    Args:
-        needed: Bytes that a call needs on its device, beside the examples.
-        lanes: What it computes, for the error.
-        devices: All of them compute; those of a CPU share its memory.
-
-    Raises:
-        InputError: If they do not.
-    """
-    if devices[0].platform == "cpu":
-        needed *= len(devices)
-        names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
-        there = math.prod(map(os.sysconf, names)) if hasattr(os, "sysconf") else 0
-    else:
-        there = (devices[0].xla.memory_stats() or {}).get("bytes_limit", 0)
-    if there and needed > there:
-        raise InputError(
-            f"lanes={lanes.seeds}x{lanes.points} need {needed / 1e9:.1f} GB of memory, "
-            f"and there are {there / 1e9:.1f} GB; give fewer --lanes"
-        )
 
 
 def choose_lanes(devices: Sequence[Device], points: int, seeds: int) -> Lanes:

@@ -9,6 +9,7 @@ each of which runs the same program.
 
 import copy
 import functools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -156,6 +157,11 @@ class Program:
         )
         self.bytes = _bytes(self._epoch[self.devices[0]], splits[self.devices[0]])
         self.compile_seconds = time.perf_counter() - start
+
+    @property
+    def working_bytes(self) -> int:
+        """Bytes that a step of one replica takes beside its state."""
+        return self.bytes // math.prod(self.lanes) - state_bytes(self.replica)
 
     def train_epoch(
         self, one: Round, device: Device, epoch: int, in_full: bool

@@ -1,5 +1,6 @@
 """Networks made from their structures, and what is known of them beforehand."""
 
+import functools
 import importlib
 import inspect
 import math
@@ -97,9 +98,22 @@ def layer_multiply_adds(
     Counted are the layers with a kernel, as often as it is applied; biases, pools and
     activations are left out.
     """
-    counts: list[int] = []
+    return [math.prod(kernel) * places for kernel, places in _applied(model, shape)]
 
-    def count(call, args, kwargs, context):
+
+def count_outputs(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
+    """Returns how many numbers the layers with a kernel compute of one image."""
+    return sum(kernel[-1] * places for kernel, places in _applied(model, shape))
+
+
+@functools.cache
+def _applied(
+    model: nn.Module, shape: tuple[int, ...]
+) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """Returns the shapes of kernels as they are applied, and at how many places."""
+    found: list[tuple[tuple[int, ...], int]] = []
+
+    def note(call, args, kwargs, context):
         result = call(*args, **kwargs)
         module = context.module
         if context.method_name == "__call__" and module.has_variable(
@@ -109,12 +123,12 @@ def layer_multiply_adds(
             # A pool after the convolution drops what has been computed.
             at = args[0] if isinstance(module, Conv) else result
             places = at.shape[:-1] if kernel.ndim > 2 else args[0].shape[:-1]
-            counts.append(kernel.size * math.prod(places))
+            found.append((kernel.shape, math.prod(places)))
         return result
 
-    with nn.intercept_methods(count):
+    with nn.intercept_methods(note):
         init_shapes(model, shape)
-    return counts
+    return tuple(found)
 
 
 @fixed()

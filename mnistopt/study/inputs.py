@@ -1,6 +1,8 @@
 """What a run is given besides its axes: as Python has it, checked, and loaded."""
 
+import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from mnistopt.points import Point
 from mnistopt.results.record import Record
 
 _COUNT = count(None, "")
+_UNITS = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_BYTES = re.compile(r"(\d+\.?\d*(?:e\+?\d+)?) *([KMGT]B)?", re.IGNORECASE)
 
 
 def check_count(name: str, value: Any) -> int:
@@ -44,6 +48,21 @@ def check_lanes(value: Any) -> tuple[int, int] | None:
             f"lanes={value} is not allowed: expected points, or (seeds, points)"
         )
     return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def check_bytes(name: str, value: Any) -> float:
+    """Returns a number of bytes from one, or from words as "4 GB"; inf for None.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if value is None:
+        return math.inf
+    found = _BYTES.fullmatch(str(value).strip())
+    count = float(found[1]) * _UNITS[(found[2] or "").upper()] if found else 0.0
+    if not 0 < count < math.inf:
+        raise InputError(f"{name}={value} is not allowed: expected a size as in 4GB")
+    return count
 
 
 def check_path(name: str, value: Any) -> Path | None:

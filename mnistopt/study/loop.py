@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from mnistopt.engine.contents import Contents
-from mnistopt.engine.devices import Device, check_memory
+from mnistopt.engine.devices import Device
+from mnistopt.engine.memory import check_call, exhaustible
 from mnistopt.engine.queue import Done, Queue
 from mnistopt.engine.replicas import Program, Result, Splits, put_splits, state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
@@ -27,7 +27,13 @@ OnEpoch = Callable[[pd.DataFrame], None]
 
 
 class Loop:
-    """Trains the jobs of one plan."""
+    """Trains the jobs of one plan.
+
+    Attributes:
+        job: That is trained, or was trained last.
+    """
+
+    job: Job
 
     def __init__(
         self,
@@ -76,9 +82,19 @@ class Loop:
                 self._splits = put_splits(self._setup.dataset, self._setup.devices)
         for job in self._plan.jobs:
             self._stop.check()
-            with self._stopwatch("compiling"):
-                program = self._program(job)
-            self._run_job(job, program)
+            self.job = job
+            with exhaustible():
+                with self._stopwatch("compiling"):
+                    program = self._program(job)
+                self._run_job(job, program)
+
+    @property
+    def working_bytes(self) -> dict[str, int]:
+        """Of a step of one replica beside its state, by the identity of its cohort."""
+        return {
+            point.identity(): program.working_bytes
+            for (point, *_), program in self._programs.items()
+        }
 
     @property
     def compile_seconds(self) -> dict[str, float]:
@@ -98,7 +114,7 @@ class Loop:
             self._tell(job, job.start, compiling=True)
             splits = {device: self._splits[device] for device in devices}
             program = Program(job.replica, job.lanes, splits)
-            check_memory(program.bytes, job.lanes, devices)
+            check_call(program.bytes, job.lanes, devices, self._setup.budget)
             self._programs[key] = program
         return self._programs[key]
 
@@ -215,16 +231,16 @@ class Loop:
         if job.checkpoint is None:
             return {}
         names = [record.replica for record in job.records]
-        like = _contents(state_shapes(job.replica))
+        like = Contents.of(state_shapes(job.replica))
         loaded = self._store.load(job.checkpoint, names, like)
-        return {name: _state(loaded[name]) for name in names}
+        return {name: loaded[name].state() for name in names}
 
     def _save(
         self, records: Mapping[str, Record], queue: Queue, writer: Writer, keep: bool
     ) -> None:
         with self._stopwatch("saving"):
             states = queue.states()
-            contents = {name: _contents(states[name]) for name in records}
+            contents = {name: Contents.of(states[name]) for name in records}
             about = {"records": [record.to_json() for record in records.values()]}
             writer.save(queue.epoch, contents, about, keep)
             self._note(records.values())
@@ -280,15 +296,3 @@ def _labels(records: Iterable[Record]) -> dict[str, str]:
     rows = [{"point": point.identity(), **point.row()} for point in points.values()]
     names = point_labels(pd.DataFrame(rows)) if rows else {}
     return {replica: names[point.identity()] for replica, point in points.items()}
-
-
-def _contents(state: TrainState) -> Contents:
-    last = "variables" if state.average is None else "average"
-    gone: dict[str, Any] = {last: None}
-    rest = state._replace(best=None, **gone)
-    return Contents(last=state.evaluated, best=state.best, rest=rest)
-
-
-def _state(contents: Contents) -> TrainState:
-    last = "variables" if contents.rest.variables is None else "average"
-    return contents.rest._replace(best=contents.best, **{last: contents.last})

@@ -12,6 +12,7 @@ import jax
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint
 from mnistopt.engine.devices import Lanes
+from mnistopt.engine.memory import Capacity
 from mnistopt.engine.replicas import state_bytes
 from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
@@ -88,6 +89,8 @@ class Plan:
         dataset: The data.
         records: What the workdir knows of each replica, by name.
         saved: All checkpoints of the workdir.
+        needs: What the jobs take of memory and disk.
+        available: What there is.
         work_per_second: Multiplications per second to expect of the other cohorts.
     """
 
@@ -97,6 +100,8 @@ class Plan:
     dataset: Dataset
     records: Mapping[str, Record]
     saved: Sequence[Checkpoint] = ()
+    needs: Capacity = Capacity(0, 0, 0)
+    available: Capacity = Capacity(0, 0, 0)
     work_per_second: float = math.inf
 
     @property

@@ -1,20 +1,24 @@
 """One run of a grid, from plan to tables: what the programs and a notebook call."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 
+from mnistopt.axes import show
 from mnistopt.disk import writing_to
-from mnistopt.engine.devices import Device, multiply_rate
+from mnistopt.engine.devices import Device, Lanes, multiply_rate
+from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.tidy import ASIDE, damaged, set_aside, tidy
-from mnistopt.points import Structure
+from mnistopt.points import Point, Structure
 from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
 from mnistopt.results.predictions import write_predictions
 from mnistopt.results.samples import write_samples
 from mnistopt.results.tables import read_table
+from mnistopt.study.capacity import available, fitted
 from mnistopt.study.costs import find_costs
 from mnistopt.study.integrity import (
     check_complete,
@@ -40,8 +44,13 @@ EFFICIENCY = 0.85
 
 
 def _plan(setup: Setup) -> Plan:
-    """Returns what is to be trained."""
+    """Returns what is to be trained, if nobody else has written to the workdir."""
     check_unchanged(setup.workdir, setup.config["data"], setup.there)
+    return _make_plan(setup)
+
+
+def _make_plan(setup: Setup) -> Plan:
+    """Returns what is to be trained, by the checkpoints that there are."""
     store, folder = setup.store, setup.workdir / "checkpoints"
     saved = whole(sound(store.saved(), folder), store)
     found = make_plan(setup.points, setup.seeds, setup.dataset, saved, setup.lanes)
@@ -50,6 +59,9 @@ def _plan(setup: Setup) -> Plan:
     taken = (setup.workdir / ASIDE).exists() or damaged(folder, saved)
     retrained = found.trials if taken else frozenset[str]()
     check_complete(setup.workdir, found.records, retrained)
+    known = setup.config.get("working_bytes", {})
+    there = available(setup.devices, setup.workdir, setup.budget)
+    found = fitted(found, setup.devices, known, there)
     if found.timed:
         return found
     rate = multiply_rate(setup.devices) * EFFICIENCY
@@ -91,9 +103,9 @@ def run(
             workdir: Where results go and are found again; runs/DATASET-MODEL by
                 default. It holds one study, of one dataset, which may grow.
             seeds: How many; 3 by default, seeds 0, 1 and 2.
-            lanes: (seeds, points) that a device computes side by side, or points
-                alone; None to choose.
+            lanes: (seeds, points) side by side on a device, or points; None to choose.
             devices: How many; None for all.
+            memory_budget: Most bytes to use, or "4GB"; None for what there is.
             cache_dir: For data and compiled programs; ~/.cache/mnistopt by default.
             Every hyper-parameter is an axis, as in `study.grid.grid`: `model`, a name
                 or a flax module of one's own, what it can be told, and `hparams`.
@@ -136,9 +148,20 @@ def _carry_out(
     store = workdir / "checkpoints"
     set_aside(store, plan.saved)
     content |= _machine(setup.devices, {} if plan.jobs else content)
-    config.write_config(workdir, content)
-    loop = Loop(plan, setup, stopwatch, on_progress, on_epoch, stop=stop)
-    loop.run()
+    while True:
+        lanes = {job.program.identity(): show(job.lanes) for job in plan.jobs}
+        content["lanes"] = content.get("lanes", {}) | lanes
+        config.write_config(workdir, content)
+        loop = Loop(plan, setup, stopwatch, on_progress, on_epoch, stop=stop)
+        try:
+            loop.run()
+            break
+        except Exhausted as error:
+            fewer = _fewer_lanes(setup, loop, error)
+        # From the last checkpoints, and with nothing of the loop in memory.
+        del loop
+        setup = setup._replace(lanes=setup.lanes | fewer)
+        plan = _make_plan(setup)
     stop.check()
     with stopwatch("predictions"):
         trials = read_table(workdir, "trials")
@@ -152,9 +175,33 @@ def _carry_out(
         loop.write()
     if len(list(store.glob("*/"))) > len(plan.jobs):
         tidy(store, sound(setup.store.saved(), store))
-    compiled = content.get("compile_seconds", {}) | loop.compile_seconds
-    content |= {"compile_seconds": compiled, "seconds": stopwatch.seconds}
+    content |= {
+        "compile_seconds": content.get("compile_seconds", {}) | loop.compile_seconds,
+        "working_bytes": content.get("working_bytes", {}) | loop.working_bytes,
+        "seconds": stopwatch.seconds,
+    }
     config.write_config(workdir, content)
+
+
+def _fewer_lanes(setup: Setup, loop: Loop, error: Exhausted) -> dict[Point, Lanes]:
+    """Returns half of the lanes of the job that has taken too much memory.
+
+    Raises:
+        Exhausted: If it has one lane only.
+    """
+    job = loop.job
+    if job.lanes == (1, 1):
+        raise Exhausted(
+            f"one replica of {job.program.structure} at a time takes too much memory "
+            f"({error}): give a smaller network or batch, or fewer replicas"
+        ) from error
+    fewer = job.lanes.halved()
+    warnings.warn(
+        f"{error}: going on with lanes={show(fewer)} instead of {show(job.lanes)}. "
+        "Numbers are the same to rounding",
+        stacklevel=2,
+    )
+    return {job.program: fewer}
 
 
 def _add_costs(plan: Plan, setup: Setup, made: Mapping[Structure, nn.Module]) -> None:

@@ -14,7 +14,13 @@ from mnistopt.points import NEUTRAL, Point
 from mnistopt.results import config
 from mnistopt.results.columns import columns
 from mnistopt.study.grid import check_size, grid
-from mnistopt.study.inputs import check_count, check_lanes, check_path, load_data
+from mnistopt.study.inputs import (
+    check_bytes,
+    check_count,
+    check_lanes,
+    check_path,
+    load_data,
+)
 
 
 class Setup(NamedTuple):
@@ -29,6 +35,7 @@ class Setup(NamedTuple):
         lanes: Per cohort, by `Point.program`.
         config: What config.json is to say.
         there: What it says.
+        budget: Bytes of memory to use at most, of a device's or, on a CPU, of all.
     """
 
     points: list[Point]
@@ -39,6 +46,7 @@ class Setup(NamedTuple):
     lanes: dict[Point, Lanes]
     config: dict[str, Any]
     there: dict[str, Any]
+    budget: float
 
     @property
     def store(self) -> Store:
@@ -57,6 +65,7 @@ def set_up(
     seeds: int = 3,
     lanes: int | tuple[int, int] | None = None,
     devices: int | None = None,
+    memory_budget: float | str | None = None,
     cache_dir: str | Path = CACHE_DIR,
     **axes: Any,
 ) -> Setup:
@@ -70,6 +79,7 @@ def set_up(
     points = _points(points, axes)
     seeds, lanes = check_count("seeds", seeds), check_lanes(lanes)
     check_size(len(points) * seeds)
+    budget = check_bytes("memory_budget", memory_budget)
     if devices is not None:
         devices = check_count("devices", devices)
     if train_examples is not None:
@@ -94,10 +104,8 @@ def set_up(
         "data_file": str(file.absolute()) if file else None,
         "asked": _asked(points, seeds),
         "modules": _modules(points),
-        "lanes": there.get("lanes", {})
-        | {point.identity(): show(one) for point, one in by_cohort.items()},
     }
-    return Setup(points, seeds, data, folder, used, by_cohort, content, there)
+    return Setup(points, seeds, data, folder, used, by_cohort, content, there, budget)
 
 
 def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> list[Point]:

@@ -244,7 +244,7 @@ def test_a_notebooks_cell_may_run_it(tmp_path):
 
 
 def test_tables_stand_whatever_becomes_of_the_pictures(tmp_path):
-    (tmp_path / "figures").touch()  # where a folder should be
+    (tmp_path / "report.html").mkdir()  # where a file should be
     found = run("grid", *SMALL, f"--workdir={tmp_path}")
     assert found.returncode == 0
     assert found.stderr.count("warning:") == 1 and "Traceback" not in found.stderr

@@ -1,10 +1,12 @@
 """What a run is given together: lanes, devices and a workdir."""
 
+import math
+
 import jax
 import pytest
 
 import mnistopt
-from mnistopt.engine import devices
+from mnistopt.engine import devices, memory
 from mnistopt.engine.devices import Device, Lanes
 from mnistopt.errors import InputError
 
@@ -32,15 +34,14 @@ def test_lanes_that_a_workdir_has_had_are_its_own(tmp_path):
     assert [job.lanes for job in plan.jobs] == [(1, 2)]
 
 
-def test_lanes_beyond_the_memory_are_refused(tmp_path, monkeypatch):
-    sizes = {"SC_PHYS_PAGES": 100, "SC_PAGE_SIZE": 4096}
-    monkeypatch.setattr(devices.os, "sysconf", sizes.__getitem__)
-    with pytest.raises(InputError, match=r"lanes=1x2 need .* there are 0.0 GB"):
-        mnistopt.run(**ASKED, lr=[0.1, 0.2], lanes=2, workdir=tmp_path)
+def test_calls_beyond_the_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(memory, "host_memory", lambda: 409_600)
     cpu = [Device(jax.local_devices()[0], core) for core in (0, 1)]
-    devices.check_memory(204_000, Lanes(1, 1), cpu)
+    memory.check_call(204_000, Lanes(1, 1), cpu, math.inf)
+    with pytest.raises(InputError, match=r"lanes=1x2 need .* there are 0.0 GB"):
+        memory.check_call(205_000, Lanes(1, 2), cpu, math.inf)
     with pytest.raises(InputError):
-        devices.check_memory(205_000, Lanes(1, 1), cpu)
+        memory.check_call(204_000, Lanes(1, 1), cpu, 300_000)
 
 
 def test_each_core_of_a_cpu_is_a_device_and_they_share_its_memory(monkeypatch):

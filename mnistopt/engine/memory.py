@@ -1,0 +1,113 @@
+"""Memory: what there is, and what computing takes."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from mnistopt.engine.devices import Device, Lanes
+from mnistopt.errors import InputError
+
+# What compiling takes and the process keeps: 250 MB for an MLP, 390 MB for a CNN, by
+# the peak of a process (Linux, JAX 0.10.2) before and after. From the cache: 100 MB.
+COMPILING = 350e6
+# Arrays as large as all states at once, while a checkpoint is written: the states, what
+# is stacked for saving, and what the storage library has encoded and not written yet.
+# 2.6 to 2.9 were measured, from 0.1 to 1.9 GB of states.
+COPIES = 3
+# A process with JAX and MNIST's 5,000, where the system does not tell.
+USUAL = 380e6
+# Of a container, version 2 and version 1.
+_LIMITS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+
+
+class Capacity(NamedTuple):
+    """What a study takes, or what there is of it.
+
+    Attributes:
+        host: Bytes of the process; on a CPU, with what is computed.
+        device: Bytes of each accelerator; 0 where there is none.
+        disk: Bytes of checkpoints that are added, and of the one being written.
+    """
+
+    host: float
+    device: float
+    disk: float
+
+
+class Exhausted(InputError):
+    """Computing takes more memory than there is."""
+
+
+def host_memory() -> float:
+    """Returns the bytes of memory that this process may use; inf if nobody tells."""
+    found = [math.inf]
+    names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
+    if hasattr(os, "sysconf"):
+        found.append(float(math.prod(map(os.sysconf, names))))
+    for name in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(float(Path(name).read_text()))
+    return min(one for one in found if one > 0)
+
+
+def device_memory(devices: Sequence[Device]) -> float:
+    """Returns the bytes of each device; of a CPU's, what they share."""
+    if devices[0].platform == "cpu":
+        return host_memory()
+    told = devices[0].xla.memory_stats() or {}
+    return float(told.get("bytes_limit", math.inf))
+
+
+def process_memory() -> float:
+    """Returns the bytes that this process takes now: Python, JAX, and the data."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return float(pages * os.sysconf("SC_PAGE_SIZE"))
+    return USUAL
+
+
+@contextlib.contextmanager
+def exhaustible() -> Iterator[None]:
+    """Tells of memory that a device has not: as `Exhausted`, and not as JAX's error."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        # Without the frames, which hold what is to be given back.
+        reason = str(error).strip().partition("\n")[0]
+    else:
+        return
+    raise Exhausted(f"the device has not enough memory ({reason:.200})")
+
+
+def check_call(
+    needed: int, lanes: Lanes, devices: Sequence[Device], budget: float
+) -> None:
+    """Checks that calls on all devices fit into memory, by what XLA says of a call.
+
+    Args:
+        needed: Bytes that a call needs on its device, beside the examples.
+        lanes: What it computes, for the error.
+        devices: All of them compute; those of a CPU share its memory.
+        budget: Bytes to use at most.
+
+    Raises:
+        Exhausted: If they do not.
+    """
+    if devices[0].platform == "cpu":
+        needed *= len(devices)
+    there = min(device_memory(devices), budget)
+    if needed > there:
+        raise Exhausted(
+            f"lanes={lanes.seeds}x{lanes.points} need {needed / 1e9:.1f} GB of memory, "
+            f"and there are {there / 1e9:.1f} GB; give fewer --lanes"
+        )
