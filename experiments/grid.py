@@ -50,6 +50,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "tensorboard", False, "write TensorBoard events to WORKDIR/tensorboard"
     )
+    flags.DEFINE_bool("fail_fast", False, "stop when the first replica diverges")
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
 
 
@@ -65,6 +66,7 @@ def settings() -> dict[str, Any]:
         "lanes": common.parse_lanes(FLAGS.lanes),
         "devices": common.parse_devices(FLAGS.devices),
         "memory_budget": FLAGS.memory_budget,
+        "fail_fast": FLAGS.fail_fast,
     }
 
 

@@ -29,16 +29,8 @@ ROOMS = {
         *("replica", "train"),
     ),
     "engine": (
-        *(
-            "devices",
-            "memory",
-            "rounds",
-            "replicas",
-            "queue",
-            "timer",
-            "predict",
-            "latency",
-        ),
+        *("devices", "machine", "memory", "rounds", "replicas", "queue"),
+        *("timer", "predict", "latency"),
         *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
     "results": (
@@ -52,8 +44,8 @@ ROOMS = {
     ),
     "report": ("words", "page", "study"),
     "study": (
-        *("stopwatch", "stopping", "lock", "grid", "inputs", "integrity", "setup"),
-        *("planning", "capacity", "scheduler", "progress", "costs", "loop"),
+        *("stopwatch", "stopping", "lock", "grid", "inputs", "planning"),
+        *("integrity", "setup", "capacity", "scheduler", "progress", "costs", "loop"),
         *("notebook", "study", "robustness", "runner"),
     ),
     "paper": (

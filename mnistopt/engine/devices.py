@@ -107,7 +107,7 @@ def local_devices() -> list[Device]:
     if found[0].platform == "cpu":
         # If JAX had its devices before us, those are used; beyond the cores, XLA_FLAGS
         # may make more of them, which would only share these.
-        found = found[:1] * _cores() if cores_compute else found[: _cores()]
+        found = found[:1] * cores() if cores_compute else found[: cores()]
     return [Device(xla, number) for number, xla in enumerate(found)]
 
 
@@ -154,8 +154,8 @@ def multiply_rate(devices: Sequence[Device]) -> float:
     return repeats * len(devices) * size**3 / seconds(repeats)
 
 
-def _cores() -> int:
-    """The cores this process may use, where the system tells; else all there are."""
+def cores() -> int:
+    """Returns the cores this process may use where the system tells, else all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -59,7 +59,8 @@ class Result(NamedTuple):
     """What an epoch of a replica tells the host, in two arrays: each costs a copy.
 
     Attributes:
-        counts: Whole numbers of the metrics and, last, the diverged step; int32 [11].
+        counts: Whole numbers of the metrics and, last, the diverged step and whether
+            all parameters are finite; int32 [12].
         losses: The sums of losses, float32 [5].
     """
 
@@ -67,11 +68,13 @@ class Result(NamedTuple):
     losses: Any
 
     @classmethod
-    def pack(cls, metrics: EpochMetrics, diverged_at: jax.Array) -> "Result":
-        """Packs what an epoch has measured; `diverged_at` as in `TrainState`."""
+    def pack(cls, metrics: EpochMetrics, state: TrainState) -> "Result":
+        """Packs what an epoch has measured, and how the state after it is."""
         counts = [count for one in metrics for count in (one.total, one.correct)]
+        leaves = jax.tree.leaves(state.variables)
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
         return cls(
-            jnp.stack([*counts, diverged_at]),
+            jnp.stack([*counts, state.diverged_at, finite.astype(jnp.int32)]),
             jnp.stack([one.loss_sum for one in metrics]),
         )
 
@@ -88,7 +91,19 @@ class Result(NamedTuple):
     @property
     def diverged_at(self) -> int:
         """The step that diverged; -1 for none."""
-        return int(self.counts[-1])
+        return int(self.counts[-2])
+
+    @property
+    def cause(self) -> str:
+        """What made it diverge: "loss" or "gradients"; "" if nothing has.
+
+        A replica that has diverged stays as it was then. If its parameters are not
+        finite, the gradients of the last update, or what it made of them, were not;
+        else the loss was too high with them.
+        """
+        if self.diverged_at < 0:
+            return ""
+        return "loss" if self.counts[-1] else "gradients"
 
 
 def _init_rows(replica, points, seeds):
@@ -109,7 +124,7 @@ def _train_rows(replica, state, hparams, seeds, epoch, in_full, splits):
         state, metrics = run_epoch(
             replica, state, hparams, splits, seed, epoch, in_full
         )
-        return state, Result.pack(metrics, state.diverged_at)
+        return state, Result.pack(metrics, state)
 
     of_row = jax.vmap(one, in_axes=(0, 0, None))
     return jax.vmap(of_row)(state, hparams, seeds)
@@ -121,7 +136,7 @@ def _measure_rows(replica, state, splits):
 
     def one(state):
         metrics = measure_in_full(replica, state, splits)
-        return Result.pack(metrics, state.diverged_at)
+        return Result.pack(metrics, state)
 
     return jax.vmap(jax.vmap(one))(state)
 

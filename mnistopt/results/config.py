@@ -1,6 +1,5 @@
 """The folder of a study: what it was asked, on what data, and whether that fits."""
 
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistopt.data.dataset import Dataset
+from mnistopt.engine.machine import processor
 from mnistopt.errors import InputError
 from mnistopt.files import write_text
 from mnistopt.results.tables import TABLES
@@ -43,33 +43,32 @@ def describe_data(dataset: Dataset, train_examples: int | None) -> dict[str, Any
     }
 
 
-def _cpu() -> str:
-    """Returns the processor's name and how many cores it shows."""
-    name = platform.processor() or platform.machine()
-    # Linux tells it nowhere else.
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found = next(line for line in lines if line.startswith("model name"))
-        name = found.partition(":")[2].strip()
-    return f"{name}, {os.cpu_count()} cores"
-
-
 def describe_machine() -> dict[str, Any]:
     """Returns processor, versions and, in a git checkout, the project's commit."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(git, capture_output=True, text=True, check=False)
-        commit = found.stdout.strip() if found.returncode == 0 else None
-    except OSError:
-        commit = None
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": f"{processor()}, {os.cpu_count()} cores",
         "versions": versions,
-        "commit": commit,
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    """Returns the project's commit; None where it is not run from its own checkout.
+
+    Installed inside somebody's repository, that one's commit says nothing.
+    """
+    root = Path(__file__).parents[2]
+    git = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    top, _, commit = found.stdout.strip().partition("\n")
+    ours = found.returncode == 0 and Path(top).resolve() == root.resolve()
+    return commit if ours else None
 
 
 def prepare(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Names of points, made of what differs between them."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from mnistopt.axes import show
 from mnistopt.results.columns import axes_of
+from mnistopt.results.record import Record
 
 
 def varying_axes(points: pd.DataFrame) -> list[str]:
@@ -41,3 +44,11 @@ def point_labels(summary: pd.DataFrame) -> dict[str, str]:
         ]
         labels[point] = ", ".join(parts)
     return labels
+
+
+def record_labels(records: Iterable[Record]) -> dict[str, str]:
+    """Returns the names of the points of replicas, by replica."""
+    points = {one.replica: one.point for one in records}
+    rows = [{"point": point.identity(), **point.row()} for point in points.values()]
+    names = point_labels(pd.DataFrame(rows)) if rows else {}
+    return {replica: names[point.identity()] for replica, point in points.items()}

@@ -23,8 +23,9 @@ class Record:
         params: How many parameters its network has.
         history: Per name a list with one number per epoch done: `SPLIT_total`,
             `SPLIT_correct`, `SPLIT_loss_sum` for the fields of `EpochMetrics` (zeros
-            where it was not measured), `diverged_at`, and `seconds`, its share of the
-            time that its cohort took.
+            where it was not measured), `diverged_at`, `seconds`, its share of the
+            time that its cohort took, `cause`, as `engine.replicas.Result` has it, and
+            `machine`, the name of what computed it. The last two came later.
     """
 
     replica: str
@@ -50,20 +51,35 @@ class Record:
         correct = self.history.get("validation_correct", [])
         return stop_epoch(correct, int(self.point.hparams.patience))
 
+    def machine(self, epochs: int) -> str:
+        """The names of what has computed its first epochs, in order, joined by "+"."""
+        names = self.history.get("machine", [])[:epochs]
+        return "+".join(dict.fromkeys(name or "unknown" for name in names))
+
     def measure(self, metrics: Any) -> None:
         """Adds to the last epoch what only some are measured in."""
         for split, field in itertools.product(_IN_FULL, Metrics._fields):
             value = getattr(getattr(metrics, split), field).item()
             self.history[f"{split}_{field}"][-1] = value
 
-    def append(self, metrics: Any, diverged_at: int, seconds: float) -> None:
+    def append(
+        self,
+        metrics: Any,
+        diverged_at: int,
+        seconds: float,
+        cause: str = "",
+        machine: str = "",
+    ) -> None:
         """Adds an epoch; `metrics` is an `EpochMetrics` with numpy scalars."""
-        numbers = {"diverged_at": int(diverged_at), "seconds": seconds}
+        numbers: dict[str, Any] = {"diverged_at": int(diverged_at), "seconds": seconds}
+        numbers |= {"cause": cause, "machine": machine}
+        done = self.epochs_done
         for split in _ALWAYS + _IN_FULL:
             for field, value in zip(Metrics._fields, getattr(metrics, split)):
                 numbers[f"{split}_{field}"] = value.item()
         for name, value in numbers.items():
-            self.history.setdefault(name, []).append(value)
+            # Epochs of before have no more than a blank of what came later.
+            self.history.setdefault(name, [type(value)()] * done).append(value)
 
     def until(self, epochs: int) -> "Record":
         """Returns the record as it was after some epochs."""

@@ -24,6 +24,8 @@ from mnistopt.results.summary import (
 from mnistopt.training.metrics import Metrics, convergence_epoch, overfitting
 
 TABLES = ("trials", "curves", "summary")
+# Columns of words, some of them none.
+_WORDS = {"choice", "cause", "machine"}
 
 
 def trial_id(replica: str, epochs: int) -> str:
@@ -50,6 +52,7 @@ def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
         **point.row(),
         "seed": record.seed,
         "status": UNFINISHED,
+        "cause": "",
         "epochs_done": done,
         "params": record.params,
         **costs.get(network_name(record.point.structure), {}),
@@ -59,6 +62,7 @@ def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
         row["status"] = (
             DIVERGED if record.history["diverged_at"][last] >= 0 else FINISHED
         )
+        row["cause"] = record.history.get("cause", [""] * end)[last]
         for split in ("train", "validation", "test"):
             accuracy, loss = _ratios(record, split, last)
             row[f"{split}_accuracy"], row[f"{split}_loss"] = accuracy, loss
@@ -70,13 +74,15 @@ def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
         row["best_validation_accuracy"] = curve[best]
         row["best_test_accuracy"] = _ratios(record, "best_test", last)[0]
     row["seconds"] = math.fsum(record.history.get("seconds", [])[:done])
+    row["machine"] = record.machine(done)
     return row
 
 
 _TRIAL_COLUMNS = (
-    *("seed", "status", "epochs_done", "params", *COSTS),
+    *("seed", "status", "cause", "epochs_done", "params", *COSTS),
     *(name for name in MEASURED if not name.startswith("best_")),
-    *("best_epoch", "best_validation_accuracy", "best_test_accuracy", "seconds"),
+    *("best_epoch", "best_validation_accuracy", "best_test_accuracy"),
+    *("seconds", "machine"),
 )
 
 
@@ -200,7 +206,7 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
     path = workdir / f"{name}.csv"
     text = {
         column: str
-        for column in ("trial", "replica", "point", "hidden", "channels", "choice")
+        for column in ("trial", "replica", "point", "hidden", "channels", *_WORDS)
     }
     try:
         text |= dict.fromkeys(told(read_csv(path, nrows=0)), str)
@@ -210,8 +216,8 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
                 table[column] = table[column].astype("Int64")
         if "params" in table:
             table = with_costs(table)
-        if "choice" in table:
-            table["choice"] = table["choice"].fillna("")
+        for column in _WORDS & set(table):
+            table[column] = table[column].fillna("")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); is {workdir} the workdir of a grid?"

@@ -1,18 +1,22 @@
 """Whether what a workdir holds is of one study, and whole, before it is added to."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from mnistopt.axes import show
 from mnistopt.engine.checkpoint import Checkpoint, Store, warn_of
 from mnistopt.engine.checksums import Damaged
+from mnistopt.engine.devices import Device
+from mnistopt.engine.machine import describe, name_of
 from mnistopt.errors import InputError
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.record import Record
 from mnistopt.results.summary import UNFINISHED
 from mnistopt.results.tables import read_table
+from mnistopt.study.planning import Plan
 
 
 def check_unchanged(
@@ -93,6 +97,31 @@ def whole(saved: Iterable[Checkpoint], store: Store) -> list[Checkpoint]:
         except Damaged as error:
             warnings.warn(str(error), stacklevel=2)
     return found
+
+
+def warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
+    """Warns if what is there and what is to be trained cannot agree to the bit.
+
+    Args:
+        plan: What is to be trained.
+        devices: That are to train it.
+    """
+    before: dict[str, set[str]] = {}
+    for record in plan.records.values():
+        names = before.setdefault(record.point.program.identity(), set())
+        names |= set(record.history.get("machine", []))
+    for job in plan.jobs:
+        now = describe(devices, job.lanes)
+        if before.get(job.program.identity(), set()) - {"", name_of(now)}:
+            warnings.warn(
+                f"{len(job.records)} replicas of {job.program.structure} train on "
+                f"another machine than some before, or with other versions or lanes "
+                f"(now {now['device']}, {now['cores'] or 1} cores, jax {now['jax']}, "
+                f"lanes {show(tuple(job.lanes))}): numbers agree to rounding and not "
+                "to the bit. The column machine of trials.csv tells which are which",
+                stacklevel=2,
+            )
+            return
 
 
 def check_complete(

@@ -7,19 +7,20 @@ import pandas as pd
 
 from mnistopt.engine.contents import Contents
 from mnistopt.engine.devices import Device
+from mnistopt.engine.machine import describe, name_of
 from mnistopt.engine.memory import check_call, exhaustible
 from mnistopt.engine.queue import Done, Queue
 from mnistopt.engine.replicas import Program, Result, Splits, put_splits, state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.engine.writer import Writer
-from mnistopt.results.labels import point_labels
+from mnistopt.results.labels import record_labels
 from mnistopt.results.record import Record
 from mnistopt.results.tables import curves_table, write_tables
 from mnistopt.study.planning import Job, Plan
 from mnistopt.study.progress import OnProgress, Progress
-from mnistopt.study.scheduler import Changes, EarlyStopping, Scheduler, ToTheEnd
+from mnistopt.study.scheduler import Changes, Scheduler, usual
 from mnistopt.study.setup import Setup
-from mnistopt.study.stopping import Stop
+from mnistopt.study.stopping import Diverged, Stop
 from mnistopt.study.stopwatch import Stopwatch
 from mnistopt.training.replica import TrainState
 
@@ -59,7 +60,7 @@ class Loop:
         """
         self._plan, self._setup, self._store = plan, setup, setup.store
         self._on_progress, self._on_epoch = on_progress, on_epoch
-        self._make_scheduler = make_scheduler or _scheduler
+        self._make_scheduler = make_scheduler or usual
         self._stop = stop or Stop()
         self._records = dict(plan.records)
         for job in plan.jobs:
@@ -70,7 +71,7 @@ class Loop:
         self._work = 0.0
         self._images_per_second = 0.0
         self._best: tuple[float, str] | None = None
-        self._labels = _labels(self._records.values())
+        self._labels = record_labels(self._records.values())
         for record in self._records.values():
             self._notice(record)
 
@@ -196,7 +197,7 @@ class Loop:
         new = make_rounds(job.lanes, _members(added, {}))
         records |= added
         self._note(added.values())
-        self._labels = _labels(self._records.values())
+        self._labels = record_labels(self._records.values())
         return Queue(
             queue.program,
             dict.fromkeys(old, queue.epoch) | dict.fromkeys(new, 0),
@@ -205,10 +206,19 @@ class Loop:
     def _keep(self, job: Job, done: Done, records: Mapping[str, Record]) -> None:
         """Writes down, and tells, what an epoch of a round has given."""
         trained = [records[name] for name in done.results]
+        machine = name_of(describe(self._setup.devices, job.lanes))
         for record, result in zip(trained, done.results.values()):
             seconds = done.seconds / len(trained)
-            record.append(result.metrics, result.diverged_at, seconds)
+            record.append(
+                result.metrics,
+                result.diverged_at,
+                seconds,
+                result.cause,
+                machine,
+            )
             self._notice(record)
+            if self._setup.fail_fast and result.diverged_at >= 0:
+                self._stop.end(Diverged(record, self._labels[record.replica]))
         images = len(trained) * self._plan.examples[0]
         self._images_per_second = images / done.seconds
         share = len(trained) / len(job.records)
@@ -276,11 +286,6 @@ class Loop:
         )
 
 
-def _scheduler(job: Job) -> Scheduler:
-    patient = any(record.point.hparams.patience for record in job.records)
-    return (EarlyStopping if patient else ToTheEnd)(job.milestones)
-
-
 def _members(
     records: Mapping[str, Record], states: Mapping[str, TrainState]
 ) -> list[Member]:
@@ -288,11 +293,3 @@ def _members(
         Member(name, record.seed, record.point.hparams, states.get(name))
         for name, record in records.items()
     ]
-
-
-def _labels(records: Iterable[Record]) -> dict[str, str]:
-    """Returns the names of the replicas' points, by replica."""
-    points = {one.replica: one.point for one in records}
-    rows = [{"point": point.identity(), **point.row()} for point in points.values()]
-    names = point_labels(pd.DataFrame(rows)) if rows else {}
-    return {replica: names[point.identity()] for replica, point in points.items()}

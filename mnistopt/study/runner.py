@@ -1,6 +1,7 @@
 """One run of a grid, from plan to tables: what the programs and a notebook call."""
 
 import dataclasses
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import flax.linen as nn
 from mnistopt.axes import show
 from mnistopt.disk import writing_to
 from mnistopt.engine.devices import Device, Lanes, multiply_rate
+from mnistopt.engine.machine import describe, name_of
 from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.tidy import ASIDE, damaged, set_aside, tidy
 from mnistopt.points import Point, Structure
@@ -25,6 +27,7 @@ from mnistopt.study.integrity import (
     check_data,
     check_unchanged,
     sound,
+    warn_of_other_machines,
     whole,
 )
 from mnistopt.study.lock import writing
@@ -62,6 +65,7 @@ def _make_plan(setup: Setup) -> Plan:
     known = setup.config.get("working_bytes", {})
     there = available(setup.devices, setup.workdir, setup.budget)
     found = fitted(found, setup.devices, known, there)
+    warn_of_other_machines(found, setup.devices)
     if found.timed:
         return found
     rate = multiply_rate(setup.devices) * EFFICIENCY
@@ -106,6 +110,7 @@ def run(
             lanes: (seeds, points) side by side on a device, or points; None to choose.
             devices: How many; None for all.
             memory_budget: Most bytes to use, or "4GB"; None for what there is.
+            fail_fast: Whether the first replica that diverges ends the run.
             cache_dir: For data and compiled programs; ~/.cache/mnistopt by default.
             Every hyper-parameter is an axis, as in `study.grid.grid`: `model`, a name
                 or a flax module of one's own, what it can be told, and `hparams`.
@@ -116,6 +121,7 @@ def run(
 
     Raises:
         InputError: If an argument cannot be used, or does not fit the workdir.
+        Diverged: With `fail_fast`; the same call without it goes on from there.
         Stopped: At Ctrl-C, SIGTERM or SIGHUP; the same call goes on from there.
     """
     stopwatch = Stopwatch()
@@ -149,8 +155,7 @@ def _carry_out(
     set_aside(store, plan.saved)
     content |= _machine(setup.devices, {} if plan.jobs else content)
     while True:
-        lanes = {job.program.identity(): show(job.lanes) for job in plan.jobs}
-        content["lanes"] = content.get("lanes", {}) | lanes
+        _note_run(plan, setup)
         config.write_config(workdir, content)
         loop = Loop(plan, setup, stopwatch, on_progress, on_epoch, stop=stop)
         try:
@@ -181,6 +186,26 @@ def _carry_out(
         "seconds": stopwatch.seconds,
     }
     config.write_config(workdir, content)
+
+
+def _note_run(plan: Plan, setup: Setup) -> None:
+    """Adds to config.json what trains, and what it trains with."""
+    if not plan.jobs:
+        return
+    content = setup.config
+    lanes = {job.program.identity(): show(job.lanes) for job in plan.jobs}
+    content["lanes"] = content.get("lanes", {}) | lanes
+    used = [describe(setup.devices, job.lanes) for job in plan.jobs]
+    machines = {name_of(one): one for one in used}
+    content["machines"] = content.get("machines", {}) | machines
+    run = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "asked": content["asked"],
+        "trials": plan.asked - plan.there,
+        **_machine(setup.devices, {}),
+        "machines": list(machines),
+    }
+    content["runs"] = [*content.get("runs", []), run]
 
 
 def _fewer_lanes(setup: Setup, loop: Loop, error: Exhausted) -> dict[Point, Lanes]:

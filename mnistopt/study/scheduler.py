@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from mnistopt.results.record import Record
+from mnistopt.study.planning import Job
 
 
 class Changes(NamedTuple):
@@ -76,3 +77,9 @@ class EarlyStopping(ToTheEnd):
     def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
         """Drops those that have stopped."""
         return Changes(drop=[name for name, one in records.items() if one.stopped])
+
+
+def usual(job: Job) -> Scheduler:
+    """Returns what trains all of a job, but replicas that have lost patience."""
+    patient = any(record.point.hparams.patience for record in job.records)
+    return (EarlyStopping if patient else ToTheEnd)(job.milestones)

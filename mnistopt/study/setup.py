@@ -36,6 +36,7 @@ class Setup(NamedTuple):
         config: What config.json is to say.
         there: What it says.
         budget: Bytes of memory to use at most, of a device's or, on a CPU, of all.
+        fail_fast: Whether the first replica that diverges ends the run.
     """
 
     points: list[Point]
@@ -47,6 +48,7 @@ class Setup(NamedTuple):
     config: dict[str, Any]
     there: dict[str, Any]
     budget: float
+    fail_fast: bool
 
     @property
     def store(self) -> Store:
@@ -66,6 +68,7 @@ def set_up(
     lanes: int | tuple[int, int] | None = None,
     devices: int | None = None,
     memory_budget: float | str | None = None,
+    fail_fast: bool = False,
     cache_dir: str | Path = CACHE_DIR,
     **axes: Any,
 ) -> Setup:
@@ -105,7 +108,9 @@ def set_up(
         "asked": _asked(points, seeds),
         "modules": _modules(points),
     }
-    return Setup(points, seeds, data, folder, used, by_cohort, content, there, budget)
+    return Setup(
+        points, seeds, data, folder, used, by_cohort, content, there, budget, fail_fast
+    )
 
 
 def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> list[Point]:

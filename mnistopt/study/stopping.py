@@ -9,6 +9,9 @@ import time
 from types import FrameType
 from typing import Any
 
+from mnistopt.errors import InputError
+from mnistopt.results.record import Record
+
 # Seconds that the epoch in progress has to end, so that it can be saved.
 PATIENCE = 5.0
 # Ctrl-C; what SLURM, Kubernetes and kill send; a terminal that is closed.
@@ -28,8 +31,21 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
+class Diverged(InputError):
+    """A replica has diverged, and the run was to end then."""
+
+    def __init__(self, record: Record, label: str):
+        """Takes the replica's record, and the name of its point."""
+        super().__init__(
+            f"{label}, seed {record.seed}, has diverged by epoch {record.epochs_done} "
+            f"({record.history['cause'][-1]}), which ends the run, as fail_fast asks; "
+            "what is done is saved. The same command without it goes on, and leaves "
+            "out what has diverged"
+        )
+
+
 class Stop:
-    """Whether a run is to stop; a context manager that listens while it runs.
+    """Whether a run is to end; a context manager that listens while it runs.
 
     A handler only takes a note, which the run reads between two epochs: an exception
     that is raised wherever a signal arrives may be lost in somebody's callback. The
@@ -40,6 +56,7 @@ class Stop:
     def __init__(self) -> None:
         """Listens to nothing yet."""
         self._number: int | None = None
+        self._error: Exception | None = None
         self._deadline = float("inf")
         self._before: dict[int, Any] = {}
 
@@ -71,13 +88,19 @@ class Stop:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal has come."""
-        return self._number is not None
+        """Whether the run is to end after this epoch."""
+        return self._number is not None or self._error is not None
+
+    def end(self, error: Exception) -> None:
+        """Lets the run end after this epoch, for another reason than a signal."""
+        self._error = self._error or error
 
     def check(self) -> None:
-        """Raises Stopped if a signal has come."""
+        """Raises Stopped if a signal has come, or the reason that `end` was given."""
         if self._number is not None:
             raise Stopped(self._number)
+        if self._error is not None:
+            raise self._error
 
     def check_patience(self) -> None:
         """Raises Stopped if one has come and the epoch did not end in time."""

@@ -41,7 +41,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.devices()
 from mnistopt.engine import devices
-devices._cores = lambda: {cores}
+devices.cores = lambda: {cores}
 found = devices.local_devices()
 assert [device.xla for device in found] == jax.local_devices()[:{cores}], found
 """

@@ -177,8 +177,11 @@ def with_git(monkeypatch, code, output):
 
 
 def test_the_commit_is_told_in_a_checkout_only(monkeypatch):
-    assert with_git(monkeypatch, 0, "0123abcd\n") == "0123abcd"
+    root = Path(config.__file__).parents[2]
+    assert with_git(monkeypatch, 0, f"{root}\n0123abcd\n") == "0123abcd"
     assert with_git(monkeypatch, 128, "") is None
+    # Installed inside the repository of something else.
+    assert with_git(monkeypatch, 0, f"{root.parent}\n0123abcd\n") is None
 
     def no_git(*_, **__):
         raise FileNotFoundError("git")

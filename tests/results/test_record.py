@@ -31,8 +31,8 @@ def metrics(epoch, in_full):
 def test_epochs_are_added_as_plain_numbers():
     record = Record("name", POINT, seed=3, params=7)
     assert (record.epochs_done, record.measured) == (0, [])
-    record.append(metrics(1, in_full=False), np.int32(-1), 0.5)
-    record.append(metrics(2, in_full=True), np.int32(12), 0.25)
+    record.append(metrics(1, in_full=False), np.int32(-1), 0.5, machine="a")
+    record.append(metrics(2, in_full=True), np.int32(12), 0.25, "loss", "b")
     assert (record.epochs_done, record.measured) == (2, [2])
     assert record.history == {
         "running_total": [101, 102],
@@ -52,9 +52,22 @@ def test_epochs_are_added_as_plain_numbers():
         "best_test_loss_sum": [0.0, float(np.float32(500 / 3))],
         "diverged_at": [-1, 12],
         "seconds": [0.5, 0.25],
+        "cause": ["", "loss"],
+        "machine": ["a", "b"],
     }
     for values in record.history.values():
-        assert {type(value) for value in values} <= {int, float}
+        assert {type(value) for value in values} <= {int, float, str}
+    assert (record.machine(1), record.machine(2)) == ("a", "a+b")
+
+
+def test_epochs_of_before_have_blanks_of_what_came_later():
+    record = Record("name", POINT, seed=3, params=7)
+    record.append(metrics(1, in_full=False), np.int32(-1), 0.5)
+    del record.history["cause"], record.history["machine"]
+    assert record.machine(1) == ""
+    record.append(metrics(2, in_full=False), np.int32(4), 0.5, "gradients", "b")
+    assert record.history["cause"] == ["", "gradients"]
+    assert record.machine(2) == "unknown+b"
 
 
 def test_a_record_comes_through_json_as_it_was(make_record):

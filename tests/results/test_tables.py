@@ -110,6 +110,7 @@ def test_a_trial_has_the_numbers_of_its_counts_exactly(make_record):
             "epochs": 3,
             "seed": 7,
             "status": "finished",
+            "cause": "",
             "epochs_done": 3,
             "params": 123,
             **COSTS[network_name(MLP.structure)],
@@ -125,6 +126,7 @@ def test_a_trial_has_the_numbers_of_its_counts_exactly(make_record):
             "best_validation_accuracy": 0.9,
             "best_test_accuracy": 0.755,
             "seconds": 0.875,
+            "machine": "",
         }
     ]
 
@@ -479,12 +481,12 @@ def test_column_names_are_the_documented_ones(records, tmp_path):
     """Other programs read these tables: add columns, but change none."""
     write_tables(tmp_path, records)
     assert tuple(read_table(tmp_path, "trials")) == (
-        *("trial", "replica", "point", *AXES, "seed", "status", "epochs_done"),
-        *("params", "multiply_adds", "bytes", "latency_1_ms", "latency_256_ms"),
-        *("train_accuracy", "train_loss", "validation_accuracy"),
+        *("trial", "replica", "point", *AXES, "seed", "status", "cause"),
+        *("epochs_done", "params", "multiply_adds", "bytes", "latency_1_ms"),
+        *("latency_256_ms", "train_accuracy", "train_loss", "validation_accuracy"),
         *("validation_loss", "test_accuracy", "test_loss", "overfitting"),
         *("convergence_epoch", "best_epoch", "best_validation_accuracy"),
-        *("best_test_accuracy", "seconds"),
+        *("best_test_accuracy", "seconds", "machine"),
     )
     assert tuple(read_table(tmp_path, "curves")) == (
         *("replica", *AXES[:-1], "seed", "epoch", "train_accuracy", "train_loss"),

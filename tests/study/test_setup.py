@@ -45,7 +45,7 @@ def test_calls_beyond_the_memory_are_refused(monkeypatch):
 
 
 def test_each_core_of_a_cpu_is_a_device_and_they_share_its_memory(monkeypatch):
-    monkeypatch.setattr(devices, "_cores", lambda: 3)
+    monkeypatch.setattr(devices, "cores", lambda: 3)
     assert list(map(str, devices.use_devices())) == ["cpu 0", "cpu 1", "cpu 2"]
     assert {device.xla for device in devices.use_devices()} == {*jax.local_devices()}
     assert len(devices.use_devices()) == 3

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import mnistopt
+from mnistopt.engine.memory import Capacity
 from mnistopt.errors import InputError
 from mnistopt.files import plain_path, read_csv
 from mnistopt.study.lock import writing
@@ -266,6 +268,8 @@ def test_a_disk_without_room_ends_in_one_message_and_goes_on(workdir, monkeypatc
     before = contents(workdir)
     usage = shutil.disk_usage(workdir)
     with monkeypatch.context() as patch:
+        room = Capacity(math.inf, math.inf, math.inf)
+        patch.setattr("mnistopt.study.runner.available", lambda *_: room)
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
         with pytest.raises(InputError, match="0.0 MB are free of 0.1 MB needed.*goes"):
             mnistopt.run(**ASKED, seeds=3, workdir=workdir)

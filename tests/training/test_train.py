@@ -416,3 +416,19 @@ def test_a_replica_that_its_last_update_breaks_is_marked_too(tiny):
     assert not metrics.validation.loss_sum / 20 < LOSS_LIMIT
     assert state.diverged_at == 0  # the step that broke it
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.best))
+
+
+@pytest.mark.parametrize(("factor", "sound"), [(1.0, True), (3e5, False)])
+def test_a_finite_validation_loss_beyond_the_bound_is_divergence(factor, sound, tiny):
+    """What the last update left is seen on the validation split only."""
+    state = start(MLP_SGD, np.int32(0))
+    variables = jax.tree.map(lambda leaf: leaf * np.float32(factor), state.variables)
+    # No step of this epoch changes anything, or sees these images.
+    dark = Split(np.zeros_like(tiny.train.images), tiny.train.labels)
+    before = state._replace(variables=variables)
+    arguments = (dark, tiny.validation, tiny.test)
+    after, metrics = run(MLP_SGD, numbers(lr=0.0), arguments, 1, state=before)[0]
+    loss = metrics.validation.loss_sum / 20
+    assert np.isfinite(loss) and (loss < LOSS_LIMIT) == sound
+    assert (after.diverged_at < 0) == sound
+    assert (after.best_correct >= 0) == sound
