@@ -94,16 +94,14 @@ def run(
         progress: Whether to show a bar below a notebook's cell; None for where there
             is one and no `on_progress`. Scripts are silent.
         on_epoch: Called after each epoch of each round, with the rows that curves.csv
-            will have of it: a data frame with a row per replica of the round. A run
-            that was killed trains, and tells, the epochs after its last checkpoint
-            again.
+            will have of it. A run that was killed tells the epochs after its last
+            checkpoint again.
         **settings: Any of these.
             data: One's own: a `Dataset` (see `Dataset.from_arrays`), an .npz file, or
                 a folder with a folder of PNGs per class.
             dataset: Else one of `official.DATASETS`; "mnist_5k" by default.
             data_dir: Folder with the dataset's files.
-            train_examples: Size of a stratified subset of the training split; None
-                for all of it.
+            train_examples: Size of a stratified subset of them; None for all.
             workdir: Where results go and are found again; runs/DATASET-MODEL by
                 default. It holds one study, of one dataset, which may grow.
             seeds: How many; 3 by default, seeds 0, 1 and 2.
@@ -111,7 +109,7 @@ def run(
             devices: How many; None for all.
             memory_budget: Most bytes to use, or "4GB"; None for what there is.
             fail_fast: Whether the first replica that diverges ends the run.
-            cache_dir: For data and compiled programs; ~/.cache/mnistopt by default.
+            cache_dir: Of data and programs; ~/.cache/mnistopt by default.
             Every hyper-parameter is an axis, as in `study.grid.grid`: `model`, a name
                 or a flax module of one's own, what it can be told, and `hparams`.
             points: Instead of axes: the points themselves, for what is no full grid.
