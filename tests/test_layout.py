@@ -29,8 +29,8 @@ ROOMS = {
         *("replica", "train"),
     ),
     "engine": (
-        *("devices", "machine", "memory", "rounds", "replicas", "queue"),
-        *("timer", "predict", "latency"),
+        *("compile_cache", "devices", "machine", "memory", "rounds", "replicas"),
+        *("queue", "timer", "predict", "latency"),
         *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
     "results": (

@@ -23,6 +23,7 @@ from jax.sharding import SingleDeviceSharding
 from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
+from mnistopt.engine.compile_cache import mending
 from mnistopt.engine.devices import COMPILER_OPTIONS, Device, Lanes, put
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
@@ -159,7 +160,7 @@ class Program:
         self.devices, self._splits = list(splits), splits
         start = time.perf_counter()
         by_xla = {device.xla: examples for device, examples in splits.items()}
-        with ThreadPoolExecutor() as pool:
+        with mending(), ThreadPoolExecutor() as pool:
             compiling = {
                 xla: _compile(replica, lanes, xla, examples, pool)
                 for xla, examples in by_xla.items()

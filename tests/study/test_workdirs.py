@@ -3,9 +3,11 @@
 import io
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import mnistopt
 from mnistopt.engine.memory import Capacity
 from mnistopt.errors import InputError
 from mnistopt.files import plain_path, read_csv
+from mnistopt.study import lock
 from mnistopt.study.lock import writing
 from tests.programs import ROOT
 
@@ -96,6 +99,32 @@ def test_a_second_run_is_refused_and_told_of_the_first(workdir):
     assert contents(workdir) == before
     # A dead process holds nothing.
     assert len(mnistopt.run(**ASKED, seeds=3, workdir=workdir).trials) == 3
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_another_host_is_known_by_its_heartbeat(workdir, monkeypatch, locks):
+    """On network file systems, where the system's lock reaches no other host."""
+    if not locks:
+        monkeypatch.setattr(lock, "_lock", lambda *_: False)
+    file = workdir / lock.LOCK
+    file.write_text("process 7 on elsewhere, since 2026-01-01 00:00:00")
+    with pytest.raises(InputError, match="by process 7 on elsewhere.* seen 0 s ago"):
+        mnistopt.run(**ASKED, seeds=3, workdir=workdir)
+    # Long silent, it is dead.
+    os.utime(file, (time.time() - 2 * lock.DEAD,) * 2)
+    assert len(mnistopt.run(**ASKED, seeds=3, workdir=workdir).trials) == 3
+    assert file.read_text() == ""
+
+
+def test_a_writer_shows_that_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.01)
+    with writing(tmp_path):
+        os.utime(tmp_path / lock.LOCK, (0, 0))
+        deadline = time.monotonic() + 60
+        while (tmp_path / lock.LOCK).stat().st_mtime == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert {path.name for path in tmp_path.iterdir()} == {lock.LOCK}
 
 
 def test_a_run_in_a_callback_of_another_is_a_second_run(workdir):
