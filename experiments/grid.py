@@ -8,16 +8,19 @@ A comma separates swept values, x joins layers, and every axis multiplies:
 
 Results go to --workdir: tables, pictures and report.html. The same command again goes
 on where the last one stopped, or shows what is there; more values, seeds or epochs
-train only what is new.
+train only what is new. --rerun=WORKDIR/config.json runs a study again, here or on
+another machine, and tells whether the numbers are the same.
 """
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from experiments import flags as common
+from mnistopt.errors import InputError
 from mnistopt.study.grid import grid
 from mnistopt.study.stopwatch import Stopwatch
 
@@ -49,6 +52,9 @@ def define_flags() -> None:
     common.define_quiet()
     flags.DEFINE_bool(
         "tensorboard", False, "write TensorBoard events to WORKDIR/tensorboard"
+    )
+    common.define_path(
+        "rerun", None, "config.json of a study: run all of it again, and compare"
     )
     flags.DEFINE_bool("fail_fast", False, "stop when the first replica diverges")
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
@@ -88,8 +94,35 @@ def _board() -> contextlib.AbstractContextManager:
     return TensorBoard(FLAGS.workdir or folder)
 
 
+def _rerun() -> None:
+    """Runs a study again, and tells whether its numbers are the same."""
+    given = [name for name in common.axes() if FLAGS[name].present]
+    given += [n for n in ("seeds", "lanes", "train_examples") if FLAGS[n].present]
+    if given:
+        raise InputError(
+            f"--rerun runs a study as it was: leave out --{', --'.join(given)}"
+        )
+    import mnistopt
+    from experiments import show
+
+    data = {name: FLAGS[name].value for name in ("data", "data_dir", "dataset")}
+    settings = {name: value for name, value in data.items() if FLAGS[name].present}
+    settings["devices"] = common.parse_devices(FLAGS.devices)
+    with show.Bar(FLAGS.quiet) as bar:
+        on_plan = None if FLAGS.quiet else show.plan
+        found = mnistopt.rerun(
+            FLAGS.rerun, FLAGS.workdir, on_plan=on_plan, on_progress=bar, **settings
+        )
+    print(show.agreement(found))
+    if not found.holds:
+        sys.exit(1)
+
+
 def main() -> None:
-    """Runs the grid, or shows its plan."""
+    """Runs the grid, or shows its plan, or runs one again."""
+    if FLAGS.rerun:
+        _rerun()
+        return
     arguments = settings()
     # JAX and the rest of the library take a second or two to import.
     import mnistopt

@@ -19,6 +19,7 @@ from mnistopt.results.labels import point_labels
 from mnistopt.results.tables import best_trial
 from mnistopt.study.planning import Plan
 from mnistopt.study.progress import Progress as State
+from mnistopt.study.rerun import Rerun
 from mnistopt.study.study import Study
 
 # More rows than this scroll the best off the screen; summary.csv has all.
@@ -91,6 +92,28 @@ def plan(found: Plan) -> None:
     console.print(
         f"about {size(needs.host)} of {size(there.host)} of memory{device}, "
         f"{size(needs.disk)} of {size(there.disk)} of free disk"
+    )
+
+
+def agreement(found: Rerun) -> str:
+    """Says in words whether a study has given the same numbers once more."""
+    one = found.agreement
+    what = f"{one.replicas} replicas, {one.epochs} epochs, in {found.study.workdir}"
+    if one.apart.empty and one.epochs:
+        return f"The numbers are the same to the bit: {what}."
+    if one.apart.empty:
+        return f"There is no epoch to compare: {what}."
+    first = (one.apart if found.exact else one.beyond).head(1).to_dict("records")
+    most = f"validation accuracies differ by {100 * one.largest:.2f} points at most"
+    if not first:
+        return f"The numbers are the same to rounding, {most}: {what}."
+    (row,) = first
+    there, here = (100 * row[f"validation_accuracy_{at}"] for at in ("there", "here"))
+    why = "though the machine is the same" if found.exact else "by more than rounding"
+    return (
+        f"The numbers are not the same, {why}: replica {row['replica']} parts first, "
+        f"in epoch {row['epoch']} ({there:.2f} and {here:.2f} % of the validation "
+        f"images); {most}: {what}."
     )
 
 

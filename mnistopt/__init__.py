@@ -18,6 +18,7 @@ _HOME = {
     "run": "mnistopt.study.runner",
     "open_study": "mnistopt.study.study",
     "plan": "mnistopt.study.runner",
+    "rerun": "mnistopt.study.rerun",
     "Study": "mnistopt.study.study",
     "TensorBoard": "mnistopt.results.tensorboard",
     "load": "mnistopt.data.load",
@@ -37,6 +38,7 @@ __all__ = [
     "make_model",
     "open_study",
     "plan",
+    "rerun",
     "run",
 ]
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from mnistopt.models.layers import Dropout
     from mnistopt.models.networks import make_model
     from mnistopt.results.tensorboard import TensorBoard
+    from mnistopt.study.rerun import rerun
     from mnistopt.study.runner import plan, run
     from mnistopt.study.study import Study, open_study
 

@@ -35,7 +35,7 @@ ROOMS = {
     ),
     "results": (
         *("record", "columns", "costs", "labels", "stats", "compare"),
-        *("summary", "tables", "config"),
+        *("summary", "tables", "agreement", "config"),
         *("predictions", "mistakes", "samples", "tensorboard"),
     ),
     "report.charts": (
@@ -46,7 +46,7 @@ ROOMS = {
     "study": (
         *("stopwatch", "stopping", "lock", "grid", "inputs", "planning"),
         *("integrity", "setup", "capacity", "scheduler", "progress", "costs", "loop"),
-        *("notebook", "study", "robustness", "runner"),
+        *("notebook", "study", "robustness", "runner", "rerun"),
     ),
     "paper": (
         *("tables", "hypotheses", "claims", "plan", "frames", "judge"),

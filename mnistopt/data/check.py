@@ -8,6 +8,8 @@ from mnistopt.data.official import NUM_CLASSES, Stored
 from mnistopt.data.splits import Split
 from mnistopt.errors import InputError
 
+# Of blank images; MNIST and its relatives have none.
+DOUBTFUL_SHARE = 0.01
 # Predictions are kept as bytes.
 MOST_CLASSES = 256
 
@@ -34,6 +36,29 @@ def check_stored(stored: Stored) -> Split:
             f"(counted from 0); labels are 0 to {NUM_CLASSES - 1}."
         )
     return Split(images[..., np.newaxis], labels.astype(np.int32))
+
+
+def doubts(train: Split, classes: int) -> list[str]:
+    """Returns what makes training examples doubtful, in words.
+
+    Args:
+        train: The examples.
+        classes: K, of the data.
+    """
+    found = []
+    known = len(np.unique(train.labels))
+    if known < classes:
+        found.append(
+            f"the {len(train.labels)} training examples show {known} of {classes} "
+            "classes, so the others cannot be learned: give more train_examples"
+        )
+    pixels = train.images.reshape(len(train.images), -1)
+    blank = int((pixels == pixels[:, :1]).all(axis=1).sum())
+    if blank > DOUBTFUL_SHARE * len(pixels):
+        found.append(
+            f"{blank} of {len(pixels)} training images are blank: is the file whole?"
+        )
+    return found
 
 
 def check_own(

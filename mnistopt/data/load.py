@@ -13,9 +13,10 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.find import Source, find
 from mnistopt.data.idx import read_idx_files
 from mnistopt.data.mnist_5k import read_mnist_5k
-from mnistopt.data.official import NUM_CLASSES, Stored, upright
+from mnistopt.data.official import FINGERPRINTS, NUM_CLASSES, Stored, upright
 from mnistopt.data.prepared import read_prepared
 from mnistopt.data.splits import Split, make_splits
+from mnistopt.errors import InputError
 
 CACHE_DIR = "~/.cache/mnistopt"
 _READERS: dict[str, Callable[..., list[Stored]]] = {
@@ -62,6 +63,11 @@ def load(
     cache = Path(os.path.expanduser(cache_dir or CACHE_DIR))
     splits = make_splits(*read_named(name, data_dir, cache))
     dataset = Dataset.from_splits(name, *splits, classes=NUM_CLASSES)
+    if (known := FINGERPRINTS.get(dataset.fingerprint, name)) != name:
+        raise InputError(
+            f"the files in {data_dir} hold {known}, not {name}, whose files have the "
+            f"same names: give --dataset={known}, or the folder of {name}"
+        )
     return dataset.with_train_examples(train_examples)
 
 

@@ -10,6 +10,9 @@ DATASETS = ("mnist_5k", "mnist", "fashion_mnist", "kmnist", "emnist_digits")
 IMAGE_SIZE = 28
 NUM_CLASSES = 10
 
+# Of whole data sets, as split here: others have files of the same names.
+FINGERPRINTS = {"a23489ecaa95b432": "mnist"}
+
 # The largest relative of MNIST (EMNIST ByClass) has 814,255 examples. A header that
 # promises more than this is damaged, and would ask for gigabytes of memory.
 MAX_EXAMPLES = 1_000_000

@@ -29,7 +29,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mnistopt.engine.checksums import Damaged, checksum, named, text_checksum
 from mnistopt.engine.contents import Contents
 from mnistopt.engine.first_params import load_first_params
-from mnistopt.engine.writer import Writer, numbered
+from mnistopt.engine.writer import FORMAT, Writer, numbered
 from mnistopt.files import plain_path
 
 # Bytes of what has been read that are kept: mostly where the chunks are.
@@ -196,7 +196,12 @@ class Store:
 
 
 def _check(about: dict[str, Any]) -> None:
-    """Takes the checksum out of what was read, and raises ValueError if it is wrong."""
+    """Takes the checksum out of what was read, and raises ValueError if it is wrong.
+
+    So it does for what a later version has written.
+    """
+    if (format := about.get("format", FORMAT)) != FORMAT:
+        raise ValueError(f"a later version has written it, in format {format}")
     wanted = about.pop("checksum", None)
     if wanted not in (None, text_checksum(about)):
         raise ValueError("its records have another checksum")

@@ -17,6 +17,9 @@ from mnistopt.disk import Unwritable, check_room
 from mnistopt.engine.checksums import row_checksums, text_checksum
 from mnistopt.engine.contents import Contents
 
+# Of a checkpoint; a later one may be read otherwise.
+FORMAT = 1
+
 # Share of the time that writing checkpoints may take: after one that took t seconds,
 # the next (but for those that are kept) waits for t / SAVE_SHARE.
 SAVE_SHARE = 0.05
@@ -145,6 +148,7 @@ class Writer:
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
         shapes = _write_shapes(jax.tree.map(lambda leaf: leaf[0], last))
         told = {**about, "replicas": list(replicas), "stacked": True, "shapes": shapes}
+        told["format"] = FORMAT
         told |= {"statistics": True} if statistics else {}
         told["checksums"] = row_checksums(tree)
         told["checksum"] = text_checksum(told)

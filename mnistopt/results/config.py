@@ -19,6 +19,8 @@ CONFIG = "config.json"
 # That a study makes in its workdir.
 FOLDERS = ("checkpoints", "predictions", "figures", "damaged")
 FORMAT = 3
+# Of a file that is read: that of 10,000 runs has a tenth.
+MOST_BYTES = 100_000_000
 # What can be read and evaluated, and why it cannot be trained further.
 OLDER = {
     2: "Since then examples are split by their content and no longer by the order of "
@@ -163,6 +165,8 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """
     path = workdir / CONFIG
     try:
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"{path.stat().st_size:,} bytes")
         config = json.loads(path.read_text())
         if config["format"] not in (FORMAT, *OLDER):
             raise InputError(

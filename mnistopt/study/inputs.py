@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from mnistopt.axes import as_list, count
 from mnistopt.data import format2
 from mnistopt.data.arrays import class_folders, read_arrays
-from mnistopt.data.check import check_own
+from mnistopt.data.check import check_own, doubts
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, load, read_named
 from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
@@ -99,17 +100,21 @@ def load_data(
         InputError: If they cannot be used, or are given twice.
     """
     if data is None:
-        return load(
+        data = load(
             dataset or "mnist_5k",
             data_dir=data_dir,
             train_examples=train_examples,
             cache_dir=cache_dir,
         )
-    if dataset or data_dir:
-        raise InputError("give either data, or dataset and data_dir")
-    if not isinstance(data, Dataset):
-        data = Dataset.from_file(data)
-    return data.with_train_examples(train_examples)
+    else:
+        if dataset or data_dir:
+            raise InputError("give either data, or dataset and data_dir")
+        if not isinstance(data, Dataset):
+            data = Dataset.from_file(data)
+        data = data.with_train_examples(train_examples)
+    for doubt in doubts(data.train, data.classes):
+        warnings.warn(f"{data.name}: {doubt}", stacklevel=2)
+    return data
 
 
 def study_data(config: Mapping[str, Any], data_dir: str | Path | None) -> Dataset:

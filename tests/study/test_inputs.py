@@ -1,11 +1,18 @@
 """What a run is given besides its axes."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import mnistopt
+from mnistopt.data.check import doubts
+from mnistopt.data.splits import Split
 from mnistopt.errors import InputError
 from mnistopt.study.inputs import check_lanes, study_data
+
+REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"
 
 
 @pytest.mark.parametrize(
@@ -52,3 +59,34 @@ def test_a_folder_for_data_that_are_a_file_is_refused(tmp_path):
 def test_own_data_and_named_data_exclude_each_other(tmp_path):
     with pytest.raises(InputError, match="either data, or dataset"):
         mnistopt.plan(data="x.npz", dataset="mnist", workdir=tmp_path)
+
+
+def split(images, labels):
+    return Split(np.asarray(images, np.uint8), np.asarray(labels, np.int32))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (np.eye(4).reshape(4, 2, 2, 1), [0, 1, 0, 1], []),
+        (np.eye(4).reshape(4, 2, 2, 1), [0, 0, 0, 0], ["4 .* show 1 of 2 classes"]),
+        (np.zeros((4, 2, 2, 1)), [0, 1, 0, 1], ["4 of 4 training images are blank"]),
+        (np.full((4, 2, 2, 1), 7), [1] * 4, ["show 1 of 2", "4 of 4 .* are blank"]),
+    ],
+)
+def test_doubtful_examples_are_told_of(images, labels, words):
+    found = doubts(split(images, labels), 2)
+    assert len(found) == len(words)
+    assert all(re.search(word, text) for word, text in zip(words, found))
+
+
+def test_too_few_examples_for_all_classes_are_warned_of(tmp_path):
+    with pytest.warns(UserWarning, match="mnist_5k: the 3 .* show 3 of 10 classes"):
+        mnistopt.plan(model="mlp", batch_size=2, train_examples=3, workdir=tmp_path)
+
+
+@pytest.mark.skipif(not REAL_MNIST.exists(), reason="needs all of MNIST")
+@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
+def test_mnist_is_not_taken_for_others_whose_files_have_its_names(tmp_path, name):
+    with pytest.raises(InputError, match=f"hold mnist, not {name}.*--dataset=mnist"):
+        mnistopt.plan(model="mlp", dataset=name, data_dir=REAL_MNIST, workdir=tmp_path)

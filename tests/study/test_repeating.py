@@ -1,11 +1,18 @@
 """What has computed a study is written down, and another machine is told of."""
 
+import re
+import shutil
 import warnings
 
+import numpy as np
 import pytest
 
 import mnistopt
+from experiments import show
 from mnistopt.engine import machine
+from mnistopt.errors import InputError
+from mnistopt.results.agreement import compare
+from tests.programs import assert_refused, run
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lr": [0.1, 0.01]}
 
@@ -53,3 +60,95 @@ def test_more_devices_of_the_same_machine_are_no_other_machine(tmp_path):
         warnings.simplefilter("error")
         study = mnistopt.run(**asked, epochs=2)
     assert study.trials["machine"].nunique() == 1
+
+
+# --- Once more ---
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """One of two networks, several axes, more seeds of some points than of others."""
+    workdir = tmp_path_factory.mktemp("first") / "w"
+    common = {"train_examples": 200, "workdir": workdir}
+    mnistopt.run(**common, model="mlp", hidden=[(8,), (4, 4)], epochs=[1, 2], seeds=2)
+    return mnistopt.run(
+        **common, model="cnn", channels=(2, 2), dense=4, dropout=[0, 0.3],
+        weight_decay=0.01, optimizer="adamw", lr=0.003, epochs=1, seeds=1,
+    )  # fmt: skip
+
+
+def test_a_study_is_run_again_from_its_tables_to_the_same_bits(study, tmp_path):
+    for name in ("config.json", "trials.csv", "curves.csv"):
+        shutil.copy(study.workdir / name, tmp_path / name)
+    found = mnistopt.rerun(tmp_path / "config.json", tmp_path / "again")
+    assert found.exact and found.holds
+    assert found.agreement.apart.empty
+    assert (found.agreement.replicas, found.agreement.epochs) == (6, 10)
+    assert "same to the bit: 6 replicas, 10 epochs" in show.agreement(found)
+    left, right = (
+        one.trials.drop(columns=["seconds", "latency_1_ms", "latency_256_ms"])
+        for one in (study, found.study)
+    )
+    assert left.astype(str).equals(right.astype(str))
+
+
+@pytest.mark.parametrize(
+    ("change", "same", "holds", "words"),
+    [
+        (1e-6, True, False, "though the machine is the same: replica .* in epoch 2"),
+        (1e-6, False, True, "same to rounding, .* differ by 0.00 points at most"),
+        (0.1, False, False, "by more than rounding: replica .* in epoch 2"),
+        (np.nan, False, False, "by more than rounding"),
+    ],
+)
+def test_other_numbers_are_told(study, tmp_path, change, same, holds, words):
+    copy = shutil.copytree(study.workdir, tmp_path / "w")
+    curves = study.curves
+    row = curves.index[curves["epoch"] == 2][0]
+    curves.loc[row, "validation_accuracy"] += change
+    curves.to_csv(copy / "curves.csv", index=False)
+    if not same:
+        text = (copy / "config.json").read_text().replace('"machines": {', '"x": {')
+        (copy / "config.json").write_text(text)
+    # What it would give again is there.
+    shutil.copytree(study.workdir, tmp_path / "w-rerun")
+    found = mnistopt.rerun(copy)
+    assert (found.exact, found.holds) == (same, holds)
+    told = show.agreement(found)
+    assert re.search(words, told), told
+    assert curves.loc[row, "replica"] == found.agreement.apart["replica"][0]
+
+
+def test_curves_without_common_epochs_do_not_agree(study):
+    found = compare(study.curves, study.curves.iloc[:0])
+    assert (found.replicas, found.epochs) == (0, 0)
+
+
+def test_the_program_runs_again_and_its_exit_code_tells(study, tmp_path):
+    target = f"--workdir={tmp_path / 'again'}"
+    again = run("grid", f"--rerun={study.workdir}/config.json", target, "--quiet")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("The numbers are the same to the bit: 6 replicas")
+    other = shutil.copytree(study.workdir, tmp_path / "other")
+    curves = study.curves
+    curves["test_accuracy"] = 0.5
+    curves.to_csv(other / "curves.csv", index=False)
+    again = run("grid", f"--rerun={other}/config.json", target, "--quiet")
+    assert again.returncode == 1
+    assert "The numbers are not the same, though the machine is" in again.stdout
+
+
+def test_what_cannot_be_run_again_is_refused(study, tmp_path):
+    source = f"--rerun={study.workdir}/config.json"
+    found = run("grid", source, "--lr=0.1", "--seeds=2")
+    assert_refused(found, "leave out --lr, --seeds")
+    with pytest.raises(InputError, match="no workdir of a grid"):
+        mnistopt.rerun(tmp_path / "config.json")
+    with pytest.raises(InputError, match="into itself: give --workdir"):
+        mnistopt.rerun(study.workdir, study.workdir)
+    copy = shutil.copytree(study.workdir, tmp_path / "w")
+    trials = study.trials
+    trials["lr"] *= 2
+    trials.to_csv(copy / "trials.csv", index=False)
+    with pytest.raises(InputError, match="its name is not made of"):
+        mnistopt.rerun(copy)

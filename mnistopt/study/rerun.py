@@ -1,0 +1,125 @@
+"""A study once more, from its config.json and trials.csv: are the numbers the same?"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from mnistopt.errors import InputError
+from mnistopt.points import Point, replica_id
+from mnistopt.results import config
+from mnistopt.results.agreement import Agreement, compare
+from mnistopt.results.columns import axes_of
+from mnistopt.results.tables import read_table
+from mnistopt.study.grid import find
+from mnistopt.study.inputs import check_path
+from mnistopt.study.runner import run
+from mnistopt.study.study import Study
+
+
+class Rerun(NamedTuple):
+    """What a study has given once more.
+
+    Attributes:
+        study: The new one.
+        agreement: Of its numbers with the first one's.
+        exact: Whether they are to agree to the bit: all was computed by the same kind
+            of machine, with the same versions and lanes.
+    """
+
+    study: Study
+    agreement: Agreement
+    exact: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the numbers are as much the same as they are to be."""
+        one = self.agreement
+        return bool(one.epochs) and (one.apart if self.exact else one.beyond).empty
+
+
+def rerun(
+    source: str | Path, workdir: str | Path | None = None, **settings: Any
+) -> Rerun:
+    """Trains all trials of a study in another workdir, and compares.
+
+    Args:
+        source: The study's config.json, or its folder; trials.csv and curves.csv are
+            beside it, checkpoints need not be.
+        workdir: Of the new one; the old one's with "-rerun" by default.
+        **settings: Of `run`: where the data are, devices, callbacks.
+
+    Raises:
+        InputError: If the study cannot be read, or what it was trained on is not what
+            is there now.
+    """
+    path = check_path("rerun", source)
+    if path is None:
+        raise InputError("give the config.json of a study to run again")
+    folder = path if path.is_dir() else path.parent
+    there = config.read_config(folder)
+    if there["format"] != config.FORMAT:
+        raise InputError(
+            f"{folder} was made by an earlier version, with other numbers: it cannot "
+            "be compared with this one"
+        )
+    trials = read_table(folder, "trials")
+    target = check_path("workdir", workdir) or folder.with_name(f"{folder.name}-rerun")
+    if target.resolve() == folder.resolve():
+        raise InputError(f"{folder} cannot be run again into itself: give --workdir")
+    asked = {**_data(there), **_lanes(there), "workdir": target, **settings}
+    # Points of as many seeds are run together.
+    for seeds, some in _points(trials, there).items():
+        study = run(points=some, seeds=seeds, **asked)
+    agreement = compare(read_table(folder, "curves"), study.curves)
+    exact = set(there.get("machines", {})) == set(study.config["machines"])
+    return Rerun(study, agreement, exact)
+
+
+def _data(there: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of `run` that say where a study's data are."""
+    about, file = there["data"], there.get("data_file")
+    named = {"dataset": about["dataset"], "data_dir": there.get("data_dir")}
+    size = {"train_examples": about["train_examples"]}
+    return {**({"data": file} if file else named), **size}
+
+
+def _lanes(there: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the lanes of all of a study, if all had the same."""
+    known = set(there.get("lanes", {}).values())
+    return {"lanes": tuple(map(int, known.pop().split("x")))} if len(known) == 1 else {}
+
+
+def _points(trials: pd.DataFrame, there: Mapping[str, Any]) -> dict[int, list[Point]]:
+    """Returns the points of a table of trials, by their number of seeds.
+
+    Raises:
+        InputError: If they are not what the replicas' names are made of.
+    """
+    found: dict[int, list[Point]] = {}
+    for _, rows in trials.groupby("point", sort=False):
+        point = _point(rows.iloc[0], there.get("modules", {}))
+        for replica, seed in zip(rows["replica"], rows["seed"]):
+            if replica_id(point, int(seed), there["data"]["fingerprint"]) != replica:
+                raise InputError(
+                    f"trials.csv has settings of {replica} that its name is not made "
+                    "of: it, config.json or the module has been changed"
+                )
+        found.setdefault(int(rows["seed"].max()) + 1, []).append(point)
+    if not found:
+        raise InputError("trials.csv has no trials to run again")
+    return found
+
+
+def _point(row: pd.Series, modules: Mapping[str, str]) -> Point:
+    """Returns the point of a row of trials.csv."""
+    values: dict[str, Any] = {}
+    for name in axes_of(row.to_frame().T):
+        value = row[name]
+        plain = value.item() if hasattr(value, "item") else value
+        values[name] = None if pd.isna(plain) else plain
+    if path := modules.get(values["model"]):
+        network = find(path)
+        return Point.from_row(values, network.source, path)
+    return Point.from_row(values)
