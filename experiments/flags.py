@@ -198,7 +198,7 @@ def run(main: Callable[[], None], about: str) -> None:
     sys.unraisablehook = _except_late_callbacks
     flags.DEFINE_bool("help", False, "show this help", short_name="h")
     try:
-        rest = FLAGS(sys.argv)[1:]
+        rest = _parse(sys.argv)
         if FLAGS.help:
             print(f"{about.strip()}\n\nFlags:{_flag_list()}")
             sys.exit(0)
@@ -215,6 +215,14 @@ def run(main: Callable[[], None], about: str) -> None:
         number = getattr(error, "number", signal.SIGINT)
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(128 + number)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """Parses flags; returns what is none."""
+    try:
+        return FLAGS(arguments)[1:]
+    except ValueError as error:  # As for --noquiet=3, which is no flags.Error.
+        raise InputError(f"{error} (see --help)") from error
 
 
 def _except_late_callbacks(unraisable: Any) -> None:

@@ -14,8 +14,9 @@ Orbax writes in the background and renames a finished checkpoint into place, so 
 reader, or a run that was killed, only ever sees whole ones.
 """
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,13 @@ import orbax.checkpoint as ocp
 import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mnistopt.engine.checksums import Damaged, checksum, named, text_checksum
+from mnistopt.engine.checksums import (
+    CHECKSUM,
+    Damaged,
+    checksum,
+    named,
+    text_checksum,
+)
 from mnistopt.engine.contents import Contents
 from mnistopt.engine.first_params import load_first_params
 from mnistopt.engine.writer import FORMAT, Writer, numbered
@@ -93,7 +100,8 @@ class Store:
             Per replica `params` and perhaps more, as flax has them; numpy arrays.
         """
         about = saved.about
-        shapes = _read_shapes(about["shapes"]) if "shapes" in about else like
+        with self._undamaged(saved):
+            shapes = _read_shapes(about["shapes"]) if "shapes" in about else like
         if about.get("stacked"):
             rows = self._read_rows(saved, replicas, {"weights": {which: shapes}})
             found = {name: row["weights"][which] for name, row in rows.items()}
@@ -137,16 +145,20 @@ class Store:
             Damaged: If one is not as it was written.
         """
         # The first studies have no checksums.
-        for name in saved.about.get("checksums", {}):
+        with self._undamaged(saved):
+            names = list(saved.about.get("checksums", {}))
+        for name in names:
             self._read_arrays(saved, [name], range(len(saved.about["replicas"])))
 
     def _read_rows(
         self, saved: Checkpoint, replicas: Sequence[str], tree: Any
     ) -> dict[str, Any]:
         """Reads some replicas' rows of the arrays of a checkpoint that `tree` names."""
-        place = {name: i for i, name in enumerate(saved.about["replicas"])}
+        with self._undamaged(saved):
+            place = {name: i for i, name in enumerate(saved.about["replicas"])}
+            rows = [place[name] for name in replicas]
         names = [name for name, _ in named(tree)]
-        arrays = self._read_arrays(saved, names, [place[name] for name in replicas])
+        arrays = self._read_arrays(saved, names, rows)
         return {
             name: unflatten_dict(
                 {path: np.array(a[i]) for path, a in zip(flatten_dict(tree), arrays)}
@@ -158,7 +170,7 @@ class Store:
         self, saved: Checkpoint, names: Sequence[str], rows: Sequence[int]
     ) -> list[np.ndarray]:
         """Reads some rows of arrays, and compares them with their checksums."""
-        try:
+        with self._undamaged(saved):
             reading = [self._array(saved, name)[list(rows)].read() for name in names]
             arrays = [one.result() for one in reading]
             checksums = saved.about.get("checksums", {})
@@ -166,9 +178,15 @@ class Store:
                 wanted = [checksums[name][row] for row in rows] if checksums else []
                 if wanted and wanted != list(map(checksum, array)):
                     raise ValueError(f"{name} has another checksum")
-        except (ValueError, KeyError, OSError) as error:
-            raise self._damaged(saved, error) from error
         return arrays
+
+    @contextlib.contextmanager
+    def _undamaged(self, saved: Checkpoint) -> Iterator[None]:
+        """Tells of whatever cannot be read of a checkpoint as `Damaged`."""
+        try:
+            yield
+        except Exception as error:
+            raise self._damaged(saved, error) from error
 
     def _damaged(self, saved: Checkpoint, error: object) -> Damaged:
         folder = self._own / saved.group / str(saved.epoch)
@@ -196,14 +214,11 @@ class Store:
 
 
 def _check(about: dict[str, Any]) -> None:
-    """Takes the checksum out of what was read, and raises ValueError if it is wrong.
-
-    So it does for what a later version has written.
-    """
+    """Raises ValueError if a later version has written it, or its checksum is wrong."""
     if (format := about.get("format", FORMAT)) != FORMAT:
         raise ValueError(f"a later version has written it, in format {format}")
-    wanted = about.pop("checksum", None)
-    if wanted not in (None, text_checksum(about)):
+    rest = {name: value for name, value in about.items() if name != CHECKSUM}
+    if about.get(CHECKSUM) not in (None, text_checksum(rest)):
         raise ValueError("its records have another checksum")
 
 

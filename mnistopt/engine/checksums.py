@@ -10,6 +10,9 @@ from flax.traverse_util import flatten_dict
 
 from mnistopt.errors import InputError
 
+# Of a checkpoint's records, beside them.
+CHECKSUM = "checksum"
+
 
 class Damaged(InputError):
     """What is stored is not what was written."""

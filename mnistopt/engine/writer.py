@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -14,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mnistopt.disk import Unwritable, check_room
-from mnistopt.engine.checksums import row_checksums, text_checksum
+from mnistopt.engine.checksums import CHECKSUM, row_checksums, text_checksum
 from mnistopt.engine.contents import Contents
 
 # Of a checkpoint; a later one may be read otherwise.
@@ -26,6 +27,10 @@ SAVE_SHARE = 0.05
 # Seconds of training before the first: what a kill may cost is not worth saving more
 # often, and a study that is done by then saves its end only.
 FIRST_SAVE = 10.0
+# Folder that checkpoints are moved to before they are deleted, so that nobody sees half
+# of one: not a reader, and not the next run if this one is killed. By its name Orbax
+# takes it for what a killed run has left.
+SUPERSEDED = "superseded.orbax-checkpoint-tmp"
 # Where Orbax tells of a failure in the background, in a hundred lines.
 _LOG = logging.getLogger("absl")
 
@@ -75,6 +80,7 @@ class Writer:
                 [policies.LatestN(1), _Kept(self._keep)]
             ),
             cleanup_tmp_directories=True,
+            todelete_subdir=SUPERSEDED,
         )
         with self._storing():
             self._manager = ocp.CheckpointManager(folder, options=options)
@@ -90,9 +96,13 @@ class Writer:
         """Waits until everything is written."""
         # Who could not write is told once.
         quiet = [Exception] if kind else []
-        with contextlib.suppress(*quiet), self._storing():
-            self._manager.close()
-        _LOG.removeFilter(_told)
+        try:
+            with contextlib.suppress(*quiet):
+                self.finish()
+        finally:
+            with contextlib.suppress(Exception):
+                self._manager.close()
+            _LOG.removeFilter(_told)
 
     @contextlib.contextmanager
     def _storing(self) -> Iterator[None]:
@@ -105,9 +115,10 @@ class Writer:
             raise Unwritable(self._folder, error) from error
 
     def finish(self) -> None:
-        """Waits until everything that was saved is written."""
+        """Waits until everything that was saved is written, and deletes the rest."""
         with self._storing():
             self._manager.wait_until_finished()
+        shutil.rmtree(self._folder / SUPERSEDED, ignore_errors=True)
 
     def due(self) -> bool:
         """Says whether time allows to save, besides what is to be kept."""
@@ -135,6 +146,7 @@ class Writer:
         """
         if keep:
             self._keep.add(epoch)
+        self.finish()
         start = time.monotonic()
         last, best, rest = (
             jax.tree.map(lambda *leaves: np.stack(leaves).view(_Ours), *parts)
@@ -151,7 +163,7 @@ class Writer:
         told["format"] = FORMAT
         told |= {"statistics": True} if statistics else {}
         told["checksums"] = row_checksums(tree)
-        told["checksum"] = text_checksum(told)
+        told[CHECKSUM] = text_checksum(told)
         args = ocp.args.Composite(
             state=ocp.args.PyTreeSave(tree, chunks), about=ocp.args.JsonSave(told)
         )

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,19 @@ CONFIG = "config.json"
 # That a study makes in its workdir.
 FOLDERS = ("checkpoints", "predictions", "figures", "damaged")
 FORMAT = 3
+# Of config.json besides data, and what each has.
+_OBJECTS: dict[str, Any] = {
+    "asked": object,
+    "lanes": str,
+    "machines": dict,
+    "modules": str,
+    "costs": dict,
+    "compile_seconds": (int, float),
+    "working_bytes": (int, float),
+    "seconds": (int, float),
+    "versions": str,
+}
+_LANES = re.compile("[1-9][0-9]{0,9}x[1-9][0-9]{0,9}")
 # Of a file that is read: that of 10,000 runs has a tenth.
 MOST_BYTES = 100_000_000
 # What can be read and evaluated, and why it cannot be trained further.
@@ -173,8 +187,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
                 f"{path} has format {config['format']!r}, not {FORMAT}: it was made by "
                 "another version; give another --workdir"
             )
-        if not isinstance(config["data"], dict):
-            raise TypeError("data is no object")
+        _check_kinds(config)
     except FileNotFoundError as error:
         raise InputError(f"{workdir} is no workdir of a grid: no {CONFIG}") from error
     except InputError:
@@ -184,6 +197,21 @@ def read_config(workdir: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error!r}); restore it, or give another --workdir"
         ) from error
     return config
+
+
+def _check_kinds(config: Mapping[str, Any]) -> None:
+    """Raises TypeError if a part is not of its kind; most came with later versions."""
+    parts = {"data": config["data"]} | {name: config.get(name, {}) for name in _OBJECTS}
+    for name, part in parts.items():
+        if not isinstance(part, dict):
+            raise TypeError(f"{name} is no object")
+        kind = _OBJECTS.get(name, object)
+        if not all(isinstance(value, kind) for value in part.values()):
+            raise TypeError(f"{name} has a value of another kind")
+    if not all(map(_LANES.fullmatch, parts["lanes"].values())):
+        raise TypeError("lanes are not as in 1x2")
+    if not isinstance(config.get("runs", []), list):
+        raise TypeError("runs is no list")
 
 
 def write_config(workdir: Path, config: Mapping[str, Any]) -> None:

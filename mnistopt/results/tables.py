@@ -197,6 +197,22 @@ def write_tables(
         write_text(workdir / f"{name}.csv", table.to_csv(index=False))
 
 
+_NUMBERS = {
+    "trials": ("seed", "epochs_done", "params", *MEASURED, "seconds"),
+    "curves": _CURVE_COLUMNS,
+    "summary": ("n", "diverged", "unfinished"),
+}
+
+
+def _check_columns(name: str, table: pd.DataFrame) -> None:
+    """Raises KeyError or ValueError if a table lacks what each study has."""
+    words = {"trials": ["trial", "point", "status"], "curves": [], "summary": ["point"]}
+    keys = [*words[name], *([] if name == "summary" else ["replica"])]
+    # A study without a trial has no columns in its summary.
+    if name != "summary" or len(table):
+        table[keys], table[list(_NUMBERS[name])].astype(float)
+
+
 def read_table(workdir: Path, name: str) -> pd.DataFrame:
     """Reads one of `TABLES` as it was written.
 
@@ -218,6 +234,7 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
             table = with_costs(table)
         for column in _WORDS & set(table):
             table[column] = table[column].fillna("")
+        _check_columns(name, table)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); is {workdir} the workdir of a grid?"

@@ -143,4 +143,4 @@ def _refusal(job: Job, name: str, took: float, there: float) -> InputError:
 
 
 def _size(count: float) -> str:
-    return f"{count / 1e9:,.1f} GB"
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -253,6 +253,9 @@ class Loop:
             contents = {name: Contents.of(states[name]) for name in records}
             about = {"records": [record.to_json() for record in records.values()]}
             writer.save(queue.epoch, contents, about, keep)
+            if keep:
+                # A table must not know of a trial whose checkpoint a kill may yet undo.
+                writer.finish()
             self._note(records.values())
             self.write()
 

@@ -1,0 +1,178 @@
+"""docs/faults.md: every row of it is run, here or by a test that is named here."""
+
+import ast
+import contextlib
+import multiprocessing
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mnistopt
+from tests.programs import ROOT
+
+PAGE = (ROOT / "docs" / "faults.md").read_text()
+ROWS = [
+    tuple(cell.strip() for cell in line.strip("|").split("|"))
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and not line.startswith("| what | what ")
+]
+COMMANDS = [row for row in ROWS if re.match("`(--|lr=)", row[0]) and '"' in row[1]]
+
+_context: Any = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(
+    ["experiments.grid", "mnistopt.study.runner", "mnistopt.data.mnist_5k"]
+)
+
+
+def _run(arguments, path):
+    """Runs the program as a person does, from a process that has imported it."""
+    file = os.open(path, os.O_CREAT | os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    from experiments import flags, grid
+
+    sys.argv = ["grid", *arguments]
+    grid.define_flags()
+    flags.run(grid.main, "")
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=[row[0] for row in COMMANDS])
+def test_a_command_is_refused_with_the_words_of_the_page(tmp_path, row):
+    flags = re.match("`(.+?)`", row[0])[1].split()
+    where = [f"--workdir={tmp_path / 'w'}"]
+    process = _context.Process(target=_run, args=(where + flags, tmp_path / "told"))
+    process.start()
+    process.join(20)
+    assert not process.is_alive(), "a hang"
+    told = (tmp_path / "told").read_text()
+    assert process.exitcode == 2, told
+    assert "error: " in told and "Traceback" not in told
+    for words in re.findall('"(.+?)"', row[1]):
+        assert words in told
+    assert not (tmp_path / "w" / "trials.csv").exists()
+
+
+# By file: the beginning of a row, and the test that runs it.
+RUN_BY = {
+    "study/test_stopping": {
+        "Ctrl-C": "what_is_done_is_saved_and_the_same_call_goes_on",
+        "an epoch that does": "an_epoch_that_does_not_end_is_given_up",
+        "the same signal": "a_second_signal_is_not_held_up",
+        "a signal that is": "ignored_signals_stay_so_and_other_threads_listen_to_none",
+    },
+    "study/test_kills": {
+        "`kill -9`, a power": "killed_five_times_it_ends_with_the_same_bits",
+        "`kill -9` while": "killed_before_a_file_takes_its_place",
+    },
+    "study/test_workdirs": {
+        "what such runs": "what_killed_runs_left_is_removed",
+        "another run": "a_second_run_is_refused_and_told_of_the_first",
+        "a run on another": "another_host_is_known_by_its_heartbeat",
+        "a run of one's": "a_run_in_a_callback_of_another_is_a_second_run",
+        "`config.json` is gone": "checkpoints_of_other_data_are_not_added_to",
+        "`trials.csv`": "a_table_of_somebody_else_s_is_not_overwritten",
+        "a table is gone": "an_unreadable_table_is_made_anew",
+        "a table is cut": "a_table_that_is_cut_off_chooses_no_other_trial",
+        "checkpoints of": "trials_without_checkpoints_do_not_vanish",
+        "records of": "a_damaged_checkpoint_locks_nobody_out",
+        "arrays of a": "damaged_arrays_are_mended_by_the_same_command",
+        "a file stands where a folder":
+        "a_file_in_the_way_of_a_folder_is_told_before_training",
+        "`[`": "every_name_of_a_folder_works",
+        "`~`": "home_is_where_bash_says",
+        "a disk that fills": "a_disk_without_room_ends_in_one_message_and_goes_on",
+        "a quota": "a_write_that_the_system_refuses_ends_in_one_message",
+    },
+    "study/test_divergence": {
+        "`--fail_fast`":
+        "fail_fast_ends_the_run_and_the_same_command_without_it_goes_on",
+        "a loss": "the_cause_is_in_the_table",
+        "gradients": "the_cause_is_in_the_table",
+        "50 of": "among_a_thousand_replicas_the_fifty_bad_ones_change_no_bit",
+    },
+    "results/test_config": {
+        "`config.json` is of other":
+        "a_workdir_of_other_data_is_refused_with_every_difference",
+        "`config.json` is damaged": "a_config_that_is_damaged_or_foreign_is_named",
+        "`config.json` is of a later": "a_format_of_another_version_is_said_to_be_one",
+        "a file stands where the": "a_file_in_the_way_of_the_workdir_is_refused",
+        "no right": "a_folder_without_the_right_to_write_is_refused",
+    },
+    "study/test_repeating": {
+        "settings in": "what_cannot_be_run_again_is_refused",
+        "another machine": "going_on_elsewhere_is_told_once_and_marked",
+        "a run that is": "other_numbers_are_told",
+    },
+    "engine/test_checkpoint": {
+        "a checkpoint has": "arrays_of_another_network_are_not_taken_for_one_s_own",
+    },
+    "study/test_capacity": {
+        "a disk with": "a_disk_that_is_too_small_is_told_before_training",
+        "networks or": "what_cannot_fit_is_refused_before_it_is_compiled",
+        "a device that": "a_device_out_of_memory_goes_on_with_half_of_the_lanes",
+        "a device too": "one_replica_that_does_not_fit_is_refused",
+    },
+    "engine/test_compile_cache": {
+        "a damaged entry": "a_damaged_entry_is_written_anew",
+    },
+    "training/test_train": {
+        "the last update": "a_finite_validation_loss_beyond_the_bound_is_divergence",
+    },
+    "results/test_tables": {
+        "all replicas": "where_all_have_diverged_there_is_no_best",
+    },
+    "data/test_idx": {
+        "an IDX": "says_what_is_wrong_with_a_file",
+        "a gzipped": "small_files_cannot_fill_the_memory",
+        "labels beyond": "labels_and_counts_are_checked",
+    },
+    "study/test_inputs": {
+        "MNIST's": "mnist_is_not_taken_for_others_whose_files_have_its_names",
+        "blank": "doubtful_examples_are_told_of",
+    },
+    "data/test_load": {
+        "an array file": "damaged_array_files_are_never_believed",
+    },
+    "data/test_prepare": {
+        "a file prepared": "damaged_tfrecord_is_refused",
+        "a download": "wrong_checksum_is_refused",
+        "no network": "no_network",
+    },
+    "data/test_arrays": {
+        "arrays of one's": "what_cannot_be_used_is_refused_by_what_was_found",
+    },
+}  # fmt: skip
+
+
+def test_every_other_row_is_run_by_a_test_of_the_suite():
+    others = [row[0] for row in ROWS if row not in COMMANDS]
+    for what in others:
+        assert any(what.startswith(key) for tests in RUN_BY.values() for key in tests)
+    for file, tests in RUN_BY.items():
+        tree = ast.parse((ROOT / "tests" / f"{file}.py").read_text())
+        known = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        for key, name in tests.items():
+            assert any(what.startswith(key) for what in others), key
+            assert f"test_{name}" in known
+    assert len(ROWS) >= 60
+
+
+def test_a_store_is_read_without_this_project(tmp_path):
+    """By the lines of the page."""
+    code = re.search("```python\n(.+?)```", PAGE, re.DOTALL)[1]
+    asked = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
+    workdir = tmp_path / "runs" / "mnist_5k-mlp"
+    study = mnistopt.run(**asked, seeds=3, workdir=workdir)
+    names: dict[str, Any] = {}
+    with contextlib.chdir(tmp_path), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(code, names)
+    assert [path.name for path in Path(names["step"]).parents[2].iterdir()]
+    for replica, kernel in zip(names["about"]["replicas"], names["kernels"]):
+        ours = study.params(f"{replica}-1")["Dense_0"]["kernel"]
+        assert (ours == kernel).all() and kernel.shape == (784, 8)
