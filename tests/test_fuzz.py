@@ -44,7 +44,7 @@ JSON = st.recursive(
     max_leaves=5,
 )
 few = hypothesis.settings(
-    max_examples=300,
+    max_examples=20,
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 
@@ -135,7 +135,7 @@ def test_any_config_is_used_or_refused(workdir, finished, data):
         assert str(error)
 
 
-@hypothesis.settings(few, max_examples=500)
+@hypothesis.settings(few, max_examples=60)
 @hypothesis.given(st.data())
 def test_any_table_is_read_or_refused(workdir, finished, data):
     folder = workdir()

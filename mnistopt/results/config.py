@@ -14,6 +14,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.engine.machine import processor
 from mnistopt.errors import InputError
 from mnistopt.files import write_text
+from mnistopt.results.costs import COUNTED
 from mnistopt.results.tables import TABLES
 
 CONFIG = "config.json"
@@ -210,6 +211,9 @@ def _check_kinds(config: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} has a value of another kind")
     if not all(map(_LANES.fullmatch, parts["lanes"].values())):
         raise TypeError("lanes are not as in 1x2")
+    for name, cost in (pair for one in parts["costs"].values() for pair in one.items()):
+        if not isinstance(cost, int if name in COUNTED else (int, float, type(None))):
+            raise TypeError(f"the cost {name} is no number")
     if not isinstance(config.get("runs", []), list):
         raise TypeError("runs is no list")
 
