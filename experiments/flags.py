@@ -4,12 +4,15 @@ A comma separates swept values and `x` joins layers, as in `--hidden=128x128,256
 Nothing heavy is imported here, so that `--help` answers at once.
 """
 
+import _thread
 import contextlib
 import io
 import os
 import re
+import shlex
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -195,7 +198,7 @@ def run(main: Callable[[], None], about: str) -> None:
             stream.reconfigure(errors="replace")
     # In words, without the line of code that says so.
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    sys.unraisablehook = _except_late_callbacks
+    sys.unraisablehook = _unraisable
     flags.DEFINE_bool("help", False, "show this help", short_name="h")
     try:
         rest = _parse(sys.argv)
@@ -213,7 +216,12 @@ def run(main: Callable[[], None], about: str) -> None:
     except KeyboardInterrupt as error:
         # A signal's number, where it came to a run that listens to others than Ctrl-C.
         number = getattr(error, "number", signal.SIGINT)
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        program = os.path.basename(sys.argv[0]).removesuffix(".py")
+        command = shlex.join([program, *sys.argv[1:]])
+        print(
+            f"stopped; the same command goes on from here: ./launch.sh {command}",
+            file=sys.stderr,
+        )
         sys.exit(128 + number)
 
 
@@ -225,9 +233,15 @@ def _parse(arguments: list[str]) -> list[str]:
         raise InputError(f"{error} (see --help)") from error
 
 
-def _except_late_callbacks(unraisable: Any) -> None:
-    """Shows what nobody can catch, but of writes that have failed and been told of."""
-    if str(unraisable.exc_value) != "Event loop is closed":
+def _unraisable(unraisable: Any) -> None:
+    """Minds what nobody can catch, as it was raised in a callback.
+
+    A Ctrl-C that met JAX's callback of the garbage collector would be lost: it comes
+    again. What callbacks say of writes that have failed has been told.
+    """
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        threading.Timer(0.05, _thread.interrupt_main).start()
+    elif str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
 

@@ -74,6 +74,7 @@ RUN_BY = {
         "another run": "a_second_run_is_refused_and_told_of_the_first",
         "a run on another": "another_host_is_known_by_its_heartbeat",
         "a run of one's": "a_run_in_a_callback_of_another_is_a_second_run",
+        "`config.json` is damaged": "a_damaged_config_is_made_anew",
         "`config.json` is gone": "checkpoints_of_other_data_are_not_added_to",
         "`trials.csv`": "a_table_of_somebody_else_s_is_not_overwritten",
         "a table is gone": "an_unreadable_table_is_made_anew",
@@ -98,7 +99,7 @@ RUN_BY = {
     "results/test_config": {
         "`config.json` is of other":
         "a_workdir_of_other_data_is_refused_with_every_difference",
-        "`config.json` is damaged": "a_config_that_is_damaged_or_foreign_is_named",
+        "`config.json` is somebody": "a_config_that_is_damaged_or_foreign_is_named",
         "`config.json` is of a later": "a_format_of_another_version_is_said_to_be_one",
         "a file stands where the": "a_file_in_the_way_of_the_workdir_is_refused",
         "no right": "a_folder_without_the_right_to_write_is_refused",

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ OLDER = {
     "with both would compare what is not alike."
 }
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Undecodable(InputError):
+    """A config.json that was cut off, or is no JSON at all."""
 
 
 def describe_data(dataset: Dataset, train_examples: int | None) -> dict[str, Any]:
@@ -136,7 +141,14 @@ def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
                 f"{CONFIG} nor checkpoints: give another --workdir"
             )
         return {}
-    config = read_config(workdir)
+    try:
+        config = read_config(workdir)
+    except Undecodable as error:
+        if not (workdir / "checkpoints").is_dir():
+            raise
+        # By their names replicas tell what they were trained on.
+        warnings.warn(f"{error}; it is made anew from the checkpoints", stacklevel=2)
+        return {}
     if config["format"] != FORMAT:
         raise InputError(_explain(workdir, config))
     differences = [
@@ -193,6 +205,8 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise InputError(f"{workdir} is no workdir of a grid: no {CONFIG}") from error
     except InputError:
         raise
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise Undecodable(f"{path} is damaged ({error})") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({error!r}); restore it, or give another --workdir"

@@ -130,4 +130,38 @@ def test_a_program_s_exit_code_tells_of_the_signal(tmp_path, name, code):
         program.send_signal(getattr(signal, name))
         _, told = program.communicate(timeout=60)
     assert program.returncode == code
-    assert b"the same command goes on from here" in told and b"Traceback" not in told
+    wanted = f"the same command goes on from here: ./launch.sh {' '.join(command[2:])}"
+    assert wanted.replace("experiments.", "").encode() in told
+    assert b"Traceback" not in told
+
+
+SWALLOWED = """
+import gc, sys, time
+from experiments import flags
+
+def callback(phase, info):
+    gc.callbacks.remove(callback)
+    raise KeyboardInterrupt
+
+def main():
+    gc.callbacks.append(callback)
+    gc.collect()
+    time.sleep(20)
+    print("went on")
+
+sys.argv = ["grid.py"]
+flags.run(main, "")
+"""
+
+
+def test_ctrl_c_is_not_lost_in_a_callback_of_the_garbage_collector():
+    """As JAX has one: what is raised there, Python only prints."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", SWALLOWED]
+    found = subprocess.run(
+        command, cwd=root, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 130 and found.stdout == ""
+    assert found.stderr == (
+        "stopped; the same command goes on from here: ./launch.sh grid\n"
+    )

@@ -141,6 +141,23 @@ def test_checkpoints_of_other_data_are_not_added_to(workdir):
     assert study.config["data"]["train_examples"] == 200
 
 
+@pytest.mark.parametrize("damage", ["cut in half", "other bytes", "empty"])
+def test_a_damaged_config_is_made_anew(workdir, damage):
+    path = workdir / "config.json"
+    before, whole = contents(workdir), path.read_bytes()
+    path.write_bytes(
+        {"cut in half": whole[: len(whole) // 2], "other bytes": b"\xff\x00"}.get(
+            damage, b""
+        )
+    )
+    with pytest.raises(InputError, match="config.json is damaged"):
+        mnistopt.open_study(workdir)
+    with pytest.warns(UserWarning, match="made anew from the checkpoints"):
+        study = mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+    assert study.config["data"] == json.loads(whole)["data"]
+    assert_same_numbers(study.trials, before[workdir / "trials.csv"])
+
+
 def test_trials_without_checkpoints_do_not_vanish(workdir):
     before = contents(workdir)
     (group,) = (workdir / "checkpoints").iterdir()
