@@ -86,7 +86,7 @@ check() {
 # Side by side, as most of a test's time is Python's; -n 0 for one after the other.
 run_tests() {
   cd "$root"
-  exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+  exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 }
 
 case ${1:-} in

@@ -131,6 +131,7 @@ def test_the_same_command_again_trains_nothing(digits, whole):
     assert before == {path: path.read_text() for path in (workdir / "tables").iterdir()}
 
 
+@pytest.mark.slow
 def test_table_by_table_gives_what_all_at_once_gives(digits, whole, tmp_path):
     _, workdir = whole
     flags = ("--train_examples=200", "--cnn_train_examples=100")
