@@ -1,22 +1,17 @@
 """A small run in a process of its own, to be killed."""
 
-import multiprocessing
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from tests import warm
+
 GRID = {
     "model": "mlp", "hidden": (8,), "train_examples": 200, "seeds": 2,
     "lr": [0.1, 0.01], "epochs": [3, 8],
 }  # fmt: skip
-
-# Imports once what each process needs; JAX itself starts in none but those.
-_context: Any = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["mnistopt.study.runner", "mnistopt.models.mlp", "mnistopt.data.mnist_5k"]
-)
 
 
 def start(workdir: Path, rename: int = 0) -> Any:
@@ -26,9 +21,7 @@ def start(workdir: Path, rename: int = 0) -> Any:
         workdir: Of the study.
         rename: It is killed at so many renamed files; 0 for none.
     """
-    process = _context.Process(target=_train, args=(workdir, rename))
-    process.start()
-    return process
+    return warm.start(_train, workdir, rename)
 
 
 def _train(workdir: Path, rename: int) -> None:

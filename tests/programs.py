@@ -1,25 +1,54 @@
 """Runs the programs as a person does, for the tests of the command line."""
 
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+from tests.warm import start
+
 ROOT = Path(__file__).parent.parent
+# Seconds that no program of these tests takes.
+LONGEST = 300
 
 
 def run(
     program: str, *arguments: str, **environment: str
 ) -> subprocess.CompletedProcess:
-    """Runs `python -m experiments.PROGRAM`, its output captured as text."""
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{program}", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """Runs `python -m experiments.PROGRAM`, its output captured as text.
+
+    With an environment of its own it is started from nothing, as that may decide what
+    is imported.
+    """
+    if environment:
+        return subprocess.run(
+            [sys.executable, "-m", f"experiments.{program}", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "COLUMNS": "200", **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        told = [Path(folder, name) for name in ("stdout", "stderr")]
+        process = start(_main, program, arguments, *told)
+        process.join(LONGEST)
+        if process.is_alive():
+            process.kill()
+            raise AssertionError(f"{program} hangs: {arguments}")
+        texts = [path.read_text() for path in told]
+    return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
+
+
+def _main(program: str, arguments: tuple[str, ...], out: Path, err: Path) -> None:
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), number)
+    os.chdir(ROOT)
+    os.environ["COLUMNS"] = "200"
+    sys.argv = [f"{program}.py", *arguments]
+    runpy.run_module(f"experiments.{program}", run_name="__main__", alter_sys=True)
 
 
 def assert_refused(found: subprocess.CompletedProcess, *words: str) -> None:

@@ -7,7 +7,8 @@ import sys
 import zipfile
 
 import pytest
-from programs import ROOT
+
+from tests.programs import ROOT
 
 GUIDE = ROOT / "docs" / "extending.md"
 MADE = ROOT / "tests" / "fixtures" / "format3.zip"

@@ -2,10 +2,7 @@
 
 import ast
 import contextlib
-import multiprocessing
-import os
 import re
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import pytest
 
 import mnistopt
-from tests.programs import ROOT
+from tests.programs import ROOT, run
 
 PAGE = (ROOT / "docs" / "faults.md").read_text()
 ROWS = [
@@ -23,37 +20,15 @@ ROWS = [
 ]
 COMMANDS = [row for row in ROWS if re.match("`(--|lr=)", row[0]) and '"' in row[1]]
 
-_context: Any = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["experiments.grid", "mnistopt.study.runner", "mnistopt.data.mnist_5k"]
-)
-
-
-def _run(arguments, path):
-    """Runs the program as a person does, from a process that has imported it."""
-    file = os.open(path, os.O_CREAT | os.O_WRONLY)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    from experiments import flags, grid
-
-    sys.argv = ["grid", *arguments]
-    grid.define_flags()
-    flags.run(grid.main, "")
-
 
 @pytest.mark.parametrize("row", COMMANDS, ids=[row[0] for row in COMMANDS])
 def test_a_command_is_refused_with_the_words_of_the_page(tmp_path, row):
     flags = re.match("`(.+?)`", row[0])[1].split()
-    where = [f"--workdir={tmp_path / 'w'}"]
-    process = _context.Process(target=_run, args=(where + flags, tmp_path / "told"))
-    process.start()
-    process.join(20)
-    assert not process.is_alive(), "a hang"
-    told = (tmp_path / "told").read_text()
-    assert process.exitcode == 2, told
-    assert "error: " in told and "Traceback" not in told
+    found = run("grid", f"--workdir={tmp_path / 'w'}", *flags)
+    assert found.returncode == 2, found
+    assert "error: " in found.stderr and "Traceback" not in found.stderr
     for words in re.findall('"(.+?)"', row[1]):
-        assert words in told
+        assert words in found.stderr
     assert not (tmp_path / "w" / "trials.csv").exists()
 
 

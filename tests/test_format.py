@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from comparing import without_times
-from programs import assert_refused
-from programs import run as run_program
 
 import mnistopt
 from mnistopt.results import config
 from mnistopt.results.costs import COSTS, COUNTED
 from mnistopt.results.tables import TABLES
+from tests.programs import assert_refused
+from tests.programs import run as run_program
 
 # Columns that the studies of before have not.
 LATER = ("cause", "machine")

@@ -6,7 +6,8 @@ import tomllib
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
-from programs import ROOT
+
+from tests.programs import ROOT
 
 SETTINGS = ("PYTHON", "MNISTOPT_VENV", "COLAB_RELEASE_TAG")  # of who runs the tests
 

@@ -48,7 +48,7 @@ def rerun(
         source: The study's config.json, or its folder; trials.csv and curves.csv are
             beside it, checkpoints need not be.
         workdir: Of the new one; the old one's with "-rerun" by default.
-        **settings: Of `run`: where the data are, devices, callbacks.
+        **settings: Of `run`: the data, or where they are; devices, callbacks.
 
     Raises:
         InputError: If the study cannot be read, or what it was trained on is not what
@@ -68,7 +68,8 @@ def rerun(
     target = check_path("workdir", workdir) or folder.with_name(f"{folder.name}-rerun")
     if target.resolve() == folder.resolve():
         raise InputError(f"{folder} cannot be run again into itself: give --workdir")
-    asked = {**_data(there), **_lanes(there), "workdir": target, **settings}
+    data = {} if settings.get("data") is not None else _data(there)
+    asked = {**data, **_lanes(there), "workdir": target, **settings}
     # Points of as many seeds are run together.
     for seeds, some in _points(trials, there).items():
         study = run(points=some, seeds=seeds, **asked)

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from programs import assert_refused, run
 
 import mnistopt
+from tests.programs import assert_refused, run
 
 
 @pytest.fixture(scope="module")

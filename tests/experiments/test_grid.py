@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from programs import ROOT, assert_refused, run
 
 import mnistopt
 from mnistopt.points import ALWAYS
+from tests.programs import ROOT, assert_refused, run
 
 SMALL = (
     "--model=mlp",

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pandas as pd
 from comparing import without_times
-from programs import ROOT
 
 import mnistopt
 from mnistopt.data.load import load
 from mnistopt.results.tables import TABLES
+from tests.programs import ROOT
 
 # Without a report, which takes most of a small run's time.
 PROGRAM = """

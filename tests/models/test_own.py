@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import assert_refused
-from programs import run as program
 
 import mnistopt
 from mnistopt.data.dataset import Dataset
@@ -19,6 +17,8 @@ from mnistopt.errors import InputError
 from mnistopt.models.call import apply, apply_training
 from mnistopt.models.own import declare
 from mnistopt.study.grid import grid
+from tests.programs import assert_refused
+from tests.programs import run as program
 
 FILE = """
 import flax.linen as nn

@@ -13,7 +13,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from programs import ROOT, assert_refused, run
 
 from mnistopt.data.load import load
 from mnistopt.paper.conclude import conclude
@@ -25,6 +24,7 @@ from mnistopt.results.predictions import read_predictions
 from mnistopt.study import inputs
 from mnistopt.study.progress import Progress
 from mnistopt.study.study import Study
+from tests.programs import ROOT, assert_refused, run
 
 SMALLEST = ("--scale=paper", "--epochs_scale=0.03", "--seeds=2", "--cnn_seeds=3")
 

@@ -8,7 +8,6 @@ from collections import defaultdict
 import numpy as np
 import pandas as pd
 import pytest
-from programs import run as run_program
 from tensorboardX.proto import api_pb2
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
@@ -18,6 +17,7 @@ import mnistopt
 from mnistopt.errors import InputError
 from mnistopt.points import ALWAYS as AXES
 from mnistopt.results.tensorboard import TensorBoard, _record
+from tests.programs import run as run_program
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
 RATES = [1e-3, 1e-2]

@@ -138,6 +138,14 @@ def test_the_program_runs_again_and_its_exit_code_tells(study, tmp_path):
     assert "The numbers are not the same, though the machine is" in again.stdout
 
 
+def test_a_study_of_arrays_needs_them_again(tiny, tmp_path):
+    asked = {"model": "mlp", "hidden": (4,), "batch_size": 10, "epochs": 1, "seeds": 1}
+    study = mnistopt.run(**asked, data=tiny, workdir=tmp_path / "w")
+    with pytest.raises(InputError, match="Unknown dataset 'tiny'"):
+        mnistopt.rerun(study.workdir)
+    assert mnistopt.rerun(study.workdir, data=tiny).holds
+
+
 def test_what_cannot_be_run_again_is_refused(study, tmp_path):
     source = f"--rerun={study.workdir}/config.json"
     found = run("grid", source, "--lr=0.1", "--seeds=2")
