@@ -4,8 +4,8 @@ A comma separates swept values and `x` joins layers, as in `--hidden=128x128,256
 Nothing heavy is imported here, so that `--help` answers at once.
 """
 
-import _thread
 import contextlib
+import functools
 import io
 import os
 import re
@@ -240,7 +240,8 @@ def _unraisable(unraisable: Any) -> None:
     again. What callbacks say of writes that have failed has been told.
     """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        threading.Timer(0.05, _thread.interrupt_main).start()
+        again = functools.partial(os.kill, os.getpid(), signal.SIGINT)
+        threading.Timer(0.05, again).start()
     elif str(unraisable.exc_value) != "Event loop is closed":
         sys.__unraisablehook__(unraisable)
 
