@@ -155,7 +155,7 @@ def test_replicas_equal_separate_plain_runs(model, plain, lanes):
         (CNN((3, 4), 8), (1, 1)),
         (CNN((3, 4), 8), (1, 2)),
         (CNN((3, 4), 8, norm="batch"), (1, 2)),
-        (ShuffleNetV2(0.1, 0), (1, 2)),
+        pytest.param(ShuffleNetV2(0.1, 0), (1, 2), marks=pytest.mark.slow),
     ],
     ids=str,
 )

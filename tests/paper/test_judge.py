@@ -105,6 +105,7 @@ def test_other_tests_decide_as_they_would_alone(noise):
     assert (claims.loc[narrow, "wide"] == "negligible").all()
 
 
+@pytest.mark.slow
 def test_few_seeds_need_as_many_as_a_plan_of_the_study_says():
     """Repeated with as many seeds as asked for, a true difference is mostly shown."""
     noise, name = 1.5e-3, "CNN 32x64x64 - 32x64"
@@ -116,11 +117,11 @@ def test_few_seeds_need_as_many_as_a_plan_of_the_study_says():
         return 0.97 + MARGIN * (layers(point) == "32x64x64" and "/64" not in str(point))
 
     shown = 0
-    for seed in range(20):
+    for seed in range(40):
         found = judged(synthetic(n=needed, noise=noise, accuracy=ahead, seed=seed))
         shown += found.set_index("hypothesis").loc[name, "verdict"] == "supported"
     # Four of five, and more: Holm's correction is at its strictest for one line only.
-    assert shown >= 13, shown
+    assert shown >= 26, shown
 
 
 def test_an_equivalence_is_shown_and_not_assumed():
@@ -164,6 +165,7 @@ def test_ratios_of_times_are_shown_as_ratios():
     assert claims.loc["time, CNN 32x64x64 / 32x64", "verdict"] == "contradicted"
 
 
+@pytest.mark.slow
 def test_where_nothing_differs_few_claims_are_decided():
     """Each table's family is wrong in at most 5 % of studies."""
     superior = [
@@ -173,14 +175,14 @@ def test_where_nothing_differs_few_claims_are_decided():
         if hypothesis.low == 0 and math.isinf(hypothesis.high)
     ]
     wrong = {number: 0 for number in range(1, 6)}
-    for seed in range(30):
+    for seed in range(60):
         claims = judged(synthetic(noise=1e-2, seed=seed))
         decided = claims[claims["hypothesis"].isin(superior)]
         decided = decided[decided["verdict"] != "undecided"]
         for number in set(decided["table"]):
             wrong[number] += 1
-    # 30 studies at 5 %: more than 6 of them in one case of a thousand.
-    assert max(wrong.values()) <= 6, wrong
+    # 60 studies at 5 %: more than 9 of them in one case of a thousand.
+    assert max(wrong.values()) <= 9, wrong
 
 
 def test_seeds_that_one_point_lacks_are_left_out_of_its_comparisons():
