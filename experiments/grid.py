@@ -97,7 +97,8 @@ def _board() -> contextlib.AbstractContextManager:
 def _rerun() -> None:
     """Runs a study again, and tells whether its numbers are the same."""
     given = [name for name in common.axes() if FLAGS[name].present]
-    given += [n for n in ("seeds", "lanes", "train_examples") if FLAGS[n].present]
+    others = ("seeds", "lanes", "train_examples", "fail_fast", "tensorboard", "dry_run")
+    given += [name for name in others if FLAGS[name].present]
     if given:
         raise InputError(
             f"--rerun runs a study as it was: leave out --{', --'.join(given)}"
@@ -108,6 +109,7 @@ def _rerun() -> None:
     data = {name: FLAGS[name].value for name in ("data", "data_dir", "dataset")}
     settings = {name: value for name, value in data.items() if FLAGS[name].present}
     settings["devices"] = common.parse_devices(FLAGS.devices)
+    settings["memory_budget"] = FLAGS.memory_budget
     with show.Bar(FLAGS.quiet) as bar:
         on_plan = None if FLAGS.quiet else show.plan
         found = mnistopt.rerun(

@@ -40,7 +40,7 @@ def _words(reason: object) -> str:
 
 @contextlib.contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Tells of a disk's failure in words; a decorator too.
+    """Tells of a disk's failure in words.
 
     Args:
         folder: What is written to.

@@ -197,6 +197,12 @@ def write_tables(
         write_text(workdir / f"{name}.csv", table.to_csv(index=False))
 
 
+# The columns that each table has, of words and of numbers.
+_NAMES = {
+    "trials": ("trial", "replica", "point", "status"),
+    "curves": ("replica",),
+    "summary": ("point",),
+}
 _NUMBERS = {
     "trials": ("seed", "epochs_done", "params", *MEASURED, "seconds"),
     "curves": _CURVE_COLUMNS,
@@ -206,11 +212,9 @@ _NUMBERS = {
 
 def _check_columns(name: str, table: pd.DataFrame) -> None:
     """Raises KeyError or ValueError if a table lacks what each study has."""
-    words = {"trials": ["trial", "point", "status"], "curves": [], "summary": ["point"]}
-    keys = [*words[name], *([] if name == "summary" else ["replica"])]
     # A study without a trial has no columns in its summary.
     if name != "summary" or len(table):
-        table[keys], table[list(_NUMBERS[name])].astype(float)
+        table[list(_NAMES[name])], table[list(_NUMBERS[name])].astype(float)
 
 
 def read_table(workdir: Path, name: str) -> pd.DataFrame:

@@ -68,6 +68,7 @@ class Loop:
         self._splits: dict[Device, Splits] = {}
         self._programs: dict[tuple, Program] = {}
         self._stopwatch = stopwatch
+        self._machine = ""
         self._work = 0.0
         self._images_per_second = 0.0
         self._best: tuple[float, str] | None = None
@@ -84,6 +85,8 @@ class Loop:
         for job in self._plan.jobs:
             self._stop.check()
             self.job = job
+            # Once, not in each epoch: it reads what the system says of itself.
+            self._machine = name_of(describe(self._setup.devices, job.lanes))
             with exhaustible():
                 with self._stopwatch("compiling"):
                     program = self._program(job)
@@ -206,7 +209,6 @@ class Loop:
     def _keep(self, job: Job, done: Done, records: Mapping[str, Record]) -> None:
         """Writes down, and tells, what an epoch of a round has given."""
         trained = [records[name] for name in done.results]
-        machine = name_of(describe(self._setup.devices, job.lanes))
         for record, result in zip(trained, done.results.values()):
             seconds = done.seconds / len(trained)
             record.append(
@@ -214,7 +216,7 @@ class Loop:
                 result.diverged_at,
                 seconds,
                 result.cause,
-                machine,
+                self._machine,
             )
             self._notice(record)
             if self._setup.fail_fast and result.diverged_at >= 0:

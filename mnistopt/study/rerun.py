@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from mnistopt.axes import parse_layers
 from mnistopt.errors import InputError
 from mnistopt.points import Point, replica_id
 from mnistopt.results import config
@@ -89,7 +90,7 @@ def _data(there: Mapping[str, Any]) -> dict[str, Any]:
 def _lanes(there: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the lanes of all of a study, if all had the same."""
     known = set(there.get("lanes", {}).values())
-    return {"lanes": tuple(map(int, known.pop().split("x")))} if len(known) == 1 else {}
+    return {"lanes": parse_layers(known.pop())} if len(known) == 1 else {}
 
 
 def _points(trials: pd.DataFrame, there: Mapping[str, Any]) -> dict[int, list[Point]]:

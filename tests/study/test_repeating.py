@@ -33,6 +33,19 @@ def test_each_run_that_trains_has_an_entry(tmp_path):
     assert set(study.trials["machine"]) == {name}
 
 
+def test_the_machine_is_described_per_job_and_not_per_epoch(tmp_path, monkeypatch):
+    calls = []
+    original = machine.processor
+    monkeypatch.setattr(machine, "processor", lambda: calls.append(1) or original())
+
+    def count(epochs):
+        calls.clear()
+        mnistopt.run(**ASKED, epochs=epochs, seeds=2, workdir=tmp_path / str(epochs))
+        return len(calls)
+
+    assert count(1) == count(5) > 0
+
+
 @pytest.mark.parametrize("what", ["lanes", "cores", "jaxlib"])
 def test_going_on_elsewhere_is_told_once_and_marked(tmp_path, monkeypatch, what):
     asked = {**ASKED, "workdir": tmp_path, "seeds": 1}
@@ -148,8 +161,8 @@ def test_a_study_of_arrays_needs_them_again(tiny, tmp_path):
 
 def test_what_cannot_be_run_again_is_refused(study, tmp_path):
     source = f"--rerun={study.workdir}/config.json"
-    found = run("grid", source, "--lr=0.1", "--seeds=2")
-    assert_refused(found, "leave out --lr, --seeds")
+    found = run("grid", source, "--lr=0.1", "--seeds=2", "--dry_run")
+    assert_refused(found, "leave out --lr, --seeds, --dry_run")
     with pytest.raises(InputError, match="no workdir of a grid"):
         mnistopt.rerun(tmp_path / "config.json")
     with pytest.raises(InputError, match="into itself: give --workdir"):
