@@ -11,11 +11,31 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from mnistopt.errors import InputError
 
 # What Orbax takes for a pattern ([2026], *, ?), for a scheme (gs:), or what TensorStore
 # takes for a separator: it then writes to nowhere, or finds nothing.
 _ODD = re.compile(r"[][*?\\:]")
+
+
+def check_path(name: str, value: Any) -> Path | None:
+    """Returns a path, ~ being the home folder; None for None and "".
+
+    Args:
+        name: Of the argument, for errors.
+        value: A path as text, as bytes, or an object that stands for one.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise InputError(f"{name}={value!r} is not allowed: expected a path")
+    text = os.fsdecode(value)
+    if "\0" in text:
+        raise InputError(f"{name}={text!r} is not allowed: no path has a zero byte")
+    return Path(text).expanduser() if text else None
 
 
 @functools.cache
@@ -64,13 +84,18 @@ def write_text(path: Path, text: str) -> None:
             partial.write_bytes(content)
 
 
-def read_csv(path: Path, **options: Any) -> pd.DataFrame:
+def read_csv(path: Path, **options: Any) -> Any:
     """Reads a table as it was written, numbers to the last bit.
 
     Args:
         path: The file.
         **options: As in `pandas.read_csv`.
+
+    Returns:
+        A data frame.
     """
+    import pandas as pd
+
     # Before 3.1 pandas read numbers to the last bit only on request; since, it always
     # does, and warns of the request.
     if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):

@@ -13,8 +13,9 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "": ("errors", "files", "disk", "ambient", "axes", "hparams", "points"),
     "data": (
-        *("splits", "format2", "official", "mnist_5k", "idx", "prepare", "find"),
-        *("tfrecord", "prepared", "arrays", "check", "cache", "dataset", "load"),
+        *("splits", "format2", "official", "content", "mnist_5k", "idx", "pixels"),
+        *("prepare", "find", "tfrecord", "prepared", "arrays", "check", "doubts"),
+        *("cache", "dataset", "load"),
         *("place", "strangers", "corrupt"),
     ),
     "models": (

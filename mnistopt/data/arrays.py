@@ -1,33 +1,44 @@
 """Reads images of one's own: files of arrays, and folders of pictures."""
 
+import contextlib
+import warnings
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from mnistopt.data.content import HEAD, listed, what_is
+from mnistopt.data.official import Stored
+from mnistopt.data.pixels import is_csv, read_csv
 from mnistopt.errors import InputError
 
 _NAMES = ("images", "labels", "test_images", "test_labels")
+# What others call them: Keras' mnist.npz.
+_KERAS = ("x_train", "y_train", "x_test", "y_test")
+_EXPECTED = (
+    "an .npz file with the arrays images and labels, and perhaps test_images and "
+    "test_labels (or x_train, y_train, x_test, y_test); a .csv file with a row of "
+    "pixels and a label per image; or a folder with a folder of PNGs per class"
+)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Reads images and labels, as `Dataset.from_arrays` takes them.
 
     Args:
-        path: An .npz file, or a folder of class folders of PNGs.
+        path: An .npz or .csv file, or a folder of class folders of PNGs.
 
     Raises:
         InputError: If it cannot be read.
     """
     if path.is_dir():
         return _read_folder(path)
-    return read_npz(
-        path,
-        ("images", "labels"),
-        "an .npz file with the arrays images and labels, and perhaps test_images and "
-        "test_labels, or a folder with a folder of PNGs per class",
-    )
+    if is_csv(path):
+        images, labels = read_csv(path)
+        return {"images": images, "labels": labels}
+    return read_npz(path, ("images", "labels"), _EXPECTED)
 
 
 def read_npz(
@@ -37,8 +48,11 @@ def read_npz(
 
     Args:
         path: An .npz file.
-        needed: The names that it must have.
+        needed: The names that it must have, those of `Dataset.from_arrays`.
         expected: What to give, for errors.
+
+    Returns:
+        Arrays by their names in `Dataset.from_arrays`.
 
     Raises:
         InputError: If it cannot be read, or has not what is needed.
@@ -48,18 +62,70 @@ def read_npz(
         if isinstance(opened, np.ndarray):
             raise InputError(f"{path} is one array; expected is {expected}")
         with opened as kept:
-            if not set(needed) <= set(kept.files):
-                raise InputError(
-                    f"{path} holds {', '.join(kept.files) or 'nothing'}; expected is "
-                    f"{expected}"
+            known = _KERAS if _KERAS[0] in kept.files else _NAMES
+            names = {
+                ours: theirs
+                for ours, theirs in zip(_NAMES, known)
+                if theirs in kept.files
+            }
+            if not set(needed) <= set(names):
+                raise InputError(f"{path} holds {_told(kept)}; expected is {expected}")
+            if others := set(kept.files) - set(names.values()):
+                warnings.warn(
+                    f"{path} also holds {listed(others)}, which nothing is done with",
+                    stacklevel=2,
                 )
-            return {name: kept[name] for name in _NAMES if name in kept.files}
+            return {ours: kept[theirs] for ours, theirs in names.items()}
     except InputError:
         raise
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(
-            f"{path} cannot be read ({error}); expected is {expected}"
+            f"{path} cannot be read ({_reason(path, error)}); expected is {expected}"
         ) from error
+
+
+def read_stored_npz(path: Path) -> list[Stored]:
+    """Reads a dataset that has a name from an .npz file, as Keras keeps MNIST.
+
+    Returns:
+        The train part, and the test part if it has one.
+
+    Raises:
+        InputError: As `read_npz`.
+    """
+    arrays = read_npz(path, ("images", "labels"), _EXPECTED)
+    return [
+        Stored(arrays[images], arrays[labels], f"{path} ({images})", str(path))
+        for images, labels in (_NAMES[:2], _NAMES[2:])
+        if images in arrays and labels in arrays
+    ]
+
+
+def read_stored_csv(*paths: Path) -> list[Stored]:
+    """Reads a dataset that has a name from a table for each part.
+
+    Raises:
+        InputError: As `read_csv`.
+    """
+    return [Stored(*read_csv(path), str(path), str(path)) for path in paths]
+
+
+def _told(kept: Any) -> str:
+    """Returns the arrays of a file with their shapes, in words."""
+    return listed(f"{name} {kept[name].shape}" for name in kept.files)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Says why a file cannot be read, or what it is in place of what it should be."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        head = file.read(HEAD)
+        if not head.startswith(b"PK"):
+            return f"it is {what_is(head)}"
+        if b"mimetype" in head or b".npy" not in head:
+            return "it is a zip file of other things than arrays"
+    return str(error)
 
 
 def class_folders(path: Path) -> list[Path]:

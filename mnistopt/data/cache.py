@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def cached(
-    cache: Path, name: str, folder: Path, read: Callable[[], list[Split]]
+    cache: Path, name: str, paths: Sequence[Path], read: Callable[[], list[Split]]
 ) -> list[Split]:
-    """Returns what `read` returned before, where the folder is as it was.
+    """Returns what `read` returned before, where the files are as they were.
 
     Prepared data are read example by example, MNIST in ten seconds; the array file in
     a tenth of one.
@@ -27,25 +27,27 @@ def cached(
     Args:
         cache: Where array files are kept, in `arrays/`.
         name: The dataset.
-        folder: What `read` reads.
-        read: Returns the train part and the test part.
+        paths: The files, or the folder, that `read` reads.
+        read: Returns the parts: train and test, or one.
 
     Raises:
-        InputError: As `read`, or if the folder cannot be read.
+        InputError: As `read`, or if the files cannot be read.
     """
-    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    path, stamp = cache / "arrays" / f"{name}-{key}.npz", _stamp(folder)
+    places = "\n".join(str(path.resolve()) for path in paths)
+    key = hashlib.sha256(places.encode()).hexdigest()[:16]
+    path, stamp = cache / "arrays" / f"{name}-{key}.npz", _stamp(paths)
     # A cache must never be why loading fails: whatever is wrong with the file (and
     # zipfile, which checks its CRCs, has many ways to say so), it is written anew.
     with contextlib.suppress(Exception), open(path, "rb") as file:
         kept = np.load(file, allow_pickle=False)
         if str(kept["stamp"]) == stamp:
-            arrays = [kept[name] for name in _ARRAYS]
-            return [Split(*arrays[:2]), Split(*arrays[2:])]
-    train, test = read()
+            arrays = [kept[name] for name in _ARRAYS if name in kept.files]
+            return [Split(*arrays[at : at + 2]) for at in range(0, len(arrays), 2)]
+    parts = read()
+    arrays = [array for part in parts for array in part]
     with contextlib.suppress(OSError):
-        _write(path, dict(zip(_ARRAYS, (*train, *test)), stamp=np.array(stamp)))
-    return [train, test]
+        _write(path, dict(zip(_ARRAYS, arrays), stamp=np.array(stamp)))
+    return parts
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
@@ -61,10 +63,14 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
         raise
 
 
-def _stamp(folder: Path) -> str:
-    """Returns a string that changes when a file in the folder does."""
+def _stamp(paths: Iterable[Path]) -> str:
+    """Returns a string that changes when one of the files does."""
     try:
-        files = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+        files = [
+            (file.name, file.stat())
+            for path in paths
+            for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+        ]
     except OSError as err:
-        raise InputError(f"Cannot read {folder}: {err}") from err
+        raise InputError(f"Cannot read {err.filename}: {err.strerror}") from err
     return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in files])

@@ -4,12 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from mnistopt.data.official import NUM_CLASSES, Stored
+from mnistopt.data.official import IMAGE_SIZE, MAX_EXAMPLES, NUM_CLASSES, Stored
 from mnistopt.data.splits import Split
 from mnistopt.errors import InputError
 
-# Of blank images; MNIST and its relatives have none.
-DOUBTFUL_SHARE = 0.01
 # Predictions are kept as bytes.
 MOST_CLASSES = 256
 
@@ -21,9 +19,26 @@ def check_stored(stored: Stored) -> Split:
         Images uint8 `[N, 28, 28, 1]` and labels int32 `[N]`.
 
     Raises:
-        InputError: If the counts differ or a label is not within 0..9.
+        InputError: If the images are of another size or type, the counts differ, or
+            a label is not within 0..9.
     """
     images, labels, images_from, labels_from = stored
+    if images.ndim == 4 and images.shape[-1] == 1:
+        images = images[..., 0]
+    images = _as_bytes(images)
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    if images.ndim != 3 or images.shape[1:] != size or images.dtype != np.uint8:
+        raise InputError(
+            f"{images_from} holds {images.dtype} of shape {images.shape}; expected "
+            f"are images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels, whole numbers 0 to 255. "
+            "Others are read by --data=FILE.npz"
+        )
+    if not 1 <= len(images) <= MAX_EXAMPLES:
+        raise InputError(
+            f"{images_from} holds {len(images)} images; expected are 1 to "
+            f"{MAX_EXAMPLES}: take a part of them"
+        )
+    labels = _plain_labels(labels, labels_from)
     if len(images) != len(labels):
         raise InputError(
             f"{images_from} holds {len(images)} images but {labels_from} "
@@ -32,33 +47,10 @@ def check_stored(stored: Stored) -> Split:
     wrong = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
     if wrong.size:
         raise InputError(
-            f"{labels_from} holds the label {labels[wrong[0]]} at position {wrong[0]} "
-            f"(counted from 0); labels are 0 to {NUM_CLASSES - 1}."
+            f"{labels_from} holds the label {labels[wrong[0]]:g} at position "
+            f"{wrong[0]} (counted from 0); labels are 0 to {NUM_CLASSES - 1}."
         )
     return Split(images[..., np.newaxis], labels.astype(np.int32))
-
-
-def doubts(train: Split, classes: int) -> list[str]:
-    """Returns what makes training examples doubtful, in words.
-
-    Args:
-        train: The examples.
-        classes: K, of the data.
-    """
-    found = []
-    known = len(np.unique(train.labels))
-    if known < classes:
-        found.append(
-            f"the {len(train.labels)} training examples show {known} of {classes} "
-            "classes, so the others cannot be learned: give more train_examples"
-        )
-    pixels = train.images.reshape(len(train.images), -1)
-    blank = int((pixels == pixels[:, :1]).all(axis=1).sum())
-    if blank > DOUBTFUL_SHARE * len(pixels):
-        found.append(
-            f"{blank} of {len(pixels)} training images are blank: is the file whole?"
-        )
-    return found
 
 
 def check_own(
@@ -92,7 +84,7 @@ def _check_arrays(
     images: Any, labels: Any, images_name: str, labels_name: str
 ) -> Split:
     """Checks images and labels, which errors call by these names."""
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = _as_bytes(np.asarray(images)), np.asarray(labels)
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or not images.size:
@@ -102,39 +94,59 @@ def _check_arrays(
         )
     if images.dtype != np.uint8:
         if not np.issubdtype(images.dtype, np.floating):
+            within = (
+                f" of {images.min()} to {images.max()}"
+                if images.dtype.kind in "iu"
+                else ""
+            )
             raise InputError(
-                f"{images_name} are {images.dtype}; expected are uint8, or floats"
+                f"{images_name} are {images.dtype}{within}; expected are whole "
+                "numbers 0 to 255, or floats"
             )
         images = images.astype(np.float32)
         if not np.isfinite(images).all():
             raise InputError(f"{images_name} hold values that are no finite numbers")
-    return Split(np.array(images), _check_labels(labels, len(images), labels_name))
+    labels = _plain_labels(labels, labels_name)
+    if labels.shape != (len(images),):
+        raise InputError(
+            f"{labels_name} have shape {labels.shape}; expected is ({len(images)},), "
+            f"one for each of the {len(images)} images"
+        )
+    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
+        raise InputError(
+            f"{labels_name} are {labels.min():g} to {labels.max():g}; expected are 0 "
+            f"to K - 1, K at most {MOST_CLASSES}"
+        )
+    return Split(np.array(images), labels.astype(np.int32))
 
 
-def _check_labels(labels: np.ndarray, count: int, name: str) -> np.ndarray:
+def _as_bytes(images: np.ndarray) -> np.ndarray:
+    """Returns whole numbers of 0 to 255, of whatever integer type, as uint8."""
+    whole = images.dtype.kind in "iu" and images.dtype != np.uint8 and images.size
+    fits = whole and images.min() >= 0 and images.max() <= 255
+    return images.astype(np.uint8) if fits else images
+
+
+def _plain_labels(labels: np.ndarray, name: str) -> np.ndarray:
+    """Returns labels as a row of whole numbers, which columns and floats may be.
+
+    Raises:
+        InputError: If they are none.
+    """
     if labels.ndim == 2 and labels.shape[1] > 1:
         raise InputError(
             f"{name} have shape {labels.shape}, as one-hot labels have; expected is "
-            f"one whole number each: {name}.argmax(axis=1)"
+            "one whole number each: labels.argmax(axis=1)"
         )
-    if labels.shape not in ((count,), (count, 1)):
-        raise InputError(
-            f"{name} have shape {labels.shape}; expected is ({count},), one for each "
-            f"of the {count} images"
-        )
-    labels = labels.reshape(-1)
+    if labels.ndim == 2:
+        labels = labels[:, 0]
     if labels.dtype.kind not in "iu" and not (
         labels.dtype.kind == "f" and (labels == np.floor(labels)).all()
     ):
         raise InputError(
             f"{name} are {labels.dtype}; expected are whole numbers, 0 to K - 1"
         )
-    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
-        raise InputError(
-            f"{name} are {labels.min():g} to {labels.max():g}; expected are 0 to "
-            f"K - 1, K at most {MOST_CLASSES}"
-        )
-    return labels.astype(np.int32)
+    return labels
 
 
 def _check_alike(train: Split, test: Split) -> None:

@@ -1,28 +1,52 @@
-"""Finds where the examples of a dataset are, downloading them where nobody has them."""
+"""Finds where the examples of a dataset are, downloading them where nobody has them.
 
+What people have, and what is found of it, is a table in docs/data.md.
+"""
+
+import difflib
 import json
 import os
 import re
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mnistopt.data.content import HEAD, listed, what_is
 from mnistopt.data.mnist_5k import find_mnist_5k
 from mnistopt.data.official import DATASETS, expected_files
+from mnistopt.data.pixels import has_labels, is_csv
 from mnistopt.data.prepare import download
 from mnistopt.errors import InputError
+
+# The folders that torchvision keeps datasets in.
+_TORCHVISION = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+    "emnist_digits": "EMNIST",
+}
+# What tables of pixels are called, before _train.csv and _test.csv or -train.csv.
+_TABLES = {"fashion_mnist": "fashion-mnist", "emnist_digits": "emnist-digits"}
 
 
 class Source(NamedTuple):
     """Where examples are.
 
     Attributes:
-        kind: `mnist_5k`, `idx` or `prepared`: how they are to be read.
-        paths: The file of `mnist_5k`; the four of `idx`, in the order of
-            `expected_files`; the folder that tensorflow-datasets `prepared`.
+        kind: `mnist_5k`, `idx`, `zip`, `prepared`, `npz` or `csv`: how to read them.
+        paths: The file of `mnist_5k`, `zip` or `npz`; the four of `idx`, in the order
+            of `expected_files`; the folder that tensorflow-datasets `prepared`; the
+            train part's `csv`, and the test part's if it has labels.
     """
 
     kind: str
     paths: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        """The paths in words, the first one's folder in full."""
+        first, *rest = self.paths
+        return ", ".join([str(first), *(path.name for path in rest)])
 
 
 def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
@@ -48,41 +72,142 @@ def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
     if not data_dir:
         return Source("prepared", (download(name, cache / "tfds"),))
     folder = Path(os.path.expanduser(data_dir))
-    prepared = find_prepared(folder, name)
-    if prepared:
-        return Source("prepared", (prepared,))
-    return Source("idx", _find_idx(folder, name))
-
-
-def _find_idx(folder: Path, name: str) -> tuple[Path, ...]:
-    """Finds the four IDX files of a dataset, gzipped or not.
-
-    The spelling `train-images.idx3-ubyte` is found, too.
-
-    Raises:
-        InputError: If a file is missing; names all that are.
-    """
-    names = expected_files(name)
-    found = {file: _find_file(folder, file) for file in names}
-    missing = [file for file, path in found.items() if not path]
-    if missing:
-        problem = f"not there: {', '.join(missing)}"
-        if not os.path.isdir(folder):
-            problem = "there is no such folder"
-        raise InputError(
-            f"No {name} in {folder}: {problem}. Expected are the four files "
-            f"{', '.join(names)} (each with or without .gz), or {name} as prepared by "
-            "tensorflow-datasets."
+    if os.path.isfile(folder):  # Path.is_file raises where access is denied
+        return _of_file(folder, name)
+    found = list(_sources(folder, name))
+    if not found:
+        raise _nothing(folder, name)
+    if len(found) > 1:
+        others = ", ".join(map(str, found[1:]))
+        warnings.warn(
+            f"{folder} holds {name} more than once: {found[0]} is read, and not "
+            f"{others}",
+            stacklevel=2,
         )
-    return tuple(path for path in found.values() if path)
+    return found[0]
 
 
-def _find_file(folder: Path, file: str) -> Path | None:
-    for spelling in (file, file.replace("-idx", ".idx")):
-        for path in (folder / spelling, folder / f"{spelling}.gz"):
-            if os.path.isfile(path):  # Path.is_file raises where access is denied
-                return path
-    return None
+def _sources(folder: Path, name: str) -> Iterator[Source]:
+    """Yields what a folder has of a dataset, what is read first first."""
+    for place in _places(folder, name):
+        files = [_copies(place, file) for file in expected_files(name)]
+        if all(files):
+            yield Source("idx", tuple(copies[0] for copies in files))
+            if twice := next((copies for copies in files if len(copies) > 1), None):
+                yield Source("idx", tuple(twice[1:2]))
+            break
+    if prepared := find_prepared(folder, name):
+        yield Source("prepared", (prepared,))
+    # Which way up EMNIST's pictures lie in an .npz file nobody can tell.
+    if name != "emnist_digits" and (arrays := folder / f"{name}.npz").is_file():
+        yield Source("npz", (arrays,))
+    for stem in (f"{_TABLES.get(name, name)}_", f"{_TABLES.get(name, name)}-", ""):
+        for ending in (".csv", ".csv.gz"):
+            if (train := folder / f"{stem}train{ending}").is_file():
+                yield _tables(train, folder / f"{stem}test{ending}")
+
+
+def _places(folder: Path, name: str) -> tuple[Path, ...]:
+    """Returns where IDX files may lie: as downloaded, unpacked, or by torchvision."""
+    below = _TORCHVISION[name]
+    return (
+        folder,
+        folder / "raw",
+        folder / "gzip",
+        folder / below / "raw",
+        folder / below,
+        folder / name,
+    )
+
+
+def _copies(folder: Path, file: str) -> list[Path]:
+    """Returns the spellings of an IDX file that are there and not empty.
+
+    One that is empty, as a broken download leaves it, hides no other, and is returned
+    only where there is nothing else.
+    """
+    paths = [
+        folder / f"{spelling}{ending}"
+        for spelling in (file, file.replace("-idx", ".idx"))
+        for ending in ("", ".gz")
+    ]
+    there = [path for path in paths if os.path.isfile(path)]
+    return [path for path in there if path.stat().st_size] or there
+
+
+def _tables(train: Path, test: Path) -> Source:
+    """Returns the tables of a train part and, if it has labels, of a test part."""
+    if test.is_file() and has_labels(test):
+        return Source("csv", (train, test))
+    warnings.warn(
+        f"{train} has no test part with labels beside it: a fifth of its images is "
+        "held out for testing",
+        stacklevel=2,
+    )
+    return Source("csv", (train,))
+
+
+def _of_file(path: Path, name: str) -> Source:
+    """Returns what a file in place of a folder is as a source."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    if path.suffix == ".npz" and name != "emnist_digits":
+        return Source("npz", (path,))
+    if head.startswith(b"PK"):
+        return Source("zip", (path,))
+    if is_csv(path):
+        return _tables(path, path.with_name(path.name.replace("train", "test")))
+    names = {
+        f"{file}{ending}" for file in expected_files(name) for ending in ("", ".gz")
+    }
+    hint = (
+        f"give its folder, {path.parent}" if path.name in names else "see docs/data.md"
+    )
+    raise InputError(
+        f"data_dir={path} is a file, {what_is(head)}; expected is a folder with "
+        f"{name}, or a .zip, .npz or .csv file of it: {hint}"
+    )
+
+
+def _nothing(folder: Path, name: str) -> InputError:
+    """Returns the error that says what was looked for in vain, and what lies there."""
+    files = expected_files(name)
+    place = max(
+        _places(folder, name), key=lambda p: sum(bool(_copies(p, f)) for f in files)
+    )
+    missing = [file for file in files if not _copies(place, file)]
+    expected = (
+        f"Expected are the four files {', '.join(files)} (each with or without .gz), "
+        f"{name} as prepared by tensorflow-datasets, or one of the other ways in "
+        "docs/data.md"
+    )
+    if not os.path.isdir(folder):
+        return InputError(f"No {name} in {folder}: there is no such folder. {expected}")
+    there = sorted(path.name for path in place.iterdir())
+    hints = [
+        f"{close[0]} is not read: should it be called {file}?"
+        for file in missing
+        if (close := difflib.get_close_matches(file, there, 1, 0.8))
+    ]
+    hints += [
+        f"tensorflow-datasets has not finished {path}: prepare {name} again"
+        for path in _unfinished(folder, name)
+    ]
+    return InputError(
+        f"No {name} in {place}: not there: {', '.join(missing)}. {expected}. What lies "
+        f"there: {listed(there)}."
+        + "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
+    )
+
+
+def _unfinished(folder: Path, name: str) -> list[Path]:
+    """Returns the folders in which tensorflow-datasets has begun a dataset."""
+    return [
+        path
+        for base, _ in _bases(folder, name)
+        for path in sorted(base.glob("*.*.*"))
+        if path.is_dir() and not (path / "dataset_info.json").exists()
+    ]
 
 
 def find_prepared(data_dir: Path, name: str) -> Path | None:
@@ -90,7 +215,8 @@ def find_prepared(data_dir: Path, name: str) -> Path | None:
 
     Args:
         data_dir: A data_dir of tensorflow-datasets, which keeps a dataset in
-            `<data_dir>/<name>[/<config>]/<version>`, or a version's folder.
+            `<data_dir>/<name>[/<config>]/<version>`; a dataset's or configuration's
+            folder therein; or a version's.
         name: One of `DATASETS` but `mnist_5k`.
 
     Returns:
@@ -100,9 +226,8 @@ def find_prepared(data_dir: Path, name: str) -> Path | None:
         InputError: If `data_dir` is the folder of another dataset, or the description
             that lies there cannot be read.
     """
-    names = ("emnist_digits", "emnist/digits") if name == "emnist_digits" else (name,)
     prepared = _prepared_name(data_dir)
-    if prepared in names:
+    if prepared in (known for _, known in _bases(data_dir, name)):
         return data_dir
     if prepared:
         raise InputError(
@@ -110,13 +235,24 @@ def find_prepared(data_dir: Path, name: str) -> Path | None:
             f"{name}. Give the folder of {name}."
         )
     found: list[tuple[int, int, int, Path]] = []
-    for prepared in names:
-        for folder in (data_dir / prepared).glob("*.*.*"):
+    for base, prepared in _bases(data_dir, name):
+        for folder in base.glob("*.*.*"):
             version = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", folder.name)
             if version and _prepared_name(folder) == prepared:
                 major, minor, patch = map(int, version.groups())
                 found.append((major, minor, patch, folder))
     return max(found)[-1] if found else None
+
+
+def _bases(data_dir: Path, name: str) -> list[tuple[Path, str]]:
+    """Returns the folders that versions may lie in, and what these are called."""
+    names = ("emnist_digits", "emnist/digits") if name == "emnist_digits" else (name,)
+    # From the data_dir of all datasets, from that of one, and of one configuration.
+    return [
+        (data_dir.joinpath(*known.split("/")[above:]), known)
+        for known in names
+        for above in range(known.count("/") + 2)
+    ]
 
 
 def _prepared_name(folder: Path) -> str:

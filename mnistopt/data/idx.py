@@ -14,12 +14,17 @@ from typing import IO
 
 import numpy as np
 
+from mnistopt.data.content import HEAD, listed, what_is
 from mnistopt.data.official import IMAGE_SIZE, MAX_EXAMPLES, Stored, expected_files
 from mnistopt.errors import InputError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 8
 _KINDS = {1: "labels", 3: "images"}
+_EXPECTED = {
+    1: "unsigned bytes with one axis, a label each",
+    3: f"unsigned bytes with the axes N x {IMAGE_SIZE} x {IMAGE_SIZE}",
+}
 
 
 def read_idx(path: str | os.PathLike, *, ndim: int) -> np.ndarray:
@@ -85,30 +90,46 @@ def _read_header(
 ) -> tuple[int, ...]:
     """Returns the shape that a valid header states; raises InputError otherwise."""
     kind = _KINDS[ndim]
-    magic = bytes((0, 0, _UNSIGNED_BYTE, ndim))
-    header = stream.read(4 + 4 * ndim)
-    if header[:4] != magic:
-        hint = ""
-        if header[:3] == magic[:3]:
-            hint = " Are images and labels mixed up?"
+    head = stream.read(4 + 4 * ndim)
+    if head[:4] != bytes((0, 0, _UNSIGNED_BYTE, ndim)):
+        more = stream.read(HEAD) if head else b""
         raise InputError(
-            f"{name} is not an IDX file of {kind}: it starts with the bytes "
-            f"{header[:4].hex() or '(none)'}, not {magic.hex()}.{hint}"
+            f"{name} is {what_is(head + more)}. Expected is an IDX file of {kind}, "
+            f"{_EXPECTED[ndim]}.{_hint(head, ndim)}"
         )
-    if len(header) < 4 + 4 * ndim:
+    if len(head) < 4 + 4 * ndim:
         raise InputError(f"{name} ends within its header. Get the file again.")
-    shape = struct.unpack(f">{ndim}I", header[4:])
+    shape = struct.unpack(f">{ndim}I", head[4:])
     if ndim == 3 and shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
         raise InputError(
             f"{name} holds images of {shape[1]}x{shape[2]} pixels; only "
-            f"{IMAGE_SIZE}x{IMAGE_SIZE} can be used."
+            f"{IMAGE_SIZE}x{IMAGE_SIZE} can be used here. Images of another size are "
+            "read by --data=FILE.npz."
         )
-    if not 1 <= shape[0] <= MAX_EXAMPLES:
+    if not shape[0]:
+        raise InputError(f"{name} holds 0 {kind}. Get the file again.")
+    if shape[0] > MAX_EXAMPLES:
         raise InputError(
-            f"{name} states that it holds {shape[0]} {kind}; 1 to {MAX_EXAMPLES} "
-            "are expected. Get the file again."
+            f"{name} states that it holds {shape[0]} {kind}; at most {MAX_EXAMPLES} "
+            "can be used. If that is true, take a part of them."
         )
     return shape
+
+
+def _hint(head: bytes, ndim: int) -> str:
+    """Says what may have happened to a file that is no IDX file of that kind."""
+    if head[:3] != bytes((0, 0, _UNSIGNED_BYTE)) or len(head) < 4:
+        return ""
+    found = head[3]
+    if {found, ndim} == {1, 3}:
+        return " Are images and labels mixed up?"
+    if ndim == 1 and found == 2:
+        return " One-hot labels, or those in a column, have to become one number each."
+    if ndim == 3 and found == 2:
+        return " Flat images have to be written as rows and columns."
+    if ndim == 3 and found == 4:
+        return " The axis of channels has to go."
+    return ""
 
 
 def read_idx_files(*paths: str | os.PathLike) -> list[Stored]:
@@ -137,7 +158,7 @@ def read_idx_zip(path: str | os.PathLike, name: str) -> list[Stored]:
     """Reads the four files of a dataset from a zip file such as EMNIST's.
 
     Args:
-        path: The zip file, with the files gzipped in its folder `gzip`.
+        path: The zip file, with the files in whatever folder, gzipped or not.
         name: The dataset.
 
     Returns:
@@ -149,12 +170,23 @@ def read_idx_zip(path: str | os.PathLike, name: str) -> list[Stored]:
     arrays, names = [], []
     try:
         with zipfile.ZipFile(path) as archive:
+            there = {_plain_name(one): one for one in archive.namelist()}
             for file, ndim in zip(expected_files(name), (3, 1, 3, 1)):
-                names.append(f"{file}.gz in {path}")
-                with archive.open(f"gzip/{file}.gz") as stream:
+                if file not in there:
+                    raise InputError(
+                        f"{path} is not the zip file of {name}: it has no {file}, but "
+                        f"{listed(archive.namelist())}"
+                    )
+                names.append(f"{there[file]} in {path}")
+                with archive.open(there[file]) as stream:
                     arrays.append(parse_idx(stream, names[-1], ndim=ndim))
-    except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as err:
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as err:
         raise InputError(
             f"{path} is not the zip file of {name} ({err}). Get it again."
         ) from err
     return _parts(arrays, names)
+
+
+def _plain_name(path: str) -> str:
+    """Returns the name in `expected_files` that a file in an archive stands for."""
+    return path.rpartition("/")[2].removesuffix(".gz").replace(".idx", "-idx")

@@ -7,22 +7,27 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from mnistopt.data.arrays import read_stored_csv, read_stored_npz
 from mnistopt.data.cache import cached
 from mnistopt.data.check import check_stored
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.find import Source, find
-from mnistopt.data.idx import read_idx_files
+from mnistopt.data.idx import read_idx_files, read_idx_zip
 from mnistopt.data.mnist_5k import read_mnist_5k
 from mnistopt.data.official import FINGERPRINTS, NUM_CLASSES, Stored, upright
 from mnistopt.data.prepared import read_prepared
 from mnistopt.data.splits import Split, make_splits
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 
 CACHE_DIR = "~/.cache/mnistopt"
 _READERS: dict[str, Callable[..., list[Stored]]] = {
     "mnist_5k": read_mnist_5k,
     "idx": read_idx_files,
+    "zip": read_idx_zip,
     "prepared": read_prepared,
+    "npz": read_stored_npz,
+    "csv": read_stored_csv,
 }
 
 
@@ -43,8 +48,9 @@ def load(
     Args:
         name: One of `official.DATASETS`.
         data_dir: A folder with the four IDX files of the dataset, or with the dataset
-            as tensorflow-datasets prepared it (its data_dir, or a version's folder).
-            None (or "") downloads and prepares it, once, into `cache_dir`.
+            as tensorflow-datasets prepared it (its data_dir, or a folder therein); or
+            another of the ways in docs/data.md. None (or "") downloads and prepares
+            it, once, into `cache_dir`.
         train_examples: Train on a stratified subset of this many examples. A smaller
             subset is part of a larger one, but for at most one example per class.
         cache_dir: Where downloads and arrays for a quick second start are kept.
@@ -60,7 +66,7 @@ def load(
         >>> load("mnist_5k", train_examples=100).train.images.shape
         (100, 28, 28, 1)
     """
-    cache = Path(os.path.expanduser(cache_dir or CACHE_DIR))
+    cache = check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
     splits = make_splits(*read_named(name, data_dir, cache))
     dataset = Dataset.from_splits(name, *splits, classes=NUM_CLASSES)
     if (known := FINGERPRINTS.get(dataset.fingerprint, name)) != name:
@@ -75,9 +81,9 @@ def read_named(
     name: str, data_dir: str | os.PathLike | None, cache: Path
 ) -> list[Split]:
     """Returns the train part and the test part, as `read` does; arguments of `load`."""
-    source = find(name, data_dir, cache)
-    if source.kind == "prepared":
-        return cached(cache, name, source.paths[0], lambda: read(source, name))
+    source = find(name, check_path("data_dir", data_dir), cache)
+    if source.kind in ("prepared", "csv"):  # which take seconds
+        return cached(cache, name, source.paths, lambda: read(source, name))
     return read(source, name)
 
 
@@ -89,11 +95,13 @@ def read(source: Source, name: str) -> list[Split]:
         name: The dataset.
 
     Returns:
-        The train part and the test part; of `mnist_5k` one part, which has both.
+        The train part and the test part; or one part, which has both: of `mnist_5k`,
+        and of a table without labels for testing.
         Images are uint8 `[N, 28, 28, 1]`, upright; labels int32 `[N]`.
 
     Raises:
         InputError: If they cannot be read or used.
     """
-    stored = _READERS[source.kind](*source.paths)
+    which = (name,) if source.kind == "zip" else ()
+    stored = _READERS[source.kind](*source.paths, *which)
     return [upright(name, check_stored(part)) for part in stored]

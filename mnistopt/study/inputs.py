@@ -1,7 +1,6 @@
 """What a run is given besides its axes: as Python has it, checked, and loaded."""
 
 import math
-import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -11,8 +10,9 @@ from typing import Any
 from mnistopt.axes import as_list, count
 from mnistopt.data import format2
 from mnistopt.data.arrays import class_folders, read_arrays
-from mnistopt.data.check import check_own, doubts
+from mnistopt.data.check import check_own
 from mnistopt.data.dataset import Dataset
+from mnistopt.data.doubts import doubts
 from mnistopt.data.load import CACHE_DIR, load, read_named
 from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
 from mnistopt.data.strangers import Strangers, read_strangers
@@ -66,19 +66,6 @@ def check_bytes(name: str, value: Any) -> float:
     return count
 
 
-def check_path(name: str, value: Any) -> Path | None:
-    """Returns a path; None for None and "".
-
-    Raises:
-        InputError: If it is no path.
-    """
-    if value is None or value == "":
-        return None
-    if not isinstance(value, (str, os.PathLike)):
-        raise InputError(f"{name}={value!r} is not allowed: expected a path")
-    return Path(value).expanduser()
-
-
 def load_data(
     data: Dataset | str | Path | None,
     dataset: str | None,
@@ -112,7 +99,7 @@ def load_data(
         if not isinstance(data, Dataset):
             data = Dataset.from_file(data)
         data = data.with_train_examples(train_examples)
-    for doubt in doubts(data.train, data.classes):
+    for doubt in doubts(data.name, data.train, data.classes):
         warnings.warn(f"{data.name}: {doubt}", stacklevel=2)
     return data
 

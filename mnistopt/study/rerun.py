@@ -8,13 +8,13 @@ import pandas as pd
 
 from mnistopt.axes import parse_layers
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 from mnistopt.points import Point, replica_id
 from mnistopt.results import config
 from mnistopt.results.agreement import Agreement, compare
 from mnistopt.results.columns import axes_of
 from mnistopt.results.tables import read_table
 from mnistopt.study.grid import find
-from mnistopt.study.inputs import check_path
 from mnistopt.study.runner import run
 from mnistopt.study.study import Study
 

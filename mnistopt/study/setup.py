@@ -10,6 +10,7 @@ from mnistopt.data.load import CACHE_DIR
 from mnistopt.engine.checkpoint import Store
 from mnistopt.engine.devices import Device, Lanes, choose_lanes, use_devices
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results import config
 from mnistopt.results.columns import columns
@@ -18,7 +19,6 @@ from mnistopt.study.inputs import (
     check_bytes,
     check_count,
     check_lanes,
-    check_path,
     load_data,
 )
 

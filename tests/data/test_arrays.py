@@ -68,7 +68,7 @@ def test_what_python_has_is_taken(images, labels, kind):
         (IMAGES, LABELS * 200, "labels are 0 to 400"),
         (IMAGES, LABELS + 0.5, "expected are whole numbers"),
         (IMAGES, LABELS.astype(str), "expected are whole numbers"),
-        (IMAGES.astype(int), LABELS, "images are int64"),
+        (IMAGES.astype(int) + 1, LABELS, "images are int64 of 1 to 256"),
         (np.where(IMAGES > 9, np.nan, 1.0), LABELS, "no finite numbers"),
         (IMAGES[:9], LABELS[:9], "9 examples are too few.*give 10 or more"),
     ],
@@ -96,7 +96,7 @@ def test_files_that_are_something_else_are_refused(tmp_path):
     (tmp_path / "text.npz").write_text("404: Not Found")
     (tmp_path / "empty").mkdir()
     for name, words in (
-        ("x.npz", "holds x_train; expected is .* the arrays images and labels"),
+        ("x.npz", "holds x_train .*; expected is .* the arrays images and labels"),
         ("one.npy", "is one array"),
         ("text.npz", "cannot be read"),
         ("missing.npz", "cannot be read"),

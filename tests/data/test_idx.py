@@ -125,11 +125,11 @@ PACKED = packed(IMAGES)
 @pytest.mark.parametrize(
     ("content", "ndim", "says"),
     [
-        (b"", 3, r"\(none\), not 00000803"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(100), 3, "89504e47, not 00000803"),
-        (LABELS, 3, "00000801, not 00000803. Are images and labels mixed up"),
-        (IMAGES, 1, "00000803, not 00000801. Are images and labels mixed up"),
-        (b"\0\0\x0d\x03" + IMAGES[4:], 3, "00000d03, not 00000803"),
+        (b"", 3, "is empty.* N x 28 x 28"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), 3, "a PNG picture.* N x 28 x 28"),
+        (LABELS, 3, "an IDX file of 3 unsigned .*Are images and labels mixed up"),
+        (IMAGES, 1, "2x28x28 unsigned .*Are images and labels mixed up"),
+        (b"\0\0\x0d\x03" + IMAGES[4:], 3, "2x28x28 32-bit floats"),
         (IMAGES[:10], 3, "ends within its header"),
         (idx_bytes(np.zeros((2, 32, 32), np.uint8)), 3, "32x32 pixels"),
         (idx_bytes(np.zeros((0, 28, 28), np.uint8)), 3, "holds 0 images"),

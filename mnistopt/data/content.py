@@ -1,0 +1,88 @@
+"""Says what a file is, by its first bytes, where it is not what it should be."""
+
+import re
+import string
+from collections.abc import Iterable
+
+# What begins a file of each kind: the formats' own specifications.
+_BEGINNINGS = {
+    b"\x1f\x8b": "gzipped once more",
+    b"PK\x03\x04": "a zip file",
+    b"PK\x05\x06": "an empty zip file",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ\0": "packed by xz",
+    b"7z\xbc\xaf\x27\x1c": "packed by 7-Zip",
+    b"\x28\xb5\x2f\xfd": "packed by zstd",
+    b"Rar!": "packed by RAR",
+    b"\x93NUMPY": "a NumPy array (.npy)",
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"%PDF": "a PDF document",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a Parquet file",
+    b"SQLite format": "an SQLite database",
+    b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"version https://git-lfs": "a pointer of Git LFS, in place of the file: "
+    "git lfs pull gets it",
+}
+_WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|!--)", re.IGNORECASE)
+_TEXT = set(string.printable.encode())
+HEAD = 100  # bytes that are enough to tell
+_TOLD = 60  # characters of a text, enough for what a server answers
+
+
+def what_is(head: bytes) -> str:
+    """Returns in words what a file is.
+
+    Args:
+        head: Its first `HEAD` bytes.
+    """
+    if not head:
+        return "empty"
+    for beginning, words in _BEGINNINGS.items():
+        if head.startswith(beginning):
+            return words
+    if not any(head):
+        return "nothing but zeros"
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if _WEB_PAGE.match(text):
+        return "a web page (HTML), as a server sends in place of a file"
+    if set(text) <= _TEXT:
+        first = text.decode("ascii").strip().partition("\n")[0].strip()
+        return f"text: {first[:_TOLD]!r}"
+    if head[:2] == b"\0\0" and head[2] in _ELEMENTS and 0 < head[3] <= 4:
+        return describe_idx(head)
+    return f"none known here; it starts with the bytes {head[:4].hex()}"
+
+
+# The codes of IDX for what its elements are.
+_ELEMENTS = {
+    0x08: "unsigned bytes",
+    0x09: "signed bytes",
+    0x0B: "16-bit integers",
+    0x0C: "32-bit integers",
+    0x0D: "32-bit floats",
+    0x0E: "64-bit floats",
+}
+
+
+def describe_idx(head: bytes) -> str:
+    """Returns what an IDX file holds, as its header says.
+
+    Args:
+        head: Its first bytes: those of an IDX file of a known kind of elements.
+    """
+    ndim = head[3]
+    sizes = [head[4 + 4 * i : 8 + 4 * i] for i in range(ndim)]
+    shape = "x".join(f"{int.from_bytes(size, 'big')}" for size in sizes)
+    return f"an IDX file of {shape} {_ELEMENTS[head[2]]}"
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Returns names in words: a few of them, and how many more there are."""
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more
