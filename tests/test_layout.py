@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # The rooms from the ground up, and the files of each: imports only go down, between
 # the rooms and within them.
 ROOMS = {
-    "": ("errors", "files", "disk", "ambient", "axes", "hparams", "points"),
+    "": ("errors", "logs", "files", "disk", "ambient", "axes", "hparams", "points"),
     "data": (
         *("splits", "format2", "official", "content", "mnist_5k", "idx", "pixels"),
         *("prepare", "find", "tfrecord", "prepared", "arrays", "check", "doubts"),

@@ -43,11 +43,6 @@ class Source(NamedTuple):
     kind: str
     paths: tuple[Path, ...]
 
-    def __str__(self) -> str:
-        """The paths in words, the first one's folder in full."""
-        first, *rest = self.paths
-        return ", ".join([str(first), *(path.name for path in rest)])
-
 
 def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
     """Finds a dataset.
@@ -78,10 +73,10 @@ def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
     if not found:
         raise _nothing(folder, name)
     if len(found) > 1:
-        others = ", ".join(map(str, found[1:]))
+        first, *others = (source.paths[0].relative_to(folder) for source in found)
         warnings.warn(
-            f"{folder} holds {name} more than once: {found[0]} is read, and not "
-            f"{others}",
+            f"{folder} holds {name} more than once: {first} is read, "
+            f"{listed(map(str, others))} is not",
             stacklevel=2,
         )
     return found[0]
@@ -157,46 +152,49 @@ def _of_file(path: Path, name: str) -> Source:
         return Source("zip", (path,))
     if is_csv(path):
         return _tables(path, path.with_name(path.name.replace("train", "test")))
-    names = {
-        f"{file}{ending}" for file in expected_files(name) for ending in ("", ".gz")
-    }
-    hint = (
-        f"give its folder, {path.parent}" if path.name in names else "see docs/data.md"
-    )
+    what = f"data_dir={path} is a file"
+    if path.name.removesuffix(".gz") in expected_files(name):
+        raise InputError(f"{what}: give the folder of the four, {path.parent}")
     raise InputError(
-        f"data_dir={path} is a file, {what_is(head)}; expected is a folder with "
-        f"{name}, or a .zip, .npz or .csv file of it: {hint}"
+        f"{what}, {what_is(head)}; expected is a folder with {name}, or a .zip, .npz "
+        "or .csv file of it: docs/data.md has all that is read"
     )
 
 
 def _nothing(folder: Path, name: str) -> InputError:
     """Returns the error that says what was looked for in vain, and what lies there."""
     files = expected_files(name)
+    expected = f"the four files {', '.join(files)} (each with or without .gz)"
+    others = "docs/data.md has all that is read"
+    if not os.path.isdir(folder):
+        return InputError(
+            f"No {name} in {folder}: there is no such folder. Expected is one with "
+            f"{expected}; {others}"
+        )
     place = max(
-        _places(folder, name), key=lambda p: sum(bool(_copies(p, f)) for f in files)
+        _places(folder, name),
+        key=lambda one: sum(bool(_copies(one, file)) for file in files),
     )
     missing = [file for file in files if not _copies(place, file)]
-    expected = (
-        f"Expected are the four files {', '.join(files)} (each with or without .gz), "
-        f"{name} as prepared by tensorflow-datasets, or one of the other ways in "
-        "docs/data.md"
+    problem = (
+        f"not there: {', '.join(missing)}. Expected are {expected}"
+        if len(missing) < len(files)
+        else f"it has none of {expected}"
     )
-    if not os.path.isdir(folder):
-        return InputError(f"No {name} in {folder}: there is no such folder. {expected}")
-    there = sorted(path.name for path in place.iterdir())
-    hints = [
-        f"{close[0]} is not read: should it be called {file}?"
+    there = [path.name for path in place.iterdir()]
+    close = [
+        found[0]
         for file in missing
-        if (close := difflib.get_close_matches(file, there, 1, 0.8))
+        if (found := difflib.get_close_matches(file, there, 1, 0.8))
     ]
+    hints = [f" Rename {listed(close)}."] if close else []
     hints += [
-        f"tensorflow-datasets has not finished {path}: prepare {name} again"
+        f" tensorflow-datasets has not finished {path}: prepare {name} again."
         for path in _unfinished(folder, name)
     ]
     return InputError(
-        f"No {name} in {place}: not there: {', '.join(missing)}. {expected}. What lies "
-        f"there: {listed(there)}."
-        + "".join(f" {hint[0].upper()}{hint[1:]}." for hint in hints)
+        f"No {name} in {place}: {problem}; {others}. What lies there: "
+        f"{listed(there)}.{''.join(hints)}"
     )
 
 

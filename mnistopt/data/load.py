@@ -4,8 +4,10 @@ One way down: find the source, read what is stored, check it, split it.
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mnistopt.data.arrays import read_stored_csv, read_stored_npz
 from mnistopt.data.cache import cached
@@ -14,7 +16,13 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.find import Source, find
 from mnistopt.data.idx import read_idx_files, read_idx_zip
 from mnistopt.data.mnist_5k import read_mnist_5k
-from mnistopt.data.official import FINGERPRINTS, NUM_CLASSES, Stored, upright
+from mnistopt.data.official import (
+    FINGERPRINTS,
+    NUM_CLASSES,
+    OFFICIAL_SIZES,
+    Stored,
+    upright,
+)
 from mnistopt.data.prepared import read_prepared
 from mnistopt.data.splits import Split, make_splits
 from mnistopt.errors import InputError
@@ -69,12 +77,32 @@ def load(
     cache = check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
     splits = make_splits(*read_named(name, data_dir, cache))
     dataset = Dataset.from_splits(name, *splits, classes=NUM_CLASSES)
+    _check_official(dataset, data_dir)
+    return dataset.with_train_examples(train_examples)
+
+
+def _check_official(dataset: Dataset, data_dir: Any) -> None:
+    """Checks examples by what is known of the official ones of some names.
+
+    Raises:
+        InputError: If they are those of another name.
+    """
+    name = dataset.name
     if (known := FINGERPRINTS.get(dataset.fingerprint, name)) != name:
         raise InputError(
             f"the files in {data_dir} hold {known}, not {name}, whose files have the "
             f"same names: give --dataset={known}, or the folder of {name}"
         )
-    return dataset.with_train_examples(train_examples)
+    train, validation, test = (
+        len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)
+    )
+    official = dataset.fingerprint in FINGERPRINTS or name not in FINGERPRINTS.values()
+    if (train + validation, test) == OFFICIAL_SIZES and not official:
+        warnings.warn(
+            f"{name}: there are as many examples in {data_dir} as {name} has, and they "
+            "are not its: is this another dataset, or has it been changed?",
+            stacklevel=2,
+        )
 
 
 def read_named(

@@ -11,7 +11,9 @@ IMAGE_SIZE = 28
 NUM_CLASSES = 10
 
 # Of whole data sets, as split here: others have files of the same names.
-FINGERPRINTS = {"a23489ecaa95b432": "mnist"}
+FINGERPRINTS = {"a23489ecaa95b432": "mnist", "1a150844e83e6027": "fashion_mnist"}
+# The numbers of examples of their two parts.
+OFFICIAL_SIZES = (60_000, 10_000)
 
 # The largest relative of MNIST (EMNIST ByClass) has 814,255 examples. A header that
 # promises more than this is damaged, and would ask for gigabytes of memory.

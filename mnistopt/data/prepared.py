@@ -14,6 +14,7 @@ import numpy as np
 from mnistopt.data.official import IMAGE_SIZE, MAX_EXAMPLES, Stored
 from mnistopt.data.tfrecord import read_tfrecord
 from mnistopt.errors import InputError
+from mnistopt.logs import quiet
 
 _BLOCK = 10_000  # examples read from array_record at a time
 
@@ -34,6 +35,7 @@ def read_prepared(folder: Path) -> list[Stored]:
     Raises:
         InputError: If anything about the data is not as it should be.
     """
+    quiet()
     try:
         import tensorflow_datasets as tfds
 

@@ -38,6 +38,7 @@ from mnistopt.engine.contents import Contents
 from mnistopt.engine.first_params import load_first_params
 from mnistopt.engine.writer import FORMAT, Writer, numbered
 from mnistopt.files import plain_path
+from mnistopt.logs import quiet
 
 # Bytes of what has been read that are kept: mostly where the chunks are.
 READ_CACHE = 64_000_000
@@ -62,6 +63,7 @@ class Store:
 
     def __init__(self, folder: Path):
         """Opens the store at `folder`, which need not exist yet."""
+        quiet()
         self._own, self._folder = folder.absolute(), plain_path(folder.absolute())
         self._arrays: dict[tuple[Path, str], tensorstore.TensorStore] = {}
         cache = {"total_bytes_limit": READ_CACHE}

@@ -17,6 +17,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from mnistopt.disk import Unwritable, check_room
 from mnistopt.engine.checksums import CHECKSUM, row_checksums, text_checksum
 from mnistopt.engine.contents import Contents
+from mnistopt.logs import quiet
 
 # Of a checkpoint; a later one may be read otherwise.
 FORMAT = 1
@@ -73,6 +74,7 @@ class Writer:
 
     def __init__(self, folder: Path):
         """Opens `folder`, making it; what is in it stays."""
+        quiet()
         self._folder = folder
         self._keep: set[int] = set()
         options = ocp.CheckpointManagerOptions(
