@@ -1,7 +1,9 @@
 """How a hyper-parameter is declared: what it may be, its default, the words for it."""
 
 import dataclasses
+import functools
 import math
+import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -90,11 +92,52 @@ def parse_layers(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def show(value: Any) -> str:
-    """Writes a value as a person would type it: (32, 64) as 32x64, 0.001 as 0.001."""
+# Decimal digits that tell every float32 from its neighbours, and those of "%g".
+_EXACT, _SHORT = 9, 6
+
+
+def show(value: Any, digits: int = _EXACT) -> str:
+    """Writes a value as a person would type it: (32, 64) as 32x64, 0.001 as 0.001.
+
+    Args:
+        value: Of a hyper-parameter.
+        digits: Most of a float; by default those that make the same float32 again.
+    """
     if isinstance(value, (tuple, list)):
         return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def tell_apart(values: Iterable[Any]) -> dict[Any, str]:
+    """Returns values as a person writes them, as short as tells them apart.
+
+    Args:
+        values: Of one hyper-parameter; hashable.
+    """
+    values = set(values)
+    for digits in range(_SHORT, 18):  # 17 tell every float64 from its neighbours
+        texts = {value: show(value, digits) for value in values}
+        if len(set(texts.values())) == len(values):
+            break
+    return texts
+
+
+@functools.cache
+def single(number: float) -> float:
+    """Returns the shortest decimal number that is the same float32.
+
+    Training computes in float32, in which 0.3 and 0.30000000000000004 are one number:
+    by this they are one point, with one name.
+
+    Args:
+        number: Within float32's range.
+    """
+    wanted = struct.pack("f", number)
+    for digits in range(1, _EXACT):
+        found = float(f"{number:.{digits}g}")
+        if struct.pack("f", found) == wanted:
+            return found
+    return float(f"{number:.{_EXACT}g}")
 
 
 def _is_whole(value: Any) -> bool:

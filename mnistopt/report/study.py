@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from mnistopt.axes import show
 from mnistopt.data.official import DATASETS
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
@@ -261,7 +262,7 @@ def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
     ):
         return ""
     flags = [
-        f"--{name}={','.join(text(v) for v in asked[name] if v is not None)}"
+        f"--{name}={','.join(show(v) for v in asked[name] if v is not None)}"
         for name in asked
         if name != "seeds" and any(value is not None for value in asked[name])
     ]
@@ -276,8 +277,3 @@ def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
     command = shlex.join(["./launch.sh", "grid", *flags])
     lines = textwrap.wrap(command, 72, break_on_hyphens=False, break_long_words=False)
     return " \\\n    ".join(lines)
-
-
-def text(value: Any) -> str:
-    """Writes a hyper-parameter's value as a flag takes it."""
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from mnistopt.axes import show
+from mnistopt.axes import tell_apart
 from mnistopt.results.columns import axes_of
 from mnistopt.results.record import Record
 
@@ -35,10 +35,11 @@ def point_labels(summary: pd.DataFrame) -> dict[str, str]:
     rows = summary[axes_of(summary)].astype(object)
     rows = rows.where(rows.notna(), None)
     varying = varying_axes(summary) or ["model", "lr"]
+    texts = {axis: tell_apart(rows[axis].dropna()) for axis in varying}
     labels = {}
     for point, (_, row) in zip(summary["point"], rows.iterrows()):
         parts = [
-            str(row[axis]) if axis == "model" else f"{axis} {show(row[axis])}"
+            str(row[axis]) if axis == "model" else f"{axis} {texts[axis][row[axis]]}"
             for axis in varying
             if row[axis] is not None
         ]

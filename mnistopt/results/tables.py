@@ -67,12 +67,15 @@ def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
             accuracy, loss = _ratios(record, split, last)
             row[f"{split}_accuracy"], row[f"{split}_loss"] = accuracy, loss
         row["overfitting"] = overfitting(row["train_accuracy"], row["test_accuracy"])
-        curve = [_ratios(record, "validation", i)[0] for i in range(done)]
-        row["convergence_epoch"] = convergence_epoch(curve)
-        best = curve.index(max(curve))
-        row["best_epoch"] = best + 1
-        row["best_validation_accuracy"] = curve[best]
-        row["best_test_accuracy"] = _ratios(record, "best_test", last)[0]
+        # Weights are kept as the best ones only of epochs before it has diverged.
+        sane = [i for i in range(done) if record.history["diverged_at"][i] < 0]
+        curve = [_ratios(record, "validation", i)[0] for i in sane]
+        if curve:
+            row["convergence_epoch"] = convergence_epoch(curve)
+            best = curve.index(max(curve))
+            row["best_epoch"] = best + 1
+            row["best_validation_accuracy"] = curve[best]
+            row["best_test_accuracy"] = _ratios(record, "best_test", last)[0]
     row["seconds"] = math.fsum(record.history.get("seconds", [])[:done])
     row["machine"] = record.machine(done)
     return row

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mnistopt.axes import as_list, show
+from mnistopt.axes import as_list, show, single
 from mnistopt.errors import InputError
 from mnistopt.hparams import (
     EPOCHS,
@@ -118,7 +118,7 @@ def _make(network: Network, values: Mapping[str, Any]) -> Point:
         raise InputError(f"{network.name} needs {', '.join(missing)}: give a value")
     if values["weight_decay"] and values["optimizer"] == "adam":
         raise InputError(
-            f"weight_decay={values['weight_decay']:g} has no effect with "
+            f"weight_decay={show(values['weight_decay'])} has no effect with "
             "optimizer=adam: use optimizer=adamw (or sgd)"
         )
     numbers = {name: values[name] for name in NUMBERS} | _schedule(values)
@@ -127,7 +127,7 @@ def _make(network: Network, values: Mapping[str, Any]) -> Point:
     return Point(
         network.choose({name: values[name] for name in network.axes}),
         Recipe(**{name: values[name] for name in RECIPE}),
-        Hparams(**numbers),
+        Hparams(**{name: single(value) for name, value in numbers.items()}),
         values["epochs"],
     )
 

@@ -136,6 +136,11 @@ class Study:
         if weights not in ("last", "best"):
             raise InputError(f"weights={weights!r} is not known; choose last or best")
         saved, record = self._find(trial)
+        if weights == "best" and record.history["diverged_at"][0] >= 0:
+            raise InputError(
+                f"trial {trial} has diverged in its first epoch, and has no best one: "
+                "give weights=last, or another trial"
+            )
         # The first studies did not tell the shapes, and had no modules of one's own.
         known = "shapes" in saved.about
         like = None if known else init_shapes(make_model(record.point))

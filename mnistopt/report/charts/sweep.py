@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from mnistopt.axes import show
+from mnistopt.axes import tell_apart
 from mnistopt.report.charts.theme import (
     HEIGHT,
     PALETTE,
@@ -29,16 +29,18 @@ def _measured(summary: pd.DataFrame) -> pd.DataFrame:
     return table[table["n"] > 0]
 
 
-def _text(value: Any) -> str:
-    return "none" if pd.isna(value) else show(value) if value != "" else "none"
+def _text(column: pd.Series) -> pd.Series:
+    """Returns the values of a hyper-parameter as text, "none" where it has none."""
+    texts = tell_apart(column.dropna())
+    return column.map(lambda value: texts.get(value) or "none").astype(str)
 
 
 def _values(column: pd.Series) -> list[str]:
     """Returns the values of a hyper-parameter as text, ascending, none first."""
-    known = column.dropna().drop_duplicates()
-    if column.dtype.kind not in "iuf":
-        return [_text(value) for value in [*column[column.isna()][:1], *known]]
-    return [_text(value) for value in [*column[column.isna()][:1], *sorted(known)]]
+    once = column.drop_duplicates()
+    if column.dtype.kind in "iuf":
+        once = once.sort_values()
+    return _text(pd.concat([once[once.isna()], once.dropna()])).tolist()
 
 
 def grid_frame(summary: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +53,7 @@ def grid_frame(summary: pd.DataFrame) -> pd.DataFrame:
     table = _measured(summary)
     first, second = sorted(varying_axes(summary), key=lambda a: -table[a].nunique())
     columns = {name: table[name] for name in ("label", "rank", "error", "n")}
-    texts = {"x": table[first].map(_text), "y": table[second].map(_text)}
+    texts = {"x": _text(table[first]), "y": _text(table[second])}
     return pd.DataFrame(columns | texts)
 
 
@@ -121,7 +123,7 @@ def parallel_frame(summary: pd.DataFrame) -> pd.DataFrame:
         one = table[["label", "rank", "error"]].assign(axis=axis, order=order)
         if axis in axes:
             values = _values(table[axis])
-            one["value"] = table[axis].map(_text)
+            one["value"] = _text(table[axis])
             one["position"] = [
                 values.index(text) / max(1, len(values) - 1) for text in one["value"]
             ]
