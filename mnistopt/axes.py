@@ -122,7 +122,7 @@ def tell_apart(values: Iterable[Any]) -> dict[Any, str]:
     return texts
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)
 def single(number: float) -> float:
     """Returns the shortest decimal number that is the same float32.
 
@@ -130,14 +130,16 @@ def single(number: float) -> float:
     by this they are one point, with one name.
 
     Args:
-        number: Within float32's range.
+        number: Within float32's range; a whole one stays as it is.
     """
-    wanted = struct.pack("f", number)
+    if isinstance(number, int):
+        return number
+    (exact,) = struct.unpack("f", wanted := struct.pack("f", number))
     for digits in range(1, _EXACT):
-        found = float(f"{number:.{digits}g}")
+        found = float(f"{exact:.{digits}g}")
         if struct.pack("f", found) == wanted:
             return found
-    return float(f"{number:.{_EXACT}g}")
+    return float(f"{exact:.{_EXACT}g}")
 
 
 def _is_whole(value: Any) -> bool:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from points import changed
 
+from mnistopt.axes import show, single
 from mnistopt.hparams import OPTIMIZERS, Hparams
 from mnistopt.points import ALWAYS as AXES
 from mnistopt.points import Point, replica_id, stages
@@ -47,8 +48,8 @@ OTHER = {
     "dense": 129,
     "optimizer": "sgd",
     "batch_size": 65,
-    "lr": 1.0000001e-3,
-    "dropout": 0.30000001,
+    "lr": 1.000001e-3,
+    "dropout": 0.3000001,
     "weight_decay": 1e-4,
     "label_smoothing": 0.1,
 }
@@ -92,6 +93,26 @@ def test_hparams_are_the_traced_numbers_in_order():
         lr=1.0, dropout=0.5, weight_decay=2.0, label_smoothing=0.25
     )
     assert all(type(number) is float for number in point.hparams[:4])
+
+
+@given(st.floats(2.0**-126, 1e38))
+def test_a_number_is_the_shortest_that_is_its_float32(number):
+    found = single(number)
+    assert np.float32(found) == np.float32(number)
+    # NumPy finds as few digits by another algorithm; of two that are as near, either.
+    digits = [len(f"{one:e}".rstrip("0")) for one in (found, np.float32(number))]
+    assert digits[0] <= digits[1]
+    assert single(float(np.float32(number))) == found
+    assert single(found) == found and float(show(found)) == found
+
+
+def test_what_is_equal_in_float32_is_one_point():
+    assert len(grid(dropout=[0.3, 0.30000000000000004, np.float32(0.3)])) == 1
+    rates = np.arange(0.1, 0.8, 0.1)
+    assert [point.hparams.lr for point in grid(lr=rates)] == [
+        *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    ]
+    assert type(make_point(patience=3).hparams.patience) is int
 
 
 def test_structure_in_words():

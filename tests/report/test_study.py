@@ -89,7 +89,12 @@ def test_a_report_is_drawn_again_only_when_its_study_has_changed(study, page):
 def test_the_command_asks_for_the_same(study):
     command = " ".join(shlex.split(rerun_command(study.config, study.workdir)))
     assert command.startswith("./launch.sh grid --model=mlp --hidden=8 ")
-    for flag in ("--lr=0.001,0.01,1e+06", "--dropout=0,0.3", "--seeds=2", "--epochs=2"):
+    for flag in (
+        "--lr=0.001,0.01,1000000",
+        "--dropout=0,0.3",
+        "--seeds=2",
+        "--epochs=2",
+    ):
         assert f" {flag} " in command
     assert "--train_examples=200" in command
 

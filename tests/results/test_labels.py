@@ -30,6 +30,11 @@ def labels_of(make_record, points):
             ],
         ),
         (
+            grid(lr=[0.01234567, 0.01234571, 0.5]),
+            ["lr 0.01234567", "lr 0.01234571", "lr 0.5"],
+        ),
+        (grid(lr=[10**-3.5, 1e-3]), ["lr 0.000316228", "lr 0.001"]),
+        (
             grid(model=["mlp", "cnn"], hidden=(8, 4), channels=(2, 3), dense=5),
             ["mlp", "cnn"],
         ),
@@ -47,7 +52,15 @@ def labels_of(make_record, points):
             ],
         ),
     ],
-    ids=["lr", "lr and dropout", "models", "mlps and a cnn", "structures and epochs"],
+    ids=[
+        "lr",
+        "lr and dropout",
+        "alike",
+        "short",
+        "models",
+        "mlps and a cnn",
+        "structures and epochs",
+    ],
 )
 def test_labels_name_what_varies_and_nothing_else(make_record, points, wanted):
     assert labels_of(make_record, points) == wanted

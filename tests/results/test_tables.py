@@ -77,6 +77,29 @@ def records(make_record):
 # --- Trials ---
 
 
+@pytest.mark.parametrize(
+    ("diverged_at", "epoch", "accuracy"),
+    [([-1, -1, 4], 2, 0.6), ([0, 0, 0], None, None)],
+)
+def test_the_best_epoch_is_one_before_it_diverged(
+    make_record, diverged_at, epoch, accuracy
+):
+    """As the weights are that are kept as the best ones."""
+    correct = {"validation_correct": [20, 30, 45]}
+    record = make_record(MLP, measured=(3,), diverged_at=diverged_at, **correct)
+    (row,) = trials_table([record]).to_dict("records")
+    assert row["status"] == "diverged" and row["validation_accuracy"] == 0.9
+    found = (
+        row["best_epoch"],
+        row["best_validation_accuracy"],
+        row["best_test_accuracy"],
+    )
+    if epoch is None:
+        assert pd.isna(found).all() and pd.isna(row["convergence_epoch"])
+    else:
+        assert found == (epoch, accuracy, 0.5) and row["convergence_epoch"] == epoch
+
+
 def test_a_trial_has_the_numbers_of_its_counts_exactly(make_record):
     record = make_record(
         MLP,

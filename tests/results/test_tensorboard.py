@@ -207,7 +207,7 @@ def test_models_of_all_kinds_have_their_own_hyper_parameters(tmp_path):
 
 
 def test_rates_that_print_alike_stay_apart(tmp_path):
-    study = shown(tmp_path, lr=[1e-3, 1.0000001e-3], seeds=1, epochs=1)
+    study = shown(tmp_path, lr=[1e-3, 1.000001e-3], seeds=1, epochs=1)
     assert len(groups(assert_shows(study))) == 2
 
 
