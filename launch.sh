@@ -10,9 +10,18 @@
 # PYTHON names the interpreter to use (3.11 or newer), MNISTOPT_VENV the environment's
 # folder (.venv beside this file); that of --oldest has -oldest after its name, and
 # needs Python 3.11 or 3.12.
+if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi  # as by sh launch.sh
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Programs tell how they are called; a name without a folder was found by bash alone.
+case $0 in */*) export MNISTOPT_LAUNCHER=$0 ;; *) export MNISTOPT_LAUNCHER=./$0 ;; esac
+# The project is where this file is, not where a link to it is.
+file=${BASH_SOURCE[0]}
+while [ -L "$file" ]; do
+  link=$(readlink "$file")
+  case $link in /*) file=$link ;; *) file=$(dirname "$file")/$link ;; esac
+done
+root=$(cd "$(dirname "$file")" && pwd)
 venv=${MNISTOPT_VENV:-$root/.venv}
 constraints=$root/constraints.txt
 oldest="" pythons="3.11 or newer" before="4"
@@ -23,7 +32,15 @@ fits() { "$1" -c "import sys; sys.exit(not (3, 11) <= sys.version_info < ($befor
 
 find_python() {
   local name
-  for name in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 python; do
+  # Whoever names one wants that one.
+  if [ -n "${PYTHON:-}" ]; then
+    if fits "$PYTHON"; then echo "$PYTHON"; return; fi
+    name=$("$PYTHON" -c 'import platform; print(platform.python_version())' 2>/dev/null) || true
+    if [ -n "$name" ]; then name="is Python $name"; else name="cannot be run"; fi
+    say "error: PYTHON=$PYTHON $name; expected is Python $pythons, or leave PYTHON out"
+    exit 2
+  fi
+  for name in python3 python3.14 python3.13 python3.12 python3.11 python; do
     if fits "$name"; then echo "$name"; return; fi
   done
   say "error: no Python $pythons found; install one, or name it: PYTHON=/path/to/python ./launch.sh"

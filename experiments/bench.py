@@ -19,6 +19,7 @@ from typing import Any
 from absl import flags
 
 from experiments import flags as common
+from experiments.program import run
 from mnistopt.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -90,9 +91,11 @@ def tell(words: str) -> None:
 
 def _write(workdir: Path, found: dict[str, Any]) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "bench.json").write_text(json.dumps(found, indent=1) + "\n")
+    (workdir / "bench.json").write_text(
+        json.dumps(found, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
     define_flags()
-    common.run(main, __doc__ or "")
+    run(main, __doc__ or "")

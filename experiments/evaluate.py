@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from experiments import flags as common
+from experiments.program import run
 from mnistopt.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -21,6 +22,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines this program's flags."""
+    common.GROUPS |= {"workdir": "Which replica", "split": "Which images"}
     common.define_path("workdir", None, "folder of the study")
     flags.DEFINE_string("trial", "best", "best (by validation), or a trial's name")
     flags.DEFINE_enum(
@@ -31,7 +33,12 @@ def define_flags() -> None:
     )
     common.define_data(None)
     common.define_own_data()
-    flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "examples")
+    flags.DEFINE_enum(
+        "split",
+        "test",
+        ["train", "validation", "test"],
+        "which of the examples: train, validation or test",
+    )
     flags.DEFINE_string(
         "images",
         None,
@@ -42,26 +49,32 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "corrupt", False, "measure accuracy on images corrupted in seven ways"
     )
+    common.GROUPS["json"] = "Output"
     flags.DEFINE_bool("json", False, "print JSON, for programs")
 
 
 def _examples(study: Any) -> tuple[dict[str, Any], Any, Any, list[str] | None]:
     """Returns what examples they are; images; labels, or None; and names, or None."""
-    from mnistopt.study.inputs import load_data, read_images, study_data
+    from mnistopt.study.inputs import count_seen, evaluated_data, read_images
 
-    there = study.config["data"]
     if FLAGS.images:
         if FLAGS.data or FLAGS.dataset or FLAGS.data_dir:
             raise InputError("give either --images, or --data, --dataset, --data_dir")
+        if FLAGS["split"].present:
+            raise InputError(
+                f"--split={FLAGS.split} has no effect with --images, which are no "
+                "split: leave it out"
+            )
         about = {"dataset": FLAGS.images, "same_data": False, "split": None}
         return about, *read_images(study.config, FLAGS.images)
-    if FLAGS.data or FLAGS.dataset not in (None, there["dataset"]):
-        data = load_data(FLAGS.data, FLAGS.dataset, FLAGS.data_dir, None)
-    else:
-        data = study_data(study.config, FLAGS.data_dir)
-    same = data.fingerprint == there["fingerprint"]
+    asked = (FLAGS.data, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
+    data = evaluated_data(study.config, *asked)
+    images, labels = getattr(data, FLAGS.split)
+    same = data.fingerprint == study.config["data"]["fingerprint"]
     about = {"dataset": data.name, "same_data": same, "split": FLAGS.split}
-    return about, *getattr(data, FLAGS.split), None
+    if not same:
+        about["trained_on"] = count_seen(study.config, images)
+    return about, images, labels, None
 
 
 def _predict(study: Any, images: Any, labels: Any, names: Any) -> dict[str, Any]:
@@ -145,4 +158,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    common.run(main, __doc__ or "")
+    run(main, __doc__ or "")

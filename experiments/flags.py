@@ -1,21 +1,13 @@
-"""Flags, and how a program starts and ends.
+"""Flags: the hyper-parameters', and those that several programs have.
 
 A comma separates swept values and `x` joins layers, as in `--hidden=128x128,256`.
 Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 import contextlib
-import functools
-import io
 import os
 import re
-import shlex
-import signal
 import sys
-import threading
-import time
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -27,7 +19,8 @@ from mnistopt.models.registry import DEFAULT, NETWORKS, Network
 from mnistopt.study.grid import find
 
 FLAGS = flags.FLAGS
-_STARTED = time.perf_counter()
+# Titles of groups of flags, by the first flag of each.
+GROUPS: dict[str, str] = {}
 _MODEL = re.compile("--?model=")
 
 
@@ -52,6 +45,19 @@ def _value(text: str) -> Any:
     return text
 
 
+class _Count(flags.ArgumentParser):
+    """Parses a whole number of at least `least`."""
+
+    def __init__(self, least: int):
+        self._least = least
+
+    def parse(self, argument: Any) -> int:
+        with contextlib.suppress(ValueError):
+            if (found := int(argument)) >= self._least:
+                return found
+        raise ValueError(f"expected a whole number of at least {self._least}")
+
+
 class _Path(flags.ArgumentParser):
     """Parses a path: ~ is the home folder, which bash leaves alone after a "="."""
 
@@ -66,19 +72,36 @@ class _Serializer(flags.ArgumentSerializer):
         return ",".join(map(show, value))
 
 
+# Stages of a training step that are not of the images.
+_OF_TRAINING = {"", "warmup", "clip", "average"}
+
+
 def define_axes() -> None:
     """Defines a flag per hyper-parameter; several values make an axis of the grid."""
     networks = {**NETWORKS, **{one.name: one for one in _own_networks()}}
     names = ", ".join(NETWORKS)
+    GROUPS["model"] = "Network"
     _define("model", DEFAULT, f"{names}, or package.module:Class of a flax module")
     told: dict[str, list[tuple[str, Axis]]] = {}
     for network in networks.values():
         for name, axis in network.axes.items():
             told.setdefault(name, []).append((network.name, axis))
     for name, uses in told.items():
-        words = "; ".join(f"{model}: {axis.help}".strip(": ") for model, axis in uses)
+        models: dict[str, list[str]] = {}
+        for model, axis in uses:
+            models.setdefault(axis.help, []).append(model)
+        words = "; ".join(
+            f"{', '.join(users)}: {text}".strip(": ") for text, users in models.items()
+        )
         _define(name, uses[0][1].default, words)
-    for name, axis in (RECIPE | NUMBERS | {"epochs": EPOCHS}).items():
+    GROUPS["lr"] = "Training"
+    of_training = {k: v for k, v in NUMBERS.items() if v.stage in _OF_TRAINING}
+    first = {"lr": NUMBERS["lr"], "epochs": EPOCHS}
+    for name, axis in (first | RECIPE | of_training).items():
+        _define(name, axis.default, axis.help)
+    of_images = {k: v for k, v in NUMBERS.items() if v.stage not in _OF_TRAINING}
+    GROUPS[next(iter(of_images))] = "Augmentation, the largest strength of each"
+    for name, axis in of_images.items():
         _define(name, axis.default, axis.help)
 
 
@@ -109,6 +132,13 @@ def axes() -> dict[str, Any]:
     }
 
 
+def define_count(name: str, default: int | None, text: str, least: int = 1) -> None:
+    """Defines a flag that is a whole number."""
+    flags.DEFINE(
+        _Count(least), name, default, text, serializer=flags.ArgumentSerializer()
+    )
+
+
 def define_path(name: str, default: str | None, text: str) -> None:
     """Defines a flag that names a file or a folder."""
     flags.DEFINE(_Path(), name, default, text, serializer=flags.ArgumentSerializer())
@@ -116,6 +146,7 @@ def define_path(name: str, default: str | None, text: str) -> None:
 
 def define_data(dataset: str | None) -> None:
     """Defines `--dataset` and `--data_dir`."""
+    GROUPS["dataset"] = "Data"
     flags.DEFINE_string(
         "dataset",
         dataset,
@@ -125,8 +156,8 @@ def define_data(dataset: str | None) -> None:
     flags.DEFINE_string(
         "data_dir",
         None,
-        "folder with the dataset's IDX files, or prepared by tensorflow-datasets; "
-        "without it the dataset is downloaded",
+        "where the dataset lies: a folder with its IDX files, or one of the other ways "
+        "in docs/data.md; without it the dataset is downloaded",
     )
 
 
@@ -136,7 +167,15 @@ def define_own_data() -> None:
         "data",
         None,
         "instead of --dataset, images of your own: an .npz file with the arrays images "
-        "and labels, or a folder with a folder of PNGs per class",
+        "and labels, a .csv file with a row per image, or a folder with a folder of "
+        "PNGs per class",
+    )
+
+
+def define_train_examples() -> None:
+    """Defines `--train_examples`."""
+    define_count(
+        "train_examples", None, "size of a stratified subset of the training examples"
     )
 
 
@@ -176,90 +215,3 @@ def parse_devices(text: str) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"--devices={text} is not allowed: expected auto or a number")
     return int(text)
-
-
-def running_for() -> float:
-    """Returns the seconds since the program started."""
-    return time.perf_counter() - _STARTED
-
-
-def run(main: Callable[[], None], about: str) -> None:
-    """Parses the command line, runs `main`, and ends the process.
-
-    What a person gave and cannot be used is told in one message, exit code 2.
-
-    Args:
-        main: The program.
-        about: Its description, for `--help`.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal of few letters shows ? for the others.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    # In words, without the line of code that says so.
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
-    sys.unraisablehook = _unraisable
-    flags.DEFINE_bool("help", False, "show this help", short_name="h")
-    try:
-        rest = _parse(sys.argv)
-        if FLAGS.help:
-            print(f"{about.strip()}\n\nFlags:{_flag_list()}")
-            sys.exit(0)
-        if rest:
-            raise InputError(
-                f"{' '.join(rest)!r} is no flag; flags look like --lr=1e-3"
-            )
-        main()
-    except (flags.Error, InputError) as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as error:
-        # A signal's number, where it came to a run that listens to others than Ctrl-C.
-        number = getattr(error, "number", signal.SIGINT)
-        program = os.path.basename(sys.argv[0]).removesuffix(".py")
-        command = shlex.join([program, *sys.argv[1:]])
-        print(
-            f"stopped; the same command goes on from here: ./launch.sh {command}",
-            file=sys.stderr,
-        )
-        sys.exit(128 + number)
-
-
-def _parse(arguments: list[str]) -> list[str]:
-    """Parses flags; returns what is none."""
-    try:
-        return FLAGS(arguments)[1:]
-    except ValueError as error:  # As for --noquiet=3, which is no flags.Error.
-        raise InputError(f"{error} (see --help)") from error
-
-
-def _unraisable(unraisable: Any) -> None:
-    """Minds what nobody can catch, as it was raised in a callback.
-
-    A Ctrl-C that met JAX's callback of the garbage collector would be lost: it comes
-    again. What callbacks say of writes that have failed has been told.
-    """
-    if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        again = functools.partial(os.kill, os.getpid(), signal.SIGINT)
-        threading.Timer(0.05, again).start()
-    elif str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
-
-
-def _message(error: Exception) -> str:
-    """Cuts absl's "flag --lr=abc: abc" to its point."""
-    text = str(error)
-    return f"{text} (see --help)" if isinstance(error, flags.Error) else text
-
-
-def _flag_list() -> str:
-    """Lists the programs' own flags with their defaults, in order of definition."""
-    lines = []
-    for module, defined in FLAGS.flags_by_module_dict().items():
-        if module.startswith("absl"):
-            continue
-        for flag in defined:
-            given = flag.value is not None and not flag.boolean
-            default = f" [{flag.serialize().split('=', 1)[1]}]" if given else ""
-            lines.append(f"\n  --{flag.name:<17}{flag.help}{default}")
-    return "".join(lines)

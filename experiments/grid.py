@@ -20,6 +20,7 @@ from typing import Any
 from absl import flags
 
 from experiments import flags as common
+from experiments.program import run, running_for
 from mnistopt.errors import InputError
 from mnistopt.study.grid import grid
 from mnistopt.study.stopwatch import Stopwatch
@@ -30,15 +31,12 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """Defines this program's flags."""
     common.define_axes()
-    flags.DEFINE_integer("seeds", 3, "number of seeds per point", lower_bound=1)
+    common.GROUPS["seeds"] = "Seeds"
+    common.define_count("seeds", 3, "number of seeds per point")
     common.define_data("mnist_5k")
     common.define_own_data()
-    flags.DEFINE_integer(
-        "train_examples",
-        None,
-        "size of a stratified subset of the training examples",
-        lower_bound=1,
-    )
+    common.define_train_examples()
+    common.GROUPS["workdir"] = "Run"
     common.define_path("workdir", None, "folder of the study [runs/DATASET-MODEL]")
     flags.DEFINE_string(
         "lanes",
@@ -128,7 +126,7 @@ def main() -> None:
     arguments = settings()
     # JAX and the rest of the library take a second or two to import.
     import mnistopt
-    from experiments import show
+    from experiments import show, show_results
 
     if FLAGS.dry_run:
         show.plan(mnistopt.plan(**arguments))
@@ -139,16 +137,16 @@ def main() -> None:
             on_plan=on_plan, on_progress=bar, on_epoch=board, **arguments
         )
     if not FLAGS.quiet:
-        show.results(study)
+        show_results.results(study)
     if board:
         show.tensorboard(board.folder)
     stopwatch = Stopwatch()
     with stopwatch("report"):
-        show.draw(study.report)
+        show.draw(study.report, study.workdir)
     if not FLAGS.quiet:
-        show.took(study.config["seconds"] | stopwatch.seconds, common.running_for())
+        show_results.took(study.config["seconds"] | stopwatch.seconds, running_for())
 
 
 if __name__ == "__main__":
     define_flags()
-    common.run(main, __doc__ or "")
+    run(main, __doc__ or "")

@@ -16,6 +16,7 @@ The same command again goes on where the last one stopped, or shows what is ther
 notes.md written there becomes part of the report (python -m experiments.report).
 """
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 from absl import flags
 
 from experiments import flags as common
+from experiments.program import run
 from mnistopt.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -43,31 +45,24 @@ def define_flags() -> None:
         list(_SCALES),
         "quick: mnist_5k, a fifth of the epochs; paper: mnist, all epochs",
     )
-    flags.DEFINE_integer("seeds", None, "seeds [quick: 3, paper: 5]", lower_bound=1)
-    common.define_data(None)
-    flags.DEFINE_integer(
-        "train_examples",
-        None,
-        "size of a stratified subset of the training examples",
-        lower_bound=1,
+    common.define_count("seeds", None, "seeds [quick: 3, paper: 5]")
+    common.define_count("cnn_seeds", None, "seeds of the CNNs, if others")
+    common.define_count(
+        "best_seeds",
+        0,
+        "seeds of the paper's best CNN on as many examples as the MLPs have",
+        least=0,
     )
     flags.DEFINE_float("epochs_scale", None, "factor to the paper's epochs")
-    flags.DEFINE_integer(
-        "cnn_seeds", None, "seeds of the CNNs, if others", lower_bound=1
-    )
-    flags.DEFINE_integer(
+    common.define_data(None)
+    common.define_train_examples()
+    common.define_count(
         "cnn_train_examples",
         None,
         "training examples of the CNNs, if others; the MLP of Table 1 is then "
         "compared with the CNN on as many",
-        lower_bound=1,
     )
-    flags.DEFINE_integer(
-        "best_seeds",
-        0,
-        "seeds of the paper's best CNN on as many examples as the MLPs have",
-        lower_bound=0,
-    )
+    common.GROUPS |= {"tables": "What", "workdir": "Run"}
     common.define_path(
         "workdir", None, "folder of the results [runs/paper-SCALE, runs/outlook-SCALE]"
     )
@@ -114,7 +109,7 @@ def _outlook_options() -> dict[str, Any]:
 def main() -> None:
     """Reproduces the paper, or shows what it would take."""
     arguments = options()
-    command = " ".join(["./launch.sh", "paper", *sys.argv[1:]])
+    command = shlex.join(["./launch.sh", "paper", *sys.argv[1:]])
     if FLAGS.tables == _OUTLOOK:
         _outlook(arguments, command)
     else:
@@ -137,8 +132,8 @@ def _outlook(arguments: dict[str, Any], command: str) -> None:
         measure(asked, workdir, command, None if FLAGS.quiet else show.plan, bar)
     conclude(workdir)
     if not FLAGS.quiet:
-        show.section((workdir / "outlook.md").read_text(), "The claims")
-    show.draw(lambda: write_page(workdir))
+        show.section((workdir / "outlook.md").read_text(encoding="utf-8"), "The claims")
+    show.draw(lambda: write_page(workdir), workdir)
 
 
 def _tables(arguments: dict[str, Any], command: str) -> None:
@@ -149,7 +144,7 @@ def _tables(arguments: dict[str, Any], command: str) -> None:
     from mnistopt.paper.reproduce import plan, reproduce
 
     asked = Options(**arguments)
-    workdir = FLAGS.workdir or f"runs/paper-{FLAGS.scale}"
+    workdir = Path(FLAGS.workdir or f"runs/paper-{FLAGS.scale}")
     if FLAGS.dry_run:
         show.plans(plan(asked, workdir))
         return
@@ -157,10 +152,10 @@ def _tables(arguments: dict[str, Any], command: str) -> None:
         on_plan = None if FLAGS.quiet else show.plans
         reproduce(asked, workdir, command, on_plan, bar)
     if not FLAGS.quiet:
-        show.section((Path(workdir) / "paper.md").read_text(), "The answer")
-    show.draw(lambda: write_page(Path(workdir)))
+        show.section((workdir / "paper.md").read_text(encoding="utf-8"), "The answer")
+    show.draw(lambda: write_page(workdir), workdir)
 
 
 if __name__ == "__main__":
     define_flags()
-    common.run(main, __doc__ or "")
+    run(main, __doc__ or "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import flags as common
+from experiments.program import run, short_path
 from mnistopt.errors import InputError
 
 FLAGS = flags.FLAGS
@@ -36,14 +37,15 @@ def main() -> None:
     workdir = Path(FLAGS.workdir)
     if is_reproduction(workdir):
         conclude(workdir)
-        print(write_page(workdir, anew=True))
+        path = write_page(workdir, anew=True)
     elif is_outlook(workdir):
         outlook.conclude(workdir)
-        print(write_outlook(workdir))
+        path = write_outlook(workdir)
     else:
-        print(write_report(workdir, anew=True))
+        path = write_report(workdir, anew=True)
+    print(short_path(path))
 
 
 if __name__ == "__main__":
     define_flags()
-    common.run(main, __doc__ or "")
+    run(main, __doc__ or "")

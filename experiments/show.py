@@ -1,33 +1,28 @@
 """What the programs print: the plan, the progress bar and the tables."""
 
 import math
-import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import pandas as pd
-from rich import box
 from rich.console import Console, RenderableType
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
 
-from mnistopt.results.labels import point_labels
-from mnistopt.results.tables import best_trial
+from experiments.console import make_console, make_table
+from experiments.program import command, short_path
 from mnistopt.study.planning import Plan
 from mnistopt.study.progress import Progress as State
 from mnistopt.study.rerun import Rerun
-from mnistopt.study.study import Study
-
-# More rows than this scroll the best off the screen; summary.csv has all.
-TABLE_ROWS = 20
 
 
 def duration(seconds: float) -> str:
-    """Writes seconds as a person says them: 48 s, 3 min 20 s, 2 h 05 min."""
+    """Writes seconds as a person says them: 0.4 s, 48 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 1:
+        return f"{max(seconds, 0.1):.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -45,13 +40,6 @@ def size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
-def make_console() -> Console:
-    """Returns a console; a file or a pipe gets lines of the usual 80 columns."""
-    asked = os.environ.get("COLUMNS")
-    width = None if sys.stdout.isatty() or asked else 80
-    return Console(width=width, highlight=False)
-
-
 def plan(found: Plan) -> None:
     """Prints what a run will do."""
     console = make_console()
@@ -59,7 +47,7 @@ def plan(found: Plan) -> None:
     console.print(f"[bold]{found.asked} trials[/bold]: {todo}")
     if not found.jobs:
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = make_table()
     table.add_column("network", overflow="fold")
     for name in ("batch", "optimizer"):
         table.add_column(name, no_wrap=True)
@@ -67,7 +55,7 @@ def plan(found: Plan) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for job in found.jobs:
         table.add_row(
-            str(job.program.structure),
+            Text(str(job.program.structure)),
             str(job.program.recipe.batch_size),
             job.program.recipe.optimizer,
             f"{job.records[0].params:,}",
@@ -98,7 +86,8 @@ def plan(found: Plan) -> None:
 def agreement(found: Rerun) -> str:
     """Says in words whether a study has given the same numbers once more."""
     one = found.agreement
-    what = f"{one.replicas} replicas, {one.epochs} epochs, in {found.study.workdir}"
+    where = short_path(found.study.workdir)
+    what = f"{one.replicas} replicas, {one.epochs} epochs, in {where}"
     if one.apart.empty and one.epochs:
         return f"The numbers are the same to the bit: {what}."
     if one.apart.empty:
@@ -133,16 +122,19 @@ def section(text: str, name: str) -> None:
     make_console().print(Markdown(part))
 
 
-def draw(write: Callable[[], Path]) -> None:
+def draw(write: Callable[[], Path], workdir: Path) -> None:
     """Writes a report and prints its path; tables stand whatever becomes of it."""
     try:
-        print(f"Report: {write()}")
+        path = write()
     except Exception as error:  # noqa: BLE001 - whatever a picture may run into
+        again = command("report", f"--workdir={short_path(workdir)}")
         print(
             f"warning: no report could be drawn ({type(error).__name__}: {error}); the "
-            "tables are there, and ./launch.sh report --workdir=... tries again",
+            f"tables are there, and {again} tries again",
             file=sys.stderr,
         )
+    else:
+        print(f"Report: {short_path(path)}")
 
 
 class _TwoLines(Progress):
@@ -162,9 +154,9 @@ class Bar:
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
         self._bar = _TwoLines(
-            TextColumn("{task.fields[what]}"),
+            TextColumn("{task.fields[what]}", markup=False),
             BarColumn(bar_width=12),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=Console(stderr=True),
             transient=True,
             disable=quiet or not sys.stderr.isatty(),
@@ -202,75 +194,7 @@ class Bar:
             self._stage, self._printed = stage, time.monotonic()
 
 
-def _percent(row: pd.Series, name: str) -> str:
-    ends = (100 * row[f"{name}_{end}"] for end in ("mean", "low", "high"))
-    mean, low, high = (f"{end:.2f}" for end in ends)
-    return "-" if mean == "nan" else mean if low == "nan" else f"{mean} [{low}, {high}]"
-
-
-def results(study: Study) -> None:
-    """Prints the points of a study, best first."""
-    console = make_console()
-    summary = study.summary
-    labels = point_labels(summary)
-    # The further columns where there is room: the first fit 80 columns.
-    names = ["validation_accuracy", "test_accuracy"]
-    if console.width >= 100 + max(map(len, labels.values())):
-        names += ["train_accuracy", "overfitting"]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("point", overflow="fold")
-    table.add_column("n", justify="right")
-    table.add_column("")
-    for name in names:
-        table.add_column(_HEADINGS[name], justify="right", no_wrap=True)
-    for _, row in summary.head(TABLE_ROWS).iterrows():
-        states = [_MARKS.get(row["choice"], row["choice"])] if row["choice"] else []
-        states += [f"{row[s]} {s}" for s in ("diverged", "unfinished") if row[s]]
-        table.add_row(
-            Text(labels[row["point"]]),
-            str(row["n"]),
-            ", ".join(states),
-            *(_percent(row, name) for name in names),
-            style="dim" if row["choice"] in ("", "fewer seeds") else None,
-        )
-    console.print(table)
-    if (left_out := len(summary) - TABLE_ROWS) > 0:
-        console.print(f"Points left out here: {left_out}; summary.csv has all.")
-    console.print(
-        "Best first by validation accuracy, and what is tied with it at 5 %; mean over "
-        "n seeds with its 95 % interval, the digits being fixed."
-    )
-    if (summary["n"] > 0).any():
-        console.print(
-            f"Best replica {best_trial(study.trials)}: "
-            f"./launch.sh evaluate --workdir={study.workdir}",
-            soft_wrap=True,
-            markup=False,
-        )
-
-
-def took(seconds: Mapping[str, float], wall: float) -> None:
-    """Prints what a run took, and on what it was spent.
-
-    Args:
-        seconds: By what they were spent on.
-        wall: From the start of the program; what is left over went into imports.
-    """
-    parts = {"imports": wall - math.fsum(seconds.values()), **seconds}
-    told = {name: part for name, part in parts.items() if part >= 0.05}
-    words = ", ".join(f"{name} {part:.1f}" for name, part in told.items())
-    make_console().print(f"Took {duration(wall)}: {words} s.")
-
-
-_HEADINGS = {
-    "validation_accuracy": "validation %",
-    "test_accuracy": "test %",
-    "train_accuracy": "train %",
-    "overfitting": "train - test",
-}
-_MARKS = {"best": "[bold green]best[/]", "tied": "[yellow]tied[/]"}
-
-
 def tensorboard(folder: Path) -> None:
     """Prints how to look at TensorBoard's files."""
-    make_console().print(f"Curves: tensorboard --logdir {folder}", soft_wrap=True)
+    shown = shlex.join(["tensorboard", "--logdir", short_path(folder)])
+    make_console().print(f"Curves: {shown}", soft_wrap=True, markup=False)

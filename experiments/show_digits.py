@@ -1,31 +1,32 @@
 """What `experiments.evaluate` prints."""
 
-from rich import box
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from experiments.show import make_console
-
-
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+from experiments.console import fits, make_console, make_table
+from experiments.program import short_path
 
 
 def _source(found: dict) -> str:
     """Says what was evaluated, on what."""
     where = f"{found['split']} split of " if found["split"] else ""
-    return (
+    words = (
         f"trial {found['trial']}, {found['weights']} weights, "
         f"{where}{escape(found['dataset'])}"
     )
+    if found["same_data"] or not found["split"]:
+        return words
+    seen = found["trained_on"]
+    overlap = f", [bold]{seen:,} of which it was trained on[/bold]" if seen else ""
+    return f"{words}\nThese are not the data of the study{overlap}."
 
 
 def predictions(found: dict) -> None:
     """Prints what `experiments.evaluate` takes images without labels for."""
     console = make_console()
     console.print(_source(found), soft_wrap=True)
-    table = _table()
+    table = make_table()
     table.add_column("image", overflow="fold")
     table.add_column("taken for", justify="right")
     table.add_column("probability %", justify="right")
@@ -48,7 +49,7 @@ def robustness(found: dict) -> None:
             f"[bold]{mean:.2f} %[/bold] accuracy on images {words} "
             f"(95 % interval {low:.2f} to {high:.2f})"
         )
-    table = _table()
+    table = make_table()
     table.add_column("accuracy %, by strength")
     strengths = ["1", "2", "3", "4", "5", "mean"]
     for strength in strengths:
@@ -57,7 +58,8 @@ def robustness(found: dict) -> None:
         cells = (f"{100 * known[name, one]['accuracy']:.1f}" for one in strengths)
         table.add_row(name, *cells, style="bold" if name == "all" else None)
     console.print(table)
-    console.print(f"Picture: {found['figure']}", soft_wrap=True, markup=False)
+    shown = short_path(found["figure"])
+    console.print(f"Picture: {shown}", soft_wrap=True, markup=False)
 
 
 def evaluation(found: dict) -> None:
@@ -70,20 +72,38 @@ def evaluation(found: dict) -> None:
         f"{low:.2f} to {high:.2f})\n" + _source(found),
         soft_wrap=True,
     )
-    table = _table()
-    table.add_column("true \\ predicted", justify="right")
-    for label in range(len(found["confusion"])):
-        table.add_column(str(label), justify="right", no_wrap=True)
-    for name in ("precision %", "recall %", "F1 %"):
-        table.add_column(name, justify="right")
+    both = _per_class(found, confusion=True, figures=True)
+    if fits(console, both):
+        console.print(both)
+        return
+    counts = _per_class(found, confusion=True, figures=False)
+    if fits(console, counts):
+        console.print(counts)
+    else:
+        console.print("\nThe confusion matrix needs more columns; --json has it.")
+    console.print(_per_class(found, confusion=False, figures=True))
+
+
+def _per_class(found: dict, confusion: bool, figures: bool) -> Table:
+    """Returns a table with a row per class: what it was taken for, how well it went."""
+    table = make_table()
+    table.add_column("true \\\npredicted" if confusion else "class", justify="right")
+    if confusion:
+        for label in range(len(found["confusion"])):
+            table.add_column(str(label), justify="right")
+    if figures:
+        for name in ("precision", "recall", "F1"):
+            table.add_column(f"{name} %".replace(" ", "\n"), justify="right")
     for label, counts in enumerate(found["confusion"]):
-        figures = found["per_class"][label]
-        table.add_row(
-            f"[bold]{label}[/bold]",
-            *(
+        cells = [f"[bold]{label}[/bold]"]
+        if confusion:
+            cells += [
                 f"[bold]{count}[/bold]" if other == label else str(count or ".")
                 for other, count in enumerate(counts)
-            ),
-            *(f"{100 * figures[name]:.1f}" for name in ("precision", "recall", "f1")),
-        )
-    console.print(table)
+            ]
+        if figures:
+            of_class = found["per_class"][label]
+            names = ("precision", "recall", "f1")
+            cells += [f"{100 * of_class[name]:.1f}" for name in names]
+        table.add_row(*cells)
+    return table

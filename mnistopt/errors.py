@@ -1,4 +1,9 @@
-"""The one exception for what a person gave that cannot be used."""
+"""What a person gave that cannot be used, or is doubtful."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
 
 class InputError(ValueError):
@@ -7,3 +12,22 @@ class InputError(ValueError):
     Its message says what was given, what is expected and what to do about it. The
     programs print the message and exit with code 2.
     """
+
+
+@contextlib.contextmanager
+def noting() -> Iterator[list[str]]:
+    """Yields a list to which the warnings are added that are shown meanwhile.
+
+    Warnings that a notebook has shown for an earlier run are shown again.
+    """
+    noted: list[str] = []
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Any, category: type[Warning], *rest: Any) -> None:
+            if category is UserWarning and str(message) not in noted:
+                noted.append(str(message))
+            show(message, category, *rest)
+
+        warnings.showwarning = note  # type: ignore[assignment]
+        yield noted

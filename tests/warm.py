@@ -10,7 +10,7 @@ from typing import Any
 _context: Any = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        *("experiments.flags", "experiments.show", "experiments.show_digits"),
+        *("experiments.program", "experiments.show", "experiments.show_digits"),
         *("mnistopt.study.rerun", "mnistopt.report.study", "mnistopt.data.mnist_5k"),
         *("mnistopt.engine.predict", "mnistopt.models.cnn", "mnistopt.models.mlp"),
     ]

@@ -21,7 +21,7 @@ def describe(devices: Sequence[Any]) -> dict[str, Any]:
 
     flags: set[str] = set()
     if Path("/proc/cpuinfo").exists():
-        flags = set(Path("/proc/cpuinfo").read_text().split())
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     return {
         **describe_machine(),
         "cores": len(os.sched_getaffinity(0)),

@@ -92,7 +92,7 @@ def timed(made: Made, replicas: int) -> Timed:
 def _reset_peak() -> int | None:
     """Forgets the peak of the process's memory; returns its bytes now."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         return memory("VmRSS")
     except OSError:
         return None
@@ -101,7 +101,7 @@ def _reset_peak() -> int | None:
 def memory(name: str, process: int | str = "self") -> int:
     """Returns VmRSS or VmHWM of a process in bytes; 0 where the system has none."""
     try:
-        text = Path(f"/proc/{process}/status").read_text()
+        text = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     except OSError:
         return 0
     found = re.search(rf"{name}:\s+(\d+) kB", text)

@@ -179,7 +179,7 @@ def write(workdir: Path, found: Mapping[str, Any]) -> list[Path]:
     from experiments.benchmark.charts import pictures
     from mnistopt.report.charts.export import write_picture
 
-    (workdir / "bench.md").write_text(markdown(found))
+    (workdir / "bench.md").write_text(markdown(found), encoding="utf-8")
     drawn = pictures(found)
     for name, picture in drawn.items():
         write_picture(workdir, name, picture)

@@ -67,7 +67,9 @@ def time_study(study: Study) -> list[dict[str, Any]]:
             if process.returncode:
                 status = process.returncode
                 raise RuntimeError(f"{' '.join(command)} ended with {status}")
-            stages = json.loads((workdir / "config.json").read_text())["seconds"]
+            stages = json.loads((workdir / "config.json").read_text(encoding="utf-8"))[
+                "seconds"
+            ]
             rows.append(
                 {
                     "study": study.name,

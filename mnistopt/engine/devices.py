@@ -2,7 +2,9 @@
 
 import functools
 import os
+import re
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -88,11 +90,21 @@ def use_devices(
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     devices = local_devices()
+    there = f"{len(devices)} ({devices[0].platform})"
+    late = ""
+    if devices[0].platform == "cpu" and len(devices) < cores():
+        late = (
+            f"JAX was in use before, with {there} of {cores()} cores. To compute with "
+            "all, restart, and run mnistopt before anything else uses JAX, or begin "
+            f"with jax.config.update('jax_num_cpu_devices', {cores()})"
+        )
     if count is not None and count > len(devices):
         raise InputError(
-            f"devices={count}, but there are {len(devices)} "
-            f"({devices[0].platform}); give a smaller number, or auto"
+            f"devices={count}, but there are {there}; give a smaller number, or auto"
+            + (f". {late}" if late else "")
         )
+    if late and count is None:
+        warnings.warn(late, stacklevel=2)
     return devices[:count]
 
 
@@ -103,12 +115,33 @@ def local_devices() -> list[Device]:
     thread. They share XLA's one device, and with it compiled programs and data.
     """
     cores_compute = _let_threads_compute()
-    found = jax.local_devices()
+    found = _xla_devices()
     if found[0].platform == "cpu":
         # If JAX had its devices before us, those are used; beyond the cores, XLA_FLAGS
         # may make more of them, which would only share these.
         found = found[:1] * cores() if cores_compute else found[: cores()]
     return [Device(xla, number) for number, xla in enumerate(found)]
+
+
+def _xla_devices() -> list[jax.Device]:
+    """Returns XLA's devices.
+
+    Raises:
+        InputError: If there is none of the kinds that JAX was told to use.
+    """
+    try:
+        return jax.local_devices()
+    # By kind and version: an assertion without words is one of them.
+    except (RuntimeError, AssertionError, ValueError) as error:
+        asked = getattr(jax.config, "jax_platforms", "")
+        reason = (
+            re.split(r"\n| \(set JAX_", str(error))[0].rstrip(".")
+            or "none of that kind"
+        )
+        raise InputError(
+            f"JAX finds no device (JAX_PLATFORMS={asked or ''}): {reason}. Leave "
+            "JAX_PLATFORMS out to use what there is, or give cpu"
+        ) from error
 
 
 @functools.cache

@@ -54,7 +54,7 @@ def host_memory() -> float:
         found.append(float(math.prod(map(os.sysconf, names))))
     for name in _LIMITS:
         with contextlib.suppress(OSError, ValueError):
-            found.append(float(Path(name).read_text()))
+            found.append(float(Path(name).read_text(encoding="utf-8")))
     return min(one for one in found if one > 0)
 
 
@@ -69,7 +69,7 @@ def device_memory(devices: Sequence[Device]) -> float:
 def process_memory() -> float:
     """Returns the bytes that this process takes now: Python, JAX, and the data."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         return float(pages * os.sysconf("SC_PAGE_SIZE"))
     return USUAL
 

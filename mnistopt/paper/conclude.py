@@ -27,6 +27,6 @@ def conclude(workdir: str | Path) -> Findings:
     for name, frame in found.frames().items():
         write_text(workdir / "tables" / f"{name}.csv", frame.to_csv(index=False))
     notes = workdir / NOTES
-    told = notes.read_text() if notes.exists() else ""
+    told = notes.read_text(encoding="utf-8") if notes.exists() else ""
     write_text(workdir / "paper.md", write_report(found, evidence, told))
     return found

@@ -90,7 +90,7 @@ class Evidence(NamedTuple):
             InputError: If a file is missing or cannot be read.
         """
         try:
-            config = json.loads((workdir / "config.json").read_text())
+            config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
             asked = config["options"] | {"tables": tuple(config["options"]["tables"])}
             frames = [read_csv(workdir / "tables" / f"{name}.csv") for name in _TABLES]
             frames[-1] = frames[-1].astype({"alone": bool})

@@ -65,7 +65,9 @@ def write_page(workdir: Path, anew: bool = False) -> Path:
             f"{workdir} cannot be read as a reproduction ({error}); repeat the command "
             "that made it"
         ) from error
-    return write_sections(workdir, (workdir / "paper.md").read_text(), pictures)
+    return write_sections(
+        workdir, (workdir / "paper.md").read_text(encoding="utf-8"), pictures
+    )
 
 
 def write_sections(
@@ -95,7 +97,8 @@ def write_sections(
         for name, picture in found.items()
     }
     with replacing(path) as partial:
-        partial.write_text(render(title, lead, "", sections, stills))
+        page = render(title, lead, "", sections, stills)
+        partial.write_text(page, encoding="utf-8")
     return path
 
 

@@ -86,7 +86,9 @@ def _environment() -> jinja2.Environment:
 
 @functools.cache
 def _asset(name: str) -> Markup:
-    return Markup(resources.files("mnistopt.report").joinpath(name).read_text())
+    return Markup(
+        resources.files("mnistopt.report").joinpath(name).read_text(encoding="utf-8")
+    )
 
 
 @functools.cache
@@ -100,11 +102,11 @@ def _vega() -> Markup:
     )
     path = Path(CACHE_DIR).expanduser() / f"{name}.js"
     with contextlib.suppress(OSError):
-        return Markup(path.read_text())
+        return Markup(path.read_text(encoding="utf-8"))
     bundle = vl_convert.javascript_bundle(vl_version=vegalite_version())  # type: ignore[call-arg]
     text = bundle.replace("</script", "<\\/script")
     with contextlib.suppress(OSError), replacing(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
     return Markup(text)
 
 

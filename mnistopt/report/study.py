@@ -107,7 +107,7 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     ]
     page = render(title, lead, words.notice(facts), sections, stills)
     with replacing(path) as partial:
-        partial.write_text(page)
+        partial.write_text(page, encoding="utf-8")
     return path
 
 

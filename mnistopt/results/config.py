@@ -85,7 +85,9 @@ def _commit() -> str | None:
     root = Path(__file__).parents[2]
     git = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        found = subprocess.run(git, capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            git, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except OSError:
         return None
     top, _, commit = found.stdout.strip().partition("\n")
@@ -194,7 +196,7 @@ def read_config(workdir: Path) -> dict[str, Any]:
     try:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size:,} bytes")
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         if config["format"] not in (FORMAT, *OLDER):
             raise InputError(
                 f"{path} has format {config['format']!r}, not {FORMAT}: it was made by "
@@ -228,8 +230,9 @@ def _check_kinds(config: Mapping[str, Any]) -> None:
     for name, cost in (pair for one in parts["costs"].values() for pair in one.items()):
         if not isinstance(cost, int if name in COUNTED else (int, float, type(None))):
             raise TypeError(f"the cost {name} is no number")
-    if not isinstance(config.get("runs", []), list):
-        raise TypeError("runs is no list")
+    for name in ("runs", "warnings"):
+        if not isinstance(config.get(name, []), list):
+            raise TypeError(f"{name} is no list")
 
 
 def write_config(workdir: Path, config: Mapping[str, Any]) -> None:

@@ -85,7 +85,7 @@ class TensorBoard:
                 "TensorBoard's files need the package tensorboardX: "
                 "pip install tensorboardX"
             )
-        self._workdir = Path(workdir).expanduser()
+        self._workdir = Path(workdir).expanduser().absolute()
         self.folder = self._workdir / FOLDER
         self._sessions: dict[Hashable, _Session] = {}
 

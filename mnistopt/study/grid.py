@@ -89,6 +89,29 @@ def grid(**axes: Any) -> list[Point]:
     return list(dict.fromkeys(points))
 
 
+def doubts(points: Iterable[Point]) -> list[str]:
+    """Returns in words what of some points has no effect, or hardly the one meant."""
+    points, found = list(points), []
+    adamw = [one for one in points if one.recipe.optimizer == "adamw"]
+    if adamw and not any(one.hparams.weight_decay for one in adamw):
+        found.append(
+            "optimizer=adamw with weight_decay=0 is plain adam: give a weight_decay, "
+            "as in 0.01"
+        )
+    for point in points:
+        numbers, epochs = point.hparams, point.epochs
+        if numbers.patience >= epochs > 1:
+            found.append(
+                f"patience={show(numbers.patience)} ends nothing within {epochs} epochs"
+            )
+        if point.recipe.schedule == "constant" and numbers.warmup > epochs:
+            found.append(
+                f"warmup={show(numbers.warmup)} is longer than the {epochs} epochs, so "
+                "the learning rate never comes up to lr"
+            )
+    return list(dict.fromkeys(found))
+
+
 def check_size(trials: int) -> None:
     """Refuses what would take the memory of the host before any training.
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mnistopt.axes import as_list, count
 from mnistopt.data import format2
 from mnistopt.data.arrays import class_folders, read_arrays
@@ -118,16 +120,96 @@ def study_data(config: Mapping[str, Any], data_dir: str | Path | None) -> Datase
     if file and data_dir:
         raise InputError(f"data_dir={data_dir} has no effect: the data are {file}")
     name, folder = about["dataset"], data_dir or config["data_dir"]
-    if config["format"] != 2:
-        named = None if file else name
-        return load_data(file, named, folder, about["train_examples"])
-    parts = (
-        check_own(**read_arrays(Path(file)))
-        if file
-        else read_named(name, folder, Path(CACHE_DIR).expanduser())
-    )
+    try:
+        if config["format"] != 2:
+            named = None if file else name
+            return load_data(file, named, folder, about["train_examples"])
+        parts = (
+            check_own(**read_arrays(Path(file)))
+            if file
+            else read_named(name, folder, Path(CACHE_DIR).expanduser())
+        )
+    except InputError as error:
+        moved = file or (None if data_dir else folder)
+        if not moved or Path(moved).exists():
+            raise
+        flag = "data" if file else "data_dir"
+        raise InputError(
+            f"{error}\nThe study's data were in {moved}. If they have been moved, tell "
+            f"where they are: --{flag}=..."
+        ) from error
     splits = format2.make_splits(*parts, sizes=about)
     return Dataset.from_splits(name, *splits, about.get("classes", NUM_CLASSES))
+
+
+def evaluated_data(
+    config: Mapping[str, Any],
+    data: str | Path | None,
+    dataset: str | None,
+    data_dir: str | Path | None,
+    split: str,
+) -> Dataset:
+    """Returns the data to evaluate a study on: its own, or others to test it on.
+
+    Args:
+        config: The content of its config.json.
+        data: As in `load_data`.
+        dataset: As in `load`; None, or the study's, for its own.
+        data_dir: As in `load`.
+        split: Which part of them is to be evaluated.
+
+    Raises:
+        InputError: If they cannot be had; or if they are others, and not to be tested
+            on: what was held out of others has nothing to do with the study.
+    """
+    there = config["data"]
+    own = not data and dataset in (None, there["dataset"])
+    if own:
+        found = study_data(config, data_dir)
+    else:
+        found = load_data(data, dataset, data_dir, None)
+        # Its own may have been given by another path.
+        size = there["train_examples"]
+        if size and size <= len(found.train.labels):
+            found = found.with_train_examples(size)
+    _check_fits(found, there)
+    if found.fingerprint != there["fingerprint"] and split != "test":
+        raise InputError(
+            f"{found.name} is not the data that the study was trained on "
+            f"({there['dataset']}, {there['train']} training examples): its {split} "
+            "part was not the study's. Only --split=test can be evaluated on other data"
+        )
+    return found
+
+
+def _check_fits(data: Dataset, there: Mapping[str, Any]) -> None:
+    """Checks that a study's networks can be applied to other data."""
+    shape = tuple(there.get("image_shape", (IMAGE_SIZE, IMAGE_SIZE, 1)))
+    classes = there.get("classes", NUM_CLASSES)
+    if data.image_shape != shape or data.classes > classes:
+        raise InputError(
+            f"{data.name} has images of shape {data.image_shape} in {data.classes} "
+            f"classes; the study's networks take {shape}, and know {classes} classes"
+        )
+
+
+def count_seen(config: Mapping[str, Any], images: np.ndarray) -> int:
+    """Returns how many of some images a study was trained on, 0 if that is not known.
+
+    Args:
+        config: The content of its config.json.
+        images: Of other data, [N, H, W, C].
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            train = study_data(config, None).train.images
+    except InputError:  # They are no longer there: nobody knows.
+        return 0
+    if train.dtype != images.dtype or train.shape[1:] != images.shape[1:]:
+        return 0
+    known = {image.tobytes() for image in train}
+    return sum(image.tobytes() in known for image in images)
 
 
 def read_images(config: Mapping[str, Any], path: str | Path) -> Strangers:

@@ -14,6 +14,7 @@ from mnistopt.engine.devices import Device, Lanes, multiply_rate
 from mnistopt.engine.machine import describe, name_of
 from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.tidy import ASIDE, damaged, set_aside, tidy
+from mnistopt.errors import noting
 from mnistopt.points import Point, Structure
 from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
@@ -46,10 +47,21 @@ from mnistopt.study.study import Study
 EFFICIENCY = 0.85
 
 
+def _set_up(settings: Mapping[str, Any]) -> Setup:
+    """Returns what a run is given, with the warnings for its config.json."""
+    with noting() as noted:
+        setup = set_up(dry_run=False, **settings)
+    setup.config["warnings"] = noted
+    return setup
+
+
 def _plan(setup: Setup) -> Plan:
     """Returns what is to be trained, if nobody else has written to the workdir."""
-    check_unchanged(setup.workdir, setup.config["data"], setup.there)
-    return _make_plan(setup)
+    with noting() as noted:
+        check_unchanged(setup.workdir, setup.config["data"], setup.there)
+        found = _make_plan(setup)
+    setup.config["warnings"] = [*setup.config.get("warnings", []), *noted]
+    return found
 
 
 def _make_plan(setup: Setup) -> Plan:
@@ -124,7 +136,7 @@ def run(
     """
     stopwatch = Stopwatch()
     with stopwatch("planning"):
-        setup = set_up(dry_run=False, **settings)
+        setup = _set_up(settings)
     shown = on_progress is None if progress is None else progress
     bar = NotebookBar() if shown and in_notebook() else None
     tell = _told(on_progress, bar)

@@ -1,5 +1,6 @@
 """What a run is given: checked, loaded, and its workdir opened."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from mnistopt.files import check_path
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results import config
 from mnistopt.results.columns import columns
-from mnistopt.study.grid import check_size, grid
+from mnistopt.study.grid import check_size, doubts, grid
 from mnistopt.study.inputs import (
     check_bytes,
     check_count,
@@ -80,6 +81,8 @@ def set_up(
         InputError: If an argument cannot be used, or does not fit the workdir.
     """
     points = _points(points, axes)
+    for doubt in doubts(points):
+        warnings.warn(doubt, stacklevel=2)
     seeds, lanes = check_count("seeds", seeds), check_lanes(lanes)
     check_size(len(points) * seeds)
     budget = check_bytes("memory_budget", memory_budget)
@@ -88,15 +91,19 @@ def set_up(
     if train_examples is not None:
         train_examples = check_count("train_examples", train_examples)
     workdir, data_dir = check_path("workdir", workdir), check_path("data_dir", data_dir)
+    cache = (
+        check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
+    ).absolute()
     file = None if isinstance(data, Dataset) else check_path("data", data)
     data = load_data(
-        data if file is None else file, dataset, data_dir, train_examples, cache_dir
+        data if file is None else file, dataset, data_dir, train_examples, cache
     )
     _check_batches(points, len(data.train.labels))
-    folder = workdir or default_workdir(data.name, points)
+    # Absolute, as a callback or a notebook's next cell may go to another folder.
+    folder = (workdir or default_workdir(data.name, points)).absolute()
     about = config.describe_data(data, train_examples)
     there = config.check(folder, about)
-    used = use_devices(devices, Path(cache_dir).expanduser() / "jax")
+    used = use_devices(devices, cache / "jax")
     by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), used)
     if not dry_run:
         config.prepare(folder, about)

@@ -5,9 +5,11 @@ from typing import Any
 
 import pandas as pd
 
+from mnistopt.data.content import listed
 from mnistopt.data.official import NUM_CLASSES
 from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 from mnistopt.models.networks import init_shapes, make_model
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
@@ -15,6 +17,9 @@ from mnistopt.results.record import Record
 from mnistopt.results.tables import best_trial, read_table, trials_table
 from mnistopt.study.integrity import sound
 from mnistopt.study.planning import merge_records
+
+# Letters of a trial's name that may stand for all of it.
+_FEWEST = 4
 
 
 class Study:
@@ -27,7 +32,8 @@ class Study:
 
     def __init__(self, workdir: str | Path):
         """Opens a workdir; raises InputError if it is none."""
-        self.workdir = Path(workdir).expanduser()
+        # Absolute, as a notebook's next cell may go to another folder.
+        self.workdir = (check_path("workdir", workdir) or Path()).absolute()
         self.config = config.read_config(self.workdir)
         self._seen: tuple[list[Path], list[Checkpoint]] = [], []
 
@@ -97,9 +103,11 @@ class Study:
         if found.empty:
             found = _named(self.trials, name)
         if len(found) != 1:
+            some = f" ({listed(found['trial'], 4)})" if len(found) else ""
             raise InputError(
-                f"trial={name!r} names {len(found)} trials of {self.workdir}; give "
-                "best, or a name from the column trial of trials.csv"
+                f"trial={name!r} names {len(found)} trials of {self.workdir}{some}; "
+                "give best, or a name from the column trial of trials.csv, or "
+                f"{_FEWEST} or more letters that it begins with"
             )
         return {str(name): value for name, value in found.iloc[0].items()}
 
@@ -196,7 +204,7 @@ class Study:
 def _named(trials: pd.DataFrame, name: str) -> pd.DataFrame:
     """Returns the rows of a trial, or else of those whose names begin so."""
     found = trials[trials["trial"] == name]
-    if found.empty and name:
+    if found.empty and len(name) >= _FEWEST:
         found = trials[trials["trial"].str.startswith(name)]
     return found
 

@@ -5,6 +5,7 @@ import math
 import os
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -95,7 +96,7 @@ def test_the_best_epoch_is_one_before_it_diverged(
         row["best_test_accuracy"],
     )
     if epoch is None:
-        assert pd.isna(found).all() and pd.isna(row["convergence_epoch"])
+        assert pd.isna([*found]).all() and pd.isna(row["convergence_epoch"])
     else:
         assert found == (epoch, accuracy, 0.5) and row["convergence_epoch"] == epoch
 

@@ -85,7 +85,7 @@ class Measured(NamedTuple):
             InputError: If a file is missing or cannot be read.
         """
         try:
-            config = json.loads((workdir / "config.json").read_text())
+            config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
             options = Options(**config["options"])
             paths = (workdir / "tables" / f"{name}.csv" for name in _TABLES)
             frames = map(read_csv, paths)

@@ -46,4 +46,6 @@ def write_page(workdir: Path) -> Path:
             robust = robust_frame(measured)
             found["robustness"] = Picture.of(robust, robust_chart(robust))
         pictures[f"Table {number}: {table.title}"] = found
-    return write_sections(workdir, (workdir / "outlook.md").read_text(), pictures)
+    return write_sections(
+        workdir, (workdir / "outlook.md").read_text(encoding="utf-8"), pictures
+    )

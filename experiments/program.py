@@ -1,0 +1,216 @@
+"""How a program starts, tells what it cannot use, helps, and ends.
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+import errno
+import functools
+import io
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+import textwrap
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from absl import flags
+
+from experiments.flags import GROUPS
+from mnistopt.errors import InputError
+
+FLAGS = flags.FLAGS
+_STARTED = time.perf_counter()
+# Where absl defines flags of its own.
+_OF_ABSL = ("absl.flags", "absl.logging", "absl.app")
+# Columns of help: a terminal's usual ones, and what flags take of them.
+_WIDTH, _NAMES = 80, 22
+
+
+def running_for() -> float:
+    """Returns the seconds since the program started."""
+    return time.perf_counter() - _STARTED
+
+
+def command(program: str, *arguments: str) -> str:
+    """Returns how a program is called from here, quoted for the shell."""
+    # launch.sh says how it was called itself.
+    launcher = os.environ.get("MNISTOPT_LAUNCHER")
+    start = (
+        [launcher, program] if launcher else ["python", "-m", f"experiments.{program}"]
+    )
+    return shlex.join([*start, *arguments])
+
+
+def short_path(path: str | os.PathLike) -> str:
+    """Returns a path from the current folder, or the whole one if it is not below."""
+    below = os.path.relpath(path)
+    return os.fspath(path) if below.startswith("..") else below
+
+
+def run(main: Callable[[], None], about: str) -> None:
+    """Parses the command line, runs `main`, and ends the process.
+
+    What a person gave and cannot be used is told in one message, exit code 2.
+
+    Args:
+        main: The program.
+        about: Its description, for `--help`.
+    """
+    _prepare_streams()
+    # In words, without the line of code that says so.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    sys.unraisablehook = _unraisable
+    flags.DEFINE_bool("help", False, "show this help", short_name="h")
+    try:
+        try:
+            _run(main, about)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it has seen enough, as head has: nothing to tell, and nobody.
+        _discard_output()
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        # What the library cannot write it tells itself, by the file's name.
+        if error.errno != errno.ENOSPC or error.filename:
+            raise
+        _discard_output()
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _discard_output() -> None:
+    """Sends what is still to be printed nowhere, so that nobody complains of it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(main: Callable[[], None], about: str) -> None:
+    try:
+        rest = _parse(sys.argv)
+        if FLAGS.help:
+            print("\n".join(_help(about)))
+            return
+        if rest:
+            known = "--lr=1e-3" if "lr" in FLAGS else "--workdir=runs/mnist_5k-cnn"
+            raise InputError(
+                f"{' '.join(rest)!r} is no flag; flags look like {known} (see --help)"
+            )
+        main()
+    except (flags.Error, InputError) as error:
+        print(f"error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except ValueError as error:
+        # JAX reads its settings from the environment when it is imported.
+        *_, last = traceback.walk_tb(error.__traceback__)
+        if last[0].f_globals["__name__"] != "jax._src.config":
+            raise
+        print(f"error: of the environment's settings of JAX: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as error:
+        # A signal's number, where it came to a run that listens to others than Ctrl-C.
+        number = getattr(error, "number", signal.SIGINT)
+        program = os.path.basename(sys.argv[0]).removesuffix(".py")
+        again = command(program, *sys.argv[1:])
+        print(f"stopped; the same command goes on from here: {again}", file=sys.stderr)
+        sys.exit(128 + number)
+
+
+def _prepare_streams() -> None:
+    """Makes both streams take whatever is written to them."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:  # closed, as by >&-
+            # In its place, or else the next file that is opened gets what is printed.
+            handle = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(handle, number)
+            setattr(sys, name, open(number, "w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        # A terminal of few letters shows ? for the others.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """Parses flags; returns what is none."""
+    _refuse_twice(arguments)
+    try:
+        return FLAGS(arguments)[1:]
+    except flags.Error:
+        raise
+    except ValueError as error:  # As for --noquiet=3, which is no flags.Error.
+        raise InputError(f"{error} (see --help)") from error
+
+
+def _refuse_twice(arguments: list[str]) -> None:
+    """Raises InputError if a flag is given twice, of which the last would count."""
+    given: dict[str, str] = {}
+    for argument in arguments[1:]:
+        name = argument.lstrip("-").partition("=")[0]
+        positive = name.removeprefix("no")
+        if positive in FLAGS and FLAGS[positive].boolean:
+            name = positive
+        if not argument.startswith("-") or name not in FLAGS:
+            continue
+        if name in given:
+            raise InputError(
+                f"--{name} is given twice, as {given[name]} and {argument}: give it "
+                "once; several values are joined by commas"
+            )
+        given[name] = argument
+
+
+def _unraisable(unraisable: Any) -> None:
+    """Minds what nobody can catch, as it was raised in a callback.
+
+    A Ctrl-C that met JAX's callback of the garbage collector would be lost: it comes
+    again. What callbacks say of writes that have failed has been told.
+    """
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        again = functools.partial(os.kill, os.getpid(), signal.SIGINT)
+        threading.Timer(0.05, again).start()
+    elif str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
+def _message(error: Exception) -> str:
+    """Returns an error in words, without absl's and Python's."""
+    if not isinstance(error, flags.Error):
+        return str(error)
+    text = re.sub(r"^flag (--.*?=.*?): ", r"\1 is not allowed: ", str(error), count=1)
+    text = re.sub(r"\('Non-boolean .*\)", "expected true or false, or no value", text)
+    text = re.sub(r"value should be one of <(.*)>", _choices, text)
+    return f"{text} (see --help)"
+
+
+def _choices(found: re.Match[str]) -> str:
+    return f"choose one of {found[1].replace('|', ', ')}"
+
+
+def _help(about: str) -> Iterator[str]:
+    """Yields the lines of a program's help: what it does, and its flags in groups."""
+    width = min(_WIDTH, shutil.get_terminal_size().columns)
+    blocks = about.strip().split("\n\n")
+    yield "\n\n".join(b if b[0] == " " else textwrap.fill(b, width) for b in blocks)
+    for name in FLAGS:  # in order of definition
+        flag = FLAGS[name]
+        if flag.name != name or FLAGS.find_module_defining_flag(name) in _OF_ABSL:
+            continue
+        if title := GROUPS.get(name):
+            yield f"\n{title}:"
+        given = flag.value is not None and not flag.boolean
+        default = f" [{flag.serialize().split('=', 1)[1]}]" if given else ""
+        # absl puts choices in front, which the words tell.
+        words = re.sub("^<.*?>: ", "", flag.help)
+        yield textwrap.fill(
+            f"{words}{default}",
+            width,
+            initial_indent=f"  --{name}  ".ljust(_NAMES),
+            subsequent_indent=" " * _NAMES,
+            break_on_hyphens=False,
+        )
