@@ -74,11 +74,20 @@ def load(
         >>> load("mnist_5k", train_examples=100).train.images.shape
         (100, 28, 28, 1)
     """
-    cache = check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
-    splits = make_splits(*read_named(name, data_dir, cache))
+    splits = make_splits(*read_named(name, data_dir, cache_folder(cache_dir)))
     dataset = Dataset.from_splits(name, *splits, classes=NUM_CLASSES)
     _check_official(dataset, data_dir)
     return dataset.with_train_examples(train_examples)
+
+
+def cache_folder(cache_dir: Any = None) -> Path:
+    """Returns where downloads, arrays and programs are kept, absolute.
+
+    Args:
+        cache_dir: A path, or None for `CACHE_DIR`.
+    """
+    found = check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
+    return found.absolute()
 
 
 def _check_official(dataset: Dataset, data_dir: Any) -> None:

@@ -15,7 +15,7 @@ from mnistopt.data.arrays import class_folders, read_arrays
 from mnistopt.data.check import check_own
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.doubts import doubts
-from mnistopt.data.load import CACHE_DIR, load, read_named
+from mnistopt.data.load import CACHE_DIR, cache_folder, load, read_named
 from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
 from mnistopt.data.strangers import Strangers, read_strangers
 from mnistopt.errors import InputError
@@ -127,7 +127,7 @@ def study_data(config: Mapping[str, Any], data_dir: str | Path | None) -> Datase
         parts = (
             check_own(**read_arrays(Path(file)))
             if file
-            else read_named(name, folder, Path(CACHE_DIR).expanduser())
+            else read_named(name, folder, cache_folder())
         )
     except InputError as error:
         moved = file or (None if data_dir else folder)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mnistopt.axes import show
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.load import CACHE_DIR
+from mnistopt.data.load import CACHE_DIR, cache_folder
 from mnistopt.engine.checkpoint import Store
 from mnistopt.engine.devices import Device, Lanes, choose_lanes, use_devices
 from mnistopt.errors import InputError
@@ -81,8 +81,6 @@ def set_up(
         InputError: If an argument cannot be used, or does not fit the workdir.
     """
     points = _points(points, axes)
-    for doubt in doubts(points):
-        warnings.warn(doubt, stacklevel=2)
     seeds, lanes = check_count("seeds", seeds), check_lanes(lanes)
     check_size(len(points) * seeds)
     budget = check_bytes("memory_budget", memory_budget)
@@ -91,9 +89,7 @@ def set_up(
     if train_examples is not None:
         train_examples = check_count("train_examples", train_examples)
     workdir, data_dir = check_path("workdir", workdir), check_path("data_dir", data_dir)
-    cache = (
-        check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
-    ).absolute()
+    cache = cache_folder(cache_dir)
     file = None if isinstance(data, Dataset) else check_path("data", data)
     data = load_data(
         data if file is None else file, dataset, data_dir, train_examples, cache
@@ -128,6 +124,8 @@ def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> list[Poi
     found = grid(**axes) if points is None else list(dict.fromkeys(points))
     if not found:
         raise InputError("points has no points; give at least one")
+    for doubt in doubts(found):
+        warnings.warn(doubt, stacklevel=2)
     return found
 
 
