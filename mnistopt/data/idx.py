@@ -118,7 +118,9 @@ def _read_header(
 
 def _hint(head: bytes, ndim: int) -> str:
     """Says what may have happened to a file that is no IDX file of that kind."""
-    if head[:3] != bytes((0, 0, _UNSIGNED_BYTE)) or len(head) < 4:
+    if head[:2] != bytes(2):
+        return " Get the file again."
+    if head[2:3] != bytes((_UNSIGNED_BYTE,)) or len(head) < 4:
         return ""
     found = head[3]
     if {found, ndim} == {1, 3}:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnistopt.axes import show
+from mnistopt.axes import as_list, show
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder
 from mnistopt.engine.checkpoint import Store
@@ -121,7 +121,13 @@ def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> list[Poi
         raise InputError(
             f"give either points or axes, not points and {', '.join(axes)}"
         )
-    found = grid(**axes) if points is None else list(dict.fromkeys(points))
+    given = grid(**axes) if points is None else as_list(points)
+    if others := [one for one in given if not isinstance(one, Point)]:
+        raise InputError(
+            f"points={others[0]!r} is not allowed: expected points, as "
+            "study.grid.make_point makes them"
+        )
+    found = list(dict.fromkeys(given))
     if not found:
         raise InputError("points has no points; give at least one")
     for doubt in doubts(found):

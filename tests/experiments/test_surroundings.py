@@ -29,6 +29,12 @@ SURROUNDINGS = {
     "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
     "JAX_DEBUG_NANS": "1",
     "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    "OMP_NUM_THREADS": "1",
+    "TZ": "Pacific/Kiritimati",
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONHASHSEED": "7",
 }
 
 
@@ -43,10 +49,10 @@ def assert_equal(found, wanted):
 
 def test_settings_of_jax_and_xla(tmp_path):
     found = []
-    for name, settings in (("plain", {}), ("set", SURROUNDINGS)):
+    for name, settings, cwd in (("plain", {}, ROOT), ("set", SURROUNDINGS, tmp_path)):
         command = [sys.executable, "-c", PROGRAM, tmp_path / name]
-        environment = {**os.environ, **settings}
-        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
+        subprocess.run(command, cwd=cwd, env=environment, check=True)
         found.append(tables(mnistopt.open_study(tmp_path / name)))
     assert_equal(*found)
 
