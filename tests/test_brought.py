@@ -532,7 +532,11 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("value", "words"), VALUES, ids=[str(v) for v, _ in VALUES])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    VALUES,
+    ids=[re.sub(" at 0x.*", ">", str(value)) for value, _ in VALUES],
+)
 def test_any_value_from_python_is_taken_or_refused_in_words(value, words, tmp_path):
     settings = {"workdir": tmp_path / "w", **value}
     if "points" not in value:
