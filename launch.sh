@@ -6,6 +6,7 @@
 #   ./launch.sh test [args]      the checks and tests; args go to pytest
 #   ./launch.sh test --oldest [args]   the tests on the oldest versions it runs with
 #   ./launch.sh setup            only sets up
+#   eval "$(./launch.sh completion)"   completes programs and their flags in bash
 #
 # PYTHON names the interpreter to use (3.11 or newer), MNISTOPT_VENV the environment's
 # folder (.venv beside this file); that of --oldest has -oldest after its name, and
@@ -106,7 +107,24 @@ run_tests() {
   exec "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 }
 
+# The programs are the files that can be run.
+programs() {
+  (cd "$root/experiments" && grep -l __main__ ./*.py | sed 's|^\./||;s|\.py$||' | paste -sd ' ')
+}
+
 case ${1:-} in
+  completion)
+    cat <<END
+_mnistopt() {
+  local word=\${COMP_WORDS[COMP_CWORD]} words="$(programs) test setup"
+  if [ "\$COMP_CWORD" -gt 1 ]; then
+    words=\$("\$1" "\${COMP_WORDS[1]}" --help 2>/dev/null | grep -o '^  --[a-z_]*')
+  fi
+  COMPREPLY=(\$(compgen -W "\$words" -- "\$word"))
+}
+complete -o default -F _mnistopt launch.sh
+END
+    ;;
   setup) set_up run ;;
   test)
     shift
@@ -125,12 +143,10 @@ case ${1:-} in
   -*) say "error: expected a program before its flags, as in ./launch.sh grid $1"; exit 2 ;;
   *)
     program=$1; shift
-    # The programs are the files that can be run.
-    programs=$(cd "$root/experiments" && grep -l __main__ ./*.py | sed 's|^\./||;s|\.py$||' | paste -sd ' ')
-    case " $programs " in
+    case " $(programs) " in
       *" $program "*) ;;
       *)
-        say "error: no program '$program'; there are: ${programs// /, }, test, setup"
+        say "error: no program '$program'; there are: $(programs | sed 's/ /, /g'), test, setup"
         exit 2 ;;
     esac
     # Only the benchmark needs more than the project itself.

@@ -111,6 +111,9 @@ RUN_BY = {
         "MNIST's": "mnist_is_not_taken_for_others_whose_files_have_its_names",
         "blank": "doubtful_examples_are_told_of",
     },
+    "test_brought": {
+        "whatever else": "what_cannot_be_read_is_named",
+    },
     "data/test_load": {
         "an array file": "damaged_array_files_are_never_believed",
     },

@@ -1,6 +1,7 @@
 import os
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -59,6 +60,72 @@ def test_without_a_modern_python_it_says_so(tmp_path):
     found = launch("setup", PATH=f"{tmp_path}:/usr/bin:/bin")
     assert found.returncode == 2
     assert "no Python 3.11 or newer found" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("launch.sh ev", {"evaluate"}),
+        (
+            "launch.sh ",
+            {"grid", "evaluate", "report", "paper", "bench", "test", "setup"},
+        ),
+        ("launch.sh grid --dro", {"--dropout"}),
+        ("launch.sh evaluate --w", {"--workdir", "--weights"}),
+    ],
+)
+def test_programs_and_flags_complete_in_bash(tmp_path, line, wanted):
+    # In the place of launch.sh, which would set up: the programs' own help.
+    (tmp_path / "launch.sh").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -m experiments."$@"\n'
+    )
+    (tmp_path / "launch.sh").chmod(0o755)
+    words = line.split(" ")
+    script = f"""
+        eval "$({ROOT}/launch.sh completion)"
+        COMP_WORDS=({" ".join(words[:-1])} "{words[-1]}") COMP_CWORD={len(words) - 1}
+        _mnistopt {tmp_path}/launch.sh
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    found = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert set(found.stdout.split()) == wanted
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("/nowhere/python", "PYTHON=/nowhere/python cannot be run"),
+        ("{old}", "is Python 3.10.4; expected is Python 3.11 or newer"),
+    ],
+)
+def test_a_python_that_is_asked_for_and_does_not_do_is_told(tmp_path, python, words):
+    old = tmp_path / "python3.10"
+    old.write_text(
+        '#!/bin/sh\ncase "$2" in *platform*) echo 3.10.4 ;; *) exit 1 ;; esac'
+    )
+    old.chmod(0o755)
+    found = launch("setup", PYTHON=python.format(old=old))
+    assert found.returncode == 2
+    assert words in found.stderr and "leave PYTHON out" in found.stderr
+
+
+def test_it_is_found_through_links_and_runs_under_sh(tmp_path):
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "there" / "link.sh"
+    link.symlink_to("../first.sh")
+    (tmp_path / "first.sh").symlink_to(ROOT / "launch.sh")
+    for command in ([link], ["sh", link], ["sh", ROOT / "launch.sh"]):
+        found = subprocess.run(
+            [*command, "gird"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == 2
+        assert "no program 'gird'; there are: bench, evaluate, grid" in found.stderr
 
 
 @pytest.fixture

@@ -46,6 +46,15 @@ class Options:
             )
         if not self.tables:
             raise InputError("tables has no numbers; give at least one of 1 to 5")
+        rows = [row.point for number in self.tables for row in TABLES[number].rows]
+        for name in ("cnn_seeds", "cnn_train_examples", "best_seeds"):
+            if getattr(self, name) and not any(
+                p.structure.model == "cnn" for p in rows
+            ):
+                raise InputError(
+                    f"{name}={getattr(self, name)} has no effect, as tables="
+                    f"{','.join(map(str, self.tables))} has no CNN: leave it out"
+                )
         if not 0 < self.epochs_scale <= 10:
             raise InputError(
                 f"epochs_scale={self.epochs_scale:g}: expected a number above 0, and "

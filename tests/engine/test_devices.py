@@ -37,12 +37,20 @@ def test_the_rate_of_products_is_a_plausible_number():
 
 
 USED_BEFORE = """
+import warnings
 import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.devices()
 from mnistopt.engine import devices
 devices.cores = lambda: {cores}
 found = devices.local_devices()
+with warnings.catch_warnings(record=True) as shown:
+    warnings.simplefilter("always")
+    assert len(devices.use_devices()) == len(found)
+    devices.use_devices(1)
+assert [str(one.message)[:22] for one in shown] == ["JAX was in use before,"] * (
+    {cores} > 2
+)
 assert [device.xla for device in found] == jax.local_devices()[:{cores}], found
 """
 

@@ -71,11 +71,65 @@ def test_the_text_shows_accuracy_and_confusion(study):
         (["--workdir={study}", "--dataset=imagenet"], ["imagenet", "mnist_5k"]),
         (["--workdir={study}", "--images=/nowhere"], ["/nowhere is not there", "PNG"]),
         (["--workdir={study}", "--images=x", "--data=y"], ["either --images"]),
+        (["--workdir={study}", "--images=x", "--split=test"], ["no effect with"]),
+        (["--workdir={study}", "--trial=r"], ["'r' names 0 trials", "4 or more"]),
     ],
 )
 def test_what_cannot_be_used_is_refused(study, flags, words):
     flags = [flag.format(study=study.workdir) for flag in flags]
     assert_refused(run("evaluate", *flags), *words)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """The study's first 30 training digits and 70 others, as somebody's own data."""
+    digits = mnistopt.load()
+    images = np.concatenate([digits.train.images[:100]] * 2)
+    labels = np.concatenate([digits.train.labels[:100]] * 2)
+    path = tmp_path_factory.mktemp("others") / "others.npz"
+    test = mnistopt.load(train_examples=200).train
+    np.savez(
+        path,
+        images=images,
+        labels=labels,
+        test_images=np.concatenate([test.images[:30], digits.test.images[:70]]),
+        test_labels=np.concatenate([test.labels[:30], digits.test.labels[:70]]),
+    )
+    return path
+
+
+def test_other_data_are_said_to_be_others(study, others):
+    flags = (f"--workdir={study.workdir}", f"--data={others}")
+    text = run("evaluate", *flags).stdout
+    assert "not the data of the study, 30 of which it was trained on." in text
+    found = json.loads(run("evaluate", *flags, "--json").stdout)
+    assert (found["same_data"], found["trained_on"]) == (False, 30)
+    assert "not the data" not in run("evaluate", flags[0]).stdout
+    for split in ("train", "validation"):
+        refused = run("evaluate", *flags, f"--split={split}")
+        assert_refused(refused, "others is not the data", f"its {split} part", "=test")
+
+
+def test_data_that_have_been_moved_are_found_again(tmp_path, others):
+    there = tmp_path / "there.npz"
+    there.write_bytes(others.read_bytes())
+    study = mnistopt.run(
+        model="mlp", hidden=(8,), data=there, train_examples=100, epochs=1, seeds=1,
+        workdir=tmp_path / "w",
+    )  # fmt: skip
+    moved = there.rename(tmp_path / "here.npz")
+    flags = (f"--workdir={study.workdir}", "--split=validation")
+    assert_refused(run("evaluate", *flags), "No such file", "were in", "--data=")
+    found = json.loads(run("evaluate", *flags, f"--data={moved}", "--json").stdout)
+    assert found["same_data"]
+    assert found["accuracy"] == study.trial()["validation_accuracy"]
+
+
+def test_images_of_another_shape_are_refused(study, tmp_path):
+    images = np.zeros((20, 8, 8), np.uint8)
+    np.savez(tmp_path / "small.npz", images=images, labels=np.arange(20) % 2)
+    flags = (f"--workdir={study.workdir}", f"--data={tmp_path / 'small.npz'}")
+    assert_refused(run("evaluate", *flags), "(8, 8, 1)", "take (28, 28, 1)")
 
 
 @pytest.fixture(scope="module")

@@ -314,3 +314,53 @@ def test_a_read_only_workdir_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot be written to"):
         run(tmp_path / "new")
+
+
+def test_a_study_is_found_from_every_folder(tmp_path, monkeypatch):
+    """A callback, and a notebook's next cell, may go to another folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def go(progress):
+        os.chdir("/")
+
+    study = mnistopt.run(
+        **TINY | {"lanes": None, "lr": 0.1, "seeds": 1, "epochs": 2},
+        workdir="w",
+        cache_dir="cache",
+        on_progress=go,
+    )
+    assert study.workdir == tmp_path / "w"
+    assert len(study.curves) == 2 and study.params()
+    assert mnistopt.open_study(tmp_path / "w").report() == tmp_path / "w/report.html"
+    assert {path.name for path in tmp_path.iterdir()} == {"w", "cache"}
+
+
+def test_the_logs_of_libraries_are_not_the_study_s(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        study = mnistopt.run(**TINY | {"lanes": None}, lr=0.1, workdir=tmp_path)
+        mnistopt.open_study(study.workdir).params()
+    assert [
+        record.pathname for record in caplog.records if "orbax" in record.pathname
+    ] == []
+
+
+def test_warnings_are_kept_in_config_json(tmp_path):
+    asked = TINY | {"lanes": None, "optimizer": "adamw", "seeds": 1, "epochs": 1}
+    for _ in range(2):  # of the last command, whether or not it has trained
+        with pytest.warns(UserWarning, match="plain adam"):
+            study = mnistopt.run(**asked, workdir=tmp_path)
+        (told,) = study.config["warnings"]
+        assert told.startswith("optimizer=adamw with weight_decay=0")
+    assert (
+        mnistopt.run(**asked, weight_decay=0.1, workdir=tmp_path).config["warnings"]
+        == []
+    )
+
+
+def test_a_diverged_trial_has_no_best_weights(tmp_path):
+    asked = TINY | {"lanes": None, "lr": [1e20, 1e-3], "seeds": 1, "epochs": 1}
+    study = mnistopt.run(**asked, workdir=tmp_path)
+    (row,) = study.trials[study.trials["lr"] == 1e20].to_dict("records")
+    assert pd.isna(row["best_epoch"]) and study.params(row["trial"])
+    with pytest.raises(InputError, match="first epoch, and has no best one"):
+        study.params(row["trial"], "best")
