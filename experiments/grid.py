@@ -109,7 +109,7 @@ def _rerun() -> None:
     settings["devices"] = common.parse_devices(FLAGS.devices)
     settings["memory_budget"] = FLAGS.memory_budget
     with show.Bar(FLAGS.quiet) as bar:
-        on_plan = None if FLAGS.quiet else show.plan
+        on_plan = bar.above(show.plan)
         found = mnistopt.rerun(
             FLAGS.rerun, FLAGS.workdir, on_plan=on_plan, on_progress=bar, **settings
         )
@@ -132,7 +132,7 @@ def main() -> None:
         show.plan(mnistopt.plan(**arguments))
         return
     with _board() as board, show.Bar(FLAGS.quiet) as bar:
-        on_plan = None if FLAGS.quiet else show.plan
+        on_plan = bar.above(show.plan)
         study = mnistopt.run(
             on_plan=on_plan, on_progress=bar, on_epoch=board, **arguments
         )

@@ -129,7 +129,7 @@ def _outlook(arguments: dict[str, Any], command: str) -> None:
         show.plan(plan(asked, workdir))
         return
     with show.Bar(FLAGS.quiet) as bar:
-        measure(asked, workdir, command, None if FLAGS.quiet else show.plan, bar)
+        measure(asked, workdir, command, bar.above(show.plan), bar)
     conclude(workdir)
     if not FLAGS.quiet:
         show.section((workdir / "outlook.md").read_text(encoding="utf-8"), "The claims")
@@ -149,7 +149,7 @@ def _tables(arguments: dict[str, Any], command: str) -> None:
         show.plans(plan(asked, workdir))
         return
     with show.Bar(FLAGS.quiet) as bar:
-        on_plan = None if FLAGS.quiet else show.plans
+        on_plan = bar.above(show.plans)
         reproduce(asked, workdir, command, on_plan, bar)
     if not FLAGS.quiet:
         show.section((workdir / "paper.md").read_text(encoding="utf-8"), "The answer")

@@ -64,8 +64,7 @@ def run(main: Callable[[], None], about: str) -> None:
         about: Its description, for `--help`.
     """
     _prepare_streams()
-    # In words, without the line of code that says so.
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.showwarning = _tell_once(set())  # type: ignore[assignment]
     sys.unraisablehook = _unraisable
     flags.DEFINE_bool("help", False, "show this help", short_name="h")
     try:
@@ -120,6 +119,17 @@ def _run(main: Callable[[], None], about: str) -> None:
         again = command(program, *sys.argv[1:])
         print(f"stopped; the same command goes on from here: {again}", file=sys.stderr)
         sys.exit(128 + number)
+
+
+def _tell_once(told: set[str]) -> Callable[..., None]:
+    """Returns what tells warnings in words, without the line of code that says so."""
+
+    def tell(message: Any, *_: Any, **__: Any) -> None:
+        if str(message) not in told:  # as of the parts of a study, on the same data
+            told.add(str(message))
+            print(f"warning: {message}", file=sys.stderr)
+
+    return tell
 
 
 def _prepare_streams() -> None:

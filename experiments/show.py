@@ -1,18 +1,22 @@
 """What the programs print: the plan, the progress bar and the tables."""
 
+import contextlib
+import functools
 import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
 from rich.text import Text
 
-from experiments.console import make_console, make_table
+from experiments.console import first_that_fits, make_console, make_table
 from experiments.program import command, short_path
 from mnistopt.study.planning import Plan
 from mnistopt.study.progress import Progress as State
@@ -47,24 +51,7 @@ def plan(found: Plan) -> None:
     console.print(f"[bold]{found.asked} trials[/bold]: {todo}")
     if not found.jobs:
         return
-    table = make_table()
-    table.add_column("network", overflow="fold")
-    for name in ("batch", "optimizer"):
-        table.add_column(name, no_wrap=True)
-    for name in ("params", "replicas", "epochs", "lanes", "state"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for job in found.jobs:
-        table.add_row(
-            Text(str(job.program.structure)),
-            str(job.program.recipe.batch_size),
-            job.program.recipe.optimizer,
-            f"{job.records[0].params:,}",
-            str(len(job.records)),
-            f"{job.start}-{job.milestones[-1]}" if job.start else f"{job.epochs}",
-            f"{job.lanes.seeds}x{job.lanes.points}",
-            size(job.state_bytes()),
-        )
-    console.print(table)
+    console.print(first_that_fits(console, map(functools.partial(_jobs, found), _LEFT)))
     console.print(
         f"{found.compiles} compile{'s' if found.compiles > 1 else ''}, "
         f"{found.images:,} training images, {size(found.data_bytes)} of data per "
@@ -81,6 +68,38 @@ def plan(found: Plan) -> None:
         f"about {size(needs.host)} of {size(there.host)} of memory{device}, "
         f"{size(needs.disk)} of {size(there.disk)} of free disk"
     )
+
+
+# Columns of a plan that are left out where there is no room for them, first to last.
+_LEFT: tuple[set[str], ...] = (set(), {"optimizer", "batch"})
+_LEFT += (_LEFT[-1] | {"lanes", "params"},)
+
+
+def _jobs(found: Plan, left_out: set[str]) -> Table:
+    """Returns a row per job of a plan."""
+    rows = [
+        {
+            "network": str(job.program.structure),
+            "batch": str(job.program.recipe.batch_size),
+            "optimizer": job.program.recipe.optimizer,
+            "params": f"{job.records[0].params:,}",
+            "replicas": str(len(job.records)),
+            "epochs": f"{job.start}-{job.milestones[-1]}"
+            if job.start
+            else f"{job.epochs}",
+            "lanes": f"{job.lanes.seeds}x{job.lanes.points}",
+            "state": size(job.state_bytes()),
+        }
+        for job in found.jobs
+    ]
+    names = [name for name in rows[0] if name not in left_out]
+    table = make_table()
+    for name in names:
+        words = name in ("network", "batch", "optimizer")
+        table.add_column(name, justify="left" if words else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in names))
+    return table
 
 
 def agreement(found: Rerun) -> str:
@@ -174,6 +193,33 @@ class Bar:
     def __exit__(self, *_) -> None:
         if not self._bar.disable:
             self._bar.stop()
+
+    def above(self, show: Callable[[Any], None]) -> Callable[[Any], None] | None:
+        """Returns a callback that prints where the bar is, which goes on below.
+
+        None where nothing is to be printed.
+
+        Args:
+            show: Prints what it is given to stdout.
+        """
+        if self._quiet:
+            return None
+
+        def print_it(found: Any) -> None:
+            with self._away():
+                show(found)
+
+        return print_it
+
+    @contextlib.contextmanager
+    def _away(self) -> Iterator[None]:
+        """Takes the bar away, which would be drawn over what is printed."""
+        if self._bar.disable:
+            yield
+            return
+        self._bar.stop()
+        yield
+        self._bar.start()
 
     def __call__(self, state: State) -> None:
         """Shows where a run is."""

@@ -197,6 +197,8 @@ def read_config(workdir: Path) -> dict[str, Any]:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size:,} bytes")
         config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise TypeError("it is no object")
         if config["format"] not in (FORMAT, *OLDER):
             raise InputError(
                 f"{path} has format {config['format']!r}, not {FORMAT}: it was made by "
@@ -211,9 +213,19 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise Undecodable(f"{path} is damaged ({error})") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path} cannot be read ({error!r}); restore it, or give another --workdir"
+            f"{path} cannot be read ({_reason(error)}); restore it, or give another "
+            "--workdir"
         ) from error
     return config
+
+
+def _reason(error: Exception) -> str:
+    """Returns in words why the content of config.json is none."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, KeyError):
+        return f"it has no {error.args[0]}"
+    return str(error)
 
 
 def _check_kinds(config: Mapping[str, Any]) -> None:
