@@ -69,9 +69,9 @@ def evaluation(found: dict) -> None:
     console.print(
         f"[bold]{100 * found['accuracy']:.2f} %[/bold] accuracy "
         f"({found['correct']:,} of {found['count']:,}, 95 % interval "
-        f"{low:.2f} to {high:.2f})\n" + _source(found),
-        soft_wrap=True,
+        f"{low:.2f} to {high:.2f})"
     )
+    console.print(_source(found), soft_wrap=True)
     both = _per_class(found, confusion=True, figures=True)
     if fits(console, both):
         console.print(both)

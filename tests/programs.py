@@ -15,25 +15,19 @@ LONGEST = 300
 
 
 def run(
-    program: str, *arguments: str, **environment: str
+    program: str, *arguments: str, columns: int = 200, encoding: str = "utf-8"
 ) -> subprocess.CompletedProcess:
     """Runs `python -m experiments.PROGRAM`, its output captured as text.
 
-    With an environment of its own it is started from nothing, as that may decide what
-    is imported.
+    Args:
+        program: Its name.
+        *arguments: Of its command line.
+        columns: Of the terminal that it takes itself to have.
+        encoding: What its output can be written in.
     """
-    if environment:
-        return subprocess.run(
-            [sys.executable, "-m", f"experiments.{program}", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "COLUMNS": "200", **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
     with tempfile.TemporaryDirectory() as folder:
         told = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = start(_main, program, arguments, *told)
+        process = start(_main, program, arguments, columns, encoding, *told)
         process.join(LONGEST)
         if process.is_alive():
             process.kill()
@@ -42,11 +36,20 @@ def run(
     return subprocess.CompletedProcess(arguments, process.exitcode, *texts)
 
 
-def _main(program: str, arguments: tuple[str, ...], out: Path, err: Path) -> None:
+def _main(
+    program: str,
+    arguments: tuple[str, ...],
+    columns: int,
+    encoding: str,
+    out: Path,
+    err: Path,
+) -> None:
     for number, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), number)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding=encoding)  # type: ignore[union-attr]
     os.chdir(ROOT)
-    os.environ["COLUMNS"] = "200"
+    os.environ["COLUMNS"] = str(columns)
     sys.argv = [f"{program}.py", *arguments]
     runpy.run_module(f"experiments.{program}", run_name="__main__", alter_sys=True)
 

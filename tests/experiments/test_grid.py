@@ -1,14 +1,25 @@
 import gzip
+import io
 import re
+import shlex
 import struct
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import mnistopt
+from experiments import show, show_results
+from experiments.console import first_that_fits
+from experiments.program import command
 from mnistopt.points import ALWAYS
+from mnistopt.results.summary import summary_table
+from mnistopt.results.tables import trials_table
+from mnistopt.study.grid import grid as make_grid
 from tests.programs import ROOT, assert_refused, run
 
 SMALL = (
@@ -238,14 +249,6 @@ def test_a_grid_ends_with_a_report(grid):
     assert (workdir / "figures" / "error.png").exists()
 
 
-def test_a_notebooks_cell_may_run_it(tmp_path):
-    # What IPython sets for matplotlib in the programs that a cell starts.
-    backend = "module://matplotlib_inline.backend_inline"
-    found = run("grid", *SMALL, f"--workdir={tmp_path}", MPLBACKEND=backend)
-    assert found.returncode == 0, found.stderr
-    assert "Report:" in found.stdout
-
-
 def test_tables_stand_whatever_becomes_of_the_pictures(tmp_path):
     (tmp_path / "report.html").mkdir()  # where a file should be
     found = run("grid", *SMALL, f"--workdir={tmp_path}")
@@ -262,17 +265,72 @@ def test_quiet_is_quiet(grid):
     assert found.stderr == ""
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_what_is_printed_fits_80_columns(grid, encoding):
+@pytest.mark.parametrize(
+    ("columns", "encoding"), [(60, "utf-8"), (80, "ascii"), (120, "utf-8")]
+)
+def test_what_is_printed_fits_the_terminal(grid, columns, encoding):
     _, workdir = grid
     arguments = (*SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}")
     for program, flags in (("grid", arguments), ("evaluate", [f"--workdir={workdir}"])):
-        found = run(program, *flags, COLUMNS="80", PYTHONIOENCODING=encoding)
+        found = run(program, *flags, columns=columns, encoding=encoding)
         assert found.returncode == 0, found.stderr
         for line in found.stdout.splitlines():
-            assert len(line) <= 80 or str(workdir) in line, line
+            assert len(line) <= columns or str(workdir) in line, line
+        # Nothing is cut, whether by a table or for want of letters.
+        assert "…" not in found.stdout and "?" not in found.stdout
+        assert "Traceback" not in found.stderr
         if encoding == "ascii":
             assert found.stdout.isascii()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_plan_and_its_points_fit_the_terminal(tmp_path, columns):
+    axes = ("--model=mlp,cnn", "--hidden=16x16x16", "--channels=2x3", "--dense=4,8")
+    axes += ("--lr=0.01234567,0.01234571", "--dropout=0,0.3", "--label_smoothing=0,0.1")
+    found = run("grid", *axes, "--dry_run", columns=columns)
+    assert found.returncode == 0, found.stderr
+    assert all(len(line) <= columns for line in found.stdout.splitlines())
+    assert "…" not in found.stdout and "mlp 16x16x16 " in found.stdout
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_column_per_hyper_parameter_where_there_is_room(make_record, columns):
+    points = make_grid(
+        model="mlp", lr=[0.01234567, 0.01234571], dropout=[0, 0.3], epochs=2
+    )
+    summary = summary_table(trials_table([make_record(one) for one in points]))
+    console = Console(width=columns, file=io.StringIO(), emoji=False)
+    console.print(first_that_fits(console, show_results._tables(summary)))
+    lines = console.file.getvalue().splitlines()
+    assert all(len(line) <= columns for line in lines)
+    rows = [line.split()[:2] for line in lines if line.startswith(" 0.01")]
+    assert sorted(rows) == sorted(
+        [lr, dropout] for lr in ("0.01234567", "0.01234571") for dropout in ("0", "0.3")
+    )
+
+
+@pytest.mark.parametrize("name", ["sweep[lr]", "run:100:x", "a[/b]", "a b'c", "ü"])
+def test_names_that_people_give_are_printed_as_they_are(grid, name, capsys):
+    study = mnistopt.open_study(grid[1])
+    there = Path("/nowhere") / name
+    shown = SimpleNamespace(
+        summary=study.summary.assign(model=name), trials=study.trials, workdir=there
+    )
+    show_results.results(shown)
+    show.tensorboard(there)
+    show.draw(lambda: there / "report.html", there)
+    hint, curves, report = capsys.readouterr().out.splitlines()[-3:]
+    assert shlex.split(hint)[-1] == f"--workdir={there}"
+    assert shlex.split(curves)[-1] == str(there)
+    assert report == f"Report: {there}/report.html"
+
+
+def test_hints_are_called_as_the_program_was(monkeypatch):
+    assert command("grid", "--workdir=a b") == (
+        "python -m experiments.grid '--workdir=a b'"
+    )
+    monkeypatch.setenv("MNISTOPT_LAUNCHER", "../here/launch.sh")
+    assert command("grid") == "../here/launch.sh grid"
 
 
 def test_a_report_is_drawn_anew(grid):
