@@ -15,7 +15,11 @@ LONGEST = 300
 
 
 def run(
-    program: str, *arguments: str, columns: int = 200, encoding: str = "utf-8"
+    program: str,
+    *arguments: str,
+    columns: int = 200,
+    encoding: str = "utf-8",
+    path: str | Path | None = None,
 ) -> subprocess.CompletedProcess:
     """Runs `python -m experiments.PROGRAM`, its output captured as text.
 
@@ -24,10 +28,11 @@ def run(
         *arguments: Of its command line.
         columns: Of the terminal that it takes itself to have.
         encoding: What its output can be written in.
+        path: Where modules are found besides.
     """
     with tempfile.TemporaryDirectory() as folder:
         told = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = start(_main, program, arguments, columns, encoding, *told)
+        process = start(_main, program, arguments, columns, encoding, path, *told)
         process.join(LONGEST)
         if process.is_alive():
             process.kill()
@@ -41,13 +46,15 @@ def _main(
     arguments: tuple[str, ...],
     columns: int,
     encoding: str,
+    path: str | Path | None,
     out: Path,
     err: Path,
 ) -> None:
-    for number, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), number)
+    for number, file in ((1, out), (2, err)):
+        os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY), number)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding=encoding)  # type: ignore[union-attr]
+    sys.path[:0] = [] if path is None else [str(path)]
     os.chdir(ROOT)
     os.environ["COLUMNS"] = str(columns)
     sys.argv = [f"{program}.py", *arguments]

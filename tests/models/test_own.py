@@ -264,13 +264,13 @@ def test_running_statistics_are_carried_continued_and_restored(arrays, tmp_path)
 def test_a_class_and_a_file_from_the_command_line(arrays, tmp_path):
     (tmp_path / "own_nets.py").write_text(FILE)
     np.savez(tmp_path / "toys.npz", images=arrays[0], labels=arrays[1])
-    common = {"PYTHONPATH": str(tmp_path)}
+    common = {"path": tmp_path}
     model, data = "--model=own_nets:Strided", f"--data={tmp_path / 'toys.npz'}"
     asked = [model, data, "--batch_size=16", "--seeds=1", "--epochs=1"]
     workdir = f"--workdir={tmp_path / 'w'}"
     found = program("grid", *asked, "--width=1,2", workdir, **common)
     assert found.returncode == 0, found.stderr
-    assert "width 1" in found.stdout
+    assert "\n width  n" in found.stdout
     found = program("evaluate", workdir, **common)
     assert "split of toys" in found.stdout, found.stderr
     page = (tmp_path / "w" / "report.html").read_text()
