@@ -82,16 +82,14 @@ def test_what_cannot_be_used_is_refused(study, flags, words):
 
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
-    """The study's first 30 training digits and 70 others, as somebody's own data."""
+    """Somebody's own data, that has 30 training digits of the study to test on."""
     digits = mnistopt.load()
-    images = np.concatenate([digits.train.images[:100]] * 2)
-    labels = np.concatenate([digits.train.labels[:100]] * 2)
     path = tmp_path_factory.mktemp("others") / "others.npz"
     test = mnistopt.load(train_examples=200).train
     np.savez(
         path,
-        images=images,
-        labels=labels,
+        images=digits.train.images[-400:],
+        labels=digits.train.labels[-400:],
         test_images=np.concatenate([test.images[:30], digits.test.images[:70]]),
         test_labels=np.concatenate([test.labels[:30], digits.test.labels[:70]]),
     )
@@ -126,7 +124,7 @@ def test_data_that_have_been_moved_are_found_again(tmp_path, others):
 
 
 def test_images_of_another_shape_are_refused(study, tmp_path):
-    images = np.zeros((20, 8, 8), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
     np.savez(tmp_path / "small.npz", images=images, labels=np.arange(20) % 2)
     flags = (f"--workdir={study.workdir}", f"--data={tmp_path / 'small.npz'}")
     assert_refused(run("evaluate", *flags), "(8, 8, 1)", "take (28, 28, 1)")
