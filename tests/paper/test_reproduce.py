@@ -301,6 +301,6 @@ def test_bad_flags_are_refused(flag, words, tmp_path):
 def test_other_data_in_the_workdir_is_refused_and_nothing_is_lost(digits, whole):
     _, workdir = whole
     before = (workdir / "paper.md").read_text()
-    flags = ("--train_examples=150", "--cnn_train_examples=100", "--tables=2")
+    flags = ("--train_examples=150", "--cnn_train_examples=100", "--tables=1,2")
     assert_refused(paper(digits, workdir, *flags), "train_examples", "200", "150")
     assert (workdir / "paper.md").read_text() == before
