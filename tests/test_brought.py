@@ -265,7 +265,7 @@ WARNED = {
     ),
     "Kaggle's tables, whose test part has no labels": (
         pairs,
-        "no test part with labels.*a fifth",
+        "no test part with labels in .*a fifth",
     ),
     "one table as own data": (
         lambda f: own(csv(f / "t.csv", IMAGES // 128, LABELS)),

@@ -11,7 +11,7 @@ import numpy as np
 
 from mnistopt.data.content import HEAD, listed, what_is
 from mnistopt.data.official import Stored
-from mnistopt.data.pixels import is_csv, read_csv
+from mnistopt.data.pixels import has_labels, is_csv, read_csv
 from mnistopt.errors import InputError
 
 _NAMES = ("images", "labels", "test_images", "test_labels")
@@ -104,10 +104,15 @@ def read_stored_npz(path: Path) -> list[Stored]:
 def read_stored_csv(*paths: Path) -> list[Stored]:
     """Reads a dataset that has a name from a table for each part.
 
+    Returns:
+        The train part, and the test part if it has labels: Kaggle's has none.
+
     Raises:
         InputError: As `read_csv`.
     """
-    return [Stored(*read_csv(path), str(path), str(path)) for path in paths]
+    train, *tests = paths
+    labelled = [train, *(path for path in tests if has_labels(path))]
+    return [Stored(*read_csv(path), str(path), str(path)) for path in labelled]
 
 
 def _told(kept: Any) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mnistopt.data.content import HEAD, listed, what_is
 from mnistopt.data.mnist_5k import find_mnist_5k
 from mnistopt.data.official import DATASETS, expected_files
-from mnistopt.data.pixels import has_labels, is_csv
+from mnistopt.data.pixels import is_csv
 from mnistopt.data.prepare import download
 from mnistopt.errors import InputError
 
@@ -37,7 +37,7 @@ class Source(NamedTuple):
         kind: `mnist_5k`, `idx`, `zip`, `prepared`, `npz` or `csv`: how to read them.
         paths: The file of `mnist_5k`, `zip` or `npz`; the four of `idx`, in the order
             of `expected_files`; the folder that tensorflow-datasets `prepared`; the
-            train part's `csv`, and the test part's if it has labels.
+            train part's `csv`, and the test part's if there is one.
     """
 
     kind: str
@@ -131,15 +131,7 @@ def _copies(folder: Path, file: str) -> list[Path]:
 
 
 def _tables(train: Path, test: Path) -> Source:
-    """Returns the tables of a train part and, if it has labels, of a test part."""
-    if test.is_file() and has_labels(test):
-        return Source("csv", (train, test))
-    warnings.warn(
-        f"{train} has no test part with labels beside it: a fifth of its images is "
-        "held out for testing",
-        stacklevel=2,
-    )
-    return Source("csv", (train,))
+    return Source("csv", (train, test) if test.is_file() else (train,))
 
 
 def _of_file(path: Path, name: str) -> Source:

@@ -74,7 +74,14 @@ def load(
         >>> load("mnist_5k", train_examples=100).train.images.shape
         (100, 28, 28, 1)
     """
-    splits = make_splits(*read_named(name, data_dir, cache_folder(cache_dir)))
+    parts = read_named(name, data_dir, cache_folder(cache_dir))
+    if len(parts) == 1 and name != "mnist_5k":
+        warnings.warn(
+            f"{name}: there is no test part with labels in {data_dir}: a fifth of the "
+            "images is held out for testing",
+            stacklevel=2,
+        )
+    splits = make_splits(*parts)
     dataset = Dataset.from_splits(name, *splits, classes=NUM_CLASSES)
     _check_official(dataset, data_dir)
     return dataset.with_train_examples(train_examples)
