@@ -98,18 +98,28 @@ def doubts(points: Iterable[Point]) -> list[str]:
             "optimizer=adamw with weight_decay=0 is plain adam: give a weight_decay, "
             "as in 0.01"
         )
+    for patience, epochs in _longest(points, "patience").items():
+        if patience >= epochs:
+            found.append(
+                f"patience={show(patience)} ends nothing within {epochs} epochs"
+            )
+    constant = [one for one in points if one.recipe.schedule == "constant"]
+    for warmup, epochs in _longest(constant, "warmup").items():
+        if warmup > epochs:
+            found.append(
+                f"warmup={show(warmup)} is longer than the {epochs} epochs, so the "
+                "learning rate never comes up to lr"
+            )
+    return found
+
+
+def _longest(points: Iterable[Point], name: str) -> dict[float, int]:
+    """Returns per value of a traced number the most epochs of the points with it."""
+    longest: dict[float, int] = {}
     for point in points:
-        numbers, epochs = point.hparams, point.epochs
-        if numbers.patience >= epochs > 1:
-            found.append(
-                f"patience={show(numbers.patience)} ends nothing within {epochs} epochs"
-            )
-        if point.recipe.schedule == "constant" and numbers.warmup > epochs:
-            found.append(
-                f"warmup={show(numbers.warmup)} is longer than the {epochs} epochs, so "
-                "the learning rate never comes up to lr"
-            )
-    return list(dict.fromkeys(found))
+        value = getattr(point.hparams, name)
+        longest[value] = max(longest.get(value, 0), point.epochs)
+    return longest
 
 
 def check_size(trials: int) -> None:

@@ -92,7 +92,8 @@ def test_nothing_is_trained_again_and_more_epochs_train_only_who_goes_on(
     going_on = sum(row.epochs_done == 16 for row in early.trials.itertuples())
     more = mnistopt.plan(**GRID, epochs=30, patience=3, workdir=early.workdir)
     assert sum(len(job.records) for job in more.jobs) == going_on
-    fewer = mnistopt.plan(**GRID, epochs=2, patience=3, workdir=early.workdir)
+    with pytest.warns(UserWarning, match="ends nothing"):
+        fewer = mnistopt.plan(**GRID, epochs=2, patience=3, workdir=early.workdir)
     assert sum(len(job.records) for job in fewer.jobs) == 4
 
 
