@@ -326,6 +326,7 @@ def test_names_that_people_give_are_printed_as_they_are(grid, name, capsys):
 
 
 def test_hints_are_called_as_the_program_was(monkeypatch):
+    monkeypatch.delenv("MNISTOPT_LAUNCHER", raising=False)
     assert command("grid", "--workdir=a b") == (
         "python -m experiments.grid '--workdir=a b'"
     )

@@ -118,12 +118,18 @@ def test_ignored_signals_stay_so_and_other_threads_listen_to_none():
     assert found == [False]
 
 
+# As by launch.sh, which tells programs how it was called.
+LAUNCHED = {**os.environ, "MNISTOPT_LAUNCHER": "./launch.sh"}
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_program_s_exit_code_tells_of_the_signal(tmp_path, name, code):
     command = [sys.executable, "-m", "experiments.grid", "--model=mlp", "--hidden=8"]
     command += ["--train_examples=200", "--epochs=100000", f"--workdir={tmp_path}"]
     root = Path(__file__).parents[2]
-    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) as program:
+    with subprocess.Popen(
+        command, cwd=root, env=LAUNCHED, stderr=subprocess.PIPE
+    ) as program:
         # Written first of all by a run that listens.
         while not (tmp_path / "curves.csv").exists() and program.poll() is None:
             time.sleep(0.1)
@@ -137,7 +143,7 @@ def test_a_program_s_exit_code_tells_of_the_signal(tmp_path, name, code):
 
 SWALLOWED = """
 import gc, sys, time
-from experiments import flags
+from experiments import program
 
 def callback(phase, info):
     gc.callbacks.remove(callback)
@@ -150,7 +156,7 @@ def main():
     print("went on")
 
 sys.argv = ["grid.py"]
-flags.run(main, "")
+program.run(main, "")
 """
 
 
@@ -159,7 +165,7 @@ def test_ctrl_c_is_not_lost_in_a_callback_of_the_garbage_collector():
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", SWALLOWED]
     found = subprocess.run(
-        command, cwd=root, capture_output=True, text=True, check=False
+        command, cwd=root, env=LAUNCHED, capture_output=True, text=True, check=False
     )
     assert found.returncode == 130 and found.stdout == ""
     assert found.stderr == (
