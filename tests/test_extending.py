@@ -43,7 +43,7 @@ def test_the_network_and_the_number_are_trained_by_command_and_by_python(copy):
     asked = ["--model=bottleneck,mlp", "--narrow=2", "--hidden=8", "--shade=0,0.5"]
     shown = python(copy, "-m", "experiments.grid", *asked, *common)
     assert "2 compiles" in shown
-    assert "bottleneck, shade 0.5" in re.sub(r"\s+", " ", shown)
+    assert "bottleneck 0.5 1 " in re.sub(r"\s+", " ", shown)
     code = (
         "import mnistopt; s = mnistopt.run(model='bottleneck', narrow=2, shade=0.5, "
         "train_examples=200, epochs=1, seeds=1, workdir='w', "

@@ -333,8 +333,8 @@ def test_a_write_that_the_system_refuses_ends_in_one_message(tmp_path):
     code = (
         "import resource, signal, sys\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop()),) * 2)\n"
-        "from experiments import flags, grid\n"
-        "grid.define_flags()\nflags.run(grid.main, '')\n"
+        "from experiments import grid, program\n"
+        "grid.define_flags()\nprogram.run(grid.main, '')\n"
     )
     asked = ["--model=mlp", "--hidden=64", "--epochs=1", "--train_examples=500"]
     command = [sys.executable, "-c", code, *asked, f"--workdir={tmp_path}", "100000"]
