@@ -167,20 +167,25 @@ class _TwoLines(Progress):
         yield Text(self.below, no_wrap=True, overflow="ellipsis", style="dim")
 
 
+def _make_bar(quiet: bool) -> _TwoLines:
+    bar = _TwoLines(
+        TextColumn("{task.fields[what]}", markup=False),
+        BarColumn(bar_width=12),
+        TextColumn("{task.fields[figures]}", markup=False),
+        console=Console(stderr=True, emoji=False),
+        transient=True,
+        disable=quiet or not sys.stderr.isatty(),
+    )
+    bar.add_task("", total=None, what="preparing", figures="")
+    return bar
+
+
 class Bar:
     """A progress bar on a terminal, and plain lines elsewhere; a context manager."""
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._bar = _TwoLines(
-            TextColumn("{task.fields[what]}", markup=False),
-            BarColumn(bar_width=12),
-            TextColumn("{task.fields[figures]}", markup=False),
-            console=Console(stderr=True),
-            transient=True,
-            disable=quiet or not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task("", total=None, what="preparing", figures="")
+        self._bar = _make_bar(quiet)
         self._stage: tuple = ()
         self._printed = 0.0
 
@@ -219,13 +224,15 @@ class Bar:
             return
         self._bar.stop()
         yield
+        # A new one, as the old one would first go up to where it was.
+        self._bar = _make_bar(self._quiet)
         self._bar.start()
 
     def __call__(self, state: State) -> None:
         """Shows where a run is."""
         self._bar.below = state.leader
         self._bar.update(
-            self._task,
+            self._bar.task_ids[0],
             total=state.total_work,
             completed=state.work,
             what=state.structure,
