@@ -19,6 +19,7 @@ from mnistopt.points import ALWAYS as AXES
 from mnistopt.results.tensorboard import TensorBoard, _record
 from tests.programs import run as run_program
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
 RATES = [1e-3, 1e-2]
 SCALARS = [

@@ -12,6 +12,7 @@ from mnistopt.results.costs import COSTS, TIMED, network_name
 from mnistopt.study import costs
 from mnistopt.study.grid import make_point
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 TINY = {"hidden": (8,), "channels": (2, 3), "dense": 4, "train_examples": 200}
 TINY |= {"epochs": 1, "seeds": 2}
 
