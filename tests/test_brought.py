@@ -267,6 +267,10 @@ WARNED = {
         pairs,
         "no test part with labels in .*a fifth",
     ),
+    "one table, of whatever name": (
+        lambda f: mnist(csv(f / "digits.csv", IMAGES, LABELS)),
+        "no test part with labels",
+    ),
     "one table as own data": (
         lambda f: own(csv(f / "t.csv", IMAGES // 128, LABELS)),
         "pixels are 0 and 1",
@@ -383,7 +387,7 @@ REFUSED = {
     ),
     "a browser's second copies": (
         lambda f: renamed(f, "{} (1).gz".format),
-        r"Rename .*train-labels-idx1-ubyte \(1\).gz",
+        r"otherwise: .*train-labels-idx1-ubyte \(1\).gz. Rename",
     ),
     "one of the files as a folder": (
         lambda f: mnist(idx(f)["data_dir"] / FILES[0]),

@@ -94,11 +94,11 @@ def _sources(folder: Path, name: str) -> Iterator[Source]:
     if prepared := find_prepared(folder, name):
         yield Source("prepared", (prepared,))
     # Which way up EMNIST's pictures lie in an .npz file nobody can tell.
-    if name != "emnist_digits" and (arrays := folder / f"{name}.npz").is_file():
+    if name != "emnist_digits" and os.path.isfile(arrays := folder / f"{name}.npz"):
         yield Source("npz", (arrays,))
     for stem in (f"{_TABLES.get(name, name)}_", f"{_TABLES.get(name, name)}-", ""):
         for ending in (".csv", ".csv.gz"):
-            if (train := folder / f"{stem}train{ending}").is_file():
+            if os.path.isfile(train := folder / f"{stem}train{ending}"):
                 yield _tables(train, folder / f"{stem}test{ending}")
 
 
@@ -131,13 +131,17 @@ def _copies(folder: Path, file: str) -> list[Path]:
 
 
 def _tables(train: Path, test: Path) -> Source:
-    return Source("csv", (train, test) if test.is_file() else (train,))
+    there = test != train and os.path.isfile(test)
+    return Source("csv", (train, test) if there else (train,))
 
 
 def _of_file(path: Path, name: str) -> Source:
     """Returns what a file in place of a folder is as a source."""
-    with open(path, "rb") as file:
-        head = file.read(HEAD)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}") from error
     if path.suffix == ".npz" and name != "emnist_digits":
         return Source("npz", (path,))
     if head.startswith(b"PK"):
@@ -173,13 +177,13 @@ def _nothing(folder: Path, name: str) -> InputError:
         if len(missing) < len(files)
         else f"it has none of {expected}"
     )
-    there = [path.name for path in place.iterdir()]
+    there = os.listdir(place) if os.access(place, os.R_OK) else []
     close = [
         found[0]
         for file in missing
         if (found := difflib.get_close_matches(file, there, 1, 0.8))
     ]
-    hints = [f" Rename {listed(close)}."] if close else []
+    hints = [f" Called otherwise: {listed(close)}. Rename them."] if close else []
     hints += [
         f" tensorflow-datasets has not finished {path}: prepare {name} again."
         for path in _unfinished(folder, name)
