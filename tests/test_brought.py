@@ -340,6 +340,11 @@ REFUSED = {
     "zeros": (lambda f: idx(f, images=bytes(99)), "nothing but zeros"),
     "an empty file": (lambda f: idx(f, images=b""), "is empty.*Get the file"),
     "one byte": (lambda f: idx(f, images=b"\xff"), "starts with the bytes ff"),
+    "three bytes": (lambda f: idx(f, images=b"\0\0\x08"), "the bytes 000008"),
+    "half a header": (
+        lambda f: idx(f, labels=idx_bytes(LABELS)[:6]),
+        "ends within its header.*Get the file",
+    ),
     "half a download": (
         lambda f: idx(f, images=idx_bytes(IMAGES)[:9999]),
         "promises 235200 bytes of data, it has only",

@@ -53,7 +53,8 @@ def what_is(head: bytes) -> str:
     if set(text) <= _TEXT:
         first = text.decode("ascii").strip().partition("\n")[0].strip()
         return f"text: {first[:_TOLD]!r}"
-    if head[:2] == b"\0\0" and head[2] in _ELEMENTS and 0 < head[3] <= 4:
+    idx = len(head) >= 4 and head[:2] == b"\0\0" and head[2] in _ELEMENTS
+    if idx and 0 < head[3] <= 4 and len(head) >= 4 + 4 * head[3]:
         return describe_idx(head)
     return f"none known here; it starts with the bytes {head[:4].hex()}"
 
