@@ -1,6 +1,5 @@
 """Reads images of one's own: files of arrays, and folders of pictures."""
 
-import contextlib
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -9,7 +8,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from mnistopt.data.content import HEAD, listed, what_is
+from mnistopt.data.content import listed, why_unreadable
 from mnistopt.data.official import Stored
 from mnistopt.data.pixels import has_labels, is_csv, read_csv
 from mnistopt.errors import InputError
@@ -79,8 +78,9 @@ def read_npz(
     except InputError:
         raise
     except (OSError, ValueError, EOFError, BadZipFile) as error:
+        words = why_unreadable(path, error, "a zip file")
         raise InputError(
-            f"{path} cannot be read ({_reason(path, error)}); expected is {expected}"
+            f"{path} cannot be read ({words}); expected is {expected}"
         ) from error
 
 
@@ -118,19 +118,6 @@ def read_stored_csv(*paths: Path) -> list[Stored]:
 def _told(kept: Any) -> str:
     """Returns the arrays of a file with their shapes, in words."""
     return listed(f"{name} {kept[name].shape}" for name in kept.files)
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Says why a file cannot be read, or what it is in place of what it should be."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        head = file.read(HEAD)
-        if not head.startswith(b"PK"):
-            return f"it is {what_is(head)}"
-        if b"mimetype" in head or b".npy" not in head:
-            return "it is a zip file of other things than arrays"
-    return str(error)
 
 
 def class_folders(path: Path) -> list[Path]:

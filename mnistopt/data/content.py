@@ -3,6 +3,7 @@
 import re
 import string
 from collections.abc import Iterable
+from pathlib import Path
 
 # What begins a file of each kind: the formats' own specifications.
 _BEGINNINGS = {
@@ -55,8 +56,23 @@ def what_is(head: bytes) -> str:
         return f"text: {first[:_TOLD]!r}"
     idx = len(head) >= 4 and head[:2] == b"\0\0" and head[2] in _ELEMENTS
     if idx and 0 < head[3] <= 4 and len(head) >= 4 + 4 * head[3]:
-        return describe_idx(head)
+        return _describe_idx(head)
     return f"none known here; it starts with the bytes {head[:4].hex()}"
+
+
+def why_unreadable(path: Path, error: Exception, kind: str) -> str:
+    """Returns in words why a file could not be read.
+
+    Args:
+        path: The file.
+        error: What reading it has raised.
+        kind: How `what_is` calls what was expected; others are named in place of it.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    with open(path, "rb") as file:
+        found = what_is(file.read(HEAD))
+    return str(error) if found.startswith(kind) else f"it is {found}"
 
 
 # The codes of IDX for what its elements are.
@@ -70,7 +86,7 @@ _ELEMENTS = {
 }
 
 
-def describe_idx(head: bytes) -> str:
+def _describe_idx(head: bytes) -> str:
     """Returns what an IDX file holds, as its header says.
 
     Args:

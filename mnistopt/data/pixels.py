@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistopt.data.content import HEAD, what_is
+from mnistopt.data.content import why_unreadable
 from mnistopt.errors import InputError
 
 # What the column of labels is called where columns have names: by Kaggle, by OpenML.
@@ -76,21 +76,13 @@ def _read(path: Path, rows: int | None = None) -> tuple[np.ndarray, list[str]]:
             path, header=0 if named else None, nrows=rows, dtype=np.float32
         )
     except (OSError, EOFError, ValueError, UnicodeDecodeError) as error:
+        words = why_unreadable(path, error, "text")
         raise InputError(
-            f"{path} cannot be read as a table of pixels ({_reason(path, error)})"
+            f"{path} cannot be read as a table of pixels ({words})"
         ) from error
     if not len(table):
         raise InputError(f"{path} has no rows")
     return table.to_numpy(), [str(name).lower() for name in first] if named else []
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    with open(path, "rb") as file:
-        head = file.read(HEAD)
-    known = what_is(head)
-    return str(error) if known.startswith("text") else f"it is {known}"
 
 
 def _label_column(table: np.ndarray, names: list[str]) -> int:
