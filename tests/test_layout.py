@@ -30,8 +30,8 @@ ROOMS = {
         *("replica", "train"),
     ),
     "engine": (
-        *("compile_cache", "devices", "machine", "memory", "rounds", "replicas"),
-        *("queue", "timer", "predict", "latency"),
+        *("compile_cache", "machine", "devices", "memory", "rounds", "replicas"),
+        *("pool", "queue", "timer", "predict", "latency"),
         *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
     "results": (

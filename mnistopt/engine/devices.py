@@ -1,18 +1,20 @@
 """Which devices compute, and how many replicas each does side by side."""
 
 import functools
-import os
+import math
 import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from mnistopt.engine import machine
+from mnistopt.engine.machine import cores
 from mnistopt.errors import InputError
 
 # Replicas side by side on an accelerator, where one alone leaves it idle.
@@ -63,9 +65,33 @@ class Device:
         """The kind of it: "cpu", "gpu" or "tpu"."""
         return self.xla.platform
 
+    @property
+    def on_host(self) -> bool:
+        """Whether it computes in the memory of this process, as others here do."""
+        return self.platform == "cpu"
+
+    @property
+    def memory(self) -> float:
+        """Bytes that an accelerator has; inf if nobody tells."""
+        told = self.xla.memory_stats() or {}
+        return float(told.get("bytes_limit", math.inf))
+
+    @property
+    def idle_bytes(self) -> float:
+        """Bytes of its memory that are taken before it computes, by the libraries."""
+        return 0.0
+
+    def describe(self, lanes: Lanes) -> dict[str, Any]:
+        """Returns all that decides the bits of what it computes in these lanes."""
+        return {**machine.describe(self.xla), "lanes": list(lanes)}
+
     def start(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins a call, after those that were begun before; returns its future."""
         return self._thread.submit(call, *arguments)
+
+    def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
+        """Begins `call(device, *arguments)` as `start` does."""
+        return self.start(call, self, *arguments)
 
 
 def put(arrays: Any, devices: Sequence[Device]) -> dict[Device, Any]:
@@ -167,31 +193,24 @@ def multiply_rate(devices: Sequence[Device]) -> float:
     so: what the machine could do at best, to guess how long a study takes.
     """
     size, repeats = 1024, 10
-    matrices = [
-        jax.device_put(np.ones((size, size), np.float32), device.xla)
-        for device in devices
-    ]
-
-    def multiply(matrix, times):
-        for _ in range(times):
-            product = matrix @ matrix
-        return product.block_until_ready()
 
     def seconds(times):
-        start = time.perf_counter()
-        calls = [d.start(multiply, m, times) for d, m in zip(devices, matrices)]
-        wait(calls)
-        return time.perf_counter() - start
+        calls = [device.ask(_multiply, size, times) for device in devices]
+        return max(call.result() for call in calls)
 
     seconds(1)
     return repeats * len(devices) * size**3 / seconds(repeats)
 
 
-def cores() -> int:
-    """Returns the cores this process may use where the system tells, else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _multiply(device: Device, size: int, times: int) -> float:
+    """Returns the seconds of so many products of matrices of that size."""
+    matrix = jax.device_put(np.ones((size, size), np.float32), device.xla)
+    matrix.block_until_ready()
+    start = time.perf_counter()
+    for _ in range(times):
+        product = matrix @ matrix
+    product.block_until_ready()
+    return time.perf_counter() - start
 
 
 def choose_lanes(devices: Sequence[Device], points: int, seeds: int) -> Lanes:

@@ -42,11 +42,11 @@ def measure_latency(
     Returns:
         Seconds per batch, by its size: `BATCHES`.
     """
-    return device.start(_measure, model, images, device).result()
+    return device.ask(_measure, model, images[: max(BATCHES)]).result()
 
 
 @fixed()
-def _measure(model: nn.Module, images: np.ndarray, device: Device) -> dict[int, float]:
+def _measure(device: Device, model: nn.Module, images: np.ndarray) -> dict[int, float]:
     variables = jax.tree.map(
         lambda leaf: np.full(leaf.shape, _WEIGHT, leaf.dtype),
         variable_shapes(model, images.shape[1:]),

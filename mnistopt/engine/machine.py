@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnistopt.engine.devices import Device, Lanes, cores
+import jax
 
 # What XLA computes with at a time, the widest first.
 _VECTORS = ("avx512f", "avx2", "avx")
@@ -36,21 +37,27 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe(devices: Sequence[Device], lanes: Lanes) -> dict[str, Any]:
+def cores() -> int:
+    """Returns the cores this process may use where the system tells, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe(xla: jax.Device) -> dict[str, Any]:
     """Returns all that must be the same for numbers to be the same to the bit.
 
     XLA's program for a CPU depends on its instructions and on the number of cores, not
-    on how many of them compute; and each program rounds as its shapes have it.
+    on how many of them compute; and each program rounds as its shapes have it, so the
+    lanes belong to it.
     """
-    device = devices[0]
-    cpu = device.platform == "cpu"
+    cpu = xla.platform == "cpu"
     return {
-        "platform": device.platform,
-        "device": processor() if cpu else device.xla.device_kind,
+        "platform": xla.platform,
+        "device": processor() if cpu else xla.device_kind,
         "cores": cores() if cpu else None,
         "jax": importlib.metadata.version("jax"),
         "jaxlib": importlib.metadata.version("jaxlib"),
-        "lanes": list(lanes),
     }
 
 

@@ -59,11 +59,10 @@ def host_memory() -> float:
 
 
 def device_memory(devices: Sequence[Device]) -> float:
-    """Returns the bytes of each device; of a CPU's, what they share."""
-    if devices[0].platform == "cpu":
+    """Returns the bytes of each device; of those on the host, what they share."""
+    if devices[0].on_host:
         return host_memory()
-    told = devices[0].xla.memory_stats() or {}
-    return float(told.get("bytes_limit", math.inf))
+    return min(device.memory for device in devices)
 
 
 def process_memory() -> float:
@@ -97,13 +96,13 @@ def check_call(
     Args:
         needed: Bytes that a call needs on its device, beside the examples.
         lanes: What it computes, for the error.
-        devices: All of them compute; those of a CPU share its memory.
+        devices: All of them compute; those on the host share its memory.
         budget: Bytes to use at most.
 
     Raises:
         Exhausted: If they do not.
     """
-    if devices[0].platform == "cpu":
+    if devices[0].on_host:
         needed *= len(devices)
     there = min(device_memory(devices), budget)
     if needed > there:

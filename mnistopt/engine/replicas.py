@@ -149,9 +149,12 @@ class Program:
         replica: The static part of its replicas.
         lanes: The shape of a round.
         devices: Those that it is compiled for.
+        span: Seconds that a call should take at least: none, as a call costs nothing.
         compile_seconds: Tracing and compiling; next to nothing from the cache.
         bytes: That a call needs on its device, beside the examples.
     """
+
+    span = 0.0
 
     @fixed()
     def __init__(self, replica: Replica, lanes: Lanes, splits: Mapping[Device, Splits]):
@@ -179,21 +182,25 @@ class Program:
         """Bytes that a step of one replica takes beside its state."""
         return self.bytes // math.prod(self.lanes) - state_bytes(self.replica)
 
-    def train_epoch(
-        self, one: Round, device: Device, epoch: int, in_full: bool
-    ) -> Future[Result]:
-        """Starts one epoch of a round; returns before it is done.
+    def train(
+        self, one: Round, device: Device, epochs: range, in_full: bool
+    ) -> Future[list[Result]]:
+        """Starts some epochs of a round; returns before they are done.
 
         Args:
             one: The round; its state is replaced.
             device: Where to compute; the round is brought there.
-            epoch: Epochs done before.
-            in_full: Whether to evaluate the training and test splits after it.
+            epochs: As many as were done before, for each epoch.
+            in_full: Whether to evaluate all splits after the last of them.
 
         Returns:
-            What `Round.read` takes, when it is done.
+            What `Round.read` takes, for each epoch, when they are done.
         """
-        return device.start(self._train_epoch, one, device, epoch, in_full)
+        return device.start(self._train, one, device, epochs, in_full)
+
+    def read(self, rounds: Sequence[Round]) -> dict[Round, dict[str, TrainState]]:
+        """Brings states to the host, as `Round.read` does."""
+        return {one: one.read(one.state) for one in rounds}
 
     def measure(self, one: Round, device: Device) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits.
@@ -203,7 +210,7 @@ class Program:
             device: Where to compute; the round is brought there.
 
         Returns:
-            As `train_epoch`; there are no metrics of training batches.
+            As `train`, once; there are no metrics of training batches.
         """
         return device.start(self._measure, one, device)
 
@@ -213,19 +220,22 @@ class Program:
         measured = _measure_rows(self.replica, one.state, self._splits[device])
         return jax.block_until_ready(measured)
 
-    def _train_epoch(self, one, device, epoch, in_full) -> Result:
+    def _train(self, one, device, epochs, in_full) -> list[Result]:
         one.bring_to(device)
         if one.state is None:
             one.state = self._init[device](one.seeds)
-        one.state, result = self._epoch[device](
-            one.state,
-            one.hparams,
-            one.seeds,
-            np.int32(epoch),
-            np.bool_(in_full),
-            self._splits[device],
-        )
-        return jax.block_until_ready(result)
+        results = []
+        for epoch in epochs:
+            one.state, result = self._epoch[device](
+                one.state,
+                one.hparams,
+                one.seeds,
+                np.int32(epoch),
+                np.bool_(in_full and epoch == epochs[-1]),
+                self._splits[device],
+            )
+            results.append(jax.block_until_ready(result))
+        return results
 
 
 def _compile(

@@ -63,7 +63,7 @@ def _of_job(
     states = job.state_bytes()
     disk = len(job.milestones) * states
     call = math.prod(job.lanes) * working_bytes(job, known)
-    if devices[0].platform == "cpu":
+    if devices[0].on_host:
         calls = min(len(devices), len(job.records)) * call
         return Capacity(host + data + COPIES * states + calls, 0, disk)
     # The states themselves are on the devices.
@@ -84,7 +84,7 @@ def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capaci
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    if devices[0].platform == "cpu":
+    if devices[0].on_host:
         return Capacity(min(host_memory(), budget), 0, free)
     return Capacity(host_memory(), min(device_memory(devices), budget), free)
 

@@ -9,7 +9,7 @@ from mnistopt.axes import show
 from mnistopt.engine.checkpoint import Checkpoint, Store, warn_of
 from mnistopt.engine.checksums import CHECKSUM, Damaged
 from mnistopt.engine.devices import Device
-from mnistopt.engine.machine import describe, name_of
+from mnistopt.engine.machine import name_of
 from mnistopt.errors import InputError
 from mnistopt.points import replica_id
 from mnistopt.results import config
@@ -125,7 +125,7 @@ def warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
         names = before.setdefault(record.point.program.identity(), set())
         names |= set(record.history.get("machine", []))
     for job in plan.jobs:
-        now = describe(devices, job.lanes)
+        now = devices[0].describe(job.lanes)
         if before.get(job.program.identity(), set()) - {"", name_of(now)}:
             warnings.warn(
                 f"{len(job.records)} replicas of {job.program.structure} train on "

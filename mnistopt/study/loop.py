@@ -1,16 +1,16 @@
 """The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from mnistopt.engine.contents import Contents
-from mnistopt.engine.devices import Device
-from mnistopt.engine.machine import describe, name_of
+from mnistopt.engine.machine import name_of
 from mnistopt.engine.memory import check_call, exhaustible
+from mnistopt.engine.pool import Trainer
 from mnistopt.engine.queue import Done, Queue
-from mnistopt.engine.replicas import Program, Result, Splits, put_splits, state_shapes
+from mnistopt.engine.replicas import state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.engine.writer import Writer
 from mnistopt.results.labels import record_labels
@@ -65,10 +65,9 @@ class Loop:
         self._records = dict(plan.records)
         for job in plan.jobs:
             self._note(job.records)
-        self._splits: dict[Device, Splits] = {}
-        self._programs: dict[tuple, Program] = {}
+        self._programs: dict[tuple, Trainer] = {}
         self._stopwatch = stopwatch
-        self._machine = ""
+        self._machines: dict[Any, str] = {}
         self._work = 0.0
         self._images_per_second = 0.0
         self._best: tuple[float, str] | None = None
@@ -81,12 +80,11 @@ class Loop:
         with self._stopwatch("starting"):
             self.write()
             if self._plan.jobs:
-                self._splits = put_splits(self._setup.dataset, self._setup.devices)
+                self._setup.pool.load(self._setup.dataset)
         for job in self._plan.jobs:
             self._stop.check()
             self.job = job
-            # Once, not in each epoch: it reads what the system says of itself.
-            self._machine = name_of(describe(self._setup.devices, job.lanes))
+            self._machines = {}
             with exhaustible():
                 with self._stopwatch("compiling"):
                     program = self._program(job)
@@ -109,20 +107,20 @@ class Loop:
             seconds[name] = seconds.get(name, 0.0) + program.compile_seconds
         return seconds
 
-    def _program(self, job: Job) -> Program:
+    def _program(self, job: Job) -> Trainer:
         # A device that has no round to train needs no program.
-        devices = self._setup.devices[: len(job.records)]
-        key = (job.program, job.lanes, len(devices))
+        most = min(len(job.records), len(self._setup.devices))
+        key = (job.program, job.lanes, most)
         if key not in self._programs:
             self._images_per_second = 0.0
             self._tell(job, job.start, compiling=True)
-            splits = {device: self._splits[device] for device in devices}
-            program = Program(job.replica, job.lanes, splits)
-            check_call(program.bytes, job.lanes, devices, self._setup.budget)
+            program = self._setup.pool.compile(job.replica, job.lanes, most)
+            budget = self._setup.budget
+            check_call(program.bytes, job.lanes, program.devices, budget)
             self._programs[key] = program
         return self._programs[key]
 
-    def _run_job(self, job: Job, program: Program) -> None:
+    def _run_job(self, job: Job, program: Trainer) -> None:
         scheduler = self._make_scheduler(job)
         records = {record.replica: record for record in job.records}
         with self._stopwatch("starting"):
@@ -171,15 +169,7 @@ class Loop:
         states = queue.states()
         members = _members({one.replica: one for one in leaving}, states)
         with self._stopwatch("training"):
-            rounds = make_rounds(job.lanes, members)
-            devices = itertools.cycle(queue.program.devices)
-            begun = [
-                (one, queue.program.measure(one, device))
-                for one, device in zip(rounds, devices)
-            ]
-            found: dict[str, Result] = {}
-            for one, result in begun:
-                found |= one.read(result.result())
+            found = queue.measure(make_rounds(job.lanes, members))
         for record in leaving:
             record.measure(found[record.replica].metrics)
 
@@ -209,6 +199,9 @@ class Loop:
     def _keep(self, job: Job, done: Done, records: Mapping[str, Record]) -> None:
         """Writes down, and tells, what an epoch of a round has given."""
         trained = [records[name] for name in done.results]
+        # Once, not in each epoch: it reads what the system says of itself.
+        if done.device not in self._machines:
+            self._machines[done.device] = name_of(done.device.describe(job.lanes))
         for record, result in zip(trained, done.results.values()):
             seconds = done.seconds / len(trained)
             record.append(
@@ -216,7 +209,7 @@ class Loop:
                 result.diverged_at,
                 seconds,
                 result.cause,
-                self._machine,
+                self._machines[done.device],
             )
             self._notice(record)
             if self._setup.fail_fast and result.diverged_at >= 0:

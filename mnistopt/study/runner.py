@@ -11,7 +11,7 @@ import flax.linen as nn
 from mnistopt.axes import show
 from mnistopt.disk import writing_to
 from mnistopt.engine.devices import Device, Lanes, multiply_rate
-from mnistopt.engine.machine import describe, name_of
+from mnistopt.engine.machine import name_of
 from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.tidy import ASIDE, damaged, set_aside, tidy
 from mnistopt.errors import noting
@@ -205,7 +205,7 @@ def _note_run(plan: Plan, setup: Setup) -> None:
     content = setup.config
     lanes = {job.program.identity(): show(job.lanes) for job in plan.jobs}
     content["lanes"] = content.get("lanes", {}) | lanes
-    used = [describe(setup.devices, job.lanes) for job in plan.jobs]
+    used = [device.describe(job.lanes) for job in plan.jobs for device in setup.devices]
     machines = {name_of(one): one for one in used}
     content["machines"] = content.get("machines", {}) | machines
     run = {

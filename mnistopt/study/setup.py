@@ -9,7 +9,8 @@ from mnistopt.axes import as_list, show
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder
 from mnistopt.engine.checkpoint import Store
-from mnistopt.engine.devices import Device, Lanes, choose_lanes, use_devices
+from mnistopt.engine.devices import Device, Lanes, choose_lanes
+from mnistopt.engine.pool import LocalPool, Pool
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.points import NEUTRAL, Point
@@ -32,7 +33,7 @@ class Setup(NamedTuple):
         seeds: How many of each.
         dataset: The data.
         workdir: The folder of the study.
-        devices: Those that compute.
+        pool: What computes.
         lanes: Per cohort, by `Point.program`.
         config: What config.json is to say.
         there: What it says.
@@ -44,12 +45,17 @@ class Setup(NamedTuple):
     seeds: int
     dataset: Dataset
     workdir: Path
-    devices: list[Device]
+    pool: Pool
     lanes: dict[Point, Lanes]
     config: dict[str, Any]
     there: dict[str, Any]
     budget: float
     fail_fast: bool
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        """Those that compute."""
+        return self.pool.devices
 
     @property
     def store(self) -> Store:
@@ -99,8 +105,8 @@ def set_up(
     folder = (workdir or default_workdir(data.name, points)).absolute()
     about = config.describe_data(data, train_examples)
     there = config.check(folder, about)
-    used = use_devices(devices, cache / "jax")
-    by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), used)
+    pool = LocalPool(devices, cache / "jax")
+    by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), pool.devices)
     if not dry_run:
         config.prepare(folder, about)
     content = {
@@ -112,7 +118,7 @@ def set_up(
         "modules": _modules(points),
     }
     return Setup(
-        points, seeds, data, folder, used, by_cohort, content, there, budget, fail_fast
+        points, seeds, data, folder, pool, by_cohort, content, there, budget, fail_fast
     )
 
 

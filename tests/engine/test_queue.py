@@ -22,19 +22,22 @@ class FakeRound:
 class FakeProgram:
     """Notes what is begun; stands in for `wait`, and decides what is done first."""
 
+    span = 0.0
+
     def __init__(self, devices, which=lambda count: range(count)):
         """Of so many calls, those at the places `which(count)` are done."""
         self.devices, self.which, self.begun = list(range(devices)), which, []
 
-    def train_epoch(self, one, device, epoch, in_full):
+    def train(self, one, device, epochs, in_full):
         one.device = device
+        (epoch,) = epochs
         self.begun.append((one, device, epoch, in_full))
         return Future()
 
     def wait(self, calls, timeout, return_when):
         for call in (calls[place] for place in self.which(len(calls))):
             if not call.done():
-                call.set_result(None)
+                call.set_result([None])
         return wait(calls, 0, return_when)
 
 

@@ -20,13 +20,13 @@ def test_a_timer_trains_an_epoch_of_each_replica(lanes, replicas, rounds):
     splits = put_splits(data, [Device(jax.local_devices()[0], core) for core in (0, 1)])
     program = Program(Replica(MLP((16,)), "adam", 32), Lanes(*lanes), splits)
     calls = []
-    train_epoch = program.train_epoch
+    train = program.train
 
-    def count(one, device, epoch, in_full):
-        calls.append((len(one.places), epoch, in_full))
-        return train_epoch(one, device, epoch, in_full)
+    def count(one, device, epochs, in_full):
+        calls.append((len(one.places), *epochs, in_full))
+        return train(one, device, epochs, in_full)
 
-    program.train_epoch = count
+    program.train = count
     time_epoch = timer.make_timer(program, Hparams(1e-3, 0.0, 0.0, 0.0), replicas)
     for epoch in (0, 1):
         calls.clear()

@@ -24,7 +24,7 @@ GRID = {**ASKED, "lr": [0.1, 0.01, 0.001], "seeds": 2}
 class Accelerator:
     """What `capacity` asks of a device."""
 
-    platform = "gpu"
+    platform, on_host, idle_bytes = "gpu", False, 0.0
 
 
 # --- The plan ---
@@ -122,17 +122,17 @@ def test_other_sizes_are_refused(value):
 
 def exhausted(monkeypatch, most, epoch=0):
     """Lets calls of more lanes than `most` fail from an epoch on, as XLA does."""
-    original, failed = Program._train_epoch, []
+    original, failed = Program._train, []
 
-    def train(self, one, device, at, in_full):
-        if math.prod(self.lanes) > most and at >= epoch:
+    def train(self, one, device, epochs, in_full):
+        if math.prod(self.lanes) > most and epochs.start >= epoch:
             failed.append(self.lanes)
             raise jax.errors.JaxRuntimeError(
                 "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte"
             )
-        return original(self, one, device, at, in_full)
+        return original(self, one, device, epochs, in_full)
 
-    monkeypatch.setattr(Program, "_train_epoch", train)
+    monkeypatch.setattr(Program, "_train", train)
     return failed
 
 
@@ -169,7 +169,7 @@ def test_another_error_of_the_device_is_not_taken_for_it(tmp_path, monkeypatch):
     def fail(*_):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-    monkeypatch.setattr(Program, "_train_epoch", fail)
+    monkeypatch.setattr(Program, "_train", fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         mnistopt.run(**GRID, workdir=tmp_path)
 

@@ -131,10 +131,10 @@ def test_killed_and_continued_it_is_the_same(runs, tmp_path, monkeypatch):
 
 def test_a_stopped_replica_takes_no_more_calls(monkeypatch, tmp_path):
     """One row of one lane: the calls are the epochs that were trained."""
-    calls, original = [], Program.train_epoch
+    calls, original = [], Program.train
     monkeypatch.setattr(
         Program,
-        "train_epoch",
+        "train",
         lambda self, *a: calls.append(1) or original(self, *a),
     )
     asked = {**GRID, "lanes": (1, 1), "epochs": 16, "patience": 2}

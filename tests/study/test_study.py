@@ -48,13 +48,13 @@ def finished(tmp_path_factory):
 def epochs_trained(monkeypatch):
     """Counts the replicas of each epoch that is trained from here on."""
     trained = []
-    original = replicas.Program.train_epoch
+    original = replicas.Program.train
 
-    def train_epoch(program, one, device, epoch, in_full):
-        trained.extend([epoch] * len(one.places))
-        return original(program, one, device, epoch, in_full)
+    def train(program, one, device, epochs, in_full):
+        trained.extend([*epochs] * len(one.places))
+        return original(program, one, device, epochs, in_full)
 
-    monkeypatch.setattr(replicas.Program, "train_epoch", train_epoch)
+    monkeypatch.setattr(replicas.Program, "train", train)
     return trained
 
 

@@ -1,0 +1,126 @@
+"""Where replicas train: a pool of devices, of this machine or of a cluster.
+
+The queue and the study know these two interfaces, and not who is behind them.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Protocol
+
+from mnistopt.data.dataset import Dataset
+from mnistopt.engine.devices import Device, Lanes, use_devices
+from mnistopt.engine.replicas import Program, Result, Splits, put_splits
+from mnistopt.engine.rounds import Round
+from mnistopt.errors import InputError
+from mnistopt.training.replica import Replica, TrainState
+
+
+class Lost(InputError):
+    """What a device was asked for is lost, with what it had there."""
+
+
+class Trainer(Protocol):
+    """The compiled program of a cohort, on the devices that train it.
+
+    Attributes:
+        lanes: The shape of a round.
+        span: Seconds that a call should take at least, because beginning one, or moving
+            a round to another device, costs time; 0 where both are free.
+        compile_seconds: Tracing and compiling.
+        bytes: That a call needs on its device, beside the examples.
+        working_bytes: That a step of one replica takes beside its state.
+    """
+
+    lanes: Lanes
+    span: float
+    compile_seconds: float
+    bytes: int
+
+    @property
+    def working_bytes(self) -> int: ...  # noqa: D102
+
+    @property
+    def devices(self) -> Sequence[Any]:
+        """Those that compute now; on a cluster they come and go."""
+
+    def train(
+        self, one: Round, device: Any, epochs: range, in_full: bool
+    ) -> Future[list[Result]]:
+        """Starts some epochs of a round; returns before they are done.
+
+        Args:
+            one: The round; its state is replaced.
+            device: Where to compute; the round is brought there.
+            epochs: As many as were done before, for each epoch.
+            in_full: Whether to evaluate all splits after the last of them.
+
+        Returns:
+            What `Round.read` takes, for each epoch, when they are done; or `Lost`.
+        """
+
+    def measure(self, one: Round, device: Any) -> Future[Result]:
+        """Starts measuring a round that has trained, on all splits.
+
+        Returns:
+            As `train`, once; there are no metrics of training batches.
+        """
+
+    def read(self, rounds: Sequence[Round]) -> Mapping[Round, dict[str, TrainState]]:
+        """Brings states to the host, by name; those that are lost are left out.
+
+        On a CPU the arrays may be the device's own memory, which the round's next call
+        takes: let go of them before it.
+        """
+
+
+class Pool(Protocol):
+    """Devices, and what they share; a context manager.
+
+    Attributes:
+        devices: All that there are, of one kind: they may become fewer, or more.
+        traffic: Bytes that have crossed a network, by what they were.
+    """
+
+    traffic: Mapping[str, int]
+
+    @property
+    def devices(self) -> Sequence[Any]: ...  # noqa: D102
+
+    def load(self, dataset: Dataset) -> None:
+        """Brings the examples to where devices compute."""
+
+    def compile(self, replica: Replica, lanes: Lanes, most: int) -> Trainer:
+        """Compiles the program of a cohort for up to `most` devices."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class LocalPool:
+    """The devices of this machine."""
+
+    traffic: Mapping[str, int] = {}
+
+    def __init__(self, count: int | None, cache_dir: Path | None):
+        """Finds them, as `use_devices` does."""
+        self.devices = use_devices(count, cache_dir)
+        self._splits: dict[Device, Splits] = {}
+
+    def load(self, dataset: Dataset) -> None:
+        """Copies the examples to the devices."""
+        self._splits = put_splits(dataset, self.devices)
+
+    def compile(self, replica: Replica, lanes: Lanes, most: int) -> Program:
+        """Compiles the program of a cohort for up to `most` devices."""
+        splits = {device: self._splits[device] for device in self.devices[:most]}
+        return Program(replica, lanes, splits)
+
+    def __enter__(self) -> "LocalPool":
+        """Does nothing."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lets go of the examples."""
+        self._splits = {}
