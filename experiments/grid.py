@@ -45,6 +45,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("devices", "auto", "number of devices")
     flags.DEFINE_string(
+        "cluster", None, "train on a Ray cluster: local, auto or HOST:PORT of its head"
+    )
+    flags.DEFINE_string(
         "memory_budget", None, "most memory to use, as in 4GB [what there is]"
     )
     common.define_quiet()
@@ -69,6 +72,7 @@ def settings() -> dict[str, Any]:
         "dataset": _dataset(),
         "lanes": common.parse_lanes(FLAGS.lanes),
         "devices": common.parse_devices(FLAGS.devices),
+        "cluster": FLAGS.cluster,
         "memory_budget": FLAGS.memory_budget,
         "fail_fast": FLAGS.fail_fast,
     }
@@ -107,6 +111,7 @@ def _rerun() -> None:
     data = {name: FLAGS[name].value for name in ("data", "data_dir", "dataset")}
     settings = {name: value for name, value in data.items() if FLAGS[name].present}
     settings["devices"] = common.parse_devices(FLAGS.devices)
+    settings["cluster"] = FLAGS.cluster
     settings["memory_budget"] = FLAGS.memory_budget
     with show.Bar(FLAGS.quiet) as bar:
         on_plan = bar.above(show.plan)

@@ -34,6 +34,7 @@ ROOMS = {
         *("pool", "queue", "timer", "predict", "latency"),
         *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
+    "engine.cluster": ("worker", "join", "remote", "pool"),
     "results": (
         *("record", "columns", "costs", "labels", "stats", "compare"),
         *("summary", "tables", "agreement", "config"),

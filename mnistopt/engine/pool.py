@@ -16,6 +16,13 @@ from mnistopt.errors import InputError
 from mnistopt.training.replica import Replica, TrainState
 
 
+# Seconds between two looks at whether to go on waiting.
+TURN = 0.5
+# How often work may be lost without getting on: a device that breaks may be an
+# accident, the fourth is the work's doing.
+MOST_LOSSES = 3
+
+
 class Lost(InputError):
     """What a device was asked for is lost, with what it had there."""
 
@@ -75,17 +82,15 @@ class Trainer(Protocol):
 
 
 class Pool(Protocol):
-    """Devices, and what they share; a context manager.
-
-    Attributes:
-        devices: All that there are, of one kind: they may become fewer, or more.
-        traffic: Bytes that have crossed a network, by what they were.
-    """
-
-    traffic: Mapping[str, int]
+    """Devices, and what they share; a context manager."""
 
     @property
-    def devices(self) -> Sequence[Any]: ...  # noqa: D102
+    def devices(self) -> Sequence[Any]:
+        """All that there are: on a cluster they may become fewer, or more."""
+
+    @property
+    def traffic(self) -> Mapping[str, int]:
+        """Bytes that have crossed a network so far, by what they were."""
 
     def load(self, dataset: Dataset) -> None:
         """Brings the examples to where devices compute."""
@@ -101,11 +106,10 @@ class Pool(Protocol):
 class LocalPool:
     """The devices of this machine."""
 
-    traffic: Mapping[str, int] = {}
-
     def __init__(self, count: int | None, cache_dir: Path | None):
         """Finds them, as `use_devices` does."""
-        self.devices = use_devices(count, cache_dir)
+        self.devices: Sequence[Device] = use_devices(count, cache_dir)
+        self.traffic: Mapping[str, int] = {}
         self._splits: dict[Device, Splits] = {}
 
     def load(self, dataset: Dataset) -> None:

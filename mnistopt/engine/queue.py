@@ -6,18 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NamedTuple
 
-from mnistopt.engine.pool import Lost, Trainer
+from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer
 from mnistopt.engine.replicas import Result
 from mnistopt.engine.rounds import Round
 from mnistopt.training.replica import TrainState
 
 # Calls begun per device: while the host reads one, the device computes the other.
 AHEAD = 2
-# Seconds between two looks at whether to go on waiting.
-TURN = 0.5
-# How often a round may be lost between two readings of its state: a device that breaks
-# may be an accident, the fourth is the round's doing.
-MOST_LOSSES = 3
 
 
 class Done(NamedTuple):
@@ -241,20 +236,19 @@ class Queue:
         best = min(here, key=self._begun.__getitem__, default=None)
         if best and self._begun[best] > most:
             best = None
-        limit = self._begun[best] if best else most
-        for epoch in sorted(self._waiting):
-            if epoch > min(limit, self._limit - 1):
-                break
+        limit = min(self._begun[best] if best else most, self._limit - 1)
+        allowed = [epoch for epoch in sorted(self._waiting) if epoch <= limit]
+        for epoch in allowed:
             places = self._waiting[epoch]
             if mine := places.get(device) or places.get(None):
                 return next(iter(mine))
             if not self.program.span:
                 return next(iter(next(iter(places.values()))))
-        if best is None and not here and self._waiting:
-            epoch = min(self._waiting)
-            if epoch < self._limit:
-                most_of = max(self._waiting[epoch].values(), key=len)
-                return next(iter(most_of))
+        if allowed and not here:
+            most_of = max(
+                self._waiting[allowed[0]].values(), key=lambda some: len(some)
+            )
+            return next(iter(most_of))
         return best if best and self._begun[best] < self._limit else None
 
     def _lose(self, one: Round, error: Lost) -> None:

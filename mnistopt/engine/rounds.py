@@ -73,7 +73,7 @@ class Round:
             for p, member in enumerate(row)
         }
         self.number = next(_NUMBERS)
-        self.device: Device | None = None
+        self.device: Any = None
         self.state: TrainState | None = jax.tree.map(
             stack, *[one.state for one in members]
         )

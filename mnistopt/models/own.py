@@ -24,7 +24,8 @@ from mnistopt.points import Structure
 # Names that a table, `mnistopt.run` or a program has for something else.
 _TAKEN = {*RECIPE, *NUMBERS, "model", "epochs", "epoch", "seed", "seeds", "point"} | {
     *("points", "replica", "trial", "status", "params", "n", "choice", "seconds"),
-    *("data", "dataset", "data_dir", "train_examples", "workdir", "lanes", "devices"),
+    *("data", "dataset", "data_dir", "train_examples", "workdir", "lanes"),
+    *("devices", "cluster"),
     *("multiply_adds", "bytes", "latency_1_ms", "latency_256_ms"),
     *("cache_dir", "progress", "quiet", "tensorboard", "dry_run", "help"),
 }

@@ -5,6 +5,7 @@ modules, functions, and plain constants.
 """
 
 import ast
+import collections
 import hashlib
 import inspect
 import linecache
@@ -25,15 +26,32 @@ def hash_source(of: Any) -> str:
     Raises:
         InputError: If Python does not know its source.
     """
-    texts = sorted(set(_sources(of, set())))
+    texts = sorted(set(_sources(of, {})))
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
 
 
-def _sources(of: Any, seen: set[int]) -> Iterator[str]:
-    """Yields the sources of a class or function and of what it uses of its own kind."""
+def own_modules(of: Any) -> set[ModuleType]:
+    """Returns the user's own modules that a class or function and what it uses are in.
+
+    Without those that cannot be imported elsewhere either way: a notebook's cells.
+    """
+    seen: dict[int, Any] = {}
+    if is_own(of):
+        collections.deque(_sources(of, seen), maxlen=0)
+    names = {one.__module__ for one in seen.values()} - {"__main__"}
+    return {sys.modules[name] for name in names if name in sys.modules}
+
+
+def _sources(of: Any, seen: dict[int, Any]) -> Iterator[str]:
+    """Yields the sources of a class or function and of what it uses of its own kind.
+
+    Args:
+        of: The class or function.
+        seen: Those whose sources were told, by id; they are added.
+    """
     if id(of) in seen:
         return
-    seen.add(id(of))
+    seen[id(of)] = of
     yield _source(of)
     used: list[Any] = list(of.__mro__[1:]) if isinstance(of, type) else []
     functions = [of]

@@ -67,9 +67,8 @@ def _of_job(
         calls = min(len(devices), len(job.records)) * call
         return Capacity(host + data + COPIES * states + calls, 0, disk)
     # The states themselves are on the devices.
-    return Capacity(
-        host + (COPIES - 1) * states, data + states / len(devices) + call, disk
-    )
+    device = devices[0].idle_bytes + data + states / len(devices) + call
+    return Capacity(host + (COPIES - 1) * states, device, disk)
 
 
 def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capacity:

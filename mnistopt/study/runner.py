@@ -86,7 +86,9 @@ def _make_plan(setup: Setup) -> Plan:
 
 def plan(**settings: Any) -> Plan:
     """Returns what `run` would do with the same arguments; writes nothing."""
-    return _plan(set_up(dry_run=True, **settings))
+    setup = set_up(dry_run=True, **settings)
+    with setup.pool:
+        return _plan(setup)
 
 
 def run(
@@ -119,6 +121,9 @@ def run(
             seeds: How many; 3 by default, seeds 0, 1 and 2.
             lanes: (seeds, points) side by side on a device, or points; None to choose.
             devices: How many; None for all.
+            cluster: Ray's, of which the devices are: "local" for a process per device
+                of this machine, "auto" for the one that this machine belongs to, or
+                where its head is, "HOST:PORT". None for this machine, without Ray.
             memory_budget: Most bytes to use, or "4GB"; None for what there is.
             fail_fast: Whether the first replica that diverges ends the run.
             cache_dir: Of data and programs; ~/.cache/mnistopt by default.
@@ -140,7 +145,8 @@ def run(
     shown = on_progress is None if progress is None else progress
     bar = NotebookBar() if shown and in_notebook() else None
     tell = _told(on_progress, bar)
-    with writing_to(setup.workdir), writing(setup.workdir), Stop() as stop:
+    workdir = setup.workdir
+    with setup.pool, writing_to(workdir), writing(workdir), Stop() as stop:
         with stopwatch("planning"):
             found = _plan(setup)
         if on_plan:

@@ -1,7 +1,8 @@
 """What a run is given: checked, loaded, and its workdir opened."""
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,6 +75,7 @@ def set_up(
     seeds: int = 3,
     lanes: int | tuple[int, int] | None = None,
     devices: int | None = None,
+    cluster: str | None = None,
     memory_budget: float | str | None = None,
     fail_fast: bool = False,
     cache_dir: str | Path = CACHE_DIR,
@@ -105,10 +107,11 @@ def set_up(
     folder = (workdir or default_workdir(data.name, points)).absolute()
     about = config.describe_data(data, train_examples)
     there = config.check(folder, about)
-    pool = LocalPool(devices, cache / "jax")
-    by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), pool.devices)
-    if not dry_run:
-        config.prepare(folder, about)
+    pool = _pool(cluster, devices, cache / "jax")
+    with leaving(pool):
+        by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), pool.devices)
+        if not dry_run:
+            config.prepare(folder, about)
     content = {
         **there,
         "data": about,
@@ -120,6 +123,39 @@ def set_up(
     return Setup(
         points, seeds, data, folder, pool, by_cohort, content, there, budget, fail_fast
     )
+
+
+def _pool(cluster: str | None, devices: int | None, cache_dir: Path) -> Pool:
+    """Returns this machine's devices, or a cluster's.
+
+    Raises:
+        InputError: If there are none, or not as many, or the extra is not installed.
+    """
+    if cluster is None:
+        return LocalPool(devices, cache_dir)
+    if not isinstance(cluster, str) or not cluster:
+        raise InputError(
+            f"cluster={cluster!r} is not allowed: expected local, auto or HOST:PORT"
+        )
+    try:
+        from mnistopt.engine.cluster.pool import RayPool
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise InputError(
+            "cluster needs Ray, which is not installed: pip install 'mnistopt[ray]', "
+            "on all nodes"
+        ) from error
+    return RayPool(cluster, devices, cache_dir)
+
+
+@contextlib.contextmanager
+def leaving(pool: Pool) -> Iterator[None]:
+    """Leaves a pool if something goes wrong."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pool)
+        yield
+        stack.pop_all()
 
 
 def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> list[Point]:

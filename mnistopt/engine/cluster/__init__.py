@@ -1,0 +1,1 @@
+"""Devices of other machines, by Ray: the queue of rounds does not know them apart."""

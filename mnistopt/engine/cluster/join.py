@@ -1,0 +1,101 @@
+"""Joining a Ray cluster, or starting one on this machine for one run."""
+
+import contextlib
+import logging
+import re
+import socket
+from collections.abc import Iterator
+from unittest import mock
+
+import ray
+from ray._private import ray_constants
+
+from mnistopt.engine.machine import cores
+from mnistopt.errors import InputError
+
+# Seconds that a head which is there takes to accept a connection.
+PATIENCE = 5.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_EXPECTED = "expected local, auto or HOST:PORT"
+
+
+def join(address: str) -> bool:
+    """Makes this process a driver of a cluster; returns whether it was none before.
+
+    Args:
+        address: "local" for one of this machine's cores (and accelerators), which ends
+            with the run, and listens on loopback only; "auto" for the one that this
+            machine belongs to; else where the head is, as in "10.0.0.1:6379".
+
+    Raises:
+        InputError: If there is none, or it is of another version.
+    """
+    if ray.is_initialized():
+        # A notebook's own, or a test's: whoever has joined it says where it is.
+        return False
+    options = {"log_to_driver": False, "configure_logging": False}
+    # What Ray says of itself at every start.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        if address == "local":
+            _start(options)
+        elif address == "auto":
+            ray.init("auto", **options)
+        else:
+            _check_reachable(address)
+            with _on_loopback(address.rpartition(":")[0] in LOOPBACK):
+                ray.init(address, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        ray.shutdown()
+        raise InputError(
+            f"cluster={address} cannot be joined: {_why(error)}"
+        ) from error
+    return True
+
+
+def _start(options: dict) -> None:
+    with _on_loopback(True):
+        ray.init("local", num_cpus=cores(), include_dashboard=False, **options)
+    where = ray.nodes()[0]["NodeManagerAddress"]
+    if where not in LOOPBACK:
+        ray.shutdown()
+        raise InputError(
+            f"cluster=local would listen on {where}, which others may reach: this "
+            f"version of Ray ({ray.__version__}) is not known here; leave --cluster out"
+        )
+
+
+@contextlib.contextmanager
+def _on_loopback(wanted: bool) -> Iterator[None]:
+    """Lets Ray listen on loopback only, as it does by itself on macOS and Windows."""
+    if not wanted:
+        yield
+        return
+    with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):
+        yield
+
+
+def _check_reachable(address: str) -> None:
+    """Checks that something listens there: Ray itself would try for a minute."""
+    match = re.fullmatch(r"\[?([^\s/]+?)\]?:(\d{1,5})", address)
+    if not match:
+        raise InputError(f"cluster={address} is not allowed: {_EXPECTED}")
+    try:
+        socket.create_connection((match[1], int(match[2])), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"cluster={address} cannot be reached ({error}): {_EXPECTED}, of the head "
+            "that `ray start --head` has named"
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    """Returns the first words of Ray's error; what to do where it does not say."""
+    text = " ".join(str(error).split())
+    if isinstance(error, ConnectionError) and "auto" in text:
+        return (
+            "no Ray runs on this machine. Begin with `ray start --head`, or give local"
+        )
+    if "ersion mismatch" in text:
+        text += ". Install the same versions on all nodes"
+    return text[:400]
