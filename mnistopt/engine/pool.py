@@ -15,7 +15,6 @@ from mnistopt.engine.rounds import Round
 from mnistopt.errors import InputError
 from mnistopt.training.replica import Replica, TrainState
 
-
 # Seconds between two looks at whether to go on waiting.
 TURN = 0.5
 # How often work may be lost without getting on: a device that breaks may be an

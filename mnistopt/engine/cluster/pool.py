@@ -30,6 +30,8 @@ SILENCE = 30.0
 STILL, TIMES_LONGEST = 60.0, 10
 # Share of the time in which a process that computes uses a core.
 BUSY = 0.1
+# Seconds that Ray has to end workers.
+LEAVING = 5.0
 # Seconds without any worker after which a run ends.
 ALONE = 300.0
 # Ray's name of what a worker takes one of, by JAX's names of platforms.
@@ -103,11 +105,17 @@ class RayPool:
 
     def __exit__(self, *_: object) -> None:
         """Ends the workers, and leaves the cluster."""
-        for actor in [*self._starting, *(one.actor for one in self._pulses)]:
+        actors = [*self._starting, *(one.actor for one in self._pulses)]
+        for actor in actors:
             ray.kill(actor)
         self._starting, self._pulses, self._dataset = {}, {}, None
         if self._joined:
             ray.shutdown()
+            return
+        # Who comes next is to find the devices free.
+        until = time.monotonic() + LEAVING
+        while actors and self._free() < len(actors) and time.monotonic() < until:
+            time.sleep(0.05)
 
     @property
     def devices(self) -> Sequence[RemoteDevice]:
@@ -244,7 +252,7 @@ class RayPool:
                 f"Ray has given a worker on {where} a {self._resource}, but its JAX "
                 "finds none: install JAX for it there"
             )
-        device = RemoteDevice(actor, self._started, where, about)
+        device = RemoteDevice(actor, self._started, about, lambda: self.devices)
         self._started += 1
         self._pulses[device] = _Pulse(0.0, None, (0, 0.0), time.monotonic())
 
@@ -297,7 +305,7 @@ class RayPool:
     def _end(self, device: RemoteDevice, why: str) -> None:
         """Ends a worker, as far as it is there; its calls then fail as lost."""
         del self._pulses[device]
-        ray.kill(device.actor)
+        device.end()
         warnings.warn(
             f"{device} {why}: its replicas go on elsewhere, {len(self._pulses)} "
             f"device{'' if len(self._pulses) == 1 else 's'} left",

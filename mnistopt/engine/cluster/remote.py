@@ -1,17 +1,21 @@
 """A worker as the device it has, and a program that workers train with."""
 
 import collections
+import contextlib
 import functools
 import itertools
+import os
+import signal
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, wait
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
@@ -27,6 +31,20 @@ SPAN = 0.5
 # as small as 80 MB, and what is larger goes there by way of a disk.
 WINDOW = 64e6
 _NUMBERS = itertools.count()
+
+
+class _Answer(Future):
+    """A future that looks after the workers while somebody waits for it."""
+
+    def __init__(self, look: Callable[[], object]):
+        super().__init__()
+        self._look = look
+
+    def result(self, timeout: float | None = None) -> Any:
+        while timeout is None and not self.done():
+            wait([self], timeout=TURN)
+            self._look()
+        return super().result(timeout)
 
 
 class RemoteDevice:
@@ -46,11 +64,19 @@ class RemoteDevice:
 
     on_host = False
 
-    def __init__(self, actor: Any, number: int, where: str, about: Mapping[str, Any]):
-        """Takes what `Worker.about` tells."""
-        self.actor, self.number, self.where = actor, number, where
+    def __init__(
+        self,
+        actor: Any,
+        number: int,
+        about: Mapping[str, Any],
+        look: Callable[[], object],
+    ):
+        """Takes what `Worker.about` tells, and what to do while one waits for it."""
+        self.actor, self.number, self.where = actor, number, about["node"]
+        self._look = look
         self.platform, self._machine = about["platform"], about["machine"]
         self.memory, self.idle_bytes = about["memory"], about["idle_bytes"]
+        self._node, self._process = about["node_id"], about["process"]
         self.waiting: set[Future] = set()
         self.gone = False
         self.forgotten: collections.deque[int] = collections.deque()
@@ -67,12 +93,17 @@ class RemoteDevice:
         """Begins `call(device, *arguments)` where the device is."""
         return self.answer(self.actor.ask.remote(call, *arguments))
 
+    def read(self, number: int) -> Future:
+        """Begins to bring the state of a round here, while others compute."""
+        read = self.actor.read.options(concurrency_group="io")
+        return self.answer(read.remote(number))
+
     def answer(self, ref: Any, then: Callable[[Any], Any] = lambda found: found):
         """Returns the future of a call to the worker; what `then` makes of its result.
 
         Its error is `Lost` if the worker, or a state on its way to it, is.
         """
-        found: Future[Any] = Future()
+        found = _Answer(self._look)
         self.waiting.add(found)
 
         def tell(of: Future) -> None:
@@ -83,10 +114,21 @@ class RemoteDevice:
                 else:
                     found.set_result(then(of.result()))
             except InvalidStateError:
-                pass  # Nobody waits for it any more.
+                pass  # Nobody waits for it any more, or it was lost.
 
         ref.future().add_done_callback(tell)
         return found
+
+    def end(self) -> None:
+        """Ends the worker; what it has not answered is lost."""
+        self.gone = True
+        ray.kill(self.actor)
+        # Ray asks a process to end; one that is frozen does not hear it.
+        here = NodeAffinitySchedulingStrategy(self._node, soft=False)
+        _kill.options(num_cpus=0, scheduling_strategy=here).remote(self._process)
+        for found in list(self.waiting):
+            with contextlib.suppress(InvalidStateError):
+                found.set_exception(Lost(f"{self} was ended"))
 
     def _error(self, error: BaseException) -> BaseException:
         if lost(error):
@@ -96,6 +138,12 @@ class RemoteDevice:
         if isinstance(error, ray.exceptions.RayTaskError):
             return error.cause
         return error
+
+
+@ray.remote(max_retries=0)
+def _kill(process: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(process, signal.SIGKILL)
 
 
 def lost(error: BaseException) -> bool:
@@ -229,16 +277,9 @@ class RemoteProgram:
         left = iter([one for one in rounds if one.device is not None])
         size = max(1, int(WINDOW / self._state_bytes))
         while some := list(itertools.islice(left, size)):
-            refs = [
-                one.device.actor.read.options(concurrency_group="io").remote(one.number)
-                for one in some
-            ]
-            for one, ref in zip(some, refs):
-                try:
-                    state = ray.get(ref)
-                except ray.exceptions.RayError as error:
-                    if not lost(error):
-                        raise
+            reading = [one.device.read(one.number) for one in some]
+            for one, state in zip(some, map(_told, reading)):
+                if state is None:
                     continue
                 # Copied, as Ray's own would fill its store.
                 one.state = jax.tree.map(np.array, state)
@@ -264,10 +305,10 @@ class RemoteProgram:
         return results
 
 
-def _told(compiling: Future) -> dict[str, float] | None:
-    """Waits for a program to be compiled; returns None if the worker is lost."""
+def _told(answer: Future) -> Any:
+    """Waits for an answer; returns None if it is lost."""
     try:
-        return compiling.result()
+        return answer.result()
     except Lost:
         return None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import ray
 
 import mnistopt
 from mnistopt.data.dataset import Dataset
@@ -81,6 +82,7 @@ class Worker:
             "machine": machine.describe(device.xla),
             "process": os.getpid(),
             "node": platform.node(),
+            "node_id": ray.get_runtime_context().get_node_id(),
         }
 
     def beat(self) -> tuple[int, float]:

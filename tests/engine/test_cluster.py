@@ -1,0 +1,361 @@
+"""Workers of a Ray cluster train as this machine does, whatever befalls them."""
+
+import importlib
+import os
+import signal
+import sys
+import time
+import warnings
+from unittest import mock
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+import mnistopt
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.splits import Split
+from mnistopt.engine.devices import Lanes
+from mnistopt.engine.pool import LocalPool, Lost
+from mnistopt.engine.queue import Queue
+from mnistopt.engine.replicas import state_bytes
+from mnistopt.engine.rounds import Member, make_rounds
+from mnistopt.errors import InputError
+from mnistopt.hparams import Hparams
+from mnistopt.models.mlp import MLP
+from mnistopt.training.replica import Replica
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: it has no build for all")
+from ray._private import ray_constants  # noqa: E402
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from mnistopt.engine.cluster import pool as pools  # noqa: E402
+from mnistopt.engine.cluster.join import join  # noqa: E402
+from mnistopt.engine.cluster.pool import RayPool  # noqa: E402
+
+# Seconds that nothing takes here.
+LONGEST = 90
+NODE = {"node_ip_address": "127.0.0.1", "num_cpus": 1}
+SMALL = Replica(MLP((16,)), "adam", 32)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of a head that computes nothing and two nodes of one core, loopback."""
+    with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):
+        with warnings.catch_warnings(action="ignore"):
+            found = Cluster(True, head_node_args={**NODE, "num_cpus": 0})
+            found.add_node(**NODE)
+            found.add_node(**NODE)
+            assert join(found.address)
+        yield found
+        with warnings.catch_warnings(action="ignore"):
+            ray.shutdown()
+            found.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Looks at workers more often than a network bears."""
+    monkeypatch.setattr(pools, "PERIOD", 0.2)
+
+
+@pytest.fixture
+def pool(cluster, tmp_path):
+    with RayPool("auto", None, tmp_path / "cache") as found:
+        yield found
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The pools that are made."""
+    made = []
+    original = RayPool.__init__
+
+    def init(self, *arguments):
+        original(self, *arguments)
+        made.append(self)
+
+    monkeypatch.setattr(RayPool, "__init__", init)
+    return made
+
+
+def wait_for(what):
+    until = time.monotonic() + LONGEST
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def assert_same(ours, theirs):
+    for name in ("trials", "curves"):
+        drop = ["seconds", "latency_1_ms", "latency_256_ms", "machine"]
+        frames = [
+            getattr(one, name).drop(columns=drop, errors="ignore")
+            for one in (ours, theirs)
+        ]
+        keys = [c for c in ("replica", "trial", "epoch") if c in frames[0]]
+        frames = [one.sort_values(keys, ignore_index=True) for one in frames]
+        pd.testing.assert_frame_equal(*frames, check_exact=True)
+    for trial in ours.trials["trial"]:
+        for which in ("last", "best"):
+            jax.tree.map(
+                np.testing.assert_array_equal,
+                ours.variables(trial, which),
+                theirs.variables(trial, which),
+            )
+
+
+GRID = {
+    "train_examples": 320,
+    "lr": [1e-3, 1e-2],
+    "dropout": [0.0, 0.3],
+    "hidden": (16,),
+    "model": "mlp",
+    "seeds": 3,
+    "epochs": [4, 30],
+}
+
+
+def test_twelve_replicas_that_lose_a_node_and_gain_another_are_the_same(
+    cluster, seen, tmp_path
+):
+    """The node dies in the middle; training goes on when another has joined."""
+    local = mnistopt.run(**GRID, workdir=tmp_path / "local")
+    whole = mnistopt.run(**GRID, workdir=tmp_path / "whole", cluster=cluster.address)
+    assert len(whole.config["devices"]) == 2
+    assert_same(whole, local)
+
+    trained_on = set()
+
+    def disturb(frame):
+        (pool,) = seen[1:]
+        if frame["epoch"].iloc[0] == 12 and not trained_on:
+            trained_on.update(map(str, pool.devices))
+            where = ray.get([one.actor.ask.remote(node_of) for one in pool.devices])
+            dying = next(n for n in cluster.worker_nodes if n.node_id == where[0])
+            with warnings.catch_warnings(action="ignore"):
+                cluster.remove_node(dying, allow_graceful=False)
+            wait_for(lambda: len(pool.devices) == 1)
+            with warnings.catch_warnings(action="ignore"):
+                cluster.add_node(**NODE)
+            wait_for(lambda: len(pool.devices) == 2)
+
+    calls = []
+    original = pools.RemoteProgram.train
+
+    def train(self, one, device, *rest):
+        calls.append(str(device))
+        return original(self, one, device, *rest)
+
+    with (
+        mock.patch.object(pools.RemoteProgram, "train", train),
+        pytest.warns(UserWarning, match="is gone: its replicas go on elsewhere"),
+    ):
+        study = mnistopt.run(
+            **GRID,
+            workdir=tmp_path / "disturbed",
+            cluster=cluster.address,
+            on_epoch=disturb,
+        )
+    assert len(trained_on) == 2 and set(calls) - trained_on, "the new node was idle"
+    assert_same(study, local)
+
+
+def node_of(_):
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
+
+
+def train(pool, digits, epochs, harm=lambda: None, settings=range(6)):
+    """Trains replicas of some seeds; returns their states and what was told of them.
+
+    Calls `harm` in the middle.
+    """
+    pool.load(digits)
+    program = pool.compile(SMALL, Lanes(1, 1), 2)
+    numbers = Hparams(1e-3, 0.0, 0.0, 0.0)
+    members = [Member(str(seed), seed, numbers) for seed in settings]
+    queue = Queue(program, dict.fromkeys(make_rounds(program.lanes, members), 0))
+    told = []
+    for done in queue.train(epochs):
+        for name, result in done.results.items():
+            told.append((name, done.epoch, *(np.asarray(x).tobytes() for x in result)))
+        if len(told) == epochs:
+            harm()
+    return queue.states(), sorted(told)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnistopt.load("mnist_5k", train_examples=160)
+
+
+@pytest.fixture(scope="module")
+def expected(digits):
+    return train(LocalPool(None, None), digits, 200)
+
+
+def assert_equal(ours, theirs):
+    assert ours[1] == theirs[1]
+    jax.tree.map(np.testing.assert_array_equal, ours[0], theirs[0])
+
+
+def pid(_):
+    import os
+
+    return os.getpid()
+
+
+def sleep(_, seconds):
+    import time
+
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize("what", ["killed", "frozen", "still"])
+def test_a_worker_that_does_nothing_more_is_replaced(
+    pool, digits, expected, monkeypatch, what
+):
+    monkeypatch.setattr(pools, "SILENCE", 3.0)
+    monkeypatch.setattr(pools, "STILL", 3.0)
+    first = pool.devices[0]
+    process = first.ask(pid).result()
+
+    def harm():
+        if what == "still":
+            first.ask(sleep, 600)
+        else:
+            os.kill(process, signal.SIGKILL if what == "killed" else signal.SIGSTOP)
+
+    with pytest.warns(UserWarning, match="its replicas go on elsewhere"):
+        found = train(pool, digits, 200, harm)
+    assert_equal(found, expected)
+    assert first not in pool.devices
+
+
+def test_a_worker_that_computes_for_long_is_left_alone(pool, digits, monkeypatch):
+    """It is silent about calls, but its process computes."""
+    monkeypatch.setattr(pools, "SILENCE", 2.0)
+    monkeypatch.setattr(pools, "STILL", 2.0)
+    first = pool.devices[0]
+    computing = first.ask(compute, 6.0)
+    while not computing.done():
+        assert first in pool.devices
+        time.sleep(0.1)
+
+
+def compute(_, seconds):
+    import time
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(1000))
+
+
+def test_states_that_are_lost_before_they_are_read_are_trained_again(
+    pool, digits, expected, monkeypatch
+):
+    original, harmed = pools.RemoteProgram.read, []
+
+    def read(self, rounds):
+        if not harmed:
+            harmed.append(pool.devices[0])
+            os.kill(harmed[0].ask(pid).result(), signal.SIGKILL)
+            time.sleep(0.5)
+        return original(self, rounds)
+
+    monkeypatch.setattr(pools.RemoteProgram, "read", read)
+    with pytest.warns(UserWarning, match="its replicas go on elsewhere"):
+        found = train(pool, digits, 200)
+    assert_equal(found, expected)
+
+
+OWN = """
+import os
+import flax.linen as nn
+from their_units import units
+
+class Mine(nn.Module):
+    survivor: int = 0
+
+    @nn.compact
+    def __call__(self, x):
+        if self.survivor not in (0, os.getpid()):
+            os.kill(os.getpid(), 9)
+        x = nn.relu(nn.Dense(units())(x.reshape(x.shape[0], -1)))
+        return nn.Dense(10)(x)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A network of one's own, of files that the workers do not have."""
+    (tmp_path / "my_file.py").write_text(OWN)
+    (tmp_path / "their_units.py").write_text("def units():\n    return 16\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("my_file").Mine
+    for name in ("my_file", "their_units"):
+        del sys.modules[name]
+
+
+def test_a_network_of_one_s_own_goes_to_the_workers(cluster, mine, tmp_path):
+    asked = {"train_examples": 160, "model": mine, "epochs": 2, "seeds": 2}
+    local = mnistopt.run(**asked, workdir=tmp_path / "local")
+    away = mnistopt.run(**asked, workdir=tmp_path / "away", cluster=cluster.address)
+    assert_same(away, local)
+
+
+@pytest.mark.filterwarnings("ignore:.*go on elsewhere")
+def test_what_kills_each_of_its_workers_ends_the_run(pool, digits, mine):
+    pool.load(digits)
+    with pytest.raises(Lost, match="4 times in a row while they compiled"):
+        pool.compile(Replica(mine(os.getpid()), "adam", 32), Lanes(1, 1), 2)
+
+
+def test_bytes_that_cross_the_network_are_counted(pool, digits):
+    train(pool, digits, 7, settings=range(4))
+    size = state_bytes(SMALL)
+    nodes = 3
+    data = sum(leaf.nbytes for leaf in jax.tree.leaves(digits))
+    found = dict(pool.traffic)
+    assert found["data"] == nodes * data
+    # Twelve counts and five losses per epoch of a replica, and a state of each.
+    assert found["results"] == 4 * 7 * (12 + 5) * 4
+    assert found["states"] == 4 * size
+    assert found["rounds"] < 4 * 200 and found.get("moved", 0) % size == 0
+
+
+# --- What cannot work ends before anything is trained ---
+
+
+def test_other_versions_are_told(cluster, tmp_path, monkeypatch):
+    ours = {**pools.versions(), "jax": "0.1"}
+    monkeypatch.setattr(pools, "versions", lambda: ours)
+    with pytest.raises(InputError, match=r"has jax .* and here 0\.1: install the same"):
+        RayPool("auto", None, tmp_path)
+    # Nothing of it stays.
+    wait_for(lambda: ray.available_resources().get("CPU") == 2)
+
+
+def test_a_kind_of_device_that_is_not_there_is_told(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(pools, "_asked_platform", lambda: "cuda")
+    with pytest.raises(
+        InputError, match=r"no GPU \(JAX_PLATFORMS=cuda\): it has .*CPU"
+    ):
+        RayPool("auto", None, tmp_path)
+
+
+def test_more_devices_than_there_are_are_told(cluster, tmp_path):
+    with pytest.raises(InputError, match="devices=3, but of the cluster's 2 CPU 2 are"):
+        RayPool("auto", 3, tmp_path)
+
+
+def test_data_that_the_object_store_cannot_hold_are_told(pool):
+    split = Split(np.zeros((250_000, 28, 28, 1), np.uint8), np.zeros(250_000, np.int32))
+    with pytest.raises(
+        InputError, match=r"data take 59\d MB, .* has 15\d MB: start Ray"
+    ):
+        pool.load(Dataset("large", *[split] * 3, fingerprint="0", classes=10))
