@@ -31,7 +31,7 @@ ROOMS = {
     ),
     "engine": (
         *("compile_cache", "machine", "devices", "memory", "rounds", "replicas"),
-        *("pool", "queue", "timer", "predict", "latency"),
+        *("line", "pool", "queue", "timer", "predict", "latency"),
         *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
     "engine.cluster": ("worker", "join", "remote", "pool"),

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import Device, Lanes, use_devices
-from mnistopt.engine.replicas import Program, Result, Splits, put_splits
+from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
 from mnistopt.errors import InputError
 from mnistopt.training.replica import Replica, TrainState
@@ -52,7 +52,7 @@ class Trainer(Protocol):
 
     def train(
         self, one: Round, device: Any, epochs: range, in_full: bool
-    ) -> Future[list[Result]]:
+    ) -> Future[Trained]:
         """Starts some epochs of a round; returns before they are done.
 
         Args:
@@ -62,14 +62,14 @@ class Trainer(Protocol):
             in_full: Whether to evaluate all splits after the last of them.
 
         Returns:
-            What `Round.read` takes, for each epoch, when they are done; or `Lost`.
+            What they have given, when they are done; or `Lost`.
         """
 
     def measure(self, one: Round, device: Any) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits.
 
         Returns:
-            As `train`, once; there are no metrics of training batches.
+            What `Round.read` takes; there are no metrics of training batches.
         """
 
     def read(self, rounds: Sequence[Round]) -> Mapping[Round, dict[str, TrainState]]:

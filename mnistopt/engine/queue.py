@@ -1,13 +1,14 @@
 """Rounds taking turns on the devices, none of which waits for another."""
 
 import collections
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+import queue
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from mnistopt.engine.line import Line
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer
-from mnistopt.engine.replicas import Result
+from mnistopt.engine.replicas import Result, Trained
 from mnistopt.engine.rounds import Round
 from mnistopt.training.replica import TrainState
 
@@ -21,7 +22,7 @@ class Done(NamedTuple):
     Attributes:
         epoch: Epochs done, with this one.
         results: Per replica of the round, by name.
-        seconds: That it took, shared among the devices that were busy.
+        seconds: That the device took, shared among the devices that compute.
         device: That it ran on.
     """
 
@@ -34,11 +35,7 @@ class Done(NamedTuple):
 class _Call(NamedTuple):
     one: Round
     epochs: range
-    result: Future[list[Result]]
-    begun: float
-
-
-_Calls = dict[Any, collections.deque[_Call]]
+    result: Future[Trained]
 
 
 class Queue:
@@ -61,26 +58,23 @@ class Queue:
             rounds: With the epochs that each has done before.
         """
         self.program = program
-        self._begun = dict(rounds)
+        self._line = Line(rounds)
         # Epochs of the state that the host has, and those that were told of.
         self._held, self._told = dict(rounds), dict(rounds)
         self._losses = dict.fromkeys(rounds, 0)
-        # How many rounds have begun so many epochs.
-        self._at = collections.Counter(rounds.values())
         self._limit = 0
         self._stride = 1
         self._while_waiting: Callable[[], None] = lambda: None
-        self._calls: _Calls = {}
-        # Rounds without a call, by the epochs they have begun and by device: found at
-        # once among ten thousand, too. The inner dictionaries are ordered sets.
-        self._waiting: dict[int, dict[Any, dict[Round, None]]] = {}
-        for one in rounds:
-            self._put_back(one)
+        self._calls: dict[Any, collections.deque[_Call]] = {}
+        # Devices of which a call has been done.
+        self._answered: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # Busy devices without another round for now, by the lowest epoch then.
+        self._sated: dict[Any, int] = {}
 
     @property
     def epoch(self) -> int:
         """Epochs that the foremost round has begun, and all when `train` has ended."""
-        return max(self._at)
+        return self._line.highest
 
     def hold(self) -> None:
         """Lets `train` end at the epoch that the foremost round has begun."""
@@ -92,15 +86,18 @@ class Queue:
         To be called when `train` has ended; let go of them before it goes on, as
         `Trainer.read` says.
         """
-        rounds = list(self._begun)
-        while len(found := self.program.read(rounds)) < len(rounds):
+        rounds, epoch = list(self._held), self.epoch
+        while True:
+            found = self.program.read(rounds)
             for one in rounds:
-                if one not in found:
+                if one in found:
+                    self._held[one], self._losses[one] = self._line.begun[one], 0
+                else:
                     self._lose(one, Lost(f"{one.device} is gone"))
-            for _ in self.train(self.epoch, False, self._while_waiting):
+            if len(found) == len(rounds):
+                break
+            for _ in self.train(epoch, False, self._while_waiting):
                 pass
-        self._held = dict(self._begun)
-        self._losses = dict.fromkeys(rounds, 0)
         return {name: state for of in found.values() for name, state in of.items()}
 
     def measure(self, rounds: Iterable[Round]) -> dict[str, Result]:
@@ -141,88 +138,100 @@ class Queue:
             Lost: If a round has been lost again and again.
         """
         self._limit, self._while_waiting = until, while_waiting
-        free_since: dict[Any, float] = {}
         try:
             while True:
-                self._follow_devices(free_since)
+                self._follow_devices()
                 self._begin(until if in_full else None)
-                if not any(self._calls.values()) and min(self._at) >= self._limit:
+                if not any(self._calls.values()) and self._line.lowest >= self._limit:
                     return
-                for device in self._some_done():
-                    yield from self._finish(device, free_since)
+                for device in self._some_answered():
+                    mine = self._calls[device]
+                    while mine and mine[0].result.done():
+                        yield from self._finish(device)
         finally:
             # Who stops in the middle waits for no more than what is being computed.
             for mine in self._calls.values():
                 for call in mine:
                     call.result.cancel()
-            self._calls = {}
+            self._calls, self._sated = {}, {}
+            self._answered = queue.SimpleQueue()
 
-    def _follow_devices(self, free_since: dict[Any, float]) -> None:
+    def _follow_devices(self) -> None:
         """Takes in devices that have come, and lets go of those that are gone."""
         devices = self.program.devices
         for device in self._calls.keys() - devices:
-            gone = self._calls.pop(device)
-            lost = _rounds(gone)
-            lost |= {one for one in self._begun if one.device is device}
+            lost = _rounds(self._calls.pop(device))
+            lost |= {one for one in self._held if one.device is device}
             for one in lost:
                 self._lose(one, Lost(f"{device} is gone"))
-        for device in devices[: len(self._begun)]:
+        for device in devices[: len(self._held)]:
             if device not in self._calls:
                 self._calls[device] = collections.deque()
-                free_since[device] = time.perf_counter()
 
     def _begin(self, full_at: int | None) -> None:
         """Gives every device its calls, as far as there is something to do."""
         # With too few rounds for two each, one device would hold two for good, and
         # another have one to itself: then whatever is not computed is free for both.
-        few = len(self._calls) < len(self._begun) < AHEAD * len(self._calls)
+        few = len(self._calls) < len(self._held) < AHEAD * len(self._calls)
         for ahead in range(1 if few else AHEAD):
             for device, mine in self._calls.items():
-                one = self._furthest_behind(device) if len(mine) <= ahead else None
-                if one is None:
+                if len(mine) > ahead or self._sated.get(device) == self._line.lowest:
                     continue
-                self._take(one)
-                start = self._begun[one]
+                one = self._furthest_behind(device)
+                if one is None:
+                    # Nothing but its own calls or a loss will change that.
+                    if mine and self.program.span:
+                        self._sated[device] = self._line.lowest
+                    continue
+                self._line.take(one)
+                start = self._line.begun[one]
                 stop = min(start + self._stride, self._limit)
                 result = self.program.train(
                     one, device, range(start, stop), stop == full_at
                 )
-                self._move(one, stop)
-                call = _Call(one, range(start, stop), result, time.perf_counter())
-                mine.append(call)
+                self._line.move(one, stop)
+                mine.append(_Call(one, range(start, stop), result))
+                self._listen(device, result)
 
-    def _finish(self, device: Any, free_since: dict[Any, float]) -> Iterator[Done]:
+    def _listen(self, device: Any, result: Future) -> None:
+        """Lets a device be noted when a call of its is done."""
+        answered = self._answered
+        result.add_done_callback(lambda _: answered.put(device))
+
+    def _some_answered(self) -> list[Any]:
+        """Waits for devices that have done a call; they come in that order."""
+        found: dict[Any, None] = {}
+        try:
+            found[self._answered.get(timeout=TURN)] = None
+            while True:
+                found[self._answered.get_nowait()] = None
+        except queue.Empty:
+            if not found:
+                self._while_waiting()
+        return [device for device in found if device in self._calls]
+
+    def _finish(self, device: Any) -> Iterator[Done]:
         """Reads a device's first call, which is done, and tells of its epochs."""
         call = self._calls[device].popleft()
+        self._sated.pop(device, None)
         one = call.one
         try:
-            results = [one.read(result) for result in call.result.result()]
+            results, seconds = call.result.result()
         except Lost as error:
             self._lose(one, error)
             return
-        now = time.perf_counter()
         if one not in _rounds(self._calls[device]):
-            self._put_back(one)
-        seconds = (now - max(call.begun, free_since[device])) / len(results)
-        free_since[device] = now
+            self._line.put_back(one)
+        seconds /= len(results)
         if self.program.span:
+            # Not above twice as many: the first epochs are no measure of all.
             wanted = round(self.program.span / max(seconds, 1e-9))
             self._stride = max(1, min(wanted, 2 * self._stride))
         for epoch, result in zip(call.epochs, results):
             if epoch >= self._told[one]:
                 self._told[one] = epoch + 1
-                yield Done(epoch + 1, result, seconds / len(self._calls), device)
-
-    def _some_done(self) -> Sequence[Any]:
-        """Waits for devices whose first call is done; that begun first comes first."""
-        first = {device: mine[0] for device, mine in self._calls.items() if mine}
-        results = [call.result for call in first.values()]
-        if not wait(results, timeout=TURN, return_when=FIRST_COMPLETED).done:
-            if not results:
-                time.sleep(TURN)
-            self._while_waiting()
-        done = [device for device, call in first.items() if call.result.done()]
-        return sorted(done, key=lambda device: first[device].begun)
+                share = seconds / len(self._calls)
+                yield Done(epoch + 1, one.read(result), share, device)
 
     def _furthest_behind(self, device: Any) -> Round | None:
         """Returns the round that a device is to train next; None to wait for one.
@@ -230,26 +239,17 @@ class Queue:
         A round that is computed elsewhere stays there. Where moving one costs time, it
         is for a device that has nothing else to do.
         """
+        begun, costly = self._line.begun, bool(self.program.span)
         here = _rounds(self._calls[device])
         # Who has something to do leaves the others time to catch up.
-        most = min(self._at) + (0 if here else self._stride)
-        best = min(here, key=self._begun.__getitem__, default=None)
-        if best and self._begun[best] > most:
-            best = None
-        limit = min(self._begun[best] if best else most, self._limit - 1)
-        allowed = [epoch for epoch in sorted(self._waiting) if epoch <= limit]
-        for epoch in allowed:
-            places = self._waiting[epoch]
-            if mine := places.get(device) or places.get(None):
-                return next(iter(mine))
-            if not self.program.span:
-                return next(iter(next(iter(places.values()))))
-        if allowed and not here:
-            most_of = max(
-                self._waiting[allowed[0]].values(), key=lambda some: len(some)
-            )
-            return next(iter(most_of))
-        return best if best and self._begun[best] < self._limit else None
+        most = min(self._line.lowest + (0 if here else self._stride), self._limit - 1)
+        again = min(here, key=begun.__getitem__, default=None)
+        if again and begun[again] > most:
+            again = None
+        one = self._line.first(device, begun[again] if again else most, own=costly)
+        if one is None and costly and not here:
+            one = self._line.other(most)
+        return one or again
 
     def _lose(self, one: Round, error: Lost) -> None:
         """Goes back with a round to the state that the host has."""
@@ -264,30 +264,11 @@ class Queue:
         for mine in self._calls.values():
             for call in [call for call in mine if call.one is one]:
                 mine.remove(call)
-        self._take(one)
+        self._sated.clear()
+        self._line.take(one)
         one.device = None
-        self._move(one, self._held[one])
-        self._put_back(one)
-
-    def _move(self, one: Round, epoch: int) -> None:
-        self._at[self._begun[one]] -= 1
-        if not self._at[self._begun[one]]:
-            del self._at[self._begun[one]]
-        self._at[epoch] += 1
-        self._begun[one] = epoch
-
-    def _put_back(self, one: Round) -> None:
-        by_device = self._waiting.setdefault(self._begun[one], {})
-        by_device.setdefault(one.device, {})[one] = None
-
-    def _take(self, one: Round) -> None:
-        """Takes a round out of those that wait, if it is there."""
-        epoch = self._begun[one]
-        by_device = self._waiting.get(epoch, {})
-        by_device.get(one.device, {}).pop(one, None)
-        self._waiting[epoch] = {d: some for d, some in by_device.items() if some}
-        if not self._waiting[epoch]:
-            del self._waiting[epoch]
+        self._line.move(one, self._held[one])
+        self._line.put_back(one)
 
 
 def _rounds(mine: Iterable[_Call]) -> set[Round]:

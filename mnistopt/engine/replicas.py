@@ -107,6 +107,18 @@ class Result(NamedTuple):
         return "loss" if self.counts[-1] else "gradients"
 
 
+class Trained(NamedTuple):
+    """What a call that trains a round tells.
+
+    Attributes:
+        results: Per epoch what `Round.read` takes.
+        seconds: That the device took for all of them.
+    """
+
+    results: list[Result]
+    seconds: float
+
+
 def _init_rows(replica, points, seeds):
     """Returns the first states of rows of replicas: leaves [rows, points, ...]."""
 
@@ -184,7 +196,7 @@ class Program:
 
     def train(
         self, one: Round, device: Device, epochs: range, in_full: bool
-    ) -> Future[list[Result]]:
+    ) -> Future[Trained]:
         """Starts some epochs of a round; returns before they are done.
 
         Args:
@@ -194,7 +206,7 @@ class Program:
             in_full: Whether to evaluate all splits after the last of them.
 
         Returns:
-            What `Round.read` takes, for each epoch, when they are done.
+            What they have given, when they are done.
         """
         return device.start(self._train, one, device, epochs, in_full)
 
@@ -210,7 +222,7 @@ class Program:
             device: Where to compute; the round is brought there.
 
         Returns:
-            As `train`, once; there are no metrics of training batches.
+            What `Round.read` takes; there are no metrics of training batches.
         """
         return device.start(self._measure, one, device)
 
@@ -220,7 +232,8 @@ class Program:
         measured = _measure_rows(self.replica, one.state, self._splits[device])
         return jax.block_until_ready(measured)
 
-    def _train(self, one, device, epochs, in_full) -> list[Result]:
+    def _train(self, one, device, epochs, in_full) -> Trained:
+        start = time.perf_counter()
         one.bring_to(device)
         if one.state is None:
             one.state = self._init[device](one.seeds)
@@ -235,7 +248,7 @@ class Program:
                 self._splits[device],
             )
             results.append(jax.block_until_ready(result))
-        return results
+        return Trained(results, time.perf_counter() - start)
 
 
 def _compile(

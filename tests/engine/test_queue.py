@@ -1,14 +1,17 @@
 """Which round a device takes next, whatever the devices' speeds."""
 
 from collections import Counter
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from unittest import mock
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistopt.engine import queue
+from mnistopt.engine.pool import MOST_LOSSES, Lost
 from mnistopt.engine.queue import Queue
+from mnistopt.engine.replicas import Trained
 
 
 class FakeRound:
@@ -20,30 +23,38 @@ class FakeRound:
 
 
 class FakeProgram:
-    """Notes what is begun; stands in for `wait`, and decides what is done first."""
+    """Notes what is begun, and decides what is done first."""
 
     span = 0.0
 
     def __init__(self, devices, which=lambda count: range(count)):
-        """Of so many calls, those at the places `which(count)` are done."""
+        """Of so many devices that compute, those at `which(count)` are done."""
         self.devices, self.which, self.begun = list(range(devices)), which, []
+        self.flying = {}
 
     def train(self, one, device, epochs, in_full):
         one.device = device
-        (epoch,) = epochs
-        self.begun.append((one, device, epoch, in_full))
-        return Future()
+        self.begun.append((one, device, *epochs, in_full))
+        return self.begin(device, epochs)
 
-    def wait(self, calls, timeout, return_when):
-        for call in (calls[place] for place in self.which(len(calls))):
-            if not call.done():
-                call.set_result([None])
-        return wait(calls, 0, return_when)
+    def begin(self, device, epochs):
+        call = Future()
+        self.flying.setdefault(device, []).append((call, epochs))
+        return call
+
+    def go_on(self):
+        busy = [device for device, calls in self.flying.items() if calls]
+        for device in [busy[place] for place in self.which(len(busy))]:
+            self.end(device)
+
+    def end(self, device):
+        call, epochs = self.flying[device].pop(0)
+        call.set_result(Trained(list(epochs), 1.0))
 
 
 def train(program, line, until):
-    with mock.patch.object(queue, "wait", program.wait):
-        yield from line.train(until)
+    with mock.patch.object(queue, "TURN", 0):
+        yield from line.train(until, while_waiting=program.go_on)
 
 
 @given(
@@ -126,3 +137,120 @@ def test_ten_thousand_rounds_are_not_searched_one_by_one():
     list(train(program, line, 2))
     assert len(program.begun) == 20_000
     assert Counted.looked_at < 100 * len(program.begun)
+
+
+class BreakingProgram(FakeProgram):
+    """Its devices are lost while others come, as often as it is told to."""
+
+    span = 0.5
+
+    def __init__(self, devices, losses, draw):
+        super().__init__(devices)
+        self.names = iter(range(devices, 1000))
+        self.losses, self.draw = losses, draw
+        self.there, self.held = {}, {}
+
+    def train(self, one, device, epochs, in_full):
+        assert device in self.devices
+        if one.device is None:
+            self.there[one] = self.held.get(one, 0)
+        assert epochs.start == self.there[one], "not where its state is"
+        self.there[one] = epochs.stop
+        one.device = device
+        return self.begin(device, epochs)
+
+    def lose(self, device):
+        self.losses -= 1
+        self.devices.remove(device)
+        if not self.devices or self.draw(st.booleans()):
+            self.devices.append(next(self.names))
+        for call, _ in self.flying.pop(device, []):
+            call.set_exception(Lost("it broke"))
+
+    def go_on(self):
+        fates = st.sampled_from(["done", "later", "lost"])
+        busy = [device for device, calls in self.flying.items() if calls]
+        for number, device in enumerate(busy):
+            fate = self.draw(fates) if number else "done"
+            if fate == "lost" and self.losses:
+                self.lose(device)
+            elif fate != "later":
+                self.end(device)
+
+    def read(self, rounds):
+        lost = set()
+        if self.losses and self.draw(st.booleans()):
+            self.lose(device := self.draw(st.sampled_from(self.devices)))
+            lost = {one for one in rounds if one.device == device}
+        for one in (one for one in rounds if one.device is not None):
+            if one not in lost:
+                self.held[one] = self.there[one]
+        return {one: one.read(self.held[one]) for one in rounds if one not in lost}
+
+
+@given(
+    rounds=st.integers(1, 7),
+    devices=st.integers(1, 4),
+    losses=st.integers(0, MOST_LOSSES),
+    stops=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    data=st.data(),
+)
+def test_lost_devices_cost_time_and_nothing_else(rounds, devices, losses, stops, data):
+    """Every epoch is told of once and in order, and states are those of the end."""
+    program = BreakingProgram(devices, losses, data.draw)
+    line = Queue(program, {FakeRound(str(i)): 0 for i in range(rounds)})
+    told = {str(i): [] for i in range(rounds)}
+    until = 0
+    for stop in stops:
+        until += stop
+        for one in train(program, line, until):
+            ((name, epoch),) = one.results.items()
+            assert epoch == one.epoch - 1
+            told[name].append(one.epoch)
+        with mock.patch.object(queue, "TURN", 0):
+            assert line.states() == dict.fromkeys(told, until)
+    assert all(epochs == list(range(1, until + 1)) for epochs in told.values())
+
+
+def test_what_breaks_every_device_ends_the_training():
+    program = BreakingProgram(1, 100, None)
+    program.draw = lambda _: True
+    program.go_on = lambda: program.lose(program.devices[0])
+    with pytest.raises(Lost, match=f"lost {MOST_LOSSES + 1} devices in a row"):
+        list(train(program, Queue(program, {FakeRound("r"): 0}), 3))
+
+
+def test_a_round_moves_only_to_who_has_nothing_else_to_do():
+    """Where moving costs time: devices of one speed keep what they have begun."""
+
+    class Remote(FakeProgram):
+        span, moves = 1e-9, 0
+
+        def train(self, one, device, epochs, in_full):
+            self.moves += one.device not in (None, device)
+            return super().train(one, device, epochs, in_full)
+
+    program = Remote(4)
+    line = Queue(program, {FakeRound(str(i)): 0 for i in range(40)})
+    list(train(program, line, 30))
+    assert len(program.begun) == 40 * 30
+    assert program.moves <= 40
+
+
+def test_short_epochs_are_called_for_together():
+    class Remote(FakeProgram):
+        span, longest = 1e9, 0
+
+        def train(self, one, device, epochs, in_full):
+            one.device = device
+            assert in_full == (epochs.stop == 100)
+            self.begun.append(epochs)
+            call = Future()
+            call.set_result(Trained(list(epochs), 1.0))
+            return call
+
+    program = Remote(2)
+    line = Queue(program, {FakeRound(str(i)): 0 for i in range(4)})
+    done = [one.epoch for one in line.train(100)]
+    assert sorted(done) == sorted(list(range(1, 101)) * 4)
+    assert len(program.begun) < 50 and line.epoch == 100

@@ -4,7 +4,9 @@ import contextlib
 import logging
 import re
 import socket
+import warnings
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import ray
@@ -16,6 +18,7 @@ from mnistopt.errors import InputError
 # Seconds that a head which is there takes to accept a connection.
 PATIENCE = 5.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_QUIETLY: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
 _EXPECTED = "expected local, auto or HOST:PORT"
 
 
@@ -33,18 +36,13 @@ def join(address: str) -> bool:
     if ray.is_initialized():
         # A notebook's own, or a test's: whoever has joined it says where it is.
         return False
-    options = {"log_to_driver": False, "configure_logging": False}
     # What Ray says of itself at every start.
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        if address == "local":
-            _start(options)
-        elif address == "auto":
-            ray.init("auto", **options)
-        else:
-            _check_reachable(address)
-            with _on_loopback(address.rpartition(":")[0] in LOOPBACK):
-                ray.init(address, **options)
+        with warnings.catch_warnings():
+            # JAX warns of the fork by which a process of Ray's own begins.
+            warnings.filterwarnings("ignore", "os.fork.* was called", RuntimeWarning)
+            _join(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         ray.shutdown()
         raise InputError(
@@ -53,9 +51,20 @@ def join(address: str) -> bool:
     return True
 
 
-def _start(options: dict) -> None:
+def _join(address: str) -> None:
+    if address == "local":
+        _start()
+    elif address == "auto":
+        ray.init("auto", **_QUIETLY)
+    else:
+        _check_reachable(address)
+        with _on_loopback(address.rpartition(":")[0] in LOOPBACK):
+            ray.init(address, **_QUIETLY)
+
+
+def _start() -> None:
     with _on_loopback(True):
-        ray.init("local", num_cpus=cores(), include_dashboard=False, **options)
+        ray.init("local", num_cpus=cores(), include_dashboard=False, **_QUIETLY)
     where = ray.nodes()[0]["NodeManagerAddress"]
     if where not in LOOPBACK:
         ray.shutdown()

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import functools
 import itertools
 import os
 import signal
@@ -19,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
-from mnistopt.engine.replicas import Result, state_bytes
+from mnistopt.engine.replicas import Result, Trained, state_bytes
 from mnistopt.engine.rounds import Round
 from mnistopt.models.source import own_modules
 from mnistopt.training.replica import Replica, TrainState
@@ -108,13 +107,14 @@ class RemoteDevice:
 
         def tell(of: Future) -> None:
             self.waiting.discard(found)
-            try:
-                if error := of.exception():
-                    found.set_exception(self._error(error))
-                else:
+            # Where nobody waits for it any more, or it was lost, nothing is told.
+            with contextlib.suppress(InvalidStateError):
+                try:
                     found.set_result(then(of.result()))
-            except InvalidStateError:
-                pass  # Nobody waits for it any more, or it was lost.
+                except InvalidStateError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whoever waits is told
+                    found.set_exception(self._error(error))
 
         ref.future().add_done_callback(tell)
         return found
@@ -240,7 +240,7 @@ class RemoteProgram:
 
     def train(
         self, one: Round, device: RemoteDevice, epochs: range, in_full: bool
-    ) -> Future[list[Result]]:
+    ) -> Future[Trained]:
         """Starts some epochs of a round, as `Trainer.train` has it."""
         self._compile(device)
         sent, moved = None, None
@@ -260,7 +260,7 @@ class RemoteProgram:
         ref = device.actor.train.remote(
             self._number, one.number, sent, moved, epochs, in_full, forget
         )
-        return device.answer(ref, functools.partial(self._count, time.monotonic()))
+        return device.answer(ref, self._count)
 
     def measure(self, one: Round, device: RemoteDevice) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits."""
@@ -299,10 +299,10 @@ class RemoteProgram:
             )
         return self._compiled[device]
 
-    def _count(self, begun: float, results: list[Result]) -> list[Result]:
-        self._pool.traffic["results"] += _bytes(results)
-        self._pool.called(time.monotonic() - begun)
-        return results
+    def _count(self, trained: Trained) -> Trained:
+        self._pool.traffic["results"] += _bytes(trained.results)
+        self._pool.called(trained.seconds)
+        return trained
 
 
 def _told(answer: Future) -> Any:

@@ -20,7 +20,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.engine import machine
 from mnistopt.engine.devices import Device, Lanes, local_devices
 from mnistopt.engine.memory import host_memory, process_memory
-from mnistopt.engine.replicas import Program, Result, Splits, put_splits
+from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
 from mnistopt.errors import InputError
 from mnistopt.training.replica import Replica
@@ -115,7 +115,7 @@ class Worker:
         epochs: range,
         in_full: bool,
         forget: Sequence[int],
-    ) -> list[Result]:
+    ) -> Trained:
         """Trains some epochs of a round.
 
         Args:
@@ -128,7 +128,7 @@ class Worker:
             forget: Rounds that nobody needs any more.
 
         Returns:
-            A result per epoch, numpy leaves.
+            What they have given, numpy leaves.
 
         Raises:
             InputError: If the round is not here as it should be.
@@ -142,10 +142,10 @@ class Worker:
         if at != epochs.start:
             raise InputError(f"a round is at epoch {at}, and not at {epochs.start}")
         training = self._programs[program].train(one, self._device, epochs, in_full)
-        results = jax.device_get(training.result())
+        results, seconds = training.result()
         self._rounds[number] = one, epochs.stop
         self._calls += 1
-        return results
+        return Trained(jax.device_get(results), seconds)
 
     def measure(self, program: int, one: Round) -> Result:
         """Measures a round on all splits; it does not stay here."""
