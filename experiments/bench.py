@@ -7,7 +7,7 @@ and PyTorch, Keras and plain flax doing the same updates, each in the best of th
 that were tried, all in turn in one run. Then what the time of whole studies goes into.
 
 Results go to --workdir: bench.json, bench.md and two pictures. --quick takes
-three minutes on two cores, all of it an hour or more.
+three minutes on two cores, all of it an hour or more. --cluster takes ten minutes.
 """
 
 import json
@@ -33,11 +33,19 @@ def define_flags() -> None:
     )
     flags.DEFINE_list("networks", None, "only those whose names begin so")
     flags.DEFINE_bool("studies", True, "time whole studies, too")
+    flags.DEFINE_bool(
+        "cluster",
+        False,
+        "time Ray on this machine instead, and how far one driver reaches",
+    )
 
 
 def main() -> None:
     """Measures, and writes what was found after each step."""
     workdir = Path(FLAGS.workdir)
+    if FLAGS.cluster:
+        _cluster(workdir)
+        return
     from experiments.benchmark import contest, machine, ours, report, stages
     from experiments.benchmark.networks import NETWORKS
     from mnistopt.engine.devices import use_devices
@@ -84,16 +92,29 @@ def main() -> None:
     print(f"Written: {', '.join(map(str, report.write(workdir, found)))}")
 
 
+def _cluster(workdir: Path) -> None:
+    """Measures what a cluster costs, and how far one driver reaches."""
+    from experiments.benchmark import scaling
+    from mnistopt.report.charts.export import write_picture
+
+    with tempfile.TemporaryDirectory() as cache:
+        cost = scaling.overhead(Path(cache), 1 if FLAGS.quick else 5, tell)
+    simulation = scaling.simulate(tell)
+    found = {"overhead": cost, "simulation": simulation}
+    _write(workdir, found, "cluster.json")
+    write_picture(workdir, "scaling", scaling.picture(simulation))
+    print(scaling.in_words(found))
+    print(f"Written: {workdir / 'cluster.json'}, {workdir / 'scaling.png'}")
+
+
 def tell(words: str) -> None:
     """Tells whoever waits."""
     print(words, file=sys.stderr, flush=True)
 
 
-def _write(workdir: Path, found: dict[str, Any]) -> None:
+def _write(workdir: Path, found: dict[str, Any], name: str = "bench.json") -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "bench.json").write_text(
-        json.dumps(found, indent=1) + "\n", encoding="utf-8"
-    )
+    (workdir / name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

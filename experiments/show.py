@@ -68,6 +68,13 @@ def plan(found: Plan) -> None:
         f"about {size(needs.host)} of {size(there.host)} of memory{device}, "
         f"{size(needs.disk)} of {size(there.disk)} of free disk"
     )
+    if bytes_of := found.crossing:
+        console.print(
+            f"over the network: {size(bytes_of['data'])} of data once, "
+            f"{size(bytes_of['results'])} of results each epoch, and "
+            f"{size(bytes_of['states'])} of states at each checkpoint, which takes at "
+            "most a twentieth of the time"
+        )
 
 
 # Columns of a plan that are left out where there is no room for them, first to last.

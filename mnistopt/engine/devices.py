@@ -71,6 +71,11 @@ class Device:
         return self.platform == "cpu"
 
     @property
+    def host_copies(self) -> int:
+        """How many copies the host has of a state that is trained here."""
+        return int(self.on_host)
+
+    @property
     def memory(self) -> float:
         """Bytes that an accelerator has; inf if nobody tells."""
         told = self.xla.memory_stats() or {}

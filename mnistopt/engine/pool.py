@@ -91,6 +91,19 @@ class Pool(Protocol):
     def traffic(self) -> Mapping[str, int]:
         """Bytes that have crossed a network so far, by what they were."""
 
+    def crossing(self, data: int, replicas: int, states: int) -> Mapping[str, int]:
+        """Returns the bytes that will cross a network, by what they are.
+
+        Args:
+            data: Bytes of the examples.
+            replicas: That train at a time.
+            states: Bytes of their states.
+
+        Returns:
+            "data", once; "results", each epoch; "states", at each checkpoint; nothing
+            where there is no network.
+        """
+
     def load(self, dataset: Dataset) -> None:
         """Brings the examples to where devices compute."""
 
@@ -110,6 +123,11 @@ class LocalPool:
         self.devices: Sequence[Device] = use_devices(count, cache_dir)
         self.traffic: Mapping[str, int] = {}
         self._splits: dict[Device, Splits] = {}
+
+    def crossing(self, data: int, replicas: int, states: int) -> Mapping[str, int]:
+        """Returns that nothing crosses a network."""
+        del data, replicas, states
+        return {}
 
     def load(self, dataset: Dataset) -> None:
         """Copies the examples to the devices."""

@@ -132,6 +132,7 @@ class Writer:
         replicas: Mapping[str, Contents],
         about: Mapping[str, Any],
         keep: bool,
+        since: float | None = None,
     ) -> None:
         """Starts writing a checkpoint; returns when the contents have been copied.
 
@@ -142,12 +143,15 @@ class Writer:
             replicas: Per identity its contents, numpy leaves that nobody changes.
             about: For the item `about`, which also tells shapes and the like.
             keep: Whether it stays; of the others only the newest does.
+            since: When the contents began to be brought here, which is part of what
+                the first one costs; time.monotonic().
 
         Raises:
             Unwritable: If the disk refuses this checkpoint, or has refused the last.
         """
         if keep:
             self._keep.add(epoch)
+        brought = 0.0 if since is None else time.monotonic() - since
         self.finish()
         start = time.monotonic()
         last, best, rest = (
@@ -174,5 +178,5 @@ class Writer:
             self._manager.save(epoch, args=args)
         if not self._seconds:
             self.finish()
-            self._seconds = time.monotonic() - start
+            self._seconds = brought + time.monotonic() - start
         self._wait_until = time.monotonic() + self._seconds / SAVE_SHARE

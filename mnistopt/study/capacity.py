@@ -59,16 +59,15 @@ def needed(plan: Plan, devices: Sequence[Device], known: Mapping[str, int]) -> C
 def _of_job(
     job: Job, data: int, devices: Sequence[Device], known: Mapping[str, int]
 ) -> Capacity:
-    host = process_memory() + COMPILING
-    states = job.state_bytes()
+    first, states = devices[0], job.state_bytes()
+    host = process_memory() + COMPILING + (COPIES - 1 + first.host_copies) * states
     disk = len(job.milestones) * states
     call = math.prod(job.lanes) * working_bytes(job, known)
-    if devices[0].on_host:
+    if first.on_host:
         calls = min(len(devices), len(job.records)) * call
-        return Capacity(host + data + COPIES * states + calls, 0, disk)
-    # The states themselves are on the devices.
-    device = devices[0].idle_bytes + data + states / len(devices) + call
-    return Capacity(host + (COPIES - 1) * states, device, disk)
+        return Capacity(host + data + calls, 0, disk)
+    device = first.idle_bytes + data + states / len(devices) + call
+    return Capacity(host, device, disk)
 
 
 def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capacity:

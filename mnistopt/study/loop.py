@@ -1,5 +1,6 @@
 """The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -244,10 +245,11 @@ class Loop:
         self, records: Mapping[str, Record], queue: Queue, writer: Writer, keep: bool
     ) -> None:
         with self._stopwatch("saving"):
+            since = time.monotonic()
             states = queue.states()
             contents = {name: Contents.of(states[name]) for name in records}
             about = {"records": [record.to_json() for record in records.values()]}
-            writer.save(queue.epoch, contents, about, keep)
+            writer.save(queue.epoch, contents, about, keep, since)
             if keep:
                 # A table must not know of a trial whose checkpoint a kill may yet undo.
                 writer.finish()

@@ -93,6 +93,7 @@ class Plan:
         saved: All checkpoints of the workdir.
         needs: What the jobs take of memory and disk.
         available: What there is.
+        crossing: Bytes that will cross a network, as `Pool.crossing` tells.
         work_per_second: Multiplications per second to expect of the other cohorts.
     """
 
@@ -104,6 +105,7 @@ class Plan:
     saved: Sequence[Checkpoint] = ()
     needs: Capacity = Capacity(0, 0, 0)
     available: Capacity = Capacity(0, 0, 0)
+    crossing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     work_per_second: float = math.inf
 
     @property

@@ -78,6 +78,11 @@ def _make_plan(setup: Setup) -> Plan:
     there = available(setup.devices, setup.workdir, setup.budget)
     found = fitted(found, setup.devices, known, there)
     warn_of_other_machines(found, setup.devices)
+    if found.jobs:
+        most = max(len(job.records) for job in found.jobs)
+        states = max(job.state_bytes() for job in found.jobs)
+        crossing = setup.pool.crossing(found.data_bytes, most, states)
+        found = dataclasses.replace(found, crossing=crossing)
     if found.timed:
         return found
     rate = multiply_rate(setup.devices) * EFFICIENCY
@@ -196,6 +201,8 @@ def _carry_out(
         loop.write()
     if len(list(store.glob("*/"))) > len(plan.jobs):
         tidy(store, sound(setup.store.saved(), store))
+    if plan.jobs and setup.pool.traffic:
+        content["runs"][-1]["traffic"] = dict(setup.pool.traffic)
     content |= {
         "compile_seconds": content.get("compile_seconds", {}) | loop.compile_seconds,
         "working_bytes": content.get("working_bytes", {}) | loop.working_bytes,

@@ -1,8 +1,10 @@
 """Workers of a Ray cluster train as this machine does, whatever befalls them."""
 
+import contextlib
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -25,8 +27,10 @@ from mnistopt.errors import InputError
 from mnistopt.hparams import Hparams
 from mnistopt.models.mlp import MLP
 from mnistopt.training.replica import Replica
+from tests import programs
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: it has no build for all")
+import psutil  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
@@ -188,6 +192,10 @@ def train(pool, digits, epochs, harm=lambda: None, settings=range(6)):
     return queue.states(), sorted(told)
 
 
+# What else may befall a worker: its process is stopped, or waits for ever.
+OTHERS = ("frozen", "still")
+
+
 @pytest.fixture(scope="module")
 def digits():
     return mnistopt.load("mnist_5k", train_examples=160)
@@ -215,7 +223,10 @@ def sleep(_, seconds):
     time.sleep(seconds)
 
 
-@pytest.mark.parametrize("what", ["killed", "frozen", "still"])
+@pytest.mark.parametrize(
+    "what",
+    ["killed", *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)],
+)
 def test_a_worker_that_does_nothing_more_is_replaced(
     pool, digits, expected, monkeypatch, what
 ):
@@ -236,6 +247,7 @@ def test_a_worker_that_does_nothing_more_is_replaced(
     assert first not in pool.devices
 
 
+@pytest.mark.slow
 def test_a_worker_that_computes_for_long_is_left_alone(pool, digits, monkeypatch):
     """It is silent about calls, but its process computes."""
     monkeypatch.setattr(pools, "SILENCE", 2.0)
@@ -255,6 +267,7 @@ def compute(_, seconds):
         sum(range(1000))
 
 
+@pytest.mark.slow
 def test_states_that_are_lost_before_they_are_read_are_trained_again(
     pool, digits, expected, monkeypatch
 ):
@@ -308,6 +321,7 @@ def test_a_network_of_one_s_own_goes_to_the_workers(cluster, mine, tmp_path):
     assert_same(away, local)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*go on elsewhere")
 def test_what_kills_each_of_its_workers_ends_the_run(pool, digits, mine):
     pool.load(digits)
@@ -318,10 +332,12 @@ def test_what_kills_each_of_its_workers_ends_the_run(pool, digits, mine):
 def test_bytes_that_cross_the_network_are_counted(pool, digits):
     train(pool, digits, 7, settings=range(4))
     size = state_bytes(SMALL)
-    nodes = 3
     data = sum(leaf.nbytes for leaf in jax.tree.leaves(digits))
     found = dict(pool.traffic)
-    assert found["data"] == nodes * data
+    wanted = pool.crossing(data, 4, 4 * size)
+    assert found["results"] == 7 * wanted["results"]
+    assert (found["data"], found["states"]) == (wanted["data"], wanted["states"])
+    assert found["data"] == 2 * data  # a node each
     # Twelve counts and five losses per epoch of a replica, and a state of each.
     assert found["results"] == 4 * 7 * (12 + 5) * 4
     assert found["states"] == 4 * size
@@ -359,3 +375,78 @@ def test_data_that_the_object_store_cannot_hold_are_told(pool):
         InputError, match=r"data take 59\d MB, .* has 15\d MB: start Ray"
     ):
         pool.load(Dataset("large", *[split] * 3, fingerprint="0", classes=10))
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:1", ("cluster=127.0.0.1:1 cannot be reached", "ray start --head")),
+        ("nowhere", ("cluster=nowhere is not allowed", "local, auto or HOST:PORT")),
+        ("ray://there:1", ("cluster=ray://there:1 is not allowed",)),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told(address, words, tmp_path):
+    found = programs.run("grid", f"--cluster={address}", f"--workdir={tmp_path / 'w'}")
+    programs.assert_refused(found, *words)
+    assert not (tmp_path / "w").exists()
+
+
+def test_without_ray_one_is_told_how_to_get_it(tmp_path, monkeypatch):
+    for name in [
+        one for one in sys.modules if one.startswith("mnistopt.engine.cluster")
+    ]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"pip install 'mnistopt\[ray\]'"):
+        mnistopt.run(**GRID, workdir=tmp_path, cluster="local")
+
+
+# --- A cluster of this machine, for one run ---
+
+ALONE = ("--model=mlp", "--hidden=16", "--epochs=60", "--seeds=2", "--lr=1e-3,1e-2")
+
+
+def start_grid(workdir):
+    command = [sys.executable, "-m", "experiments.grid", "--cluster=local"]
+    command += [*ALONE, f"--workdir={workdir}"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT)
+
+
+def alive(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_a_driver_that_ends_leaves_nobody_behind_and_goes_on(number, code, tmp_path):
+    """Nothing of it listens where others could reach it, either."""
+    whole = mnistopt.run(
+        model="mlp",
+        hidden=(16,),
+        epochs=60,
+        seeds=2,
+        lr=[1e-3, 1e-2],
+        workdir=tmp_path / "whole",
+    )
+    process = start_grid(tmp_path / "w")
+    told = b""
+    while b"epoch" not in told.rpartition(b"compiling")[2]:
+        told += process.stdout.read1()
+    others = psutil.Process(process.pid).children(recursive=True)
+    assert sum("ray::Worker" in " ".join(one.cmdline()) for one in others) >= 2
+    for one in [psutil.Process(process.pid), *others]:
+        for at in one.net_connections(kind="tcp"):
+            if at.status == psutil.CONN_LISTEN:
+                assert at.laddr.ip.removeprefix("::ffff:") in ("127.0.0.1", "::1"), one
+    os.kill(process.pid, number)
+    told += process.communicate(timeout=LONGEST)[0]
+    assert process.returncode == code, told.decode()
+    wait_for(lambda: not any(map(alive, others)))
+    again = start_grid(tmp_path / "w")
+    assert again.communicate(timeout=LONGEST) and again.returncode == 0
+    assert_same(mnistopt.Study(tmp_path / "w"), whole)

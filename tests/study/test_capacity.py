@@ -24,7 +24,7 @@ GRID = {**ASKED, "lr": [0.1, 0.01, 0.001], "seeds": 2}
 class Accelerator:
     """What `capacity` asks of a device."""
 
-    platform, on_host, idle_bytes = "gpu", False, 0.0
+    platform, on_host, host_copies, idle_bytes = "gpu", False, 0, 0.0
 
 
 # --- The plan ---
@@ -39,7 +39,7 @@ def test_a_plan_counts_states_calls_data_and_checkpoints(tmp_path):
     # Two numbers of epochs are kept, and the next is there before one is removed.
     assert plan.needs.disk == 3 * states
     before = process_memory() + capacity.COMPILING + plan.data_bytes
-    cpu = [type("Core", (), {"on_host": True})()] * 2
+    cpu = [type("Core", (), {"on_host": True, "host_copies": 1})()] * 2
     host = capacity.needed(plan, cpu, known).host
     assert host == pytest.approx(before + 3 * states + 2 * 1000, rel=0.01)
     found = capacity.needed(plan, [Accelerator()] * 2, known)

@@ -28,6 +28,11 @@ PERIOD = 2.0
 # as the longest call so far.
 SILENCE = 30.0
 STILL, TIMES_LONGEST = 60.0, 10
+# Bytes of an epoch's result of one replica: 12 counts and 5 losses.
+RESULT = (12 + 5) * 4
+# Threads of XLA's pool on a CPU, which has as many as there are cores unless told: those
+# of all workers on a node would be in each other's way, and take a quarter of the time.
+ONE_THREAD = {"NPROC": "1"}
 # Share of the time in which a process that computes uses a core.
 BUSY = 0.1
 # Seconds that Ray has to end workers.
@@ -141,6 +146,11 @@ class RayPool:
         """Takes note of how long a call took."""
         self._longest = max(self._longest, seconds)
 
+    def crossing(self, data: int, replicas: int, states: int) -> dict[str, int]:
+        """Returns the bytes that will cross the network, as `Pool.crossing` does."""
+        data *= len({device.node for device in self._pulses})
+        return {"data": data, "results": replicas * RESULT, "states": states}
+
     def load(self, dataset: Dataset) -> None:
         """Puts the examples into Ray's object store, once for all workers of a node.
 
@@ -150,8 +160,7 @@ class RayPool:
         if self._dataset and self._dataset[0] is dataset:
             return
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(dataset))
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        for node in nodes:
+        for node in (one for one in ray.nodes() if one["Alive"]):
             room = node["Resources"].get("object_store_memory", 0)
             if size > room:
                 raise InputError(
@@ -167,7 +176,7 @@ class RayPool:
                 f"Ray's object store has no room for {size / 1e6:,.0f} MB of data "
                 f"({reason(error)}): start Ray with a larger --object-store-memory"
             ) from error
-        self.traffic["data"] += size * len(nodes)
+        self.traffic["data"] += self.crossing(size, 0, 0)["data"]
 
     def compile(self, replica: Replica, lanes: Lanes, most: int) -> RemoteProgram:
         """Compiles the program of a cohort on up to `most` devices."""
@@ -226,6 +235,7 @@ class RayPool:
             "num_cpus": int(cpu),
             "num_gpus": int(self._resource == "GPU"),
             "resources": {"TPU": 1} if self._resource == "TPU" else {},
+            "runtime_env": {"env_vars": ONE_THREAD if cpu else {}},
         }
         for _ in range(count):
             actor = self._actor.options(**options).remote(cpu, self._cache_dir)

@@ -52,6 +52,7 @@ class RemoteDevice:
     Attributes:
         actor: The worker.
         number: Of the workers of this driver.
+        node: Ray's identity of its node.
         where: Name of its node.
         platform: As of a `Device`.
         memory: Bytes that there are for it.
@@ -62,6 +63,8 @@ class RemoteDevice:
     """
 
     on_host = False
+    # What a lost device has trained begins again from there.
+    host_copies = 1
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class RemoteDevice:
         self._look = look
         self.platform, self._machine = about["platform"], about["machine"]
         self.memory, self.idle_bytes = about["memory"], about["idle_bytes"]
-        self._node, self._process = about["node_id"], about["process"]
+        self.node, self._process = about["node_id"], about["process"]
         self.waiting: set[Future] = set()
         self.gone = False
         self.forgotten: collections.deque[int] = collections.deque()
@@ -124,7 +127,7 @@ class RemoteDevice:
         self.gone = True
         ray.kill(self.actor)
         # Ray asks a process to end; one that is frozen does not hear it.
-        here = NodeAffinitySchedulingStrategy(self._node, soft=False)
+        here = NodeAffinitySchedulingStrategy(self.node, soft=False)
         _kill.options(num_cpus=0, scheduling_strategy=here).remote(self._process)
         for found in list(self.waiting):
             with contextlib.suppress(InvalidStateError):
@@ -215,7 +218,7 @@ class RemoteProgram:
                 time.sleep(TURN)
                 continue
             # One on each node: the others find its program in the compile cache.
-            first = {device.where: device for device in reversed(devices)}.values()
+            first = {device.node: device for device in reversed(devices)}.values()
             for some in (first, devices):
                 compiling = [self._compile(device) for device in some]
                 found += [told for told in map(_told, compiling) if told]
