@@ -127,6 +127,7 @@ def test_imports_go_down_the_floors(path):
         ("jinja2", {"report.page"}),
         ("matplotlib", set()),
         ("tensorboardX", {"results.tensorboard"}),
+        ("ray", {f"engine.cluster.{name}" for name in ROOMS["engine.cluster"]}),
     ],
 )
 def test_a_tool_is_imported_in_its_file_only(tool, homes):
@@ -172,10 +173,13 @@ def test_files_and_functions_stay_short():
 @pytest.mark.parametrize(
     ("imported", "absent"),
     [
-        ("mnistopt, experiments.grid, experiments.report", "jax pandas altair jinja2"),
+        (
+            "mnistopt, experiments.grid, experiments.report",
+            "jax pandas altair jinja2 ray",
+        ),
         (
             "mnistopt.study.runner, mnistopt.study.study",
-            "altair vl_convert jinja2 tensorboardX",
+            "altair vl_convert jinja2 tensorboardX ray",
         ),
         ("experiments.show", "altair vl_convert jinja2 tensorboardX IPython"),
     ],

@@ -279,8 +279,8 @@ def picture(simulation: Sequence[Mapping[str, Any]]) -> Any:
             "One driver, 10,000 replicas, 8 to 512 devices",
             [
                 "Workers sleep for as long as an epoch takes; driver, queue, records",
-                "and Ray are real. The ideal: no device ever waits. Epochs of 1.3 s are",
-                "the CNN's on one core, of 0.1 s the MLP's.",
+                "and Ray are real. The ideal: no device ever waits. Epochs of 1.3 s",
+                "are the CNN's on one core, of 0.1 s the MLP's.",
             ],
             "Share of the ideal speed and use of a core against devices.",
         ),

@@ -2,6 +2,7 @@
 
 import collections
 import queue
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -105,7 +106,9 @@ class Queue:
         found: dict[str, Result] = {}
         left = list(rounds)
         for _ in range(1 + MOST_LOSSES):
-            devices = self.program.devices
+            while not (devices := self.program.devices):
+                time.sleep(TURN)
+                self._while_waiting()
             begun = [
                 (one, self.program.measure(one, devices[i % len(devices)]))
                 for i, one in enumerate(left)

@@ -1,6 +1,7 @@
 """What a run is given: checked, loaded, and its workdir opened."""
 
 import contextlib
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder
 from mnistopt.engine.checkpoint import Store
 from mnistopt.engine.devices import Device, Lanes, choose_lanes
-from mnistopt.engine.pool import LocalPool, Pool
+from mnistopt.engine.pool import TURN, LocalPool, Pool
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.points import NEUTRAL, Point
@@ -55,8 +56,10 @@ class Setup(NamedTuple):
 
     @property
     def devices(self) -> Sequence[Device]:
-        """Those that compute."""
-        return self.pool.devices
+        """Those that compute: one at least, for which it waits."""
+        while not (devices := self.pool.devices):
+            time.sleep(TURN)
+        return devices
 
     @property
     def store(self) -> Store:

@@ -114,9 +114,11 @@ def assert_same(ours, theirs):
 GRID = {
     "train_examples": 320,
     "lr": [1e-3, 1e-2],
-    "dropout": [0.0, 0.3],
+    "model": ["mlp", "cnn"],
     "hidden": (16,),
-    "model": "mlp",
+    "channels": (4, 8),
+    "dense": 8,
+    "dropout": 0.3,
     "seeds": 3,
     "epochs": [4, 30],
 }
@@ -417,6 +419,22 @@ def alive(process):
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+# Of what XLA shapes by the threads that there are.
+WIDE = {"model": "cnn", "channels": (8, 16), "norm": "batch", "elastic": 0.5}
+WIDE |= {"train_examples": 320, "average": 0.9, "epochs": 3, "seeds": 2}
+
+
+@pytest.mark.slow
+def test_any_network_is_that_of_a_machine_of_one_core(cluster, tmp_path):
+    code = f"import mnistopt; mnistopt.run(**{WIDE}, workdir={str(tmp_path / 'one')!r})"
+    env = {**os.environ, "NPROC": "1"}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=LONGEST)
+    away = mnistopt.run(**WIDE, workdir=tmp_path / "away", cluster=cluster.address)
+    assert_same(away, mnistopt.Study(tmp_path / "one"))
+    (about,) = away.config["machines"].values()
+    assert about["cores"] == 1
 
 
 @pytest.mark.slow

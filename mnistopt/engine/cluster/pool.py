@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -30,8 +31,10 @@ SILENCE = 30.0
 STILL, TIMES_LONGEST = 60.0, 10
 # Bytes of an epoch's result of one replica: 12 counts and 5 losses.
 RESULT = (12 + 5) * 4
-# Threads of XLA's pool on a CPU, which has as many as there are cores unless told: those
-# of all workers on a node would be in each other's way, and take a quarter of the time.
+# Threads of XLA's pool on a CPU, which unless told has as many as there are cores: those
+# of all workers of a node would be in each other's way. On two cores an epoch of four
+# CNNs took 3.5 s, and takes 2.0 s with one thread each. And XLA shapes some programs by
+# their number: with one, the bits do not depend on how many cores a node has.
 ONE_THREAD = {"NPROC": "1"}
 # Share of the time in which a process that computes uses a core.
 BUSY = 0.1
@@ -91,7 +94,7 @@ class RayPool:
         self._pulses: dict[RemoteDevice, _Pulse] = {}
         self._starting: dict[Any, Any] = {}
         self._started, self._failures = 0, 0
-        self._looked = self._seen = time.monotonic()
+        self._looked, self._alone = time.monotonic(), math.inf
         self._longest = 0.0
         self._dataset: tuple[Dataset, Any] | None = None
         try:
@@ -134,8 +137,10 @@ class RayPool:
             self._looked = now
             self._look(now)
         if self._pulses:
-            self._seen = now
-        elif now > self._seen + ALONE:
+            self._alone = math.inf
+        elif now < self._alone:
+            self._alone = now
+        elif now > self._alone + ALONE:
             raise InputError(
                 f"the cluster has had no {self._resource} for {ALONE:.0f} s: start "
                 "nodes; the same command goes on"

@@ -74,12 +74,15 @@ class Worker:
     def about(self) -> dict[str, Any]:
         """Returns what it computes with, and what it runs on."""
         device = self._device
+        told = machine.describe(device.xla)
+        # XLA's pool there has one thread, as on a machine of one core.
+        told["cores"] = 1 if device.on_host else None
         return {
             "versions": versions(),
             "platform": device.platform,
             "memory": host_memory() if device.on_host else device.memory,
             "idle_bytes": process_memory() if device.on_host else 0.0,
-            "machine": machine.describe(device.xla),
+            "machine": told,
             "process": os.getpid(),
             "node": platform.node(),
             "node_id": ray.get_runtime_context().get_node_id(),
