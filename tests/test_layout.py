@@ -34,7 +34,7 @@ ROOMS = {
         *("line", "pool", "queue", "timer", "predict", "latency"),
         *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
-    "engine.cluster": ("worker", "join", "remote", "pool"),
+    "engine.cluster": ("worker", "device", "program", "hiring", "join", "pool"),
     "results": (
         *("record", "columns", "costs", "labels", "stats", "compare"),
         *("summary", "tables", "agreement", "config"),

@@ -73,16 +73,16 @@ class _Node:
     async def compile(self, device: int, *_: Any) -> dict[str, float]:
         return {"seconds": 0.0, "bytes": 0}
 
-    async def train(self, device: int, *call: Any) -> Any:
+    async def train(self, device: int, order: Any, moved: Any = None) -> Any:
         from mnistopt.engine.replicas import Result, Trained
 
-        *_, epochs, in_full, forget = call
+        count = len(order.epochs)
         async with self._locks.setdefault(device, asyncio.Lock()):
-            await asyncio.sleep(len(epochs) * self._seconds)
+            await asyncio.sleep(count * self._seconds)
         counts = np.zeros((1, 1, 12), np.int32)
         counts[..., -2:] = -1, 1
         one = Result(counts, np.zeros((1, 1, 5), np.float32))
-        return Trained([one] * len(epochs), len(epochs) * self._seconds)
+        return Trained([one] * count, count * self._seconds)
 
     async def take(self, device: int, number: int) -> np.ndarray:
         return np.zeros(1, np.float32)
@@ -115,7 +115,7 @@ class _Pool:
     def __init__(self, nodes: Sequence[Any], count: int):
         import collections
 
-        from mnistopt.engine.cluster.remote import RemoteDevice
+        from mnistopt.engine.cluster.device import RemoteDevice
 
         about = {"platform": "cpu", "machine": {}, "memory": 0.0, "idle_bytes": 0.0}
         about |= {"node": "", "node_id": "", "process": 0}
@@ -161,7 +161,7 @@ def simulate(tell: Callable[[str], None]) -> list[dict[str, Any]]:
 
 
 def _reach(pool: _Pool, seconds: float) -> dict[str, Any]:
-    from mnistopt.engine.cluster.remote import RemoteProgram
+    from mnistopt.engine.cluster.program import RemoteProgram
     from mnistopt.engine.devices import Lanes
     from mnistopt.engine.queue import Queue
     from mnistopt.engine.rounds import Member, make_rounds

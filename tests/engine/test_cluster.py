@@ -34,6 +34,7 @@ import psutil  # noqa: E402
 from ray._private import ray_constants  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
+from mnistopt.engine.cluster import hiring  # noqa: E402
 from mnistopt.engine.cluster import pool as pools  # noqa: E402
 from mnistopt.engine.cluster.join import join  # noqa: E402
 from mnistopt.engine.cluster.pool import RayPool  # noqa: E402
@@ -112,15 +113,15 @@ def assert_same(ours, theirs):
 
 
 GRID = {
-    "train_examples": 320,
+    "train_examples": 160,
     "lr": [1e-3, 1e-2],
     "model": ["mlp", "cnn"],
     "hidden": (16,),
-    "channels": (4, 8),
-    "dense": 8,
+    "channels": (2,),
+    "dense": 4,
     "dropout": 0.3,
     "seeds": 3,
-    "epochs": [4, 30],
+    "epochs": [3, 16],
 }
 
 
@@ -137,7 +138,7 @@ def test_twelve_replicas_that_lose_a_node_and_gain_another_are_the_same(
 
     def disturb(frame):
         (pool,) = seen[1:]
-        if frame["epoch"].iloc[0] == 12 and not trained_on:
+        if frame["epoch"].iloc[0] == 8 and not trained_on:
             trained_on.update(map(str, pool.devices))
             where = ray.get([one.actor.ask.remote(node_of) for one in pool.devices])
             dying = next(n for n in cluster.worker_nodes if n.node_id == where[0])
@@ -350,8 +351,8 @@ def test_bytes_that_cross_the_network_are_counted(pool, digits):
 
 
 def test_other_versions_are_told(cluster, tmp_path, monkeypatch):
-    ours = {**pools.versions(), "jax": "0.1"}
-    monkeypatch.setattr(pools, "versions", lambda: ours)
+    ours = {**hiring.versions(), "jax": "0.1"}
+    monkeypatch.setattr(hiring, "versions", lambda: ours)
     with pytest.raises(InputError, match=r"has jax .* and here 0\.1: install the same"):
         RayPool("auto", None, tmp_path)
     # Nothing of it stays.
@@ -359,7 +360,7 @@ def test_other_versions_are_told(cluster, tmp_path, monkeypatch):
 
 
 def test_a_kind_of_device_that_is_not_there_is_told(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(pools, "_asked_platform", lambda: "cuda")
+    monkeypatch.setattr(hiring, "_asked_platform", lambda: "cuda")
     with pytest.raises(
         InputError, match=r"no GPU \(JAX_PLATFORMS=cuda\): it has .*CPU"
     ):

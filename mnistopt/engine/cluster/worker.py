@@ -9,13 +9,12 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import ray
 
-import mnistopt
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine import machine
 from mnistopt.engine.devices import Device, Lanes, local_devices
@@ -33,16 +32,37 @@ def versions() -> dict[str, str]:
     """Returns the versions of Python and of the libraries, and a hash of our files."""
     python = ".".join(platform.python_version_tuple()[:2])
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"Python": python, **found, "mnistopt": mnistopt.__version__ + _code()}
+    ours = importlib.metadata.version("mnistopt") + _code()
+    return {"Python": python, **found, "mnistopt": ours}
 
 
 @functools.cache
 def _code() -> str:
-    root = Path(mnistopt.__file__).parent
+    root = Path(__file__).parents[2]
     files = sorted(root.rglob("*.py"))
     names = "\n".join(str(path.relative_to(root)) for path in files)
     content = names.encode() + b"".join(path.read_bytes() for path in files)
     return "+" + hashlib.sha256(content).hexdigest()[:8]
+
+
+class Order(NamedTuple):
+    """What a worker is to train, in one piece: Ray packs each argument by itself.
+
+    Attributes:
+        program: Number of the program.
+        number: Of the round.
+        sent: The round, if it is not there.
+        epochs: As in `Program.train`.
+        in_full: As in `Program.train`.
+        forget: Rounds that nobody needs any more.
+    """
+
+    program: int
+    number: int
+    sent: Round | None
+    epochs: range
+    in_full: bool
+    forget: Sequence[int]
 
 
 class Worker:
@@ -109,26 +129,12 @@ class Worker:
         self._programs[number] = program
         return {"seconds": program.compile_seconds, "bytes": program.bytes}
 
-    def train(
-        self,
-        program: int,
-        number: int,
-        sent: Round | None,
-        moved: Any,
-        epochs: range,
-        in_full: bool,
-        forget: Sequence[int],
-    ) -> Trained:
+    def train(self, order: Order, moved: Any = None) -> Trained:
         """Trains some epochs of a round.
 
         Args:
-            program: Number of the program.
-            number: Of the round.
-            sent: The round, if it is not here.
-            moved: Its state, numpy leaves, if it comes from another worker.
-            epochs: As in `Program.train`.
-            in_full: As in `Program.train`.
-            forget: Rounds that nobody needs any more.
+            order: What to train.
+            moved: The round's state, numpy leaves, if it comes from another worker.
 
         Returns:
             What they have given, numpy leaves.
@@ -136,6 +142,7 @@ class Worker:
         Raises:
             InputError: If the round is not here as it should be.
         """
+        program, number, sent, epochs, in_full, forget = order
         for other in forget:
             self._rounds.pop(other, None)
         if sent is not None:

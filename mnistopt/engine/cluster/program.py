@@ -1,21 +1,19 @@
-"""A worker as the device it has, and a program that workers train with."""
+"""The program of a cohort, which the workers of a cluster train with."""
 
 import collections
-import contextlib
 import itertools
-import os
-import signal
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError, wait
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mnistopt.engine.cluster.device import RemoteDevice
+from mnistopt.engine.cluster.worker import Order
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
 from mnistopt.engine.replicas import Result, Trained, state_bytes
@@ -30,139 +28,6 @@ SPAN = 0.5
 # as small as 80 MB, and what is larger goes there by way of a disk.
 WINDOW = 64e6
 _NUMBERS = itertools.count()
-
-
-class _Answer(Future):
-    """A future that looks after the workers while somebody waits for it."""
-
-    def __init__(self, look: Callable[[], object]):
-        super().__init__()
-        self._look = look
-
-    def result(self, timeout: float | None = None) -> Any:
-        while timeout is None and not self.done():
-            wait([self], timeout=TURN)
-            self._look()
-        return super().result(timeout)
-
-
-class RemoteDevice:
-    """The device of a worker.
-
-    Attributes:
-        actor: The worker.
-        number: Of the workers of this driver.
-        node: Ray's identity of its node.
-        where: Name of its node.
-        platform: As of a `Device`.
-        memory: Bytes that there are for it.
-        idle_bytes: Of them, those that are taken before it computes.
-        waiting: Calls that it has not answered.
-        gone: Whether it has died.
-        forgotten: Rounds that it may forget.
-    """
-
-    on_host = False
-    # What a lost device has trained begins again from there.
-    host_copies = 1
-
-    def __init__(
-        self,
-        actor: Any,
-        number: int,
-        about: Mapping[str, Any],
-        look: Callable[[], object],
-    ):
-        """Takes what `Worker.about` tells, and what to do while one waits for it."""
-        self.actor, self.number, self.where = actor, number, about["node"]
-        self._look = look
-        self.platform, self._machine = about["platform"], about["machine"]
-        self.memory, self.idle_bytes = about["memory"], about["idle_bytes"]
-        self.node, self._process = about["node_id"], about["process"]
-        self.waiting: set[Future] = set()
-        self.gone = False
-        self.forgotten: collections.deque[int] = collections.deque()
-
-    def __str__(self) -> str:
-        """Its kind, number and node, as in "cpu 0 on 10.0.0.2"."""
-        return f"{self.platform} {self.number} on {self.where}"
-
-    def describe(self, lanes: Lanes) -> dict[str, Any]:
-        """Returns all that decides the bits of what it computes in these lanes."""
-        return {**self._machine, "lanes": list(lanes)}
-
-    def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
-        """Begins `call(device, *arguments)` where the device is."""
-        return self.answer(self.actor.ask.remote(call, *arguments))
-
-    def read(self, number: int) -> Future:
-        """Begins to bring the state of a round here, while others compute."""
-        read = self.actor.read.options(concurrency_group="io")
-        return self.answer(read.remote(number))
-
-    def answer(self, ref: Any, then: Callable[[Any], Any] = lambda found: found):
-        """Returns the future of a call to the worker; what `then` makes of its result.
-
-        Its error is `Lost` if the worker, or a state on its way to it, is.
-        """
-        found = _Answer(self._look)
-        self.waiting.add(found)
-
-        def tell(of: Future) -> None:
-            self.waiting.discard(found)
-            # Where nobody waits for it any more, or it was lost, nothing is told.
-            with contextlib.suppress(InvalidStateError):
-                try:
-                    found.set_result(then(of.result()))
-                except InvalidStateError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - whoever waits is told
-                    found.set_exception(self._error(error))
-
-        ref.future().add_done_callback(tell)
-        return found
-
-    def end(self) -> None:
-        """Ends the worker; what it has not answered is lost."""
-        self.gone = True
-        ray.kill(self.actor)
-        # Ray asks a process to end; one that is frozen does not hear it.
-        here = NodeAffinitySchedulingStrategy(self.node, soft=False)
-        _kill.options(num_cpus=0, scheduling_strategy=here).remote(self._process)
-        for found in list(self.waiting):
-            with contextlib.suppress(InvalidStateError):
-                found.set_exception(Lost(f"{self} was ended"))
-
-    def _error(self, error: BaseException) -> BaseException:
-        if lost(error):
-            # A worker that says of a call what it lacks is not gone itself.
-            self.gone |= not isinstance(error, ray.exceptions.RayTaskError)
-            return Lost(f"{self} is gone: {reason(error)}")
-        if isinstance(error, ray.exceptions.RayTaskError):
-            return error.cause
-        return error
-
-
-@ray.remote(max_retries=0)
-def _kill(process: int) -> None:
-    with contextlib.suppress(OSError):
-        os.kill(process, signal.SIGKILL)
-
-
-def lost(error: BaseException) -> bool:
-    """Says whether a call failed as a worker, or what it had, is gone."""
-    gone = (
-        *(ray.exceptions.RayActorError, ray.exceptions.ObjectLostError),
-        *(ray.exceptions.OwnerDiedError, ray.exceptions.NodeDiedError),
-    )
-    return isinstance(error, gone)
-
-
-def reason(error: BaseException) -> str:
-    """Returns the line of Ray's error that says what has happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("The actor") or "Error" in line]
-    return (told or lines or [type(error).__name__])[-1][:200]
 
 
 class _Owner(Protocol):
@@ -246,12 +111,13 @@ class RemoteProgram:
     ) -> Future[Trained]:
         """Starts some epochs of a round, as `Trainer.train` has it."""
         self._compile(device)
-        sent, moved = None, None
+        sent: Round | None = None
+        moved: tuple[Any, ...] = ()
         if one.device is not device:
             sent = one
             if one.device is not None:
-                moved = one.device.actor.take.options(concurrency_group="io")
-                moved = moved.remote(one.number)
+                take = one.device.actor.take.options(concurrency_group="io")
+                moved = (take.remote(one.number),)
                 sent = _without_state(one)
                 self._pool.traffic["moved"] += self._state_bytes
             else:
@@ -260,10 +126,8 @@ class RemoteProgram:
             # Who has the round may forget it when nobody wants it any more.
             weakref.finalize(one, device.forgotten.append, one.number)
         forget = [device.forgotten.popleft() for _ in range(len(device.forgotten))]
-        ref = device.actor.train.remote(
-            self._number, one.number, sent, moved, epochs, in_full, forget
-        )
-        return device.answer(ref, self._count)
+        order = Order(self._number, one.number, sent, epochs, in_full, forget)
+        return device.answer(device.actor.train.remote(order, *moved), self._count)
 
     def measure(self, one: Round, device: RemoteDevice) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits."""

@@ -1,0 +1,148 @@
+"""A worker, as the device that it has."""
+
+import collections
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError, wait
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mnistopt.engine.devices import Lanes
+from mnistopt.engine.pool import TURN, Lost
+
+
+class _Answer(Future):
+    """A future that looks after the workers while somebody waits for it."""
+
+    def __init__(self, look: Callable[[], object]):
+        super().__init__()
+        self._look = look
+
+    def result(self, timeout: float | None = None) -> Any:
+        while timeout is None and not self.done():
+            wait([self], timeout=TURN)
+            self._look()
+        return super().result(timeout)
+
+
+class RemoteDevice:
+    """The device of a worker.
+
+    Attributes:
+        actor: The worker.
+        number: Of the workers of this driver.
+        node: Ray's identity of its node.
+        where: Name of its node.
+        platform: As of a `Device`.
+        memory: Bytes that there are for it.
+        idle_bytes: Of them, those that are taken before it computes.
+        waiting: Calls that it has not answered.
+        gone: Whether it has died.
+        forgotten: Rounds that it may forget.
+    """
+
+    on_host = False
+    # What a lost device has trained begins again from there.
+    host_copies = 1
+
+    def __init__(
+        self,
+        actor: Any,
+        number: int,
+        about: Mapping[str, Any],
+        look: Callable[[], object],
+    ):
+        """Takes what `Worker.about` tells, and what to do while one waits for it."""
+        self.actor, self.number, self.where = actor, number, about["node"]
+        self._look = look
+        self.platform, self._machine = about["platform"], about["machine"]
+        self.memory, self.idle_bytes = about["memory"], about["idle_bytes"]
+        self.node, self._process = about["node_id"], about["process"]
+        self.waiting: set[Future] = set()
+        self.gone = False
+        self.forgotten: collections.deque[int] = collections.deque()
+
+    def __str__(self) -> str:
+        """Its kind, number and node, as in "cpu 0 on 10.0.0.2"."""
+        return f"{self.platform} {self.number} on {self.where}"
+
+    def describe(self, lanes: Lanes) -> dict[str, Any]:
+        """Returns all that decides the bits of what it computes in these lanes."""
+        return {**self._machine, "lanes": list(lanes)}
+
+    def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
+        """Begins `call(device, *arguments)` where the device is."""
+        return self.answer(self.actor.ask.remote(call, *arguments))
+
+    def read(self, number: int) -> Future:
+        """Begins to bring the state of a round here, while others compute."""
+        read = self.actor.read.options(concurrency_group="io")
+        return self.answer(read.remote(number))
+
+    def answer(self, ref: Any, then: Callable[[Any], Any] = lambda found: found):
+        """Returns the future of a call to the worker; what `then` makes of its result.
+
+        Its error is `Lost` if the worker, or a state on its way to it, is.
+        """
+        found = _Answer(self._look)
+        self.waiting.add(found)
+
+        def tell(of: Future) -> None:
+            self.waiting.discard(found)
+            # Where nobody waits for it any more, or it was lost, nothing is told.
+            with contextlib.suppress(InvalidStateError):
+                try:
+                    found.set_result(then(of.result()))
+                except InvalidStateError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - whoever waits is told
+                    found.set_exception(self._error(error))
+
+        ref.future().add_done_callback(tell)
+        return found
+
+    def end(self) -> None:
+        """Ends the worker; what it has not answered is lost."""
+        self.gone = True
+        ray.kill(self.actor)
+        # Ray asks a process to end; one that is frozen does not hear it.
+        here = NodeAffinitySchedulingStrategy(self.node, soft=False)
+        _kill.options(num_cpus=0, scheduling_strategy=here).remote(self._process)
+        for found in list(self.waiting):
+            with contextlib.suppress(InvalidStateError):
+                found.set_exception(Lost(f"{self} was ended"))
+
+    def _error(self, error: BaseException) -> BaseException:
+        if lost(error):
+            # A worker that says of a call what it lacks is not gone itself.
+            self.gone |= not isinstance(error, ray.exceptions.RayTaskError)
+            return Lost(f"{self} is gone: {reason(error)}")
+        if isinstance(error, ray.exceptions.RayTaskError):
+            return error.cause
+        return error
+
+
+@ray.remote(max_retries=0)
+def _kill(process: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(process, signal.SIGKILL)
+
+
+def lost(error: BaseException) -> bool:
+    """Says whether a call failed as a worker, or what it had, is gone."""
+    gone = (
+        *(ray.exceptions.RayActorError, ray.exceptions.ObjectLostError),
+        *(ray.exceptions.OwnerDiedError, ray.exceptions.NodeDiedError),
+    )
+    return isinstance(error, gone)
+
+
+def reason(error: BaseException) -> str:
+    """Returns the line of Ray's error that says what has happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("The actor") or "Error" in line]
+    return (told or lines or [type(error).__name__])[-1][:200]
