@@ -108,8 +108,7 @@ def run(
 
     Args:
         on_plan: Called with the plan before it is carried out.
-        on_progress: Called with a `progress.Progress` before each compile and after
-            each round of replicas.
+        on_progress: Called with a `Progress` before each compile and after each round.
         progress: Whether to show a bar below a notebook's cell; None for where there
             is one and no `on_progress`. Scripts are silent.
         on_epoch: Called after each epoch of each round, with the rows that curves.csv
@@ -126,9 +125,7 @@ def run(
             seeds: How many; 3 by default, seeds 0, 1 and 2.
             lanes: (seeds, points) side by side on a device, or points; None to choose.
             devices: How many; None for all.
-            cluster: Ray's, of which the devices are: "local" for a process per device
-                of this machine, "auto" for the one that this machine belongs to, or
-                where its head is, "HOST:PORT". None for this machine, without Ray.
+            cluster: Ray's, "local", "auto" or "HOST:PORT" (docs/cluster.md), or None.
             memory_budget: Most bytes to use, or "4GB"; None for what there is.
             fail_fast: Whether the first replica that diverges ends the run.
             cache_dir: Of data and programs; ~/.cache/mnistopt by default.
@@ -150,8 +147,8 @@ def run(
     shown = on_progress is None if progress is None else progress
     bar = NotebookBar() if shown and in_notebook() else None
     tell = _told(on_progress, bar)
-    workdir = setup.workdir
-    with setup.pool, writing_to(workdir), writing(workdir), Stop() as stop:
+    folder = setup.workdir
+    with setup.pool, writing_to(folder), writing(folder), Stop() as stop:
         with stopwatch("planning"):
             found = _plan(setup)
         if on_plan:
@@ -159,7 +156,7 @@ def run(
         _carry_out(found, setup, tell, on_epoch, stopwatch, stop)
     if bar:
         bar.done()
-    return Study(setup.workdir)
+    return Study(folder)
 
 
 def _carry_out(
