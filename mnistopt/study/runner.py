@@ -146,14 +146,13 @@ def run(
         setup = _set_up(settings)
     shown = on_progress is None if progress is None else progress
     bar = NotebookBar() if shown and in_notebook() else None
-    tell = _told(on_progress, bar)
     folder = setup.workdir
     with setup.pool, writing_to(folder), writing(folder), Stop() as stop:
         with stopwatch("planning"):
             found = _plan(setup)
         if on_plan:
             on_plan(found)
-        _carry_out(found, setup, tell, on_epoch, stopwatch, stop)
+        _carry_out(found, setup, _told(on_progress, bar), on_epoch, stopwatch, stop)
     if bar:
         bar.done()
     return Study(folder)
