@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmark import report
+from experiments.benchmark import report, scaling
 from experiments.benchmark.contest import OURS, PYTORCH
 from experiments.benchmark.networks import NETWORKS, update_flops
 from experiments.benchmark.workers import Failed, Workers
@@ -117,3 +117,9 @@ def test_the_light_networks_figures_are_those_of_their_runs(name):
             one for one in told.splitlines() if row["network"] in one and cell in one
         )
         assert f"| {cell} | {ratio:.2f} |" in line
+
+
+def test_the_docs_say_of_a_cluster_what_was_measured():
+    found = json.loads((COMMITTED.parent / "cluster" / "cluster.json").read_text())
+    assert scaling.in_words(found) in (ROOT / "docs" / "cluster.md").read_text()
+    assert found["overhead"]["ratio"] < 1.1 and found["overhead"]["replicas"] == 60
