@@ -101,9 +101,9 @@ def _check_reachable(address: str) -> None:
 def _why(error: Exception) -> str:
     """Returns the first words of Ray's error; what to do where it does not say."""
     text = " ".join(str(error).split())
-    if isinstance(error, ConnectionError) and "auto" in text:
+    if "any running Ray" in text:
         return (
-            "no Ray runs on this machine. Begin with `ray start --head`, or give local"
+            "no Ray runs on this machine: begin with `ray start --head`, or give local"
         )
     if "ersion mismatch" in text:
         text += ". Install the same versions on all nodes"
