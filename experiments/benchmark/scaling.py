@@ -1,6 +1,7 @@
 """What a Ray cluster costs beside the local queue, and how far one driver reaches."""
 
 import asyncio
+import collections
 import math
 import statistics
 import time
@@ -113,8 +114,6 @@ class _Pool:
     """A pool of workers that nobody looks after."""
 
     def __init__(self, nodes: Sequence[Any], count: int):
-        import collections
-
         from mnistopt.engine.cluster.device import RemoteDevice
 
         about = {"platform": "cpu", "machine": {}, "memory": 0.0, "idle_bytes": 0.0}

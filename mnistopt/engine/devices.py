@@ -88,7 +88,12 @@ class Device:
 
     def describe(self, lanes: Lanes) -> dict[str, Any]:
         """Returns all that decides the bits of what it computes in these lanes."""
-        return {**machine.describe(self.xla), "lanes": list(lanes)}
+        return {**self._machine, "lanes": list(lanes)}
+
+    @functools.cached_property
+    def _machine(self) -> dict[str, Any]:
+        # Once: it reads what the system says of itself.
+        return machine.describe(self.xla)
 
     def start(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins a call, after those that were begun before; returns its future."""

@@ -53,24 +53,10 @@ class Trainer(Protocol):
     def train(
         self, one: Round, device: Any, epochs: range, in_full: bool
     ) -> Future[Trained]:
-        """Starts some epochs of a round; returns before they are done.
-
-        Args:
-            one: The round; its state is replaced.
-            device: Where to compute; the round is brought there.
-            epochs: As many as were done before, for each epoch.
-            in_full: Whether to evaluate all splits after the last of them.
-
-        Returns:
-            What they have given, when they are done; or `Lost`.
-        """
+        """Starts some epochs of a round, as `Program.train` does; may be `Lost`."""
 
     def measure(self, one: Round, device: Any) -> Future[Result]:
-        """Starts measuring a round that has trained, on all splits.
-
-        Returns:
-            What `Round.read` takes; there are no metrics of training batches.
-        """
+        """Starts measuring a round, as `Program.measure` does; may be `Lost`."""
 
     def read(self, rounds: Sequence[Round]) -> Mapping[Round, dict[str, TrainState]]:
         """Brings states to the host, by name; those that are lost are left out.

@@ -200,7 +200,6 @@ class Loop:
     def _keep(self, job: Job, done: Done, records: Mapping[str, Record]) -> None:
         """Writes down, and tells, what an epoch of a round has given."""
         trained = [records[name] for name in done.results]
-        # Once, not in each epoch: it reads what the system says of itself.
         if done.device not in self._machines:
             self._machines[done.device] = name_of(done.device.describe(job.lanes))
         for record, result in zip(trained, done.results.values()):

@@ -93,14 +93,14 @@ class RemoteDevice:
 
         def tell(of: Future) -> None:
             self.waiting.discard(found)
-            # Where nobody waits for it any more, or it was lost, nothing is told.
+            set_outcome: Callable[[Any], None] = found.set_result
+            try:
+                outcome = then(of.result())
+            except Exception as error:  # noqa: BLE001 - whoever waits is told
+                set_outcome, outcome = found.set_exception, self._error(error)
+            # Nobody waits for it any more, or it was lost.
             with contextlib.suppress(InvalidStateError):
-                try:
-                    found.set_result(then(of.result()))
-                except InvalidStateError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - whoever waits is told
-                    found.set_exception(self._error(error))
+                set_outcome(outcome)
 
         ref.future().add_done_callback(tell)
         return found

@@ -18,6 +18,7 @@ import ray
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine import machine
 from mnistopt.engine.devices import Device, Lanes, local_devices
+from mnistopt.engine.machine import cores
 from mnistopt.engine.memory import host_memory, process_memory
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
@@ -100,7 +101,8 @@ class Worker:
         return {
             "versions": versions(),
             "platform": device.platform,
-            "memory": host_memory() if device.on_host else device.memory,
+            # A core's share: there may be a worker on each.
+            "memory": host_memory() / cores() if device.on_host else device.memory,
             "idle_bytes": process_memory() if device.on_host else 0.0,
             "machine": told,
             "process": os.getpid(),
