@@ -9,7 +9,9 @@ in seven ways, with all seeds of the best point, and draws figures/robustness.pn
 """
 
 import json
-from typing import Any
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -43,8 +45,8 @@ def define_flags() -> None:
         "images",
         None,
         "instead of --dataset, a stranger's digits of any size, dark on light or light "
-        "on dark, placed as MNIST's: a folder of pictures, or of folders 0 to 9 of "
-        "them, or an .npz file with the array images, and perhaps labels",
+        "on dark, placed as MNIST's: a folder of pictures, or of a folder of them per "
+        "class, or an .npz file with the array images, and perhaps labels",
     )
     flags.DEFINE_bool(
         "corrupt", False, "measure accuracy on images corrupted in seven ways"
@@ -53,8 +55,26 @@ def define_flags() -> None:
     flags.DEFINE_bool("json", False, "print JSON, for programs")
 
 
-def _examples(study: Any) -> tuple[dict[str, Any], Any, Any, list[str] | None]:
-    """Returns what examples they are; images; labels, or None; and names, or None."""
+class Examples(NamedTuple):
+    """What is evaluated.
+
+    Attributes:
+        about: What it is, as it is printed.
+        images: [N, H, W, C].
+        labels: int [N], positions in the study's classes, or None.
+        names: N names of pictures, or None.
+        blank: Names of the pictures without ink, which are not evaluated.
+    """
+
+    about: dict[str, Any]
+    images: Any
+    labels: Any
+    names: list[str] | None = None
+    blank: Sequence[str] = ()
+
+
+def _examples(study: Any) -> Examples:
+    """Returns what is to be evaluated."""
     from mnistopt.study.inputs import count_seen, evaluated_data, read_images
 
     if FLAGS.images:
@@ -66,7 +86,13 @@ def _examples(study: Any) -> tuple[dict[str, Any], Any, Any, list[str] | None]:
                 "split: leave it out"
             )
         about = {"dataset": FLAGS.images, "same_data": False, "split": None}
-        return about, *read_images(study.config, FLAGS.images)
+        found = read_images(study.config, FLAGS.images)
+        if found.skipped:
+            warnings.warn(found.skipped, stacklevel=2)
+        labels = None if found.labels is None else found.labels[found.ink]
+        names = [name for name, ink in zip(found.names, found.ink) if ink]
+        blank = [name for name, ink in zip(found.names, found.ink) if not ink]
+        return Examples(about, found.images[found.ink], labels, names, blank)
     asked = (FLAGS.data, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
     data = evaluated_data(study.config, *asked)
     images, labels = getattr(data, FLAGS.split)
@@ -74,26 +100,38 @@ def _examples(study: Any) -> tuple[dict[str, Any], Any, Any, list[str] | None]:
     about = {"dataset": data.name, "same_data": same, "split": FLAGS.split}
     if not same:
         about["trained_on"] = count_seen(study.config, images)
-    return about, images, labels, None
+    return Examples(about, images, labels)
 
 
-def _predict(study: Any, images: Any, labels: Any, names: Any) -> dict[str, Any]:
+def _predict(study: Any, examples: Examples) -> dict[str, Any]:
     """Returns what the trial takes images for, and how often it is right."""
     from mnistopt.engine.predict import predict
     from mnistopt.results.stats import proportion_interval
     from mnistopt.training import metrics
 
+    model, class_names = study.model(FLAGS.trial), study.class_names
     variables = study.variables(FLAGS.trial, FLAGS.weights)
-    classes, probabilities = predict(study.model(FLAGS.trial), variables, images)
-    found: dict[str, Any] = {}
-    if names:
-        found["predictions"] = [
-            {"image": name, "class": int(one), "probability": float(chances[one])}
-            for name, one, chances in zip(names, classes, probabilities)
-        ]
-    if labels is None:
+    found: dict[str, Any] = {"class_names": list(class_names)}
+    if examples.names is not None:
+        # What has no ink is no digit.
+        nothing = {"class": None, "probability": None}
+        found["predictions"] = [{"image": name, **nothing} for name in examples.blank]
+        found["without_ink"] = list(examples.blank)
+    if not len(examples.images):
         return found
-    table = metrics.confusion(labels, classes, probabilities.shape[1])
+    classes, probabilities = predict(model, variables, examples.images)
+    if examples.names is not None:
+        found["predictions"] += [
+            {
+                "image": name,
+                "class": class_names[one],
+                "probability": float(chances[one]),
+            }
+            for name, one, chances in zip(examples.names, classes, probabilities)
+        ]
+    if examples.labels is None:
+        return found
+    table = metrics.confusion(examples.labels, classes, len(class_names))
     correct, count = int(table.trace()), int(table.sum())
     return found | {
         "correct": correct,
@@ -104,21 +142,21 @@ def _predict(study: Any, images: Any, labels: Any, names: Any) -> dict[str, Any]
     }
 
 
-def _corrupt(study: Any, about: Any, images: Any, labels: Any) -> dict[str, Any]:
+def _corrupt(study: Any, examples: Examples) -> dict[str, Any]:
     """Returns accuracies on corrupted images, written into the workdir too."""
     from mnistopt.data.splits import Split
     from mnistopt.study import robustness
 
-    if labels is None:
+    if examples.labels is None or not len(examples.images):
         raise InputError(
             f"--corrupt measures accuracy, and {FLAGS.images} has no labels: give a "
             "folder with a folder per class, or an .npz file with labels"
         )
-    examples = Split(images, labels)
+    about, split = examples.about, Split(examples.images, examples.labels)
     trials = robustness.trials_of(study, FLAGS.trial)
-    rows = robustness.robustness(study, examples, trials, FLAGS.weights)
+    rows = robustness.robustness(study, split, trials, FLAGS.weights)
     told = rows.assign(dataset=about["dataset"], split=about["split"])
-    figure = robustness.write_robustness(study.workdir, told, examples)
+    figure = robustness.write_robustness(study.workdir, told, split)
     table = robustness.summarise(rows)
     return {"corrupted": table.to_dict("records"), "figure": str(figure)}
 
@@ -130,12 +168,12 @@ def evaluate() -> dict[str, Any]:
 
     study = mnistopt.open_study(FLAGS.workdir)
     trial = study.trial(FLAGS.trial)["trial"]
-    about, images, labels, names = _examples(study)
+    examples = _examples(study)
     found = {"workdir": str(study.workdir), "trial": trial, "weights": FLAGS.weights}
-    found |= {**about, "count": len(images)}
+    found |= {**examples.about, "count": len(examples.images)}
     if FLAGS.corrupt:
-        return found | _corrupt(study, about, images, labels)
-    return found | _predict(study, images, labels, names)
+        return found | _corrupt(study, examples)
+    return found | _predict(study, examples)
 
 
 def main() -> None:

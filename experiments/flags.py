@@ -168,7 +168,17 @@ def define_own_data() -> None:
         None,
         "instead of --dataset, images of your own: an .npz file with the arrays images "
         "and labels, a .csv file with a row per image, or a folder with a folder of "
-        "PNGs per class",
+        "pictures per class",
+    )
+
+
+def define_image_size() -> None:
+    """Defines `--image_size`."""
+    flags.DEFINE_string(
+        "image_size",
+        None,
+        "fit the pictures of a --data folder into a size in pixels, as in 28 or 28x32 "
+        "(height x width), their aspect kept",
     )
 
 

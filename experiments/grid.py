@@ -35,6 +35,7 @@ def define_flags() -> None:
     common.define_count("seeds", 3, "number of seeds per point")
     common.define_data("mnist_5k")
     common.define_own_data()
+    common.define_image_size()
     common.define_train_examples()
     common.GROUPS["workdir"] = "Run"
     common.define_path("workdir", None, "folder of the study [runs/DATASET-MODEL]")
@@ -65,7 +66,7 @@ def settings() -> dict[str, Any]:
     """Returns the flags as arguments of `mnistopt.run`."""
     axes = common.axes()
     grid(**axes)  # Before the slow imports: a mistake should show at once.
-    names = ("seeds", "data", "data_dir", "train_examples", "workdir")
+    names = ("seeds", "data", "data_dir", "train_examples", "image_size", "workdir")
     return {
         **axes,
         **{name: FLAGS[name].value for name in names},

@@ -7,6 +7,8 @@ from rich.text import Text
 from experiments.console import fits, make_console, make_table
 from experiments.program import short_path
 
+_NAMED = 8  # Pictures that are named of those without ink.
+
 
 def _source(found: dict) -> str:
     """Says what was evaluated, on what."""
@@ -31,8 +33,11 @@ def predictions(found: dict) -> None:
     table.add_column("taken for", justify="right")
     table.add_column("probability %", justify="right")
     for one in found["predictions"]:
+        if one["class"] is None:
+            table.add_row(Text(one["image"]), "no ink: no digit", "")
+            continue
         sure = f"{100 * one['probability']:.1f}"
-        table.add_row(Text(one["image"]), f"[bold]{one['class']}[/bold]", sure)
+        table.add_row(Text(one["image"]), Text(one["class"], style="bold"), sure)
     console.print(table)
 
 
@@ -72,6 +77,13 @@ def evaluation(found: dict) -> None:
         f"{low:.2f} to {high:.2f})"
     )
     console.print(_source(found), soft_wrap=True)
+    if blank := found.get("without_ink"):
+        console.print(
+            f"{len(blank)} pictures have no ink, are no digits, and are left out: "
+            f"{', '.join(blank[:_NAMED])}{' ...' if blank[_NAMED:] else ''}",
+            soft_wrap=True,
+            markup=False,
+        )
     both = _per_class(found, confusion=True, figures=True)
     if fits(console, both):
         console.print(both)
@@ -89,13 +101,13 @@ def _per_class(found: dict, confusion: bool, figures: bool) -> Table:
     table = make_table()
     table.add_column("true \\\npredicted" if confusion else "class", justify="right")
     if confusion:
-        for label in range(len(found["confusion"])):
-            table.add_column(str(label), justify="right")
+        for name in found["class_names"]:
+            table.add_column(escape(name), justify="right")
     if figures:
         for name in ("precision", "recall", "F1"):
             table.add_column(f"{name} %".replace(" ", "\n"), justify="right")
     for label, counts in enumerate(found["confusion"]):
-        cells = [f"[bold]{label}[/bold]"]
+        cells = [f"[bold]{escape(found['class_names'][label])}[/bold]"]
         if confusion:
             cells += [
                 f"[bold]{count}[/bold]" if other == label else str(count or ".")

@@ -96,6 +96,8 @@ def read_csv(path: Path, **options: Any) -> Any:
     """
     import pandas as pd
 
+    # What pandas takes for a gap, as NA or null, is a word: only nothing is none.
+    options = {"keep_default_na": False, "na_values": [""], **options}
     # Before 3.1 pandas read numbers to the last bit only on request; since, it always
     # does, and warns of the request.
     if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):

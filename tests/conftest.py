@@ -50,7 +50,9 @@ def make_split(size: int, seed: int) -> Split:
 def tiny() -> Dataset:
     """A dataset of 30 training, 20 validation and 25 test examples."""
     splits = [make_split(size, seed) for seed, size in enumerate((30, 20, 25))]
-    return Dataset("tiny", *splits, fingerprint="0123456789abcdef", classes=10)
+    return Dataset(
+        "tiny", *splits, fingerprint="0123456789abcdef", class_names=tuple("0123456789")
+    )
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,9 @@ def noise(examples: int) -> Any:
         )
         for count in (examples, 1, 1)
     )
-    return Dataset.from_splits("noise", train, validation, test, classes=10)
+    return Dataset.from_splits(
+        "noise", train, validation, test, class_names=tuple("0123456789")
+    )
 
 
 class Timed(NamedTuple):
@@ -129,7 +131,7 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
     (point,) = grid(dropout=DROPOUT, lr=LEARNING_RATE)
     whole = mnistopt.load()
     one = noise(1).train
-    alone = Dataset.from_splits("train", whole.train, one, one, whole.classes)
+    alone = Dataset.from_splits("train", whole.train, one, one, whole.class_names)
     runs = []
     for data, in_full in ((alone, False), (whole, False), (whole, True)):
         splits = put_splits(data, devices)

@@ -1,4 +1,4 @@
-"""Reads images of one's own: files of arrays, and folders of pictures."""
+"""Reads images of one's own: files of arrays, tables, and folders of pictures."""
 
 import warnings
 from collections.abc import Collection
@@ -10,33 +10,46 @@ import numpy as np
 
 from mnistopt.data.content import listed, why_unreadable
 from mnistopt.data.official import Stored
-from mnistopt.data.pixels import has_labels, is_csv, read_csv
+from mnistopt.data.pictures import read_folder
+from mnistopt.data.pixels import has_labels, is_csv, named_labels, read_csv
 from mnistopt.errors import InputError
 
-_NAMES = ("images", "labels", "test_images", "test_labels")
+_NAMES = ("images", "labels", "test_images", "test_labels", "class_names")
 # What others call them: Keras' mnist.npz.
-_KERAS = ("x_train", "y_train", "x_test", "y_test")
+_KERAS = ("x_train", "y_train", "x_test", "y_test", "class_names")
 _EXPECTED = (
     "an .npz file with the arrays images and labels, and perhaps test_images and "
-    "test_labels (or x_train, y_train, x_test, y_test); a .csv file with a row of "
-    "pixels and a label per image; or a folder with a folder of PNGs per class"
+    "test_labels (or x_train, y_train, x_test, y_test), and class_names; a .csv file "
+    "with a row of pixels and a label per image; or a folder with a folder of pictures "
+    "per class"
 )
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(
+    path: Path,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> dict[str, Any]:
     """Reads images and labels, as `Dataset.from_arrays` takes them.
 
     Args:
-        path: An .npz or .csv file, or a folder of class folders of PNGs.
+        path: An .npz or .csv file, or a folder of class folders of pictures.
+        image_size: As in `pictures.read_folder`; None for others.
+        channels: As in `pictures.read_folder`; others have those that they have.
 
     Raises:
         InputError: If it cannot be read.
     """
     if path.is_dir():
-        return _read_folder(path)
+        return read_folder(path, image_size, channels)
+    if image_size:
+        raise InputError(
+            f"image_size has no effect on {path}, whose images have one size: it is "
+            "for folders of pictures"
+        )
     if is_csv(path):
         images, labels = read_csv(path)
-        return {"images": images, "labels": labels}
+        return {"images": images, "labels": named_labels(labels)}
     return read_npz(path, ("images", "labels"), _EXPECTED)
 
 
@@ -71,7 +84,7 @@ def read_npz(
                 raise InputError(f"{path} holds {_told(kept)}; expected is {expected}")
             if others := set(kept.files) - set(names.values()):
                 warnings.warn(
-                    f"{path} also holds {listed(others)}, which nothing is done with",
+                    f"{path} also holds {listed(others)}, which are ignored",
                     stacklevel=2,
                 )
             return {ours: kept[theirs] for ours, theirs in names.items()}
@@ -96,7 +109,7 @@ def read_stored_npz(path: Path) -> list[Stored]:
     arrays = read_npz(path, ("images", "labels"), _EXPECTED)
     return [
         Stored(arrays[images], arrays[labels], f"{path} ({images})", str(path))
-        for images, labels in (_NAMES[:2], _NAMES[2:])
+        for images, labels in (_NAMES[:2], _NAMES[2:4])
         if images in arrays and labels in arrays
     ]
 
@@ -118,39 +131,3 @@ def read_stored_csv(*paths: Path) -> list[Stored]:
 def _told(kept: Any) -> str:
     """Returns the arrays of a file with their shapes, in words."""
     return listed(f"{name} {kept[name].shape}" for name in kept.files)
-
-
-def class_folders(path: Path) -> list[Path]:
-    """Returns the folders in a folder, a class each, in the order of the alphabet."""
-    return sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] != ".")
-
-
-def _read_folder(path: Path) -> dict[str, np.ndarray]:
-    """Reads a folder of class folders; its classes in the order of the alphabet."""
-    from PIL import Image
-
-    folders = enumerate(class_folders(path))
-    files = [(k, file) for k, one in folders for file in _pictures(one)]
-    if not files:
-        raise InputError(
-            f"data={path} has no folders with PNGs in them, one per class; IDX files "
-            "are read by --dataset=mnist --data_dir=..."
-        )
-    images = []
-    for _, file in files:
-        try:
-            with Image.open(file) as picture:
-                grey = picture.mode in ("1", "L")
-                images.append(np.asarray(picture.convert("L" if grey else "RGB")))
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"{file} cannot be read as a picture ({error})") from error
-        if images[-1].shape != images[0].shape:
-            raise InputError(
-                f"{file} is {images[-1].shape}, {files[0][1]} {images[0].shape}: all "
-                "pictures must be of one size, and all grey or all in colour"
-            )
-    return {"images": np.stack(images), "labels": np.array([k for k, _ in files])}
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.iterdir() if one.suffix.lower() == ".png")

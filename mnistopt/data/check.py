@@ -1,15 +1,36 @@
 """Checks examples, and makes them ready for use."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mnistopt.axes import layers, show
+from mnistopt.data.classes import (
+    MOST_CLASSES,
+    check_names,
+    default_names,
+    plain,
+    sorted_names,
+)
 from mnistopt.data.official import IMAGE_SIZE, MAX_EXAMPLES, NUM_CLASSES, Stored
 from mnistopt.data.splits import Split
 from mnistopt.errors import InputError
 
-# Predictions are kept as bytes.
-MOST_CLASSES = 256
+# Pixels; a network of this kind on larger images is a mistake.
+LARGEST_SIDE = 1024
+
+
+class Own(NamedTuple):
+    """Examples of one's own, checked.
+
+    Attributes:
+        parts: All of it, and the test part if there is one.
+        class_names: K names; labels are positions in them.
+    """
+
+    parts: list[Split]
+    class_names: tuple[str, ...]
 
 
 def check_stored(stored: Stored) -> Split:
@@ -25,7 +46,7 @@ def check_stored(stored: Stored) -> Split:
     images, labels, images_from, labels_from = stored
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
-    images = _as_bytes(images)
+    (images,) = _as_bytes([images])
     size = (IMAGE_SIZE, IMAGE_SIZE)
     if images.ndim != 3 or images.shape[1:] != size or images.dtype != np.uint8:
         raise InputError(
@@ -54,37 +75,68 @@ def check_stored(stored: Stored) -> Split:
 
 
 def check_own(
-    images: Any, labels: Any, test_images: Any = None, test_labels: Any = None
-) -> list[Split]:
+    images: Any,
+    labels: Any,
+    test_images: Any = None,
+    test_labels: Any = None,
+    class_names: Any = None,
+) -> Own:
     """Checks examples of one's own, and returns copies ready for use.
 
     Args:
-        images: uint8 or floats [N, H, W, C] or [N, H, W].
-        labels: Whole numbers [N].
+        images: uint8, uint16 or floats [N, H, W, C] or [N, H, W].
+        labels: Whole numbers [N], or words.
         test_images: Of the same shape and type, if there is a test part.
         test_labels: With them.
-
-    Returns:
-        All of it, and the test part if there is one.
+        class_names: K names, of labels 0 to K - 1; None for the words that labels are,
+            or "0" to the largest label.
 
     Raises:
         InputError: If they cannot be used; says what was found.
     """
-    examples = _check_arrays(images, labels, "images", "labels")
     if (test_images is None) != (test_labels is None):
         raise InputError("give test_images and test_labels together, or neither")
-    if test_images is None:
-        return [examples]
-    test = _check_arrays(test_images, test_labels, "test_images", "test_labels")
-    _check_alike(examples, test)
-    return [examples, test]
+    known = None if class_names is None else check_names(class_names)
+    labels = np.asarray(labels)
+    if known is None and labels.dtype.kind in "USO" and labels.ndim == 1:
+        if not all(isinstance(one, (str, bytes)) for one in labels.tolist()):
+            raise InputError(
+                f"labels are {labels.dtype}; expected are whole numbers, 0 to K - 1, "
+                "or words"
+            )
+        known = check_names(sorted_names(_words(labels)))
+    given = {"images": (images, labels)}
+    if test_images is not None:
+        given["test_images"] = test_images, test_labels
+    pixels = _as_bytes([np.asarray(one) for one, _ in given.values()])
+    parts = [
+        _check_arrays(one, labels, name, name.replace("images", "labels"), known)
+        for one, (name, (_, labels)) in zip(pixels, given.items())
+    ]
+    if known is None:
+        known = default_names(int(parts[0].labels.max()) + 1)
+    if len(parts) > 1:
+        _check_alike(parts[0], parts[1], known)
+    return Own(parts, known)
+
+
+def _words(labels: np.ndarray) -> list[str]:
+    """Returns labels in words, as text."""
+    return [
+        one.decode("utf-8", "replace") if isinstance(one, bytes) else one
+        for one in labels.tolist()
+    ]
 
 
 def _check_arrays(
-    images: Any, labels: Any, images_name: str, labels_name: str
+    images: Any,
+    labels: Any,
+    images_name: str,
+    labels_name: str,
+    class_names: Sequence[str] | None,
 ) -> Split:
     """Checks images and labels, which errors call by these names."""
-    images, labels = _as_bytes(np.asarray(images)), np.asarray(labels)
+    labels = np.asarray(labels)
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or not images.size:
@@ -101,30 +153,54 @@ def _check_arrays(
             )
             raise InputError(
                 f"{images_name} are {images.dtype}{within}; expected are whole "
-                "numbers 0 to 255, or floats"
+                "numbers 0 to 255, 16 bits, or floats"
             )
         images = images.astype(np.float32)
         if not np.isfinite(images).all():
-            raise InputError(f"{images_name} hold values that are no finite numbers")
+            raise InputError(f"{images_name} contain NaN or infinity")
+    if class_names is not None and labels.dtype.kind in "USO":
+        labels = _numbered(labels, labels_name, class_names)
     labels = _plain_labels(labels, labels_name)
     if labels.shape != (len(images),):
         raise InputError(
             f"{labels_name} have shape {labels.shape}; expected is ({len(images)},), "
             f"one for each of the {len(images)} images"
         )
-    if labels.min() < 0 or labels.max() >= MOST_CLASSES:
+    most = MOST_CLASSES if class_names is None else len(class_names)
+    if labels.min() < 0 or labels.max() >= most:
         raise InputError(
             f"{labels_name} are {labels.min():g} to {labels.max():g}; expected are 0 "
-            f"to K - 1, K at most {MOST_CLASSES}"
+            + (
+                f"to K - 1, K at most {MOST_CLASSES}"
+                if class_names is None
+                else f"to {most - 1}, positions in the {most} class_names"
+            )
         )
     return Split(np.array(images), labels.astype(np.int32))
 
 
-def _as_bytes(images: np.ndarray) -> np.ndarray:
-    """Returns whole numbers of 0 to 255, of whatever integer type, as uint8."""
-    whole = images.dtype.kind in "iu" and images.dtype != np.uint8 and images.size
-    fits = whole and images.min() >= 0 and images.max() <= 255
-    return images.astype(np.uint8) if fits else images
+def _numbered(labels: np.ndarray, name: str, class_names: Sequence[str]) -> np.ndarray:
+    """Returns labels in words as positions in the names of classes."""
+    known = {one: position for position, one in enumerate(class_names)}
+    words = list(map(plain, _words(labels.reshape(-1))))
+    if unknown := sorted(set(words) - set(known)):
+        raise InputError(
+            f"{name} have the class {unknown[0]!r}; the classes are "
+            f"{', '.join(class_names)}"
+        )
+    return np.array([known[word] for word in words])
+
+
+def _as_bytes(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns whole numbers of any integer type as uint8, where they are 8 or 16 bits.
+
+    Of 16 bits, up to 65,535 in any of the parts, the upper eight, as of pictures.
+    """
+    whole = all(part.dtype.kind in "iu" and part.size for part in parts)
+    most = max((part.max() for part in parts), default=0) if whole else 0
+    if not whole or min(part.min() for part in parts) < 0 or most > 65535:
+        return list(parts)
+    return [(part >> 8 if most > 255 else part).astype(np.uint8) for part in parts]
 
 
 def _plain_labels(labels: np.ndarray, name: str) -> np.ndarray:
@@ -144,12 +220,13 @@ def _plain_labels(labels: np.ndarray, name: str) -> np.ndarray:
         labels.dtype.kind == "f" and (labels == np.floor(labels)).all()
     ):
         raise InputError(
-            f"{name} are {labels.dtype}; expected are whole numbers, 0 to K - 1"
+            f"{name} are {labels.dtype}; expected are whole numbers, 0 to K - 1, or "
+            "words"
         )
     return labels
 
 
-def _check_alike(train: Split, test: Split) -> None:
+def _check_alike(train: Split, test: Split, class_names: Sequence[str]) -> None:
     """Checks that test examples are of the kind of the others."""
     kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
     if kinds[0] != kinds[1]:
@@ -157,23 +234,44 @@ def _check_alike(train: Split, test: Split) -> None:
             f"test_images are {kinds[1][0]} {kinds[1][1]}, images {kinds[0][0]} "
             f"{kinds[0][1]}; they must be alike"
         )
-    most = train.labels.max()
-    if test.labels.max() > most:
+    if test.labels.max() >= len(class_names):
         raise InputError(
-            f"test_labels hold {test.labels.max()}, but labels are 0 to {most}"
+            f"test_labels hold {test.labels.max()}, but labels are 0 to "
+            f"{len(class_names) - 1}"
         )
 
 
-def check_classes(train: Split, classes: int) -> None:
+def check_classes(train: Split, class_names: Sequence[str]) -> None:
     """Checks that every class is trained on.
 
     Raises:
         InputError: If one is missing.
     """
-    missing = set(range(classes)) - set(train.labels.tolist())
-    if missing:
+    there = set(train.labels.tolist())
+    if missing := [name for k, name in enumerate(class_names) if k not in there]:
         raise InputError(
-            f"labels are 0 to {classes - 1}, but the training part has none of "
-            f"{', '.join(map(str, sorted(missing)))}: number the classes from 0 "
-            "without gaps, and give several examples of each"
+            f"there are {len(class_names)} classes, {class_names[0]} to "
+            f"{class_names[-1]}, but the training part has none of "
+            f"{', '.join(missing[:8])}: number the classes from 0 without gaps, "
+            "or give class_names, and several examples of each"
         )
+
+
+def check_size(given: Any) -> tuple[int, int] | None:
+    """Returns the size of images as (H, W), from a side, "28", "28x32", (28, 32), None.
+
+    Raises:
+        InputError: If it is none of these.
+    """
+    if given is None:
+        return None
+    try:
+        sides = layers(None, "").clean(given)
+    except (ValueError, TypeError, OverflowError):
+        sides = ()
+    if len(sides) not in (1, 2) or max(sides, default=0) > LARGEST_SIDE:
+        raise InputError(
+            f"image_size={show(given)} is not allowed: expected a side in pixels, or "
+            f"height and width as in 28x32, each at most {LARGEST_SIDE}"
+        )
+    return sides[0], sides[-1]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from mnistopt.data.arrays import read_arrays
-from mnistopt.data.check import check_classes, check_own
+from mnistopt.data.check import check_classes, check_own, check_size
 from mnistopt.data.splits import Split, make_splits, subset
 
 
@@ -24,7 +25,8 @@ class Dataset:
         test: Examples to report on, once.
         fingerprint: 16 hex digits of a SHA-256 over all of the examples, in order. It
             identifies the data, however they came, and differs between subsets.
-        classes: K; labels are 0 to K - 1.
+        class_names: K names of classes; labels are positions in them.
+        image_size: What pictures were fitted into, (H, W); None where they were not.
     """
 
     name: str
@@ -32,7 +34,13 @@ class Dataset:
     validation: Split
     test: Split
     fingerprint: str
-    classes: int
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int] | None = None
+
+    @property
+    def classes(self) -> int:
+        """K, the number of classes; labels are 0 to K - 1."""
+        return len(self.class_names)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -41,13 +49,20 @@ class Dataset:
 
     @classmethod
     def from_splits(
-        cls, name: str, train: Split, validation: Split, test: Split, classes: int
+        cls,
+        name: str,
+        train: Split,
+        validation: Split,
+        test: Split,
+        class_names: Sequence[str],
+        image_size: tuple[int, int] | None = None,
     ) -> "Dataset":
         """Returns a dataset of splits that are ready for use; makes them read-only."""
         splits = {"train": train, "validation": validation, "test": test}
         for array in jax.tree.leaves(splits):
             array.flags.writeable = False  # the fingerprint stays true
-        return cls(name, **splits, fingerprint=fingerprint(splits), classes=classes)
+        about = fingerprint(splits), tuple(class_names), image_size
+        return cls(name, train, validation, test, *about)
 
     @classmethod
     def from_arrays(
@@ -57,6 +72,7 @@ class Dataset:
         *,
         test_images: Any = None,
         test_labels: Any = None,
+        class_names: Any = None,
         name: str = "arrays",
     ) -> "Dataset":
         """Returns a dataset of one's own images.
@@ -67,33 +83,38 @@ class Dataset:
         Args:
             images: [N, H, W, C], or [N, H, W] for one channel: uint8, which training
                 scales to [0, 1], or floats, which it takes as they are.
-            labels: Whole numbers [N], 0 to K - 1, each there at least once.
+            labels: Whole numbers [N], 0 to K - 1, each there at least once; or words.
             test_images: Of the same shape and type.
             test_labels: With them.
+            class_names: K names, the first that of label 0; where there are none, the
+                words that labels are, in natural order, or "0" to "K - 1".
             name: What the data are called.
 
         Raises:
             InputError: If the arrays cannot be used; says what was found.
         """
-        parts = check_own(images, labels, test_images, test_labels)
-        classes = int(parts[0].labels.max()) + 1
-        train, validation, test = make_splits(*parts)
-        check_classes(train, classes)
-        return cls.from_splits(name, train, validation, test, classes)
+        own = check_own(images, labels, test_images, test_labels, class_names)
+        train, validation, test = make_splits(*own.parts)
+        check_classes(train, own.class_names)
+        return cls.from_splits(name, train, validation, test, own.class_names)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> "Dataset":
+    def from_file(cls, path: str | Path, image_size: Any = None) -> "Dataset":
         """Returns a dataset of one's own images, from a file or folder.
 
         Args:
-            path: An .npz file with the arrays that `from_arrays` takes, or a folder
-                with a folder of PNGs per class; classes are numbered by the alphabet.
+            path: An .npz file with the arrays that `from_arrays` takes, a table with a
+                row per image, or a folder with a folder of pictures per class, whose
+                names are the classes', numbers in them sorted as numbers.
+            image_size: Of a folder: what pictures are fitted into, a side or (H, W) in
+                pixels; None where all have one size.
 
         Raises:
             InputError: If it cannot be read or used.
         """
-        path = Path(path).expanduser()
-        return cls.from_arrays(**read_arrays(path), name=path.stem)
+        path, size = Path(path).expanduser(), check_size(image_size)
+        data = cls.from_arrays(**read_arrays(path, size), name=path.stem)
+        return dataclasses.replace(data, image_size=size)
 
     def with_train_examples(self, size: int | None) -> "Dataset":
         """Returns the dataset with a stratified part of its training examples.
@@ -105,15 +126,14 @@ class Dataset:
         if size is None:
             return self
         train = subset(self.train, size)
-        return self.from_splits(
-            self.name, train, self.validation, self.test, self.classes
-        )
+        rest = self.validation, self.test, self.class_names
+        return self.from_splits(self.name, train, *rest, self.image_size)
 
 
 jax.tree_util.register_dataclass(
     Dataset,
     data_fields=["train", "validation", "test"],
-    meta_fields=["name", "fingerprint", "classes"],
+    meta_fields=["name", "fingerprint", "class_names", "image_size"],
 )
 
 

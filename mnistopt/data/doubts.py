@@ -10,6 +10,8 @@ _BLANK_SHARE = 0.01
 # Of the pixels that are the most frequent value: MNIST's are 81 % background, those of
 # Fashion-MNIST 50 %, of KMNIST 67 %, of noise and of photographs a few per cent.
 _EMPTY_SHARE = 0.3
+# The brightest pixel of all images: 12 bits stored in 16 come to 15.
+_DARK = 64
 # Images that tell of scale and ink: examples are in an order as good as random.
 _LOOKED_AT = 1_000
 
@@ -51,18 +53,41 @@ def _scale(images: np.ndarray) -> list[str]:
             "good as black: multiply them by 255, or give floats"
         ]
     if images.dtype != np.uint8 and most > 2 and (images == np.floor(images)).all():
+        white = next((one for one in (255, 65535) if most <= one), f"{most:g}")
         return [
             f"pixels are floats of {images.min():g} to {most:g}, which training takes "
-            "as they are: divide them by 255, or give them as uint8"
+            f"as they are: divide them by {white}, or give them as whole numbers"
+        ]
+    if images.dtype == np.uint8 and 1 < most < _DARK:
+        return [
+            f"the brightest pixel is {most} of 255, as of fewer bits stored in more: "
+            "multiply the pixels by what makes white 255"
         ]
     return []
 
 
-def _ink(images: np.ndarray) -> list[str]:
-    """Says where images are not light ink on dark paper, as the official ones are."""
+def dark_on_light(images: np.ndarray) -> bool:
+    """Says whether images are dark ink on light paper, by their edges.
+
+    Args:
+        images: [N, H, W, C].
+    """
+    edge, inside = _brightness(images[:_LOOKED_AT])
+    return bool(edge > inside)
+
+
+def _brightness(images: np.ndarray) -> tuple[float, float]:
+    """Returns the mean of the pixels at the edges, and of all others."""
     edges = np.ones(images.shape[1:3], bool)
     edges[1:-1, 1:-1] = False
-    edge, inside = images[:, edges].mean(), images[:, ~edges].mean()
+    if edges.all():
+        return 0.0, 0.0
+    return images[:, edges].mean(), images[:, ~edges].mean()
+
+
+def _ink(images: np.ndarray) -> list[str]:
+    """Says where images are not light ink on dark paper, as the official ones are."""
+    edge, inside = _brightness(images)
     if edge > inside:
         return [
             f"images are dark on light (their edges are {edge:.0f} of 255 on average, "

@@ -12,6 +12,7 @@ from typing import Any
 from mnistopt.data.arrays import read_stored_csv, read_stored_npz
 from mnistopt.data.cache import cached
 from mnistopt.data.check import check_stored
+from mnistopt.data.classes import default_names
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.find import Source, find
 from mnistopt.data.idx import read_idx_files, read_idx_zip
@@ -82,7 +83,7 @@ def load(
             stacklevel=2,
         )
     splits = make_splits(*parts)
-    dataset = Dataset.from_splits(name, *splits, classes=NUM_CLASSES)
+    dataset = Dataset.from_splits(name, *splits, default_names(NUM_CLASSES))
     _check_official(dataset, data_dir)
     return dataset.with_train_examples(train_examples)
 

@@ -1,19 +1,22 @@
-"""Reads a stranger's digits: pictures of any size, placed as MNIST's are."""
+"""Reads a stranger's digits, and places them as MNIST's are or as a study's were."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnistopt.data.arrays import class_folders, read_npz
+from mnistopt.data import pictures
+from mnistopt.data.arrays import read_npz
 from mnistopt.data.check import check_own
+from mnistopt.data.classes import positions
+from mnistopt.data.content import listed
+from mnistopt.data.official import IMAGE_SIZE
 from mnistopt.data.place import place
 from mnistopt.errors import InputError
 
-_ENDINGS = (".png", ".jpg", ".jpeg")
 _EXPECTED = (
-    "a folder of pictures (PNG, JPEG), or of a folder of them per class, or an .npz "
+    "a folder of pictures, or of a folder of them per class, one picture, or an .npz "
     "file with the array images, and perhaps labels"
 )
 
@@ -22,106 +25,106 @@ class Strangers(NamedTuple):
     """A stranger's digits.
 
     Attributes:
-        images: As `place` returns them, uint8 [N, 28, 28, 1].
-        labels: int32 [N]; None where they are not known.
+        images: uint8 [N, H, W, C], as `place` returns them or as the study's.
+        labels: int32 [N], positions in the study's classes; None where not known.
         names: N names: files within the folder, or positions in the array, from 0.
+        ink: Whether there is any ink in each, bool [N]; what has none is no digit.
+        skipped: What of a folder is not read, in words; "" for nothing.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     names: list[str]
+    ink: np.ndarray
+    skipped: str = ""
 
 
-def read_strangers(path: str | Path, classes: Sequence[str]) -> Strangers:
-    """Reads pictures of one digit each, and places them.
+def read_strangers(
+    path: str | Path,
+    class_names: Sequence[str],
+    image_shape: tuple[int, ...] = (IMAGE_SIZE, IMAGE_SIZE, 1),
+    light_paper: bool = False,
+) -> Strangers:
+    """Reads pictures of one digit each, and makes them like those of a study.
 
     Args:
         path: A folder of pictures; or of class folders of pictures, which makes them
             labelled; one picture; or an .npz file with `images`, uint8 or floats [N,
-            H, W] or [N, H, W, C], and perhaps `labels` [N].
-        classes: The names of the K classes, which class folders are called by.
+            H, W] or [N, H, W, C], and perhaps `labels` [N] and `class_names`.
+        class_names: Of the study's K classes, by which class folders are known.
+        image_shape: (H, W, C) of the study's images. Those of MNIST's shape are placed
+            as its digits are, others are fitted into their size.
+        light_paper: Whether the study's images are dark on light.
 
     Raises:
         InputError: If they cannot be read or used; says what was found.
     """
     path = Path(path).expanduser()
     if path.suffix == ".npz":
-        return _read_arrays(path, len(classes))
+        images, labels = _read_arrays(path, class_names)
+        names, skipped = list(map(str, range(len(images)))), ""
+    else:
+        found = _find(path)
+        images = [pictures.read_picture(file) for file in found.files]
+        names = [str(file.relative_to(path)) for file in found.files]
+        names = names if path.is_dir() else [path.name]
+        labels = None
+        if found.labels is not None:
+            labels = positions(found.class_names, class_names, str(path))[found.labels]
+        skipped = pictures.skipped_words(found, path)
+    if tuple(image_shape) == (IMAGE_SIZE, IMAGE_SIZE, 1):
+        placed = np.stack([place(pictures.as_unit(image)) for image in images])
+        ink: Any = placed.any(axis=(1, 2))
+        placed = placed[..., np.newaxis]
+        placed = 255 - placed if light_paper else placed
+    else:
+        placed = np.stack([_like(image, image_shape) for image in images])
+        ink = (placed != placed[:, :1, :1]).any(axis=(1, 2, 3))
+    return Strangers(placed, labels, names, ink, skipped)
+
+
+def _find(path: Path) -> pictures.Pictures:
+    """Returns the picture or the pictures at a path."""
     if not path.exists():
         raise InputError(f"images={path} is not there; expected is {_EXPECTED}")
-    folders = class_folders(path) if path.is_dir() else []
-    if any(files := [_pictures(folder) for folder in folders]):
-        labels = [
-            _label(folder, classes)
-            for folder, mine in zip(folders, files)
-            for _ in mine
-        ]  # fmt: skip
-        found = [file for mine in files for file in mine]
-        return _placed(found, [str(file.relative_to(path)) for file in found], labels)
-    found = _pictures(path) if path.is_dir() else [path]
-    if not found:
-        raise InputError(f"images={path} holds no pictures; expected is {_EXPECTED}")
-    return _placed(found, [file.name for file in found], None)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(one for one in folder.iterdir() if one.suffix.lower() in _ENDINGS)
-
-
-def _label(folder: Path, classes: Sequence[str]) -> int:
-    if folder.name not in classes:
+    if not path.is_dir():
+        return pictures.Pictures([path], None, (), {})
+    found = pictures.find_pictures(path)
+    if not found.files:
+        there = listed(entry.name for entry in path.iterdir())
         raise InputError(
-            f"{folder} is the folder of no class; the study's are {', '.join(classes)}"
+            f"images={path} holds no pictures; expected is {_EXPECTED}. Found instead: "
+            f"{there}"
         )
-    return list(classes).index(folder.name)
+    return found
 
 
-def _placed(
-    files: Sequence[Path], names: list[str], labels: list[int] | None
-) -> Strangers:
-    images = np.stack([place(_read_picture(file)) for file in files])[..., np.newaxis]
-    known = None if labels is None else np.array(labels, np.int32)
-    return Strangers(images, known, names)
+def _like(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Returns a picture as a study's images are, uint8 of that shape."""
+    pixels = (
+        np.rint(255 * pictures.as_unit(image)) if image.dtype != np.uint8 else image
+    )
+    fitted = pictures.fitted(pixels.astype(np.uint8), (shape[0], shape[1]))
+    return pictures.with_channels(fitted, shape[2])
 
 
-def _read_picture(file: Path) -> np.ndarray:
-    """Returns a picture's pixels, as `place` takes them, as a viewer turns them."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(file) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode[0] in "IF":  # 16 bits and more, of which PIL keeps the low
-                return _unit(np.asarray(picture, float))
-            clear = "A" in picture.mode or "transparency" in picture.info
-            return np.asarray(picture.convert("RGBA" if clear else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file} cannot be read as a picture ({error})") from error
-
-
-def _unit(values: np.ndarray) -> np.ndarray:
-    """Returns floats as they are within [0, 1], and others scaled to it."""
-    low, high = values.min(), values.max()
-    return values if low >= 0 and high <= 1 else (values - low) / max(high - low, 1e-9)
-
-
-def _read_arrays(path: Path, classes: int) -> Strangers:
-    kept = read_npz(path, ("images",), _EXPECTED)
-    known = "labels" in kept
+def _read_arrays(
+    path: Path, class_names: Sequence[str]
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Returns images for `place`, and labels if there are any."""
+    kept: Mapping[str, Any] = read_npz(path, ("images",), _EXPECTED)
     count = kept["images"].shape[:1]
-    (split,) = check_own(kept["images"], kept.get("labels", np.zeros(count, int)))
-    images, labels = split
+    labels = kept.get("labels", np.zeros(count, int))
+    own = check_own(kept["images"], labels, class_names=kept.get("class_names"))
+    images, numbers = own.parts[0]
     if images.shape[-1] > 4:
         raise InputError(
             f"{path} holds images of shape {images.shape}; expected are [N, H, W], or "
             "[N, H, W, C] with at most 4 channels"
         )
-    if labels.max() >= classes:
-        raise InputError(
-            f"{path} holds the label {labels.max()}; the study's classes are 0 to "
-            f"{classes - 1}"
-        )
+    known = None
+    if "labels" in kept:
+        known = positions(own.class_names, class_names, str(path), numbers)
     if images.dtype != np.uint8:
-        images = _unit(images)
-    placed = np.stack([place(image) for image in images])[..., np.newaxis]
-    return Strangers(placed, labels if known else None, list(map(str, range(*count))))
+        images = pictures.as_unit(images)
+    return list(images), known

@@ -98,9 +98,10 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     facts = words.count_facts(about, summary, trials, predictions)
     with replacing(folder / "facts.csv") as partial:
         facts.rename_axis("name").reset_index(name="value").to_csv(partial, index=False)
+    names = config.class_names(about["data"])
     title, lead = words.headline(about, summary)
     sections = [
-        Section("In short", bullets(words.sentences(facts, summary))),
+        Section("In short", bullets(words.sentences(facts, summary, names))),
         *grouped(pictures, _GROUPS),
         Section("Tables", tables=_tables(summary, trials)),
         Section("How this was made", _provenance(about, facts, workdir)),
@@ -119,12 +120,13 @@ def glimpse(workdir: Path) -> str:
         return Markup("<p>{}: nothing has been trained yet.</p>").format(workdir)
     predictions = read_all_predictions(workdir, summary)
     facts = words.count_facts(about, summary, trials, predictions)
+    names = config.class_names(about["data"])
     title, lead = words.headline(about, summary)
     curves = make_pictures(workdir).get("error")
     return glimpse_html(
         title,
         " ".join(filter(None, (words.notice(facts), lead))),
-        bullets(words.sentences(facts, summary)),
+        bullets(words.sentences(facts, summary, names)),
         _tables(summary.head(_GLIMPSE), trials)[0],
         curves,
     )

@@ -1,6 +1,6 @@
 """What a study found, in plain words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,12 +133,15 @@ def notice(facts: pd.Series) -> str:
     )
 
 
-def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
+def sentences(
+    facts: pd.Series, summary: pd.DataFrame, class_names: Sequence[str]
+) -> list[str]:
     """Returns the findings, a sentence or two each.
 
     Args:
         facts: From `count_facts`.
         summary: The table of points, best first.
+        class_names: Of the study's classes.
     """
     if not facts["best_n"]:
         return ["No setting has finished yet."]
@@ -150,7 +153,8 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
         "test images: that is its overfitting."
     )
     if facts.get("most_confused_count", 0) > 0:
-        true, taken = facts["most_confused_class"], facts["most_confused_with"]
+        places = facts["most_confused_class"], facts["most_confused_with"]
+        true, taken = (_class(class_names[int(place)]) for place in places)
         vote = ""
         if facts["best_n"] > 1:
             vote = (
@@ -158,7 +162,7 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
                 f"{percent(facts['best_vote_accuracy'])}. "
             )
         found.append(
-            f"{vote}Most often it takes {_class(true)} for {_class(taken)}: "
+            f"{vote}Most often it takes {true} for {taken}: "
             f"{facts['most_confused_count']:.3g} times"
             f"{', the mean over its seeds' if facts['best_n'] > 1 else ''}."
         )
@@ -172,8 +176,11 @@ def sentences(facts: pd.Series, summary: pd.DataFrame) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
-def _class(value: float) -> str:
-    return f"{'an' if value in (8, 11, 18) else 'a'} {value:.0f}"
+def _class(name: str) -> str:
+    """Writes the name of a class as a sentence does: an 8, or cat."""
+    if not name.isdecimal():
+        return name
+    return f"{'an' if name.startswith('8') or name in ('11', '18') else 'a'} {name}"
 
 
 def _best(facts: pd.Series, label: str) -> str:

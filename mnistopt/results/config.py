@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mnistopt.data.classes import default_names
 from mnistopt.data.dataset import Dataset
+from mnistopt.data.doubts import dark_on_light
+from mnistopt.data.official import NUM_CLASSES
 from mnistopt.engine.machine import processor
 from mnistopt.errors import InputError
 from mnistopt.files import write_text
@@ -61,8 +64,16 @@ def describe_data(dataset: Dataset, train_examples: int | None) -> dict[str, Any
         "test": len(dataset.test.labels),
         "fingerprint": dataset.fingerprint,
         "image_shape": list(dataset.image_shape),
-        "classes": dataset.classes,
+        "class_names": list(dataset.class_names),
+        "image_size": list(dataset.image_size) if dataset.image_size else None,
+        "dark_on_light": dark_on_light(dataset.train.images),
     }
+
+
+def class_names(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the names of a study's classes, from `data` of its config.json."""
+    count = data.get("classes", NUM_CLASSES)
+    return tuple(data.get("class_names") or default_names(count))
 
 
 def describe_machine() -> dict[str, Any]:

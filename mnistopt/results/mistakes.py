@@ -15,6 +15,7 @@ from mnistopt.results.tables import FINISHED
 
 # A dozen fills a picture.
 MOST = 12
+SEPARATOR = " | "  # Between the names of classes, which have spaces of their own.
 _COLUMNS = ["point", "place", "index", "true", "vote", "confidence", "votes", "image"]
 
 
@@ -27,10 +28,11 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
 
     Returns:
         At most `MOST` rows, the most confident first: `place` (from 0), `index` of the
-        image in the split, its `true` class, the `vote` and its `confidence` in per
-        cent, the `votes` of the seeds as text, and the `image` as the data URL of a
-        PNG.
+        image in the split, the name of its `true` class, that of the `vote` and its
+        `confidence` in per cent, the `votes` of the seeds, joined by `SEPARATOR`, and
+        the `image` as the data URL of a PNG.
     """
+    names = predictions.class_names
     confidence = 100 * predictions.probabilities.max(axis=1).astype(float)
     wrong = np.flatnonzero(predictions.vote != predictions.labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
@@ -38,10 +40,10 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
         {
             "place": place,
             "index": int(index),
-            "true": int(predictions.labels[index]),
-            "vote": int(predictions.vote[index]),
+            "true": names[predictions.labels[index]],
+            "vote": names[predictions.vote[index]],
             "confidence": float(confidence[index]),
-            "votes": " ".join(map(str, predictions.classes[:, index])),
+            "votes": SEPARATOR.join(names[k] for k in predictions.classes[:, index]),
             "image": data_url(images[index]),
         }
         for place, index in enumerate(worst)
@@ -100,4 +102,4 @@ def read_mistakes(workdir: Path) -> pd.DataFrame:
     path = workdir / FOLDER / "mistakes.csv"
     if not path.exists():
         return pd.DataFrame(columns=_COLUMNS)
-    return read_csv(path, dtype={"point": str, "votes": str})
+    return read_csv(path, dtype=dict.fromkeys(("point", "true", "vote", "votes"), str))

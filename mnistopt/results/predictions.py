@@ -1,6 +1,7 @@
 """What the finished replicas say of each image, kept for paired tests and pictures.
 
-`predictions/labels.npz` has the labels of the validation and test splits, and
+`predictions/labels.npz` has the labels of the validation and test splits and the names
+of the classes, and
 `predictions/POINT.npz`, for each point, the classes by each of its seeds, and the vote
 of all: the mean of their probabilities.
 """
@@ -15,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from mnistopt.data.classes import default_names
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.engine.predict import Predictor
@@ -28,6 +30,7 @@ from mnistopt.training.metrics import confusion
 
 FOLDER = "predictions"
 SPLITS = ("validation", "test")
+_KEPT = ("classes", "probabilities", "vote")
 # What numpy raises where a file of arrays is missing, cut off or of another kind.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
 
@@ -41,6 +44,7 @@ class Predictions(NamedTuple):
         classes: The likeliest classes by each of them, uint8 [S, N].
         probabilities: The mean of their probabilities, float16 [N, K].
         vote: The likeliest classes by that mean, before it was rounded, uint8 [N].
+        class_names: K names; labels and classes are positions in them.
     """
 
     seeds: np.ndarray
@@ -48,6 +52,7 @@ class Predictions(NamedTuple):
     classes: np.ndarray
     probabilities: np.ndarray
     vote: np.ndarray
+    class_names: tuple[str, ...]
 
     def confusion(self) -> np.ndarray:
         """Returns how often each class is taken for each, the seeds' mean, [K, K]."""
@@ -83,6 +88,7 @@ def write_predictions(
     if not todo:
         return
     labels = {name: getattr(data, name).labels.astype(np.uint8) for name in SPLITS}
+    labels["class_names"] = np.array(data.class_names)
     _write(folder / "labels.npz", labels)
     checkpoints = {
         (content["replica"], saved.epoch): (saved, content)
@@ -121,10 +127,13 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
             _opened(folder / "labels.npz") as labels,
             _opened(folder / f"{point}.npz") as kept,
         ):
-            of_split = [
-                kept[f"{split}_{name}"] for name in ("classes", "probabilities", "vote")
-            ]
-            return Predictions(kept["seeds"], labels[split], *of_split)
+            of_split = {name: kept[f"{split}_{name}"] for name in _KEPT}
+            names = default_names(of_split["probabilities"].shape[1])
+            if "class_names" in labels:
+                names = tuple(labels["class_names"].tolist())
+            return Predictions(
+                kept["seeds"], labels[split], **of_split, class_names=names
+            )
     except _UNREADABLE as error:
         raise InputError(
             f"{workdir} has no predictions of point {point} ({error}); run the grid "

@@ -3,24 +3,27 @@
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnistopt.axes import as_list, count
+from mnistopt.axes import as_list, count, show
 from mnistopt.data import format2
-from mnistopt.data.arrays import class_folders, read_arrays
+from mnistopt.data.arrays import read_arrays
 from mnistopt.data.check import check_own
+from mnistopt.data.classes import positions
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.doubts import doubts
 from mnistopt.data.load import CACHE_DIR, cache_folder, load, read_named
-from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
+from mnistopt.data.official import IMAGE_SIZE
+from mnistopt.data.splits import Split, make_splits
 from mnistopt.data.strangers import Strangers, read_strangers
 from mnistopt.errors import InputError
 from mnistopt.models.networks import check_network, make_model
 from mnistopt.points import Point
+from mnistopt.results.config import class_names
 from mnistopt.results.record import Record
 
 _COUNT = count(None, "")
@@ -74,6 +77,7 @@ def load_data(
     data_dir: str | Path | None,
     train_examples: int | None,
     cache_dir: str | Path = CACHE_DIR,
+    image_size: Any = None,
 ) -> Dataset:
     """Returns the data of a run.
 
@@ -84,10 +88,16 @@ def load_data(
         data_dir: As in `load`.
         train_examples: As in `load`.
         cache_dir: As in `load`.
+        image_size: As in `Dataset.from_file`.
 
     Raises:
         InputError: If they cannot be used, or are given twice.
     """
+    if image_size is not None and (data is None or isinstance(data, Dataset)):
+        raise InputError(
+            f"image_size={show(image_size)} has no effect without a folder of "
+            "pictures: give it as data, or leave image_size out"
+        )
     if data is None:
         data = load(
             dataset or "mnist_5k",
@@ -99,7 +109,7 @@ def load_data(
         if dataset or data_dir:
             raise InputError("give either data, or dataset and data_dir")
         if not isinstance(data, Dataset):
-            data = Dataset.from_file(data)
+            data = Dataset.from_file(data, image_size)
         data = data.with_train_examples(train_examples)
     for doubt in doubts(data.name, data.train, data.classes):
         warnings.warn(f"{data.name}: {doubt}", stacklevel=2)
@@ -121,14 +131,18 @@ def study_data(config: Mapping[str, Any], data_dir: str | Path | None) -> Datase
         raise InputError(f"data_dir={data_dir} has no effect: the data are {file}")
     name, folder = about["dataset"], data_dir or config["data_dir"]
     try:
-        if config["format"] != 2:
-            named = None if file else name
-            return load_data(file, named, folder, about["train_examples"])
-        parts = (
-            check_own(**read_arrays(Path(file)))
-            if file
-            else read_named(name, folder, cache_folder())
-        )
+        if config["format"] == 2:
+            parts = (
+                check_own(**read_arrays(Path(file))).parts
+                if file
+                else read_named(name, folder, cache_folder())
+            )
+            train, validation, test = format2.make_splits(*parts, sizes=about)
+            names = class_names(about)
+            return Dataset.from_splits(name, train, validation, test, names)
+        if file:
+            return _read_own(Path(file), about)
+        return load_data(None, name, folder, about["train_examples"])
     except InputError as error:
         moved = file or (None if data_dir else folder)
         if not moved or Path(moved).exists():
@@ -138,8 +152,33 @@ def study_data(config: Mapping[str, Any], data_dir: str | Path | None) -> Datase
             f"{error}\nThe study's data were in {moved}. If they have been moved, tell "
             f"where they are: --{flag}=..."
         ) from error
-    splits = format2.make_splits(*parts, sizes=about)
-    return Dataset.from_splits(name, *splits, about.get("classes", NUM_CLASSES))
+
+
+def _read_own(path: Path, about: Mapping[str, Any]) -> Dataset:
+    """Returns a file or folder as data for a study, its classes matched by name.
+
+    Args:
+        path: As in `Dataset.from_file`.
+        about: `data` of the study's config.json.
+
+    Raises:
+        InputError: If it cannot be used, or has a class that the study has not.
+    """
+    path = Path(path).expanduser()
+    names = class_names(about)
+    height, width, channels = about.get("image_shape", (IMAGE_SIZE, IMAGE_SIZE, 1))
+    fitted = ((height, width), channels) if path.is_dir() else ()
+    own = check_own(**read_arrays(path, *fitted))
+    parts = [
+        Split(part.images, positions(own.class_names, names, str(path), part.labels))
+        for part in own.parts
+    ]
+    train, validation, test = make_splits(*parts)
+    data = Dataset.from_splits(path.stem, train, validation, test, names)
+    size = about["train_examples"]
+    return data.with_train_examples(
+        size if size and size <= len(data.train.labels) else None
+    )
 
 
 def evaluated_data(
@@ -158,20 +197,23 @@ def evaluated_data(
         data_dir: As in `load`.
         split: Which part of them is to be evaluated.
 
+    Returns:
+        The data, their labels positions among the study's classes.
+
     Raises:
-        InputError: If they cannot be had; or if they are others, and not to be tested
-            on: what was held out of others has nothing to do with the study.
+        InputError: If they cannot be had, or have a class that the study has not; or if
+            they are others, and not to be tested on: what was held out of others has
+            nothing to do with the study.
     """
     there = config["data"]
-    own = not data and dataset in (None, there["dataset"])
-    if own:
+    if not data and dataset in (None, there["dataset"]):
         found = study_data(config, data_dir)
+    elif data:
+        if dataset or data_dir:
+            raise InputError("give either data, or dataset and data_dir")
+        found = _read_own(Path(data), there)
     else:
-        found = load_data(data, dataset, data_dir, None)
-        # Its own may have been given by another path.
-        size = there["train_examples"]
-        if size and size <= len(found.train.labels):
-            found = found.with_train_examples(size)
+        found = _matched(load_data(None, dataset, data_dir, None), class_names(there))
     _check_fits(found, there)
     if found.fingerprint != there["fingerprint"] and split != "test":
         raise InputError(
@@ -182,14 +224,24 @@ def evaluated_data(
     return found
 
 
+def _matched(data: Dataset, names: Sequence[str]) -> Dataset:
+    """Returns data whose labels are positions among a study's classes."""
+    if data.class_names == tuple(names):
+        return data
+    train, validation, test = (
+        part._replace(labels=positions(data.class_names, names, data.name, part.labels))
+        for part in (data.train, data.validation, data.test)
+    )
+    return Dataset.from_splits(data.name, train, validation, test, names)
+
+
 def _check_fits(data: Dataset, there: Mapping[str, Any]) -> None:
     """Checks that a study's networks can be applied to other data."""
     shape = tuple(there.get("image_shape", (IMAGE_SIZE, IMAGE_SIZE, 1)))
-    classes = there.get("classes", NUM_CLASSES)
-    if data.image_shape != shape or data.classes > classes:
+    if data.image_shape != shape:
         raise InputError(
-            f"{data.name} has images of shape {data.image_shape} in {data.classes} "
-            f"classes; the study's networks take {shape}, and know {classes} classes"
+            f"{data.name} has images of shape {data.image_shape}; the study's networks "
+            f"take {shape}"
         )
 
 
@@ -213,28 +265,19 @@ def count_seen(config: Mapping[str, Any], images: np.ndarray) -> int:
 
 
 def read_images(config: Mapping[str, Any], path: str | Path) -> Strangers:
-    """Returns a stranger's digits, placed as MNIST's are, for a study of such.
+    """Returns a stranger's digits, made like those of a study.
 
     Args:
         config: The content of its config.json.
-        path: As in `read_strangers`; class folders are called as the study's classes:
-            by digit, or as in the folder that it was trained on.
+        path: As in `read_strangers`; class folders are called as the study's classes.
 
     Raises:
-        InputError: If they cannot be read, or the study is of other images.
+        InputError: If they cannot be read.
     """
-    about, file = config["data"], config.get("data_file")
-    placed = [IMAGE_SIZE, IMAGE_SIZE, 1]
-    shape = about.get("image_shape", placed)
-    if shape != placed:
-        raise InputError(
-            f"images={path} are placed as MNIST's digits are, {placed}; the study's "
-            f"images are {shape}: give images of that shape as data"
-        )
-    classes = [str(name) for name in range(about.get("classes", NUM_CLASSES))]
-    if file and Path(file).is_dir():
-        classes = [folder.name for folder in class_folders(Path(file))]
-    return read_strangers(path, classes)
+    about = config["data"]
+    shape = about.get("image_shape", (IMAGE_SIZE, IMAGE_SIZE, 1))
+    light = about.get("dark_on_light", False)
+    return read_strangers(path, class_names(about), tuple(shape), light)
 
 
 def check_networks(

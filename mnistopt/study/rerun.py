@@ -84,7 +84,8 @@ def _data(there: Mapping[str, Any]) -> dict[str, Any]:
     about, file = there["data"], there.get("data_file")
     named = {"dataset": about["dataset"], "data_dir": there.get("data_dir")}
     size = {"train_examples": about["train_examples"]}
-    return {**({"data": file} if file else named), **size}
+    own = {"data": file, "image_size": about.get("image_size")}
+    return {**(own if file else named), **size}
 
 
 def _lanes(there: Mapping[str, Any]) -> dict[str, Any]:

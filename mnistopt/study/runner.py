@@ -115,8 +115,10 @@ def run(
             will have of it. A run that was killed tells the epochs after its last
             checkpoint again.
         **settings: Any of these.
-            data: One's own: a `Dataset` (see `Dataset.from_arrays`), an .npz file, or
-                a folder with a folder of PNGs per class.
+            data: One's own: a `Dataset` (see `Dataset.from_arrays`), an .npz file, a
+                table, or a folder with a folder of pictures per class.
+            image_size: What the pictures of such a folder are fitted into, a side or
+                (H, W) in pixels; None where all have one size.
             dataset: Else one of `official.DATASETS`; "mnist_5k" by default.
             data_dir: Folder with the dataset's files.
             train_examples: Size of a stratified subset of them; None for all.

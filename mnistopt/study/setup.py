@@ -74,6 +74,7 @@ def set_up(
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     train_examples: int | None = None,
+    image_size: Any = None,
     workdir: str | Path | None = None,
     seeds: int = 3,
     lanes: int | tuple[int, int] | None = None,
@@ -103,7 +104,12 @@ def set_up(
     cache = cache_folder(cache_dir)
     file = None if isinstance(data, Dataset) else check_path("data", data)
     data = load_data(
-        data if file is None else file, dataset, data_dir, train_examples, cache
+        data if file is None else file,
+        dataset,
+        data_dir,
+        train_examples,
+        cache,
+        image_size,
     )
     _check_batches(points, len(data.train.labels))
     # Absolute, as a callback or a notebook's next cell may go to another folder.

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from mnistopt.data.content import listed
-from mnistopt.data.official import NUM_CLASSES
 from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
@@ -36,6 +35,11 @@ class Study:
         self.workdir = (check_path("workdir", workdir) or Path()).absolute()
         self.config = config.read_config(self.workdir)
         self._seen: tuple[list[Path], list[Checkpoint]] = [], []
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its K classes, by label."""
+        return config.class_names(self.config["data"])
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -118,7 +122,7 @@ class Study:
             InputError: If the trial is unknown or has not finished, or its module is of
                 the user's own and cannot be had (see `models.own.make`).
         """
-        classes = self.config["data"].get("classes", NUM_CLASSES)
+        classes = len(self.class_names)
         return make_model(self._find(trial)[1].point, classes)
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:

@@ -33,12 +33,13 @@ def test_folders_per_digit_are_labelled(tmp_path):
 
 
 def test_folders_are_called_as_the_studys_classes(tmp_path):
-    save(tmp_path / "own", prefix="class ")
     save(tmp_path / "new", prefix="class ")
-    about = {"data": {"classes": 3, "image_shape": [28, 28, 1]}}
-    found = read_images(about | {"data_file": str(tmp_path / "own")}, tmp_path / "new")
-    assert found.labels.tolist() == LABELS.tolist()
-    with pytest.raises(InputError, match="class 0 is the folder of no class.*0, 1, 2"):
+    names = [f"class {k}" for k in (2, 1, 0)]
+    about = {"data": {"class_names": names, "image_shape": [28, 28, 1]}}
+    found = read_images(about, tmp_path / "new")
+    assert found.labels.tolist() == (2 - LABELS).tolist()
+    about["data"]["class_names"] = ["0", "1", "2"]
+    with pytest.raises(InputError, match="class class 0.* matches no class.*0, 1, 2"):
         read_images(about, tmp_path / "new")
 
 
@@ -81,11 +82,11 @@ def test_arrays_of_bytes_and_of_floats_of_any_range(tmp_path):
     ("arrays", "words"),
     [
         ({"images": IMAGES, "labels": LABELS[:-1]}, r"labels have shape \(5,\)"),
-        ({"images": IMAGES, "labels": LABELS + 8}, "label 10.*0 to 9"),
+        ({"images": IMAGES, "labels": LABELS + 8}, "the class 10.*0, 1, 2"),
         ({"images": IMAGES[0]}, r"images have shape \(28, 28\)"),
         ({"images": IMAGES.astype(int) - 1}, "images are int64 of -1"),
         ({"images": np.zeros((2, 8, 8, 5))}, "at most 4 channels"),
-        ({"images": np.full((2, 8, 8), np.nan)}, "no finite numbers"),
+        ({"images": np.full((2, 8, 8), np.nan)}, "contain NaN or infinity"),
         ({"x": IMAGES}, "holds x .*; expected is .*the array images"),
         ({"images": np.array([IMAGES[0], "no"], object)}, "cannot be read"),
         ({"images": np.float64(1)}, r"images have shape \(\)"),
@@ -110,7 +111,10 @@ def test_what_is_not_there_or_no_picture_is_refused(tmp_path):
             read_strangers(tmp_path / path, DIGITS)
 
 
-def test_a_study_of_other_images_is_told(tmp_path):
-    config = {"data": {"image_shape": [32, 32, 3], "classes": 10}}
-    with pytest.raises(InputError, match=r"\[28, 28, 1\]; the study's .*\[32, 32, 3\]"):
-        read_images(config, tmp_path)
+def test_for_a_study_of_other_images_pictures_are_fitted(tmp_path):
+    config = {"data": {"image_shape": [14, 32, 3], "class_names": DIGITS}}
+    Image.fromarray(IMAGES[0]).save(tmp_path / "x.png")
+    Image.new("RGB", (50, 40), "teal").save(tmp_path / "blank.png")
+    found = read_images(config, tmp_path)
+    assert found.images.shape == (2, 14, 32, 3) and found.ink.tolist() == [False, True]
+    assert found.images[1, :, 9:23].any() and not found.images[1, :, :9].any()

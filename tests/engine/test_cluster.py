@@ -381,7 +381,11 @@ def test_data_that_the_object_store_cannot_hold_are_told(pool):
     with pytest.raises(
         InputError, match=r"data take 59\d MB, .* has 15\d MB: start Ray"
     ):
-        pool.load(Dataset("large", *[split] * 3, fingerprint="0", classes=10))
+        pool.load(
+            Dataset(
+                "large", *[split] * 3, fingerprint="0", class_names=tuple("0123456789")
+            )
+        )
 
 
 @pytest.mark.parametrize(

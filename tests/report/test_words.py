@@ -31,7 +31,7 @@ def words_of(records, seeds=3, predictions=None):
     points = [record.point for record in records]
     config = config_of(points, seeds)
     facts = count_facts(config, summary, trials, predictions or {})
-    return facts, notice(facts), " ".join(sentences(facts, summary))
+    return facts, notice(facts), " ".join(sentences(facts, summary, "0123456789"))
 
 
 def record_of(make_record, point, seed, correct, test=190):
@@ -111,7 +111,8 @@ def test_the_commonest_mistake_is_that_of_the_seeds(make_record):
     classes[1, :1] = 9
     classes[0, 12] = 3
     probabilities = np.eye(10, dtype=np.float16)[classes[1]]
-    one = Predictions(np.arange(2), labels, classes, probabilities, classes[1])
+    seen = labels, classes, probabilities, classes[1]
+    one = Predictions(np.arange(2), *seen, tuple("0123456789"))
     records = [record_of(make_record, POINTS[0], s, 40) for s in range(2)]
     point = POINTS[0].identity()
     facts, _, text = words_of(records, 2, {point: one})

@@ -26,7 +26,9 @@ def test_data_are_described_by_sizes_and_fingerprint(tiny, data):
         "test": 25,
         "fingerprint": tiny.fingerprint,
         "image_shape": [28, 28, 1],
-        "classes": 10,
+        "class_names": list("0123456789"),
+        "image_size": None,
+        "dark_on_light": True,
     }
 
 

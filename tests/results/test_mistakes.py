@@ -18,7 +18,8 @@ def test_the_most_confident_mistakes_come_first_with_their_images():
     probabilities[np.arange(n), vote] = sure
     classes = np.stack([vote, labels])
     images = rng.integers(0, 256, (n, 28, 28, 1)).astype(np.uint8)
-    predictions = Predictions(np.arange(2), labels, classes, probabilities, vote)
+    names = tuple("abcdefghij")
+    predictions = Predictions(np.arange(2), labels, classes, probabilities, vote, names)
     found = find_mistakes(predictions, images)
     wrong = [i for i in range(n) if i % 2]
     wanted = sorted(wrong, key=lambda i: -np.float16(sure[i]))[:MOST]
@@ -26,8 +27,8 @@ def test_the_most_confident_mistakes_come_first_with_their_images():
     assert list(found["place"]) == list(range(MOST))
     for _, row in found.iterrows():
         i = row["index"]
-        assert (row["true"], row["vote"]) == (labels[i], vote[i])
-        assert row["votes"] == f"{vote[i]} {labels[i]}"
+        assert (row["true"], row["vote"]) == (names[labels[i]], names[vote[i]])
+        assert row["votes"] == f"{names[vote[i]]} | {names[labels[i]]}"
         png = base64.b64decode(row["image"].partition(",")[2])
         pixels = np.asarray(Image.open(io.BytesIO(png)))
         np.testing.assert_array_equal(255 - pixels, images[i, :, :, 0])

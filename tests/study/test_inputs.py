@@ -68,10 +68,14 @@ def split(images, labels):
 @pytest.mark.parametrize(
     ("images", "labels", "words"),
     [
-        (9 * np.eye(4).reshape(4, 2, 2, 1), [0, 1, 0, 1], []),
-        (9 * np.eye(4).reshape(4, 2, 2, 1), [0, 0, 0, 0], ["4 .* show 1 of 2 classes"]),
+        (200 * np.eye(4).reshape(4, 2, 2, 1), [0, 1, 0, 1], []),
+        (
+            200 * np.eye(4).reshape(4, 2, 2, 1),
+            [0, 0, 0, 0],
+            ["4 .* show 1 of 2 classes"],
+        ),
         (np.zeros((4, 2, 2, 1)), [0, 1, 0, 1], ["4 of 4 training images are blank"]),
-        (np.full((4, 2, 2, 1), 7), [1] * 4, ["show 1 of 2", "4 of 4 .* are blank"]),
+        (np.full((4, 2, 2, 1), 70), [1] * 4, ["show 1 of 2", "4 of 4 .* are blank"]),
     ],
 )
 def test_doubtful_examples_are_told_of(images, labels, words):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mnistopt.report.charts.theme import finished, picked, rows
 from mnistopt.results.labels import point_labels
+from mnistopt.results.mistakes import SEPARATOR
 from mnistopt.results.predictions import Predictions
 from mnistopt.results.stats import proportion_interval
 
@@ -38,7 +39,8 @@ def confusion_frame(
         predictions: By point, of the test split.
 
     Returns:
-        A row per point, `true` and `predicted` class that occurs: `label` and `rank`;
+        A row per point, `true` and `predicted` class that occurs, by their names and in
+        the order of the study's classes: `label` and `rank`;
         `count`, the mean over its `n` seeds; and the `share` of the true class, in
         per cent.
     """
@@ -50,7 +52,8 @@ def confusion_frame(
         table = predictions[point].confusion()
         seeds = len(predictions[point].seeds)
         true, predicted = np.nonzero(table)
-        frame = pd.DataFrame({"true": true, "predicted": predicted})
+        names = np.array(predictions[point].class_names, object)
+        frame = pd.DataFrame({"true": names[true], "predicted": names[predicted]})
         frame["count"] = table[true, predicted]
         frame["share"] = 100 * frame["count"] / table.sum(axis=1)[true]
         frames.append(frame.assign(label=labels[point], rank=rank, n=seeds))
@@ -61,18 +64,19 @@ def confusion_frame(
 def confusion_chart(frame: pd.DataFrame) -> Any:
     """Draws the confusion matrix of the chosen point; takes a `confusion_frame`."""
     choice = picked()
-    classes = list(range(int(frame[["true", "predicted"]].max().max()) + 1))
+    # Every class is in the test split.
+    classes = list(dict.fromkeys([*frame["true"], *frame["predicted"]]))
     axis = alt.Axis(labelAngle=0, labelOverlap="greedy")
     base = (
         alt.Chart(rows(frame))
         .transform_filter(chosen_or_best(choice))
         .encode(
-            x=alt.X("predicted:O", title="taken for", axis=axis).scale(domain=classes),
-            y=alt.Y("true:O", title="class", axis=axis).scale(domain=classes),
+            x=alt.X("predicted:N", title="taken for", axis=axis).scale(domain=classes),
+            y=alt.Y("true:N", title="class", axis=axis).scale(domain=classes),
             tooltip=[
                 alt.Tooltip("label:N", title="point"),
-                alt.Tooltip("true:O", title="class"),
-                alt.Tooltip("predicted:O", title="taken for"),
+                alt.Tooltip("true:N", title="class"),
+                alt.Tooltip("predicted:N", title="taken for"),
                 alt.Tooltip("count:Q", title="times, mean over seeds", format=".3~g"),
                 alt.Tooltip("share:Q", title="% of the class", format=".2f"),
             ],
@@ -102,7 +106,7 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
     words = "Confusion matrix of the best point."
     if len(best):
         row = best.sort_values("count").iloc[-1]
-        words += f" Most often a {row['true']} is taken for a {row['predicted']}."
+        words += f" Most often {row['true']} is taken for {row['predicted']}."
     return finished(
         alt.layer(*layers).properties(height=560 if many else 340).add_params(choice),
         "Classes taken for others",
@@ -187,8 +191,8 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
 
 
 def _tally(votes: str) -> str:
-    """Writes what the seeds say as counts: "7 7 9" as 7 ×2, 9 ×1."""
-    counts = Counter(votes.split())
+    """Writes what the seeds say as counts: "7 | 7 | 9" as 7 ×2, 9 ×1."""
+    counts = Counter(votes.split(SEPARATOR))
     return ", ".join(f"{name} ×{count}" for name, count in counts.most_common())
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
+from mnistopt.data.classes import default_names
 from mnistopt.report.charts.classes import (
     confusion_chart,
     confusion_frame,
@@ -22,7 +23,8 @@ def make_predictions(k):
     classes = np.where(wrong, rng.integers(0, k, (3, 200)), labels).astype(np.uint8)
     probabilities = rng.dirichlet(np.full(k, 0.2), 200).astype(np.float16)
     vote = probabilities.argmax(axis=1).astype(np.uint8)
-    return Predictions(np.arange(3), labels, classes, probabilities, vote)
+    names = default_names(k)
+    return Predictions(np.arange(3), labels, classes, probabilities, vote, names)
 
 
 @pytest.fixture
@@ -36,7 +38,8 @@ def test_confusion_is_the_mean_over_seeds(make_tables, k):
     _, _, summary = make_tables(POINTS)
     frame = confusion_frame(summary, {summary["point"][1]: predictions})
     table = np.zeros((k, k))
-    table[frame["true"], frame["predicted"]] = frame["count"]
+    true, predicted = frame["true"].astype(int), frame["predicted"].astype(int)
+    table[true, predicted] = frame["count"]
     wanted = [
         confusion_matrix(predictions.labels, classes) for classes in predictions.classes
     ]
@@ -65,8 +68,8 @@ def test_the_digits_of_the_chosen_point_are_shown_or_else_the_best(make_tables):
     trials, _, summary = make_tables(POINTS)
     import pandas as pd
 
-    row = {"place": 0, "index": 7, "true": 4, "vote": 9, "confidence": 99.0}
-    frame = pd.DataFrame([row | {"votes": "9 9 4", "image": "data:,", "label": "a",
+    row = {"place": 0, "index": 7, "true": "4", "vote": "9", "confidence": 99.0}
+    frame = pd.DataFrame([row | {"votes": "9 | 9 | 4", "image": "data:,", "label": "a",
                                  "rank": 0}])  # fmt: skip
     spec = mistakes_chart(frame).to_dict()
     kept = spec["layer"][0]["transform"][0]["filter"]["or"]

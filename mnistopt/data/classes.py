@@ -1,0 +1,94 @@
+"""The names of classes: what labels stand for, and how those of other data match."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mnistopt.errors import InputError
+
+# Predictions are kept as bytes.
+MOST_CLASSES = 256
+
+
+def natural(name: str) -> tuple:
+    """Returns a sort key by which numbers in names count as numbers."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(p), "") if i % 2 else (-1, p) for i, p in enumerate(parts)], name
+
+
+def plain(name: Any) -> str:
+    """Returns a name in Unicode's composed form; file systems may decompose it."""
+    return unicodedata.normalize("NFC", str(name))
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Returns the names of classes that have none: "0" to "K - 1"."""
+    return tuple(map(str, range(count)))
+
+
+def check_names(given: Any) -> tuple[str, ...]:
+    """Returns the names of K classes as words.
+
+    Args:
+        given: K names: words, or numbers, which become words.
+
+    Raises:
+        InputError: If they are no such list, or two are equal.
+    """
+    kinds = (str, int, np.integer, np.str_)
+    names = [given] if isinstance(given, (str, bytes)) else list(np.asarray(given).flat)
+    if len(names) < 2 or not all(isinstance(name, kinds) for name in names):
+        raise InputError(
+            f"class_names={given!r} is not allowed: expected a list of two or more "
+            "names, the first that of label 0"
+        )
+    found = tuple(map(plain, names))
+    if twice := sorted({name for name in found if found.count(name) > 1}):
+        raise InputError(f"class_names has {twice[0]!r} twice: each class has its own")
+    if "" in found:
+        raise InputError("class_names has an empty name: each class has its own")
+    if len(found) > MOST_CLASSES:
+        raise InputError(
+            f"class_names has {len(found)} names; at most {MOST_CLASSES} are possible"
+        )
+    return found
+
+
+def sorted_names(labels: Iterable[Any]) -> tuple[str, ...]:
+    """Returns the names that labels in words have, in natural order."""
+    return tuple(sorted({plain(label) for label in labels}, key=natural))
+
+
+def positions(
+    names: Sequence[str],
+    class_names: Sequence[str],
+    where: str,
+    labels: np.ndarray | None = None,
+) -> np.ndarray:
+    """Returns where names of classes stand among those of a study.
+
+    Args:
+        names: Of other data.
+        class_names: Of the study.
+        where: What the other data are called, for errors.
+        labels: Positions in `names`, int [N]; only names that they use need match.
+
+    Returns:
+        int32, [len(names)], or with labels [N]: theirs among the study's.
+
+    Raises:
+        InputError: If a name is not the study's; says which, and what those are.
+    """
+    used = range(len(names)) if labels is None else sorted(set(labels.tolist()))
+    known = {name: position for position, name in enumerate(class_names)}
+    if unknown := [names[k] for k in used if names[k] not in known]:
+        raise InputError(
+            f"{where} has the class {', '.join(unknown[:8])}, which matches no class "
+            f"of the study's: {', '.join(class_names)}. Classes are matched by their "
+            "names: rename the folders, or give class_names beside the labels"
+        )
+    found = np.array([known.get(name, 0) for name in names], np.int32)
+    return found if labels is None else found[labels]
