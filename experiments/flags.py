@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from mnistopt.axes import Axis, parse_layers, show
+from mnistopt.axes import Axis, Typed, parse_layers, show
 from mnistopt.errors import InputError
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network
@@ -25,24 +25,12 @@ _MODEL = re.compile("--?model=")
 
 
 class _Values(flags.ArgumentParser):
-    """Parses comma-separated values: numbers, layers as in 32x64, and words."""
+    """Parses comma-separated values, whose kinds their declarations know."""
 
     def parse(self, argument: Any) -> list:
         if isinstance(argument, list):
             return argument
-        return [_value(text.strip()) for text in argument.split(",")]
-
-
-def _value(text: str) -> Any:
-    """Reads what a person typed; whether it is allowed, its declaration says."""
-    if "x" in text and all(part.isdecimal() for part in text.split("x")):
-        return tuple(map(int, text.split("x")))
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+        return [Typed(text.strip()) for text in argument.split(",")]
 
 
 class _Count(flags.ArgumentParser):

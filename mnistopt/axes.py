@@ -1,5 +1,6 @@
 """How a hyper-parameter is declared: what it may be, its default, the words for it."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -15,6 +16,10 @@ _LARGEST_SHARE = 1 - 2**-16
 SMALLEST = 2.0**-126
 _LARGEST = (2 - 2.0**-23) * 2.0**127  # The largest float32.
 _MOST = 2**31 - 1  # The largest int32.
+
+
+class Typed(str):
+    """A value as a person has typed it; what it means, its declaration says."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Axis:
         joined: Whether a tuple of whole numbers is one value: a layer structure.
         stage: The part of a training step that a value other than `neutral` brings
             in: points that do without it have a program without it.
+        kind: Of its values in tables: "number", "whole", "text" or "truth".
     """
 
     default: Any
@@ -42,6 +48,7 @@ class Axis:
     neutral: Any = None
     joined: bool = False
     stage: str = ""
+    kind: str = "number"
 
     def check(self, name: str, value: Any) -> Any:
         """Returns a value as plain Python has it.
@@ -50,12 +57,20 @@ class Axis:
             InputError: If it is not allowed; says what is.
         """
         try:
-            return self.clean(value)
+            return self.clean(self._read(value) if isinstance(value, Typed) else value)
         except (ValueError, TypeError, OverflowError) as error:
             most = f", {error}" if isinstance(error, OverflowError) else ""
             raise InputError(
                 f"{name}={show(value)} is not allowed: {self.rule}{most}"
             ) from None
+
+    def _read(self, text: str) -> Any:
+        """Returns what a person has typed as the kind of value that is declared."""
+        if self.kind in ("text", "truth") or self.joined:
+            return str(text)
+        with contextlib.suppress(ValueError):
+            return int(text)
+        return float(text)
 
     def values(self, name: str, given: Any) -> list[Any]:
         """Returns the values of an axis: what was given, or all that is in it.
@@ -72,6 +87,15 @@ class Axis:
         if not values:
             raise InputError(f"{name} has no values; give at least one")
         return [self.check(name, value) for value in values]
+
+
+def kind_of(value: Any) -> str:
+    """Returns the kind of a plain value, as `Axis.kind`."""
+    if isinstance(value, bool):
+        return "truth"
+    if isinstance(value, int):
+        return "whole"
+    return "number" if isinstance(value, float) else "text"
 
 
 def as_list(given: Any) -> list[Any]:
@@ -188,17 +212,17 @@ _LAYERS = "expected whole numbers of at least 1, joined by x as in 32x64"
 
 def whole(default: int | None, help: str) -> Axis:
     """Declares a whole number."""
-    return Axis(default, help, "expected a whole number", _whole)
+    return Axis(default, help, "expected a whole number", _whole, kind="whole")
 
 
 def count(default: int | None, help: str) -> Axis:
     """Declares a whole number of at least 1."""
-    return Axis(default, help, _COUNT, _count)
+    return Axis(default, help, _COUNT, _count, kind="whole")
 
 
 def layers(default: tuple[int, ...] | None, help: str) -> Axis:
     """Declares whole numbers of at least 1, one per layer."""
-    return Axis(default, help, _LAYERS, _layers, joined=True)
+    return Axis(default, help, _LAYERS, _layers, joined=True, kind="text")
 
 
 def choice(
@@ -214,7 +238,8 @@ def choice(
         return found
 
     rule = f"choose one of {', '.join(map(str, options))}"
-    return Axis(default, help, rule, clean, neutral)
+    kind = "text" if isinstance(options[0], str) else "whole"
+    return Axis(default, help, rule, clean, neutral, kind=kind)
 
 
 def limit(help: str) -> Axis:
@@ -225,7 +250,8 @@ def limit(help: str) -> Axis:
             raise ValueError
         return found
 
-    return Axis(0, help, "expected a whole number of at least 0", clean, neutral=0)
+    rule = "expected a whole number of at least 0"
+    return Axis(0, help, rule, clean, neutral=0, kind="whole")
 
 
 def number(

@@ -4,6 +4,7 @@ Everything that asks what hyper-parameters there are reads the declarations here
 `models/registry.py`: flags and their help, checks and messages, columns of tables.
 """
 
+import math
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from mnistopt.axes import SMALLEST, Axis, choice, count, limit, number, share, strength
@@ -93,7 +94,10 @@ class Hparams(NamedTuple):
     ] = 0.0
     shear: Annotated[Any, strength("sheared by up to so many degrees", "affine")] = 0.0
     elastic: Annotated[
-        Any, strength("deformed by so many pixels, root mean square", "elastic")
+        Any,
+        strength(
+            "moved by so many pixels along each axis, root mean square", "elastic"
+        ),
     ] = 0.0
     erase: Annotated[
         Any, share(0.0, "a square of up to this share of the side erased", 0.0, "erase")
@@ -107,6 +111,18 @@ class Hparams(NamedTuple):
     noise: Annotated[
         Any, strength("noise of up to this standard deviation added", "noise")
     ] = 0.0
+
+
+# A moving average's decay after some steps is (A + step) / (B + step) until it comes to
+# what was asked for, so that the random start is soon forgotten: rule and numbers of
+# TensorFlow's `ExponentialMovingAverage` with `num_updates`.
+AVERAGE_START = (1, 10)
+
+
+def averaging_steps(decay: float) -> int:
+    """Returns the steps until a moving average has its decay."""
+    first, second = AVERAGE_START
+    return max(0, math.ceil((second * decay - first) / (1 - decay) - 1e-6))
 
 
 def declared(group: type) -> dict[str, Axis]:

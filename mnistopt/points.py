@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mnistopt.axes import show
+from mnistopt.axes import show, single
 from mnistopt.hparams import NUMBERS, RECIPE, Hparams, Recipe
 
 # The columns of the first studies. They are in every table and every identity, empty
@@ -45,8 +45,9 @@ class Structure:
         model: Its name in the registry, or that of a class of the user's own.
         values: Of its axes, by name; layers joined by x, as in "32x64".
         dropout: Whether it takes the traced dropout rate.
-        source: Of a class of one's own, a hash of its source; "" otherwise.
-        path: Of a class of one's own, where to import it: "package.module:Class".
+        program: Of a module of one's own, the name of what it computes; "" of others,
+            and until that is known.
+        path: Of a module of one's own, its class: "package.module:Class"; "" of others.
         module: The flax module itself, where it was given. It and `path` are not what
             tells two structures apart.
     """
@@ -54,7 +55,7 @@ class Structure:
     model: str
     values: tuple[tuple[str, Any], ...]
     dropout: bool = True
-    source: str = ""
+    program: str = ""
     path: str = dataclasses.field(default="", compare=False)
     module: Any = dataclasses.field(default=None, compare=False, repr=False)
 
@@ -71,14 +72,16 @@ class Point:
     Attributes:
         structure: The network.
         recipe: How it is trained, the static part.
-        hparams: The traced part, as floats.
+        hparams: The traced part, as floats; each the shortest name of its float32.
         epochs: Passes over the training examples.
+        asked: The traced part as it was asked for, which tables show.
     """
 
     structure: Structure
     recipe: Recipe
     hparams: Hparams
     epochs: int
+    asked: Hparams | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def program(self) -> "Point":
@@ -98,14 +101,16 @@ class Point:
     def row(self) -> dict[str, Any]:
         """The point as columns of a table: layers joined by x, None where unused.
 
-        What is at its neutral value is left out.
+        What is at its neutral value is left out. Numbers are those that were asked for.
         """
+        pairs = zip(self.hparams, self.asked or self.hparams)
+        shown = (asked if single(asked) == one else one for one, asked in pairs)
+        return self._row(Hparams(*shown))
+
+    def _row(self, numbers: Hparams) -> dict[str, Any]:
         used = {
             name: value
-            for name, value in {
-                **self.recipe._asdict(),
-                **self.hparams._asdict(),
-            }.items()
+            for name, value in {**self.recipe._asdict(), **numbers._asdict()}.items()
             if name not in NEUTRAL or value != NEUTRAL[name]
         }
         if not self.structure.dropout:
@@ -120,13 +125,13 @@ class Point:
 
     @classmethod
     def from_row(
-        cls, row: Mapping[str, Any], source: str = "", path: str = ""
+        cls, row: Mapping[str, Any], program: str = "", path: str = ""
     ) -> "Point":
         """Returns the point that `row` described.
 
         Args:
             row: From `row()`.
-            source: Of its structure.
+            program: Of its structure.
             path: Of its structure.
         """
         known = {**NEUTRAL, **row}
@@ -139,8 +144,11 @@ class Point:
             for name, value in row.items()
             if name not in {"model", *RECIPE, *NUMBERS, "epochs"} and value is not None
         )
-        structure = Structure(row["model"], values, takes_dropout, source, path)
-        return cls(structure, recipe, Hparams(**numbers), row["epochs"])
+        structure = Structure(row["model"], values, takes_dropout, program, path)
+        asked = Hparams(**numbers)
+        return cls(
+            structure, recipe, Hparams(*map(single, asked)), row["epochs"], asked
+        )
 
     def identity(self) -> str:
         """A short hash of the point: "p" and 8 hexadecimal digits.
@@ -150,8 +158,9 @@ class Point:
         return "p" + _short_hash(self._content())
 
     def _content(self) -> dict[str, Any]:
-        source = self.structure.source
-        return {**self.row(), **({"source": source} if source else {})}
+        program = self.structure.program
+        own = {"program": program} if program else {}
+        return {**self._row(self.hparams), **own}
 
 
 def replica_id(point: Point, seed: int, fingerprint: str) -> str:

@@ -13,17 +13,17 @@ ROOT = Path(__file__).parent.parent
 ROOMS = {
     "": ("errors", "logs", "files", "disk", "ambient", "axes", "hparams", "points"),
     "data": (
-        *("splits", "format2", "official", "content", "mnist_5k", "idx", "pixels"),
+        *("splits", "format2", "official", "content", "classes", "mnist_5k", "idx"),
+        *("pixels", "pictures"),
         *("prepare", "find", "tfrecord", "prepared", "arrays", "check", "doubts"),
         *("cache", "dataset", "load"),
         *("place", "strangers", "corrupt"),
     ),
     "models": (
         "registry",
-        "source",
         *("cells", "direct", "winograd", "conv", "norm", "layers", "mlp", "cnn"),
         *("separable", "mobilenet", "shufflenet"),
-        *("call", "own", "networks"),
+        *("call", "program", "own", "networks"),
     ),
     "training": (
         *("metrics", "evaluate", "schedules", "optimizers", "augment"),
@@ -31,7 +31,7 @@ ROOMS = {
     ),
     "engine": (
         *("compile_cache", "machine", "devices", "memory", "rounds", "replicas"),
-        *("line", "pool", "queue", "timer", "predict", "latency"),
+        *("line", "pool", "queue", "timer", "predict", "probe", "latency"),
         *("checksums", "contents", "first_params", "writer", "checkpoint", "tidy"),
     ),
     "engine.cluster": ("worker", "device", "program", "hiring", "join", "pool"),
@@ -46,7 +46,7 @@ ROOMS = {
     ),
     "report": ("words", "page", "study"),
     "study": (
-        *("stopwatch", "stopping", "lock", "grid", "inputs", "planning"),
+        *("stopwatch", "stopping", "lock", "grid", "inputs", "modules", "planning"),
         *("integrity", "setup", "capacity", "scheduler", "progress", "costs", "loop"),
         *("notebook", "study", "robustness", "runner", "rerun"),
     ),
@@ -147,7 +147,7 @@ def test_the_replica_axis_is_in_one_file():
 
 def test_programs_are_compiled_in_the_engine_only():
     users = {module(path) for path in LIBRARY if "jit" in names(path)}
-    assert users == {"engine.replicas", "engine.predict"}
+    assert users == {"engine.replicas", "engine.predict", "engine.probe"}
 
 
 def test_the_library_prints_nothing_and_reads_no_environment():

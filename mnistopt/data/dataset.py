@@ -1,6 +1,7 @@
 """Examples, split into those to train on, to choose by, and to report on."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,17 @@ class Dataset:
     def image_shape(self) -> tuple[int, ...]:
         """The shape of an image, (H, W, C)."""
         return self.train.images.shape[1:]
+
+    @functools.cached_property
+    def pixel_range(self) -> tuple[float, float]:
+        """The least and largest that a pixel may be, as training has it.
+
+        0 and 1 of bytes; floats may go beyond, as far as those to train on do.
+        """
+        if self.train.images.dtype == np.uint8:
+            return 0.0, 1.0
+        least, most = self.train.images.min(), self.train.images.max()
+        return min(0.0, float(least)), max(1.0, float(most))
 
     @classmethod
     def from_splits(

@@ -120,7 +120,11 @@ def predict(model: nn.Module, variables: Any, images: np.ndarray) -> Predicted:
 
 @fixed()
 def training_images(
-    images: np.ndarray, hparams: Hparams, seed: int, draws: int
+    images: np.ndarray,
+    hparams: Hparams,
+    seed: int,
+    draws: int,
+    within: tuple[float, float] = (0.0, 1.0),
 ) -> np.ndarray:
     """Returns images as a network of these hyper-parameters may see them in training.
 
@@ -129,14 +133,18 @@ def training_images(
         hparams: Its numbers.
         seed: For what is drawn.
         draws: How often each image is changed.
+        within: As in `augment`.
 
     Returns:
-        Float32 [draws, N, H, W, C], in [0, 1] where `images` are bytes.
+        Float32 [draws, N, H, W, C].
     """
     keys = jax.random.split(jax.random.key(seed, impl=PRNG), draws)
-    return np.asarray(_training_images(stages(hparams), images, hparams, keys))
+    return np.asarray(_training_images(stages(hparams), within, images, hparams, keys))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _training_images(used, images, hparams, keys):
-    return jax.lax.map(lambda key: augment(used, pixels(images), hparams, key), keys)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _training_images(used, within, images, hparams, keys):
+    def changed(key):
+        return augment(used, pixels(images), hparams, key, within)
+
+    return jax.lax.map(changed, keys)

@@ -1,5 +1,6 @@
 """How a network is called: what besides the images its `__call__` takes."""
 
+import dataclasses
 import functools
 import inspect
 from typing import Any, NamedTuple
@@ -25,6 +26,36 @@ class Call(NamedTuple):
 
     dropout: bool
     switch: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Known:
+    """A module of one's own, told from others by its program, and so hashable.
+
+    Fields may be lists, dicts and arrays, and what a module uses may change while its
+    class and fields stay: neither is what compiled programs may be kept by.
+
+    Attributes:
+        module: The flax module.
+        program: The name of what it computes; "" where that is not known.
+    """
+
+    module: nn.Module
+    program: str
+
+    def _key(self) -> Any:
+        return self.program or id(self.module)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Known) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def bare(model: Any) -> nn.Module:
+    """Returns the flax module of a network."""
+    return model.module if isinstance(model, Known) else model
 
 
 @functools.cache
@@ -55,9 +86,7 @@ def read_call(kind: type[nn.Module]) -> Call:
     return Call("dropout" in names, switch)
 
 
-def _arguments(
-    model: nn.Module, dropout: ArrayLike | None, training: bool
-) -> dict[str, Any]:
+def _arguments(model: Any, dropout: ArrayLike | None, training: bool) -> dict[str, Any]:
     call: Call = read_call(type(model))  # type: ignore[arg-type]
     found: dict[str, Any] = {"dropout": dropout} if call.dropout else {}
     if call.switch:
@@ -65,18 +94,19 @@ def _arguments(
     return found
 
 
-def init(model: nn.Module, key: jax.Array, images: jax.Array) -> Any:
+def init(model: Any, key: jax.Array, images: jax.Array) -> Any:
     """Returns a network's first variables: its `params`, and others if it has such.
 
     Args:
-        model: The network.
+        model: The network, here and below a flax module or `Known`.
         key: That decides them.
         images: Float32 [B, H, W, C].
     """
+    model = bare(model)
     return model.init(key, images, **_arguments(model, None, training=False))
 
 
-def apply(model: nn.Module, variables: Any, images: jax.Array) -> jax.Array:
+def apply(model: Any, variables: Any, images: jax.Array) -> jax.Array:
     """Returns what a network says of images, as in evaluation.
 
     Args:
@@ -87,6 +117,7 @@ def apply(model: nn.Module, variables: Any, images: jax.Array) -> jax.Array:
     Returns:
         Logits, float [B, K].
     """
+    model = bare(model)
     logits: Any = model.apply(
         variables, images, **_arguments(model, None, training=False)
     )
@@ -94,7 +125,7 @@ def apply(model: nn.Module, variables: Any, images: jax.Array) -> jax.Array:
 
 
 def apply_training(
-    model: nn.Module,
+    model: Any,
     variables: Any,
     images: jax.Array,
     dropout: ArrayLike,
@@ -112,6 +143,7 @@ def apply_training(
     Returns:
         Logits, float [B, K], and the collections besides `params`: {} for most.
     """
+    model = bare(model)
     statistics = [name for name in variables if name != "params"]
     found: Any = model.apply(
         variables,

@@ -34,7 +34,8 @@ class CNN(nn.Module):
         training, x = dropout is not None, images
         for i, features in enumerate(self.channels):
             x = Conv(features, pool=i < 2, norm=self.norm)(x, training)
-        x = Dense(self.dense)(x.reshape(x.shape[0], -1))
+        x = x.reshape(x.shape[0], -1)
+        x = Dense(self.dense, use_bias=self.norm != "batch")(x)
         if self.norm == "batch":
             x = BatchNorm()(x, training)
         x = Dropout()(nn.relu(x), dropout)

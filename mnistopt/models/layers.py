@@ -82,9 +82,11 @@ class Dense(nn.Module):
 
     Attributes:
         features: O, the number of units.
+        use_bias: Whether there is a bias, which a normalization that follows undoes.
     """
 
     features: int
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -92,8 +94,10 @@ class Dense(nn.Module):
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
         )
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        return product(x, kernel) + bias
+        y = product(x, kernel)
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros_init(), (self.features,))
 
 
 def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -33,7 +33,7 @@ class MLP(nn.Module):
         """
         x = images.reshape(images.shape[0], -1)
         for units in self.hidden:
-            x = Dense(units)(x)
+            x = Dense(units, use_bias=self.norm != "batch")(x)
             if self.norm == "batch":
                 x = BatchNorm()(x, training=dropout is not None)
             x = Dropout()(nn.relu(x), dropout)

@@ -15,8 +15,9 @@ from mnistopt.ambient import PRNG, fixed
 from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
 from mnistopt.errors import InputError
 from mnistopt.models import own
-from mnistopt.models.call import apply, apply_training, init
+from mnistopt.models.call import Known, apply, apply_training, bare, init
 from mnistopt.models.layers import Conv
+from mnistopt.models.program import BATCH, Unknowable, hash_traces
 from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point
 
@@ -27,7 +28,14 @@ DIGIT_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 1)
 
 
 def make_model(point: Point, classes: int = NUM_CLASSES) -> nn.Module:
+    """Returns the flax module that a point describes; as `make_network`."""
+    return bare(make_network(point, classes))
+
+
+def make_network(point: Point, classes: int = NUM_CLASSES) -> Any:
     """Returns the network that a point of a grid describes.
+
+    A flax module; of one's own `Known`, which says what it computes and has it.
 
     Args:
         point: Of which the structure counts.
@@ -37,8 +45,8 @@ def make_model(point: Point, classes: int = NUM_CLASSES) -> nn.Module:
         InputError: If it is one's own and cannot be had (see `own.make`).
     """
     structure = point.structure
-    if structure.source:
-        return own.make(structure)
+    if structure.path:
+        return Known(own.make(structure), structure.program)
     network = NETWORKS[structure.model]
     module, _, name = network.path.partition(":")
     kind = getattr(importlib.import_module(module), name)
@@ -132,43 +140,55 @@ def _applied(
 
 
 @fixed()
-def check_network(model: nn.Module, shape: tuple[int, ...], classes: int) -> None:
-    """Checks, computing nothing, that a network can be trained as replicas are.
+def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, Any]:
+    """Traces a module of one's own, and checks that it can be trained as replicas are.
+
+    Computes nothing.
 
     Args:
         model: The network.
         shape: Of an image, (H, W, C).
         classes: K, of the data.
 
+    Returns:
+        The hash of its first variables, its evaluation, and its gradient in training;
+        and the shapes of its variables.
+
     Raises:
         InputError: If it cannot; says why, and in which line of its source.
     """
+    model = bare(model)
     name = type(model).__name__
-    images = jax.ShapeDtypeStruct((3, *shape), jnp.float32)
+    images = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
     rate = jax.ShapeDtypeStruct((), jnp.float32)
 
     def train(variables, images, rate, key):
         def total(params):
             now = {**variables, "params": params}
             logits, statistics = apply_training(model, now, images, rate, key)
-            return logits.sum(), {**now, **statistics}
+            return logits.sum(), ({**now, **statistics}, logits)
 
-        return jax.grad(total, has_aux=True)(variables["params"])[1]
+        return jax.grad(total, has_aux=True)(variables["params"])
 
     try:
         key = jax.random.key(0, impl=PRNG)
-        variables = jax.eval_shape(lambda k, x: init(model, k, x), key, images)
+        first, variables = _traced(lambda k, x: init(model, k, x), key, images)
         _check_collections(name, variables)
-        logits = jax.eval_shape(lambda v, x: apply(model, v, x), variables, images)
-        if getattr(logits, "shape", None) != (3, classes):
+        said, logits = _traced(lambda v, x: apply(model, v, x), variables, images)
+        if getattr(logits, "shape", None) != (BATCH, classes):
             found = getattr(logits, "shape", type(logits).__name__)
             raise InputError(
-                f"{name} returns {found} for 3 images; expected are logits of shape "
-                f"(3, {classes}), one for each of the {classes} classes of the data"
+                f"{name} returns {found} for {BATCH} images; expected are logits of "
+                f"shape ({BATCH}, {classes}), one for each of the {classes} classes of "
+                "the data"
             )
-        after = jax.eval_shape(train, variables, images, rate, key)
+        learnt, (grads, (after, _)) = _traced(train, variables, images, rate, key)
         if after != variables:
             raise InputError(f"{name} changes the shapes of its running statistics")
+        programs = (first, variables), (said, logits), (learnt, grads)
+        return hash_traces(programs), variables
+    except Unknowable as error:
+        raise InputError(f"{name}: {error}") from error
     except InputError:
         raise
     except jax.errors.ConcretizationTypeError as error:
@@ -184,6 +204,11 @@ def check_network(model: nn.Module, shape: tuple[int, ...], classes: int) -> Non
             f"{name} does not work on images of shape {shape}{_place(error, model)}: "
             f"{type(error).__name__}: {text}"
         ) from error
+
+
+def _traced(function: Any, *arguments: Any) -> tuple[Any, Any]:
+    """Returns the program of a function, and the shapes that it returns."""
+    return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
 
 def _check_collections(name: str, variables: Any) -> None:

@@ -23,7 +23,7 @@ class Network:
         words: What it is called in a sentence.
         axes: What it can be told: fields of the module.
         dropout: Whether its `__call__` takes the traced dropout rate.
-        source: Of a class of one's own, a hash of its source; "" otherwise.
+        kind: Of a module of one's own, its class; None otherwise.
         structure: Of a module of one's own, which is made already; None otherwise.
     """
 
@@ -32,7 +32,7 @@ class Network:
     words: str
     axes: Mapping[str, Axis]
     dropout: bool = True
-    source: str = ""
+    kind: type | None = None
     structure: Structure | None = None
 
     def choose(self, values: Mapping[str, Any]) -> Structure:
@@ -51,8 +51,8 @@ class Network:
             for name, value in chosen.items()
             if value is None or value != self.axes[name].neutral
         )
-        path = self.path if self.source else ""
-        return Structure(self.name, shown, self.dropout, self.source, path)
+        path = self.path if self.kind else ""
+        return Structure(self.name, shown, self.dropout, path=path)
 
 
 # Networks that share an axis share its flag, and so its default.

@@ -256,7 +256,10 @@ def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
     It is "" for modules and data that only Python can give.
     """
     asked, data = dict(about["asked"]), about["data"]
-    paths = {name: name for name in asked["model"]} | about.get("modules", {})
+    paths = {name: name for name in asked["model"]} | {
+        name: one["path"] if one["command"] else ""
+        for name, one in about.get("modules", {}).items()
+    }
     asked["model"] = [paths[name] for name in asked["model"]]
     named = data["dataset"] in DATASETS or about.get("data_file")
     if not named or not all(

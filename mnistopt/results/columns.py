@@ -1,12 +1,20 @@
 """The columns of tables that are hyper-parameters, and their types."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
+from mnistopt.axes import kind_of
 from mnistopt.hparams import NUMBERS, RECIPE
 from mnistopt.models.registry import NETWORKS
 from mnistopt.points import ALWAYS, NEUTRAL, Point
+
+# Per column, the kinds of its values, as `Axis.kind`.
+Kinds = Mapping[str, set[str]]
+_DTYPES = {"truth": "boolean", "whole": "Int64", "number": "float64"}
+_TRUTH = {"True": True, "False": False}
+_TRAINING = {**RECIPE, **NUMBERS}
 
 
 def columns(points: Iterable[Point]) -> tuple[str, ...]:
@@ -30,37 +38,86 @@ def axes_of(table: pd.DataFrame) -> list[str]:
 
 
 def told(table: pd.DataFrame) -> list[str]:
-    """Returns the columns of what only networks that came later are told."""
-    known = {*ALWAYS, *RECIPE, *NUMBERS}
+    """Returns the columns of what networks are told, the fields of their modules."""
+    known = {"model", *_TRAINING, "epochs"}
     return [axis for axis in axes_of(table) if axis not in known]
 
 
-def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Gives the columns of hyper-parameters the types that they are read with.
+def declared_kinds(models: Iterable[str], modules: Mapping[str, Any]) -> Kinds:
+    """Returns the kinds of what networks are told.
 
-    What networks that came later are told is whole numbers, numbers or else text.
+    Args:
+        models: Names of the networks of a table.
+        modules: Of the user's own, as config.json knows them.
+    """
+    kinds: dict[str, set[str]] = {}
+    for model in set(models):
+        if model in NETWORKS:
+            for name, axis in NETWORKS[model].axes.items():
+                kinds.setdefault(name, set()).add(axis.kind)
+        for entry in modules.get(model, {}).get("programs", {}).values():
+            for name, value in entry["values"].items():
+                kinds.setdefault(name, set()).add(kind_of(value))
+    return kinds
+
+
+def kinds_of(points: Iterable[Point]) -> Kinds:
+    """Returns the kinds of what the networks of points are told, by its values."""
+    structures = {point.structure for point in points}
+    built_in = [one.model for one in structures if not one.path]
+    kinds = {name: set(found) for name, found in declared_kinds(built_in, {}).items()}
+    for structure in structures:
+        for name, value in structure.values if structure.path else ():
+            kinds.setdefault(name, set()).add(kind_of(value))
+    return kinds
+
+
+def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
+    """Gives the columns of hyper-parameters the types that they are written with.
+
+    Args:
+        table: With plain values, or with text as files have it.
+        kinds: Of what networks are told; columns without are told by their content.
     """
     for axis in axes_of(table):
         if axis in NEUTRAL:
             table[axis] = table[axis].fillna(NEUTRAL[axis])
-        if axis == "dense":
-            table[axis] = table[axis].astype("Int64")
     for network in NETWORKS.values():
         for name, declared in network.axes.items():
             if declared.neutral is not None and name in table:
                 mine = (table["model"] == network.name) & table[name].isna()
                 table[name] = table[name].astype(object).mask(mine, declared.neutral)
     for axis in told(table):
-        table[axis] = _as_told(table[axis])
+        known = kinds.get(axis) or _usual(axis)
+        table[axis] = _converted(table[axis], known) if known else _as(table[axis])
     return table
 
 
-def _as_told(column: pd.Series) -> pd.Series:
-    """Returns a column of text or plain values as whole numbers, numbers or text."""
-    text = column.astype(str).where(column.notna())
-    for kind in ("Int64", float):
+def _usual(axis: str) -> set[str]:
+    """Returns the kind of a column that is in every table, of those without any."""
+    return {NETWORKS[model].axes[axis].kind for model in ("mlp", "cnn")
+            if axis in ALWAYS and axis in NETWORKS[model].axes}  # fmt: skip
+
+
+def _converted(column: pd.Series, kinds: set[str]) -> pd.Series:
+    """Returns a column as what is declared; of several kinds as text."""
+    (kind, *others) = sorted(kinds)
+    if kinds == {"number", "whole"}:
+        kind, others = "number", []
+    if others or kind == "text":
+        return column.astype(str).where(column.notna())
+    if kind == "truth":
+        column = column.map(lambda one: _TRUTH.get(one, one))
+    elif column.dtype == object or pd.api.types.is_string_dtype(column.dtype):
+        column = pd.to_numeric(column)
+    return column.astype(_DTYPES[kind])  # type: ignore[call-overload]
+
+
+def _as(column: pd.Series) -> pd.Series:
+    """Returns a column of undeclared values as whole numbers, numbers or text."""
+    for kind in ("whole", "number"):
         try:
-            return pd.to_numeric(text).astype(kind)
+            return _converted(column.astype(str).where(column.notna()), {kind})
         except (ValueError, TypeError):
             continue
-    return text
+    return _converted(column, {"text"})

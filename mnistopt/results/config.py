@@ -30,7 +30,7 @@ _OBJECTS: dict[str, Any] = {
     "asked": object,
     "lanes": str,
     "machines": dict,
-    "modules": str,
+    "modules": dict,
     "costs": dict,
     "compile_seconds": (int, float),
     "working_bytes": (int, float),

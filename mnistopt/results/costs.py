@@ -18,9 +18,9 @@ COSTS = (*COUNTED, *TIMED)
 
 
 def network_name(structure: Structure) -> str:
-    """Returns the words that config.json knows a network by, its source's hash last."""
+    """Returns the words by which config.json knows what a network costs."""
     values = [f"{name}={show(value)}" for name, value in sorted(structure.values)]
-    return " ".join(filter(None, (structure.model, *values, structure.source)))
+    return " ".join(filter(None, (structure.model, *values, structure.program)))
 
 
 def with_costs(table: pd.DataFrame) -> pd.DataFrame:

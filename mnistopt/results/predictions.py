@@ -8,7 +8,7 @@ of all: the mean of their probabilities.
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -22,8 +22,8 @@ from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
-from mnistopt.models.networks import init_shapes, make_model
-from mnistopt.points import Structure
+from mnistopt.models.networks import init_shapes
+from mnistopt.points import Point
 from mnistopt.results.record import Record
 from mnistopt.results.tables import FINISHED
 from mnistopt.training.metrics import confusion
@@ -67,7 +67,7 @@ def write_predictions(
     store: Store,
     trials: pd.DataFrame,
     data: Dataset,
-    known: Mapping[Structure, Any] | None = None,
+    make: Callable[[Point], Any],
 ) -> None:
     """Predicts with every finished replica, unless its point's file has it.
 
@@ -76,7 +76,7 @@ def write_predictions(
         store: Its checkpoints.
         trials: Its table of trials.
         data: Its data.
-        known: Networks that are made already.
+        make: Returns the network of a point.
     """
     folder = workdir / FOLDER
     finished = trials[trials["status"] == FINISHED].sort_values("seed")
@@ -99,9 +99,7 @@ def write_predictions(
     predictor = Predictor(images)
     for point, group in todo:
         keys = list(zip(group["replica"], group["epochs_done"]))
-        networks = _networks(
-            store, [checkpoints[key] for key in keys], data, known or {}
-        )
+        networks = _networks(store, [checkpoints[key] for key in keys], data, make)
         arrays = _predict_all(networks, predictor)
         seeds = group["seed"].to_numpy()
         names = group["trial"].to_numpy(dtype=str)
@@ -145,12 +143,12 @@ def _networks(
     store: Store,
     checkpoints: Sequence[tuple[Checkpoint, Mapping[str, Any]]],
     data: Dataset,
-    made: Mapping[Structure, Any],
+    make: Callable[[Point], Any],
 ) -> Iterator[tuple[Any, Any]]:
     """Restores model and variables of a point's checkpointed replicas, in order."""
     _, first = checkpoints[0]
     point = Record.from_json(first).point
-    model = made.get(point.structure) or make_model(point, data.classes)
+    model = make(point)
     # Seeds that came later are in other checkpoints.
     for _, group in itertools.groupby(checkpoints, key=lambda one: one[0][:2]):
         parts = list(group)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mnistopt.points import Point
@@ -26,6 +26,7 @@ class Record:
             where it was not measured), `diverged_at`, `seconds`, its share of the
             time that its cohort took, `cause`, as `engine.replicas.Result` has it, and
             `machine`, the name of what computed it. The last two came later.
+        asked: The epoch counts that were asked for, ascending.
     """
 
     replica: str
@@ -33,6 +34,7 @@ class Record:
     seed: int
     params: int
     history: dict[str, list] = dataclasses.field(default_factory=dict)
+    asked: tuple[int, ...] = ()
 
     @property
     def epochs_done(self) -> int:
@@ -91,6 +93,11 @@ class Record:
         point = dataclasses.replace(self.point, epochs=epochs)
         return dataclasses.replace(self, point=point)
 
+    def asking(self, counts: Iterable[int]) -> "Record":
+        """Returns the record with more epoch counts that were asked for."""
+        asked = tuple(sorted({*self.asked, *counts}))
+        return dataclasses.replace(self, asked=asked)
+
     def merged(self, other: "Record") -> "Record":
         """Returns one record of the same replica that knows what both know."""
         short, long = sorted((self, other), key=lambda record: record.epochs_done)
@@ -101,24 +108,26 @@ class Record:
         for epoch, name in itertools.product(short.measured, names):
             if epoch not in long.measured:
                 history[name][epoch - 1] = short.history[name][epoch - 1]
-        return dataclasses.replace(long, history=history)
+        return dataclasses.replace(long, history=history).asking(short.asked)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON has it."""
         structure = self.point.structure
-        own = {"source": structure.source, "path": structure.path}
+        own = {"program": structure.program, "path": structure.path}
         return {
             "replica": self.replica,
             "point": self.point.row(),
-            **(own if structure.source else {}),
+            **(own if structure.path else {}),
             "seed": self.seed,
             "params": self.params,
             "history": self.history,
+            "asked": list(self.asked),
         }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Record":
         """Reads what `to_json` wrote."""
         rest = dict(content)
-        own = rest.pop("source", ""), rest.pop("path", "")
-        return cls(**{**rest, "point": Point.from_row(content["point"], *own)})
+        own = rest.pop("program", ""), rest.pop("path", "")
+        point = Point.from_row(content["point"], *own)
+        return cls(**{**rest, "point": point, "asked": tuple(rest.get("asked", ()))})

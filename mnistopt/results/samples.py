@@ -51,7 +51,7 @@ def make_samples(points: Iterable[Point], data: Dataset) -> pd.DataFrame:
         for place, image in enumerate(images)
     ]
     for row, (words, hparams) in enumerate(list(settings.items())[: ROWS - 1], 1):
-        changed = training_images(images, hparams, seed=0, draws=DRAWS)
+        changed = training_images(images, hparams, 0, DRAWS, data.pixel_range)
         if images.dtype == np.uint8:
             changed = np.rint(255 * changed).astype(np.uint8)
         found += [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnistopt.results.columns import axes_of, typed
+from mnistopt.results.columns import axes_of
 from mnistopt.results.compare import tied_with_best
 from mnistopt.results.costs import COSTS
 from mnistopt.results.stats import (
@@ -62,7 +62,8 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     finished = trials[trials["status"] == FINISHED]
     table = pd.concat([table, _intervals(finished, table["n"])], axis=1)
     table["seconds"] = groups["seconds"].sum()
-    table = typed(table.reset_index(drop=True))
+    # The axes have the types of trials.csv.
+    table = table.reset_index(drop=True)
     by_point = finished.set_index("seed").groupby("point")["validation_accuracy"]
     validation = {point: by_point.get_group(point) for point in by_point.groups}
     nothing = finished["validation_accuracy"].iloc[:0]

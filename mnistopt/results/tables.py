@@ -1,6 +1,7 @@
 """The tables of a study: tidy data frames, and the files they are kept in."""
 
 import dataclasses
+import json
 import math
 import types
 from collections.abc import Iterable
@@ -11,7 +12,8 @@ import pandas as pd
 
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
-from mnistopt.results.columns import columns, told, typed
+from mnistopt.hparams import RECIPE
+from mnistopt.results.columns import columns, declared_kinds, kinds_of, told, typed
 from mnistopt.results.costs import COSTS, Costs, network_name, with_costs
 from mnistopt.results.record import Record
 from mnistopt.results.summary import (
@@ -26,6 +28,9 @@ from mnistopt.training.metrics import Metrics, convergence_epoch, overfitting
 TABLES = ("trials", "curves", "summary")
 # Columns of words, some of them none.
 _WORDS = {"choice", "cause", "machine"}
+# And those with a word in each row.
+_TEXT = {name for name, axis in RECIPE.items() if axis.kind == "text"}
+_TEXT |= {"model", "status"}
 
 
 def trial_id(replica: str, epochs: int) -> str:
@@ -103,15 +108,19 @@ def trials_table(
     """
     records, rows = list(records), []
     for record in records:
-        # Who stopped early has stopped for all numbers of epochs beyond.
+        # A replica that stopped early is at all later counts what it was then.
         stopped = record.stopped or math.inf
         counts = [epochs for epochs in record.measured if epochs < stopped]
-        if record.epochs_done < record.point.epochs or stopped < math.inf:
-            counts = [*counts, record.point.epochs]
+        if stopped < math.inf:
+            asked = {*record.asked, record.point.epochs}
+            counts += sorted(epochs for epochs in asked if epochs >= stopped)
+        elif record.epochs_done < record.point.epochs:
+            counts.append(record.point.epochs)
         rows += [_trial_row(record, epochs, costs) for epochs in counts]
-    axes = columns(record.point for record in records)
+    points = [record.point for record in records]
+    axes = columns(points)
     names = ["trial", "replica", "point", *axes, *_TRIAL_COLUMNS]
-    table = with_costs(typed(pd.DataFrame(rows, columns=names)))
+    table = with_costs(typed(pd.DataFrame(rows, columns=names), kinds_of(points)))
     for name in ("convergence_epoch", "best_epoch"):
         table[name] = table[name].astype("Int64")
     return table.sort_values([*axes, "seed"], kind="stable", ignore_index=True)
@@ -149,12 +158,10 @@ def curves_table(records: Iterable[Record], since: int = 0) -> pd.DataFrame:
             ):
                 row[f"{name}_accuracy"], row[f"{name}_loss"] = _ratios(record, split, i)
             rows.append(row | {"seconds": record.history["seconds"][i]})
-    axes = columns(record.point for record in records)[:-1]  # without the epochs
+    points = [record.point for record in records]
+    axes = columns(points)[:-1]  # without the epochs
     names = ["replica", *axes, *_CURVE_COLUMNS]
-    table = typed(pd.DataFrame(rows, columns=names))
-    # Else a column of nothing but gaps would have another type in each study.
-    for name in ("hidden", "channels"):
-        table[name] = table[name].astype(str).where(table[name].notna())
+    table = typed(pd.DataFrame(rows, columns=names), kinds_of(points))
     order = [*axes, "seed", "epoch"]
     return table.sort_values(order, kind="stable", ignore_index=True)
 
@@ -220,6 +227,14 @@ def _check_columns(name: str, table: pd.DataFrame) -> None:
         table[list(_NAMES[name])], table[list(_NUMBERS[name])].astype(float)
 
 
+def _modules(workdir: Path) -> dict[str, Any]:
+    """Returns what config.json knows of the user's own modules; {} where it is gone."""
+    try:
+        return json.loads((workdir / "config.json").read_bytes()).get("modules", {})
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
 def read_table(workdir: Path, name: str) -> pd.DataFrame:
     """Reads one of `TABLES` as it was written.
 
@@ -227,13 +242,13 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
         InputError: If it is missing or cannot be read.
     """
     path = workdir / f"{name}.csv"
-    text = {
-        column: str
-        for column in ("trial", "replica", "point", "hidden", "channels", *_WORDS)
-    }
+    text = dict.fromkeys(("trial", "replica", "point", *_TEXT, *_WORDS), str)
     try:
         text |= dict.fromkeys(told(read_csv(path, nrows=0)), str)
-        table = typed(read_csv(path, dtype=text))
+        table = read_csv(path, dtype=text)
+        if len(table.columns):
+            kinds = declared_kinds(table["model"], _modules(workdir))
+            table = typed(table, kinds)
         for column in ("convergence_epoch", "best_epoch"):
             if column in table:
                 table[column] = table[column].astype("Int64")

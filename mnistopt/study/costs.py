@@ -1,16 +1,14 @@
 """What the networks of a study cost to use: counted and measured, once for each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
-
-import flax.linen as nn
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import Device
 from mnistopt.engine.latency import measure_latency
 from mnistopt.errors import InputError
-from mnistopt.models.networks import count_bytes, make_model, multiply_adds
-from mnistopt.points import Point, Structure
+from mnistopt.models.networks import count_bytes, multiply_adds
+from mnistopt.points import Point
 from mnistopt.results.costs import COSTS, Costs, network_name
 
 
@@ -19,7 +17,7 @@ def find_costs(
     there: Costs,
     dataset: Dataset,
     device: Device,
-    made: Mapping[Structure, nn.Module],
+    make: Callable[[Point], Any],
 ) -> dict[str, dict[str, float]]:
     """Returns the costs of the networks of points, of those that are not there yet.
 
@@ -30,7 +28,7 @@ def find_costs(
         there: What is known.
         dataset: Of which the first training images are classified.
         device: Which does so.
-        made: Networks that are made already.
+        make: Returns the network of a point.
 
     Returns:
         Per network, by its name, the numbers of `COSTS`.
@@ -41,14 +39,14 @@ def find_costs(
         if name in there:
             continue
         try:
-            model = made.get(point.structure) or make_model(point, dataset.classes)
+            model = make(point)
         except InputError:
             continue
         found[name] = _costs(model, dataset, device)
     return found
 
 
-def _costs(model: nn.Module, dataset: Dataset, device: Device) -> dict[str, Any]:
+def _costs(model: Any, dataset: Dataset, device: Device) -> dict[str, Any]:
     shape, images = dataset.image_shape, dataset.train.images
     counted = multiply_adds(model, shape), count_bytes(model, shape)
     seconds = measure_latency(model, images, device).values()

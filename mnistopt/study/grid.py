@@ -15,6 +15,7 @@ from mnistopt.hparams import (
     RECIPE,
     Hparams,
     Recipe,
+    averaging_steps,
 )
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network
 from mnistopt.points import Point
@@ -113,6 +114,27 @@ def doubts(points: Iterable[Point]) -> list[str]:
     return found
 
 
+def average_doubts(points: Iterable[Point], examples: int) -> list[str]:
+    """Returns in words which moving averages are shorter than their decay says.
+
+    Args:
+        points: Those asked for.
+        examples: In the training split.
+    """
+    found: dict[float, int] = {}
+    for point in points:
+        if decay := point.hparams.average:
+            steps = point.epochs * (examples // point.recipe.batch_size)
+            found[decay] = max(found.get(decay, 0), steps)
+    return [
+        f"average={show(decay)} takes {needed:,} steps to come to that decay, and "
+        f"{steps:,} are trained: until then it is (1 + step) / (10 + step), the same "
+        "for all larger ones. Give a smaller average, or more epochs"
+        for decay, steps in found.items()
+        if steps < (needed := averaging_steps(decay))
+    ]
+
+
 def _longest(points: Iterable[Point], name: str) -> dict[float, int]:
     """Returns per value of a traced number the most epochs of the points with it."""
     longest: dict[float, int] = {}
@@ -162,6 +184,7 @@ def _make(network: Network, values: Mapping[str, Any]) -> Point:
         Recipe(**{name: values[name] for name in RECIPE}),
         Hparams(**{name: single(value) for name, value in numbers.items()}),
         values["epochs"],
+        Hparams(**numbers),
     )
 
 
@@ -192,7 +215,7 @@ def _check_schedule(axes: Mapping[str, Any]) -> None:
     """Checks that numbers of a schedule were given with one."""
     if {show(one) for one in as_list(axes.get("schedule", "constant"))} == {"constant"}:
         for name in ("lr_floor", "horizon"):
-            if any(as_list(axes.get(name, 0))):
+            if any(NUMBERS[name].values(name, axes.get(name, 0))):
                 raise InputError(
                     f"{name}={','.join(map(show, as_list(axes[name])))} has no effect "
                     "with schedule=constant: choose another schedule"
@@ -202,9 +225,9 @@ def _check_schedule(axes: Mapping[str, Any]) -> None:
 def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
     """Checks that each axis is known and means something to one of the networks."""
     networks = list(networks)
-    sources: dict[str, str] = {}
+    kinds: dict[str, type | None] = {}
     for network in networks:
-        if sources.setdefault(network.name, network.source) != network.source:
+        if kinds.setdefault(network.name, network.kind) is not network.kind:
             raise InputError(f"two different networks are called {network.name}")
     training = {**RECIPE, **NUMBERS, "epochs": EPOCHS}
     used = {name for network in networks for name in network.axes} | set(training)

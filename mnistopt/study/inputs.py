@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,7 @@ from mnistopt.data.official import IMAGE_SIZE
 from mnistopt.data.splits import Split, make_splits
 from mnistopt.data.strangers import Strangers, read_strangers
 from mnistopt.errors import InputError
-from mnistopt.models.networks import check_network, make_model
-from mnistopt.points import Point
 from mnistopt.results.config import class_names
-from mnistopt.results.record import Record
 
 _COUNT = count(None, "")
 _UNITS = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
@@ -278,33 +275,3 @@ def read_images(config: Mapping[str, Any], path: str | Path) -> Strangers:
     shape = about.get("image_shape", (IMAGE_SIZE, IMAGE_SIZE, 1))
     light = about.get("dark_on_light", False)
     return read_strangers(path, class_names(about), tuple(shape), light)
-
-
-def check_networks(
-    points: Iterable[Point], data: Dataset, records: Mapping[str, Record]
-) -> None:
-    """Checks a user's own modules: that they can be trained, and have not changed.
-
-    Args:
-        points: Those asked for.
-        data: What they are trained on.
-        records: What the workdir knows.
-
-    Raises:
-        InputError: If one cannot, or has changed since the workdir was made with it.
-    """
-    sources = {
-        record.point.structure.model: record.point.structure.source
-        for record in records.values()
-    }
-    for structure, point in {point.structure: point for point in points}.items():
-        if not structure.source:
-            continue
-        before = sources.get(structure.model, structure.source)
-        if before != structure.source:
-            raise InputError(
-                f"{structure.model} has changed since this workdir was made with it "
-                f"(its source was {before}, and is {structure.source}): what is there "
-                "is of another network. Give another workdir, or bring the source back"
-            )
-        check_network(make_model(point, data.classes), data.image_shape, data.classes)

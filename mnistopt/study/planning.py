@@ -9,18 +9,16 @@ from typing import Any
 
 import jax
 
-from mnistopt.axes import single
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.memory import Capacity
 from mnistopt.engine.replicas import state_bytes
-from mnistopt.hparams import Hparams
 from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 from mnistopt.results.tables import trial_id
-from mnistopt.study.inputs import check_networks
+from mnistopt.study.modules import check_records
 from mnistopt.training.replica import Replica
 
 
@@ -198,11 +196,10 @@ def make_plan(
         lanes: Per cohort.
 
     Raises:
-        InputError: If a module of the user's own cannot be trained, or has changed.
+        InputError: If a module of the user's own has changed.
     """
     known = merge_records(saved)
-    names = _earlier_names(known.values(), dataset.fingerprint)
-    check_networks(points, dataset, known)
+    check_records(points, known.values())
     there = 0
     groups: dict[tuple, list[Record]] = {}
     sources: dict[tuple, Checkpoint | None] = {}
@@ -214,8 +211,8 @@ def make_plan(
             one = replicas[program] = Replica.of(program, dataset)
             params[program] = count_params(one.model, one.image_shape)
         name = replica_id(point, seed, dataset.fingerprint)
-        name = name if name in known else names.get(name, name)
         record = known.get(name) or Record(name, point, seed, params[program])
+        record = record.asking(counts)
         there_already = set(record.measured)
         if record.stopped:
             # What it would come to later is what it came to then.
@@ -239,22 +236,6 @@ def make_plan(
         cohort = program, replicas[program], lanes[program]
         jobs.append(Job(*cohort, tuple(members), start, missing, sources[group]))
     return Plan(len(points) * seeds, there, tuple(jobs), dataset, known, saved)
-
-
-def _earlier_names(records: Iterable[Record], fingerprint: str) -> dict[str, str]:
-    """Returns the names of replicas by those that they would get now.
-
-    They differ where numbers were given with more digits than a float32 has, which
-    once were another point's, as in 0.30000000000000004.
-    """
-    earlier: dict[str, str] = {}
-    for record in records:
-        numbers = Hparams(*map(single, record.point.hparams))
-        if numbers != record.point.hparams:
-            point = dataclasses.replace(record.point, hparams=numbers)
-            name = replica_id(point, record.seed, fingerprint)
-            earlier.setdefault(name, record.replica)
-    return earlier
 
 
 def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[int]]:

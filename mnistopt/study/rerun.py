@@ -1,6 +1,6 @@
 """A study once more, from its config.json and trials.csv: are the numbers the same?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +9,13 @@ import pandas as pd
 from mnistopt.axes import parse_layers
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
+from mnistopt.hparams import NUMBERS, RECIPE
 from mnistopt.points import Point, replica_id
 from mnistopt.results import config
 from mnistopt.results.agreement import Agreement, compare
 from mnistopt.results.columns import axes_of
 from mnistopt.results.tables import read_table
-from mnistopt.study.grid import find
+from mnistopt.study.modules import Modules
 from mnistopt.study.runner import run
 from mnistopt.study.study import Study
 
@@ -71,6 +72,7 @@ def rerun(
         raise InputError(f"{folder} cannot be run again into itself: give --workdir")
     data = {} if settings.get("data") is not None else _data(there)
     asked = {**data, **_lanes(there), "workdir": target, **settings}
+    asked["modules"] = there.get("modules")
     # Points of as many seeds are run together.
     for seeds, some in _points(trials, there).items():
         study = run(points=some, seeds=seeds, **asked)
@@ -102,27 +104,43 @@ def _points(trials: pd.DataFrame, there: Mapping[str, Any]) -> dict[int, list[Po
     """
     found: dict[int, list[Point]] = {}
     for _, rows in trials.groupby("point", sort=False):
-        point = _point(rows.iloc[0], there.get("modules", {}))
-        for replica, seed in zip(rows["replica"], rows["seed"]):
-            if replica_id(point, int(seed), there["data"]["fingerprint"]) != replica:
-                raise InputError(
-                    f"trials.csv has settings of {replica} that its name is not made "
-                    "of: it, config.json or the module has been changed"
-                )
-        found.setdefault(int(rows["seed"].max()) + 1, []).append(point)
+        seeds = {int(s): r for s, r in zip(rows["seed"], rows["replica"])}
+        fits = [
+            point
+            for point in _candidates(rows.iloc[0], there.get("modules", {}))
+            if all(
+                replica_id(point, seed, there["data"]["fingerprint"]) == replica
+                for seed, replica in seeds.items()
+            )
+        ]
+        if not fits:
+            raise InputError(
+                f"trials.csv has settings of {rows['replica'].iloc[0]} that its name "
+                "is not made of: it or config.json has been changed"
+            )
+        found.setdefault(max(seeds) + 1, []).append(fits[0])
     if not found:
         raise InputError("trials.csv has no trials to run again")
     return found
 
 
-def _point(row: pd.Series, modules: Mapping[str, str]) -> Point:
-    """Returns the point of a row of trials.csv."""
+def _candidates(row: pd.Series, modules: Modules) -> Iterator[Point]:
+    """Yields the points that a row of trials.csv may be of.
+
+    More than one of a class of modules: config.json has their values, of which the
+    replica's name tells the right ones.
+    """
     values: dict[str, Any] = {}
     for name in axes_of(row.to_frame().T):
         value = row[name]
         plain = value.item() if hasattr(value, "item") else value
         values[name] = None if pd.isna(plain) else plain
-    if path := modules.get(values["model"]):
-        network = find(path)
-        return Point.from_row(values, network.source, path)
-    return Point.from_row(values)
+    about = modules.get(values["model"])
+    if not about:
+        yield Point.from_row(values)
+        return
+    known = {"model", *RECIPE, *NUMBERS, "epochs"}
+    common = {name: value for name, value in values.items() if name in known}
+    for entry in about["programs"].values():
+        point = common | entry["values"]
+        yield Point.from_row(point, entry["name"], about["path"])

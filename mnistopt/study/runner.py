@@ -6,8 +6,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
-
 from mnistopt.axes import show
 from mnistopt.disk import writing_to
 from mnistopt.engine.devices import Device, Lanes, multiply_rate
@@ -15,7 +13,7 @@ from mnistopt.engine.machine import name_of
 from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.tidy import ASIDE, damaged, set_aside, tidy
 from mnistopt.errors import noting
-from mnistopt.points import Point, Structure
+from mnistopt.points import Point
 from mnistopt.results import config
 from mnistopt.results.mistakes import write_mistakes
 from mnistopt.results.predictions import write_predictions
@@ -33,6 +31,7 @@ from mnistopt.study.integrity import (
 )
 from mnistopt.study.lock import writing
 from mnistopt.study.loop import Loop, OnEpoch
+from mnistopt.study.modules import Maker
 from mnistopt.study.notebook import NotebookBar, in_notebook
 from mnistopt.study.planning import Plan, make_plan
 from mnistopt.study.progress import OnProgress, Progress
@@ -189,13 +188,15 @@ def _carry_out(
     stop.check()
     with stopwatch("predictions"):
         trials = read_table(workdir, "trials")
-        own = {job.program.structure: job.replica.model for job in plan.jobs}
-        write_predictions(workdir, setup.store, trials, setup.dataset, own)
+        made = {job.program.structure: job.replica.model for job in plan.jobs}
+        data = setup.dataset
+        make = Maker(content["modules"], data.image_shape, data.classes, made)
+        write_predictions(workdir, setup.store, trials, data, make)
         write_mistakes(workdir, trials, setup.dataset)
         if plan.jobs:
             write_samples(workdir, setup.points, setup.dataset)
     with stopwatch("costs"):
-        _add_costs(plan, setup, own)
+        _add_costs(plan, setup, make)
         loop.write()
     if len(list(store.glob("*/"))) > len(plan.jobs):
         tidy(store, sound(setup.store.saved(), store))
@@ -250,11 +251,11 @@ def _fewer_lanes(setup: Setup, loop: Loop, error: Exhausted) -> dict[Point, Lane
     return {job.program: fewer}
 
 
-def _add_costs(plan: Plan, setup: Setup, made: Mapping[Structure, nn.Module]) -> None:
+def _add_costs(plan: Plan, setup: Setup, make: Maker) -> None:
     """Adds to config.json what the study's networks cost, as far as it is not there."""
     records = [*plan.records.values(), *(r for job in plan.jobs for r in job.records)]
     points, there = [one.point for one in records], setup.config.get("costs", {})
-    found = find_costs(points, there, setup.dataset, setup.devices[0], made)
+    found = find_costs(points, there, setup.dataset, setup.devices[0], make)
     setup.config["costs"] = there | found
 
 

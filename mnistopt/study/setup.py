@@ -18,13 +18,14 @@ from mnistopt.files import check_path
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results import config
 from mnistopt.results.columns import columns
-from mnistopt.study.grid import check_size, doubts, grid
+from mnistopt.study.grid import average_doubts, check_size, doubts, grid
 from mnistopt.study.inputs import (
     check_bytes,
     check_count,
     check_lanes,
     load_data,
 )
+from mnistopt.study.modules import Modules, identify
 
 
 class Setup(NamedTuple):
@@ -83,11 +84,13 @@ def set_up(
     memory_budget: float | str | None = None,
     fail_fast: bool = False,
     cache_dir: str | Path = CACHE_DIR,
+    modules: Modules | None = None,
     **axes: Any,
 ) -> Setup:
     """Checks the settings of `run`, loads the data, and opens the workdir.
 
-    A dry run makes no workdir.
+    A dry run makes no workdir. `modules` are another workdir's, of a study that runs
+    again.
 
     Raises:
         InputError: If an argument cannot be used, or does not fit the workdir.
@@ -112,10 +115,14 @@ def set_up(
         image_size,
     )
     _check_batches(points, len(data.train.labels))
+    for doubt in average_doubts(points, len(data.train.labels)):
+        warnings.warn(doubt, stacklevel=2)
     # Absolute, as a callback or a notebook's next cell may go to another folder.
     folder = (workdir or default_workdir(data.name, points)).absolute()
     about = config.describe_data(data, train_examples)
     there = config.check(folder, about)
+    known = {**(modules or {}), **there.get("modules", {})}
+    points, modules = identify(points, data, known, measured=not dry_run)
     pool = _pool(cluster, devices, cache / "jax")
     with leaving(pool):
         by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), pool.devices)
@@ -127,7 +134,7 @@ def set_up(
         "data_dir": str(data_dir.absolute()) if data_dir else None,
         "data_file": str(file.absolute()) if file else None,
         "asked": _asked(points, seeds),
-        "modules": _modules(points),
+        "modules": modules,
     }
     return Setup(
         points, seeds, data, folder, pool, by_cohort, content, there, budget, fail_fast
@@ -209,12 +216,6 @@ def _asked(points: Sequence[Point], seeds: int) -> dict[str, Any]:
         for name in columns(points)
     }
     return {**values, "seeds": seeds}
-
-
-def _modules(points: Sequence[Point]) -> dict[str, str]:
-    """Returns how a command names the user's own modules; "" where it cannot."""
-    own = [point.structure for point in points if point.structure.source]
-    return {one.model: "" if one.module is not None else one.path for one in own}
 
 
 def _lanes(

@@ -9,12 +9,14 @@ from mnistopt.data.content import listed
 from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-from mnistopt.models.networks import init_shapes, make_model
+from mnistopt.models.call import bare
+from mnistopt.models.networks import DIGIT_SHAPE, init_shapes, make_model
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.record import Record
 from mnistopt.results.tables import best_trial, read_table, trials_table
 from mnistopt.study.integrity import sound
+from mnistopt.study.modules import Maker
 from mnistopt.study.planning import merge_records
 
 # Letters of a trial's name that may stand for all of it.
@@ -120,10 +122,12 @@ class Study:
 
         Raises:
             InputError: If the trial is unknown or has not finished, or its module is of
-                the user's own and cannot be had (see `models.own.make`).
+                the user's own and cannot be had, or has changed since.
         """
         classes = len(self.class_names)
-        return make_model(self._find(trial)[1].point, classes)
+        shape = self.config["data"].get("image_shape", DIGIT_SHAPE)
+        make = Maker(self.config.get("modules", {}), shape, classes)
+        return bare(make(self._find(trial)[1].point))
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:
         """Restores one trial's parameters: `variables` without running statistics."""

@@ -24,7 +24,11 @@ STAGES = ("affine", "elastic", "erase", "blur", "contrast", "noise")
 
 
 def augment(
-    stages: tuple[str, ...], images: jax.Array, hparams: Hparams, key: jax.Array
+    stages: tuple[str, ...],
+    images: jax.Array,
+    hparams: Hparams,
+    key: jax.Array,
+    within: tuple[float, float] = (0.0, 1.0),
 ) -> jax.Array:
     """Returns images as a network is to see them in training.
 
@@ -33,25 +37,30 @@ def augment(
 
     Args:
         stages: Those of `STAGES` that there are; others cost nothing.
-        images: Float32 in [0, 1], [B, H, W, C].
+        images: Float32, [B, H, W, C].
         hparams: Strengths, float32 scalars.
         key: For all draws.
+        within: The least and largest that pixels may be.
 
     Returns:
-        Float32 in [0, 1], [B, H, W, C].
+        Float32 of the same shape and range.
     """
     # What a loop has written is not computed again: XLA for CPUs would do so for each
     # of the four tiles of a convolution that read a pixel.
     groups = grouped(images, GROUP)
     keys = jax.random.split(key, len(groups))
     changed = jax.lax.map(
-        lambda one: _augment(stages, one[0], hparams, one[1]), (groups, keys)
+        lambda one: _augment(stages, one[0], hparams, one[1], within), (groups, keys)
     )
     return ungrouped(changed, len(images))
 
 
 def _augment(
-    stages: tuple[str, ...], images: jax.Array, hparams: Hparams, key: jax.Array
+    stages: tuple[str, ...],
+    images: jax.Array,
+    hparams: Hparams,
+    key: jax.Array,
+    within: tuple[float, float],
 ) -> jax.Array:
     """Does what `augment` says to a few images."""
     keys = dict(zip(STAGES, jax.random.split(key, len(STAGES))))
@@ -63,9 +72,14 @@ def _augment(
             moves = elastic_moves(images.shape, keys["elastic"])
             points = [p + hparams.elastic * m for p, m in zip(points, moves)]
         images = _sample(images, *points)
-    for name, change in _CHANGES.items():
-        if name in stages:
-            images = change(images, getattr(hparams, name), keys[name])
+    if "erase" in stages:
+        images = _erase(images, hparams.erase, keys["erase"])
+    if "blur" in stages:
+        images = _blur(images, hparams.blur, keys["blur"])
+    if "contrast" in stages:
+        images = _pale(images, hparams.contrast, keys["contrast"], within)
+    if "noise" in stages:
+        images = _add_noise(images, hparams.noise, keys["noise"], within)
     return images
 
 
@@ -214,15 +228,26 @@ def _blur(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
     return jnp.einsum("bhi,bijc,bwj->bhwc", rows, images, columns)
 
 
-def _pale(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
+def _pale(
+    images: jax.Array,
+    strength: jax.Array,
+    key: jax.Array,
+    within: tuple[float, float],
+) -> jax.Array:
     """Mixes in a grey: a share uniform up to `strength`, of any brightness."""
     share, grey = (uniform(key, (2, len(images), 1, 1, 1)) + 1) / 2
-    share = strength * share
+    share, (low, high) = strength * share, within
+    grey = low + (high - low) * grey if within != (0, 1) else grey
     return (1 - share) * images + share * grey
 
 
-def _add_noise(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
-    """Adds noise of a standard deviation uniform up to `strength`, within [0, 1].
+def _add_noise(
+    images: jax.Array,
+    strength: jax.Array,
+    key: jax.Array,
+    within: tuple[float, float],
+) -> jax.Array:
+    """Adds noise of a standard deviation uniform up to `strength`, within a range.
 
     Of each pixel it is the sum of four uniform bytes, nearly normal: one draw of bits
     where a normal number would take a logarithm or two.
@@ -233,7 +258,4 @@ def _add_noise(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Ar
     total = sum(((bits >> shift) & 255).astype(jnp.float32) for shift in (0, 8, 16, 24))
     # A byte's mean is 255/2, and its variance (256^2 - 1) / 12.
     normal = (total - 510) / ((256**2 - 1) / 3) ** 0.5
-    return jnp.clip(images + size * normal, 0, 1)
-
-
-_CHANGES = {"erase": _erase, "blur": _blur, "contrast": _pale, "noise": _add_noise}
+    return jnp.clip(images + size * normal, *within)

@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -10,7 +9,7 @@ from mnistopt.ambient import PRNG
 from mnistopt.data.dataset import Dataset
 from mnistopt.hparams import Hparams
 from mnistopt.models.call import init
-from mnistopt.models.networks import DIGIT_SHAPE, make_model
+from mnistopt.models.networks import DIGIT_SHAPE, make_network
 from mnistopt.points import Point, stages
 from mnistopt.training.optimizers import make_optimizer
 
@@ -46,31 +45,34 @@ class Replica(NamedTuple):
     """The static part of a replica: what its compiled program depends on.
 
     Attributes:
-        model: The network.
+        model: The network, a flax module or `Known`.
         optimizer: A name that `make_optimizer` knows.
         batch_size: Examples per update.
         image_shape: Of an image, (H, W, C).
         schedule: A name that `learning_rate` knows.
         stages: Parts of a step that not all points have, as `points.stages`.
+        within: The least and largest that pixels may be after augmentation.
     """
 
-    model: nn.Module
+    model: Any
     optimizer: str
     batch_size: int
     image_shape: tuple[int, ...] = DIGIT_SHAPE
     schedule: str = "constant"
     stages: tuple[str, ...] = ()
+    within: tuple[float, float] = (0.0, 1.0)
 
     @classmethod
     def of(cls, point: Point, dataset: Dataset) -> "Replica":
         """Returns the static part of a point's replicas on a dataset."""
         return cls(
-            model=make_model(point, dataset.classes),
+            model=make_network(point, dataset.classes),
             optimizer=point.recipe.optimizer,
             batch_size=point.recipe.batch_size,
             image_shape=dataset.image_shape,
             schedule=point.recipe.schedule,
             stages=stages(point.hparams),
+            within=dataset.pixel_range,
         )
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from mnistopt.data.splits import Split
-from mnistopt.hparams import Hparams
+from mnistopt.hparams import AVERAGE_START, Hparams
 from mnistopt.models.call import apply_training
 from mnistopt.training.augment import STAGES, augment
 from mnistopt.training.evaluate import evaluate, nothing, pixels
@@ -66,7 +66,8 @@ def train_step(
     """
     images = pixels(batch.images)
     if set(STAGES) & set(replica.stages):
-        images = augment(replica.stages, images, hparams, jax.random.fold_in(key, 0))
+        draws = jax.random.fold_in(key, 0)
+        images = augment(replica.stages, images, hparams, draws, replica.within)
 
     def loss_of(params):
         variables = {**state.variables, "params": params}
@@ -146,12 +147,9 @@ def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
 
 
 def _decay(decay: jax.Array, step: jax.Array) -> jax.Array:
-    """Returns the decay of a moving average after some steps.
-
-    Low at first, so that the random start is soon forgotten: the rule and the numbers
-    of TensorFlow's `ExponentialMovingAverage` with `num_updates`.
-    """
-    return jnp.minimum(decay, (1 + step) / (10 + step))
+    """Returns the decay of a moving average after some steps, as `AVERAGE_START`."""
+    first, second = AVERAGE_START
+    return jnp.minimum(decay, (first + step) / (second + step))
 
 
 def train_epoch(

@@ -200,7 +200,7 @@ def plain_normalized(model, variables, x, training):
     norms = sum(name.startswith("BatchNorm") for name in params)
     for i in range(norms):
         dense = params[f"Dense_{i}"]
-        x = x @ dense["kernel"] + dense["bias"]
+        x = x @ dense["kernel"]  # The normalization would undo a bias.
         name = f"BatchNorm_{i}"
         both = {"params": params[name], "batch_stats": old[name]}
         x, new[name] = _normalized(both, x, training)

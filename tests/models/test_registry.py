@@ -33,7 +33,7 @@ def test_defaults_are_allowed_and_told(network):
     structure = network.choose({})
     told = [name for name, axis in network.axes.items() if axis.neutral is None]
     assert [name for name, _ in structure.values] == told
-    assert structure.model == network.name and not structure.source
+    assert structure.model == network.name and not structure.path
 
 
 @ENTRIES

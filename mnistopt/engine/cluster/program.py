@@ -2,10 +2,14 @@
 
 import collections
 import itertools
+import sys
+import sysconfig
 import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import jax
@@ -18,7 +22,7 @@ from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
 from mnistopt.engine.replicas import Result, Trained, state_bytes
 from mnistopt.engine.rounds import Round
-from mnistopt.models.source import own_modules
+from mnistopt.models.call import Known
 from mnistopt.training.replica import Replica, TrainState
 
 # Seconds of a call: beginning one takes the driver half a millisecond, and some more
@@ -39,6 +43,24 @@ class _Owner(Protocol):
     def devices(self) -> Sequence[RemoteDevice]: ...
 
     def called(self, seconds: float) -> None: ...
+
+
+def _own_modules() -> list[ModuleType]:
+    """Returns the user's own modules that are imported, which workers do not have.
+
+    Those of files that are neither installed nor this project's; a notebook's cells
+    travel anyway.
+    """
+    paths = sysconfig.get_paths()
+    installed = {Path(paths[name]) for name in ("purelib", "platlib", "stdlib")}
+    home = Path(__file__).parents[2]
+    return [
+        module
+        for name, module in list(sys.modules.items())
+        if name != "__main__"
+        and isinstance(file := getattr(module, "__file__", None), str)
+        and not any(Path(file).is_relative_to(path) for path in {home, *installed})
+    ]
 
 
 class RemoteProgram:
@@ -69,7 +91,7 @@ class RemoteProgram:
         self.replica, self.lanes = replica, lanes
         self._pool, self._most, self._dataset = pool, most, dataset
         self._number = next(_NUMBERS)
-        for module in own_modules(type(replica.model)):
+        for module in _own_modules() if isinstance(replica.model, Known) else ():
             ray.cloudpickle.register_pickle_by_value(module)
         self._about = ray.put((replica, lanes))
         self._compiled: weakref.WeakKeyDictionary[RemoteDevice, Future] = (

@@ -1,0 +1,129 @@
+"""What a module of one's own computes: a hash of its traced program.
+
+It sees whatever changes the program, wherever it stands in the user's code, and nothing
+that does not: comments, names of variables and helpers, the order of what does not
+depend on each other. Traces differ between versions of JAX: see `engine.probe`.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+# Images that programs are traced on.
+BATCH = 3
+# Calls of a function, which say nothing of what is computed.
+_CALLS = {
+    *("pjit", "jit", "closed_call", "core_call", "core_closed_call", "checkpoint"),
+    *("remat", "remat2", "custom_jvp_call", "custom_vjp_call"),
+    "custom_vjp_call_jaxpr",
+}
+_COMMUTE = {"add", "add_any", "mul", "max", "min", "and", "or", "xor", "eq", "ne"}
+_CALLBACKS = {"pure_callback", "io_callback"}
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+
+
+class Unknowable(ValueError):
+    """A program of which it cannot be known what it computes; says why."""
+
+
+def hash_traces(traces: Iterable[tuple[jex.ClosedJaxpr, Any]]) -> str:
+    """Returns 8 hexadecimal digits that tell traced programs from others.
+
+    Args:
+        traces: Programs, each with the tree of shapes that it returns.
+    """
+    parts = []
+    for closed, shapes in traces:
+        leaves = jax.tree_util.tree_leaves_with_path(shapes)
+        paths = [f"{jax.tree_util.keystr(path)} {leaf}" for path, leaf in leaves]
+        inputs = [
+            _digest("input", i, v.aval) for i, v in enumerate(closed.jaxpr.invars)
+        ]
+        parts += [*map(_bytes, paths), *_outputs(closed, inputs)]
+    return _digest(*parts).hex()[:8]
+
+
+def _outputs(program: Any, inputs: Sequence[bytes]) -> list[bytes]:
+    """Returns digests of what a program returns, of those of what it is given.
+
+    A value's digest is made of the operation that computes it and the digests of what
+    that is given. Whatever no output depends on is in none.
+    """
+    jaxpr, consts = program, ()
+    if isinstance(program, jex.ClosedJaxpr):
+        jaxpr, consts = program.jaxpr, program.consts
+    known = dict(zip(jaxpr.constvars, map(_constant, consts)))
+    known |= {
+        v: _digest("constant", i) for i, v in enumerate(jaxpr.constvars[len(consts) :])
+    }
+    known |= dict(zip(jaxpr.invars, inputs))
+
+    def digest(atom: Any) -> bytes:
+        if isinstance(atom, jex.Literal):
+            kind: Any = atom.aval
+            return _constant(np.asarray(atom.val, kind.dtype))
+        return known[atom]
+
+    for equation in jaxpr.eqns:
+        given = list(map(digest, equation.invars))
+        name = equation.primitive.name
+        if name in _CALLBACKS:
+            raise Unknowable(
+                f"it calls Python while it runs ({name}): what that computes cannot be "
+                "known from the program. Use jax.numpy"
+            )
+        called = _called(equation) if name in _CALLS else None
+        if called is not None:
+            found = _outputs(called, given)
+        else:
+            given = sorted(given) if name in _COMMUTE else given
+            one = _digest(name, *map(_bytes, sorted(equation.params.items())), *given)
+            found = [_digest(one, i) for i in range(len(equation.outvars))]
+        known |= dict(zip(equation.outvars, found))
+    return list(map(digest, jaxpr.outvars))
+
+
+def _called(equation: Any) -> Any:
+    """Returns the program that an equation calls."""
+    kinds = (jex.ClosedJaxpr, jex.Jaxpr)
+    programs = [p for p in equation.params.values() if isinstance(p, kinds)]
+    return programs[0] if programs else None
+
+
+def _digest(*parts: Any) -> bytes:
+    joined = hashlib.sha256()
+    for part in map(_bytes, parts):
+        joined.update(len(part).to_bytes(8, "little") + part)
+    return joined.digest()
+
+
+def _constant(value: Any) -> bytes:
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    array = np.asarray(value)
+    return _digest("value", array.dtype, array.shape, array.tobytes())
+
+
+def _bytes(part: Any) -> bytes:
+    """Returns a parameter of an operation as bytes, in every process the same."""
+    if isinstance(part, bytes):
+        return part
+    if isinstance(part, (jex.ClosedJaxpr, jex.Jaxpr)):
+        variables = (part.jaxpr if isinstance(part, jex.ClosedJaxpr) else part).invars
+        inputs = [_digest("input", i, v.aval) for i, v in enumerate(variables)]
+        return _digest(*_outputs(part, inputs))
+    if isinstance(part, (np.ndarray, jax.Array)):
+        return _constant(part)
+    if isinstance(part, Mapping):
+        return _digest("mapping", *map(_bytes, sorted(part.items(), key=str)))
+    if isinstance(part, (tuple, list)):
+        return _digest("tuple", *map(_bytes, part))
+    if callable(part) and not isinstance(part, type):
+        return b"function"  # Rules of differentiation, which the gradient shows.
+    return _ADDRESS.sub("", repr(part)).encode()
