@@ -14,7 +14,7 @@ ROOMS = {
     "": ("errors", "logs", "files", "disk", "ambient", "axes", "hparams", "points"),
     "data": (
         *("splits", "format2", "official", "content", "classes", "mnist_5k", "idx"),
-        *("pixels", "pictures"),
+        *("pixels", "pictures", "folders"),
         *("prepare", "find", "tfrecord", "prepared", "arrays", "check", "doubts"),
         *("cache", "dataset", "load"),
         *("place", "strangers", "corrupt"),

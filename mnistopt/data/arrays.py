@@ -9,8 +9,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mnistopt.data.content import listed, why_unreadable
+from mnistopt.data.folders import read_folder
 from mnistopt.data.official import Stored
-from mnistopt.data.pictures import read_folder
 from mnistopt.data.pixels import has_labels, is_csv, named_labels, read_csv
 from mnistopt.errors import InputError
 

@@ -1,126 +1,23 @@
-"""Reads pictures: the one reader for folders to train on and for a stranger's digits.
+"""Reads a picture, in any format and of any depth, as pixels."""
 
-Folders are read as by torchvision's `ImageFolder` and Keras'
-`image_dataset_from_directory`: a folder per class, with pictures anywhere below it.
-"""
-
-import collections
 import functools
-import os
-import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from mnistopt.data.classes import natural, plain, positions
-from mnistopt.data.content import HEAD, listed, what_is
+from mnistopt.data.content import HEAD, what_is
 from mnistopt.errors import InputError
 
-# What operating systems and programs leave in folders, in lower case; so are names that
-# begin with a dot.
-_LEFTOVERS = {
-    *("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir"),
-    *("$recycle.bin", "lost+found", "system volume information", "__pycache__"),
-}
 # Formats that Pillow knows, and reads only with a program of somebody else's.
 _NOT_READ = {"EPS", "MPEG"}
-_PARTS = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
 # Of an animation or a document each frame may be another digit; of a photograph, the
 # others are previews.
 _PREVIEWS = {"MPO", "ICO", "ICNS"}
-_NAMED = 3  # Files that are named of each kind that is skipped.
-
-
-class Pictures(NamedTuple):
-    """Pictures that were found.
-
-    Attributes:
-        files: N files.
-        labels: int [N], positions in `class_names`; None where they lie in one folder.
-        class_names: K names of folders; () where they lie in one folder.
-        skipped: Files and folders that are not read, by the words for why.
-    """
-
-    files: list[Path]
-    labels: np.ndarray | None
-    class_names: tuple[str, ...]
-    skipped: Mapping[str, list[Path]]
-
-
-def find_pictures(folder: Path) -> Pictures:
-    """Finds the pictures in a folder, or in a folder per class.
-
-    Folders below a class's folder belong to it. Numbers in the names of classes sort as
-    numbers. Pictures beside folders that hold some are skipped.
-
-    Args:
-        folder: That exists.
-    """
-    skipped: dict[str, list[Path]] = collections.defaultdict(list)
-    try:
-        entries = sorted(folder.iterdir(), key=lambda entry: natural(entry.name))
-    except OSError as error:
-        raise InputError(f"Cannot read {folder}: {error.strerror}") from error
-    classes: dict[str, list[Path]] = {}
-    for entry in entries:
-        if not _is_leftover(entry) and entry.is_dir():
-            below = sorted(_pictures_below(entry, skipped), key=_by_path)
-            if below:
-                classes.setdefault(plain(entry.name), []).extend(below)
-            else:
-                skipped["folders without pictures"].append(entry)
-    loose = list(_pictures_in(folder, entries, skipped))
-    if not classes:
-        return Pictures(sorted(loose, key=_by_path), None, (), skipped)
-    if loose:
-        skipped["pictures beside the folders"] = loose
-    files = [file for below in classes.values() for file in below]
-    labels = np.repeat(np.arange(len(classes)), list(map(len, classes.values())))
-    return Pictures(files, labels, tuple(classes), skipped)
-
-
-def _by_path(path: Path) -> list:
-    return [natural(part) for part in path.parts]
-
-
-def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.lower() in _LEFTOVERS
-
-
-def _pictures_below(folder: Path, skipped: dict[str, list[Path]]) -> Iterator[Path]:
-    """Yields the pictures in a folder and all folders below it."""
-    seen: set[str] = set()  # Links may lead in a circle.
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        hidden = [name for name in folders if _is_leftover(Path(name))]
-        skipped["leftovers"] += [Path(place, name) for name in hidden]
-        folders[:] = sorted(set(folders) - set(hidden)) if real not in seen else []
-        if real not in seen:
-            seen.add(real)
-            entries = [Path(place, name) for name in files]
-            yield from _pictures_in(Path(place), entries, skipped)
-
-
-def _pictures_in(
-    folder: Path, entries: Iterable[Path], skipped: dict[str, list[Path]]
-) -> Iterator[Path]:
-    """Yields those of a folder's entries that are pictures; notes what is skipped."""
-    for entry in entries:
-        if _is_leftover(entry):
-            skipped["leftovers"].append(entry)
-        elif not entry.is_dir():
-            suffix = entry.suffix.lower()
-            if suffix in _suffixes() or (not suffix and _is_picture(entry)):
-                yield entry
-            else:
-                skipped[f"{suffix or 'nameless'} files"].append(entry)
 
 
 @functools.cache
-def _suffixes() -> frozenset[str]:
+def suffixes() -> frozenset[str]:
     """Returns how names of files that Pillow reads end."""
     from PIL import Image, ImageFile
 
@@ -134,7 +31,8 @@ def _suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in suffixes if name in known)
 
 
-def _is_picture(file: Path) -> bool:
+def is_picture(file: Path) -> bool:
+    """Says whether Pillow reads a file, whatever it is called."""
     from PIL import Image
 
     try:
@@ -142,146 +40,6 @@ def _is_picture(file: Path) -> bool:
             return True
     except Exception:  # noqa: BLE001 - whatever a format's reader stumbles over
         return False
-
-
-def skipped_words(found: Pictures, folder: Path) -> str:
-    """Says what of a folder is not read, with counts; "" for nothing."""
-    words = []
-    for kind, paths in found.skipped.items():
-        if paths:
-            names = [str(path.relative_to(folder)) for path in paths]
-            words.append(f"{len(names)} {_one(kind, names)} ({listed(names, _NAMED)})")
-    if not words:
-        return ""
-    return f"{folder}: {len(found.files)} pictures are read, skipped are " + "; ".join(
-        words
-    )
-
-
-def _one(kind: str, names: Sequence[str]) -> str:
-    """Returns the words for a kind, in the singular where there is one."""
-    if len(names) > 1:
-        return kind
-    return re.sub(r"\b(leftover|folder|picture|file)s\b", r"\1", kind, count=1)
-
-
-def read_folder(
-    folder: Path,
-    image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
-) -> dict[str, Any]:
-    """Reads a folder with a folder of pictures per class, as `from_arrays` takes it.
-
-    A folder of folders train and test has both parts; a part for validation is skipped,
-    as it is held out of the training part.
-
-    Args:
-        folder: That exists.
-        image_size: (H, W) to fit pictures into; None for as they are.
-        channels: 1 for grey, 3 for colours; None for colours where there are any.
-
-    Raises:
-        InputError: If it cannot be read; says what was found.
-    """
-    parts = _find_parts(folder)
-    found = next(iter(parts.values()))
-    if not found.class_names:
-        loose = f"{len(found.files)} pictures, and " if found.files else ""
-        raise InputError(
-            f"data={folder} holds {loose}no folders with pictures in them, one per "
-            f"class; there are {_entries(folder)}. IDX files are read by "
-            "--dataset=mnist --data_dir=..."
-        )
-    if len(found.class_names) == 1 and not channels:
-        raise InputError(
-            f"data={folder} holds pictures of one class only, {found.class_names[0]}: "
-            "expected is a folder per class. Is it one folder further down, or up?"
-        )
-    files = [file for part in parts.values() for file in part.files]
-    images = _alike(files, image_size, channels)
-    arrays: dict[str, Any] = {"class_names": found.class_names}
-    start = 0
-    for prefix, part in zip(("", "test_"), parts.values()):
-        arrays[f"{prefix}images"] = images[start : start + len(part.files)]
-        arrays[f"{prefix}labels"] = _labels(part, found.class_names, folder)
-        start += len(part.files)
-    return arrays
-
-
-def _find_parts(folder: Path) -> dict[str, Pictures]:
-    """Returns the pictures by part: "train", or all there are, and perhaps "test"."""
-    found = find_pictures(folder)
-    names = {name.lower(): name for name in found.class_names}
-    known = {name for part in _PARTS for name in part}
-    if not names or not set(names) <= known or not set(names) & set(_PARTS[0]):
-        _tell(found, folder)
-        return {"": found}
-    parts = {}
-    for part in _PARTS[:2]:
-        for name in set(part) & set(names):
-            parts[part[0]] = find_pictures(folder / names[name])
-            _tell(parts[part[0]], folder / names[name])
-    rest = [
-        file
-        for file, label in zip(found.files, np.asarray(found.labels))
-        if found.class_names[label].lower() in _PARTS[2]
-    ]
-    others = {
-        kind: [path for path in paths if path.parent == folder]
-        for kind, paths in found.skipped.items()
-    }
-    others["pictures for validation, which is held out of the training part"] = rest
-    kept = [file for part in parts.values() for file in part.files]
-    _tell(Pictures(kept, None, (), others), folder)
-    return parts
-
-
-def _tell(found: Pictures, folder: Path) -> None:
-    if words := skipped_words(found, folder):
-        warnings.warn(words, stacklevel=2)
-
-
-def _entries(folder: Path) -> str:
-    return listed(entry.name for entry in folder.iterdir())
-
-
-def _labels(part: Pictures, class_names: Sequence[str], folder: Path) -> np.ndarray:
-    """Returns the labels of a part by the names of all classes."""
-    if part.labels is None:
-        raise InputError(f"{folder} has a part with pictures and no folder per class")
-    return positions(part.class_names, class_names, f"a part of {folder}")[part.labels]
-
-
-def _alike(
-    files: Sequence[Path], image_size: tuple[int, int] | None, channels: int | None
-) -> np.ndarray:
-    """Returns pictures of one size, all grey or all in colour, uint8 [N, H, W, C]."""
-    images: list[np.ndarray] = []
-    frames: list[Path] = []
-    for file in files:
-        picture = read_picture(file, frames)
-        images.append(fitted(_as_bytes(picture, file), image_size))
-        if images[-1].shape[:2] != images[0].shape[:2]:
-            sizes = ["x".join(map(str, images[i].shape[:2])) for i in (-1, 0)]
-            raise InputError(
-                f"{file} is {sizes[0]}, {files[0]} {sizes[1]} pixels: all pictures "
-                "must be of one size; --image_size=28 fits all into one"
-            )
-    if frames:
-        warnings.warn(
-            f"{len(frames)} pictures have several frames, of which the first is read "
-            f"({listed([file.name for file in frames], _NAMED)})",
-            stacklevel=2,
-        )
-    colours = sum(image.ndim == 3 for image in images)
-    if 0 < colours < len(images) and not channels:
-        warnings.warn(
-            f"{colours} of {len(images)} pictures are in colour and the others grey: "
-            "all are read as red, green and blue",
-            stacklevel=2,
-        )
-    wanted = channels or (3 if colours else 1)
-    return np.stack([with_channels(image, wanted) for image in images])
 
 
 def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
@@ -388,7 +146,7 @@ def luma(colours: np.ndarray) -> np.ndarray:
     return colours @ np.array([0.299, 0.587, 0.114])
 
 
-def _as_bytes(pixels: np.ndarray, file: Path) -> np.ndarray:
+def as_bytes(pixels: np.ndarray, file: Path) -> np.ndarray:
     """Returns pixels of any depth as uint8: of 16 bits, the upper eight.
 
     Raises:

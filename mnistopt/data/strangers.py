@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnistopt.data import pictures
+from mnistopt.data import folders, pictures
 from mnistopt.data.arrays import read_npz
 from mnistopt.data.check import check_own
 from mnistopt.data.classes import positions
@@ -71,7 +71,7 @@ def read_strangers(
         labels = None
         if found.labels is not None:
             labels = positions(found.class_names, class_names, str(path))[found.labels]
-        skipped = pictures.skipped_words(found, path)
+        skipped = folders.skipped_words(found, path)
     if tuple(image_shape) == (IMAGE_SIZE, IMAGE_SIZE, 1):
         placed = np.stack([place(pictures.as_unit(image)) for image in images])
         ink: Any = placed.any(axis=(1, 2))
@@ -83,13 +83,13 @@ def read_strangers(
     return Strangers(placed, labels, names, ink, skipped)
 
 
-def _find(path: Path) -> pictures.Pictures:
+def _find(path: Path) -> folders.Pictures:
     """Returns the picture or the pictures at a path."""
     if not path.exists():
         raise InputError(f"images={path} is not there; expected is {_EXPECTED}")
     if not path.is_dir():
-        return pictures.Pictures([path], None, (), {})
-    found = pictures.find_pictures(path)
+        return folders.Pictures([path], None, (), {})
+    found = folders.find_pictures(path)
     if not found.files:
         there = listed(entry.name for entry in path.iterdir())
         raise InputError(

@@ -157,21 +157,16 @@ OTHER = {
     "dropout": ("own_nets", "(self.features)(x), dropout)",
                 "(self.features)(x), None if dropout is None else dropout / 2)"),
     "training only": ("own_nets", "        x = BLOCKS",
-                      "        x = x if dropout is None else 2 * x\n        x = BLOCKS"),
-    "the order of layers": ("own_nets", "scaled(decorated(x))", "inverse(x)"),
+                      "        x *= 1 if dropout is None else 2\n        x = BLOCKS"),
+    "the order of layers": ("own_nets", "own_helpers.scaled(decorated(x))",
+                            "decorated(own_helpers.scaled(x))"),
 }  # fmt: skip
-OTHER["the order of layers"] = (
-    "own_nets",
-    "own_helpers.scaled(decorated(x))",
-    "decorated(own_helpers.scaled(x))",
-)
 SAME = {
     "a remark": ("own_nets", "# a remark", "# another remark"),
-    "a docstring": ("own_nets", "class Net(Base):\n", 'class Net(Base):\n    """N."""\n\n'),
+    "a docstring": ("own_nets", "Net(Base):\n", 'Net(Base):\n    """A net."""\n\n'),
     "an unused constant": ("own_nets", "UNUSED = 3", "UNUSED = 4"),
-    "a variable's name": ("own_nets", "for size in SIZES:\n            x = activation("
-                          "self.block(size)(x))", "for units in SIZES:\n            x = "
-                          "activation(self.block(units)(x))"),
+    "a variable's name": ("own_nets", "x = images.reshape(len(images)", "pixels = images"
+                          "\n        x = pixels.reshape(len(pixels)"),
     "a helper's name": ("own_helpers", "_inner", "_shifted"),
     "a helper that is jitted": ("own_helpers", "def _inner", "@__import__('jax').jit\n"
                                 "def _inner"),

@@ -1,6 +1,7 @@
 """A user's own flax modules, from Python and from the command line."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from mnistopt.errors import InputError
 from mnistopt.models.call import apply, apply_training
 from mnistopt.models.own import declare
 from mnistopt.study.grid import grid
+from mnistopt.study.modules import identify
 from tests.programs import assert_refused
 from tests.programs import run as program
 
@@ -108,30 +110,60 @@ def test_modules_are_an_axis_and_go_on_and_are_restored(nets, arrays, tmp_path):
     np.testing.assert_allclose(eval(found.stdout), logits, rtol=1e-5)
 
 
-def test_a_changed_source_is_told_apart(nets, arrays, tmp_path):
+def test_a_changed_module_is_never_continued_shown_or_evaluated(nets, arrays, tmp_path):
     asked = settings(arrays, tmp_path / "toys") | {"epochs": 1}
     study = mnistopt.run(model=nets.Strided(), **asked)
+    assert study.model()
     changed = write(tmp_path, FILE.replace("FACTOR = 2", "FACTOR = 3"))
-    with pytest.raises(InputError, match="Strided has changed since this workdir"):
-        mnistopt.run(model=changed.Strided(), **asked)
+    for other in (
+        {"model": changed.Strided()},
+        {"model": "own_nets:Strided", "epochs": 2},
+        # Another of its class would stand beside it under one name.
+        {"model": changed.Strided(width=3)},
+    ):
+        with pytest.raises(InputError, match="Strided 2 computes something else"):
+            mnistopt.run(**asked | other)
     with pytest.raises(InputError, match="has changed since Strided .* was trained"):
         study.model()
     assert study.params()["Dense_0"]["bias"].shape == (4,)
+    # Nor where config.json is gone: the replicas know what they are of.
+    (tmp_path / "toys" / "config.json").unlink()
+    with pytest.raises(InputError, match="Strided 2 computes something else"):
+        mnistopt.run(model=changed.Strided(), **asked)
+    unused = write(tmp_path, FILE + "\nOTHER = 5\n")
+    assert mnistopt.plan(model=unused.Strided(), **asked).there == 4
 
 
-def test_an_identity_is_class_fields_and_source(nets, tmp_path):
+def test_another_version_of_jax_is_the_same_by_its_answers(nets, arrays, tmp_path):
+    asked = settings(arrays, tmp_path / "toys") | {"epochs": 1}
+    study = mnistopt.run(model=nets.Strided(), **asked)
+    path = study.workdir / "config.json"
+    config = json.loads(path.read_text())
+    (entry,) = config["modules"]["Strided"]["programs"].values()
+    entry["traces"] = {"jax 0.0.1": "of another version"}
+    path.write_text(json.dumps(config))
+    found = mnistopt.plan(model=nets.Strided(), **asked)
+    assert found.there == 4 and not found.jobs
+    assert study.model().width == 2
+    changed = write(tmp_path, FILE.replace("FACTOR = 2", "FACTOR = 3"))
+    with pytest.raises(InputError, match="Strided 2 computes something else"):
+        mnistopt.plan(model=changed.Strided(), **asked)
+
+
+def test_an_identity_is_class_fields_and_program(nets, arrays):
+    data = Dataset.from_arrays(*arrays)
+
     def name(*models):
-        return [point.identity() for point in grid(model=list(models))]
+        points, _ = identify(grid(model=list(models)), data, {}, measured=False)
+        return [point.identity() for point in points]
 
     one = nets.Strided(width=3)
-    assert name(one) == name(nets.Strided(width=np.int64(3)))
+    assert name(one, one) == name(nets.Strided(width=np.int64(3)))
     assert len(set(name(one, nets.Strided(), nets.Strided(act=nn.gelu)))) == 3
     assert name(nets.Strided) == name(nets.Strided()) == name("own_nets:Strided")
-    before = name(one)
-    for old, new in (("FACTOR = 2", "FACTOR = 4"), ("FACTOR * width", "width")):
-        assert name(write(tmp_path, FILE.replace(old, new)).Strided(width=3)) != before
-    unused = write(tmp_path, FILE + "\nOTHER = 5\n")
-    assert name(unused.Strided(width=3)) == before
+    # Functions of one name are told apart by what they compute, or refused.
+    with pytest.raises(InputError, match="no field tells them apart"):
+        name(nets.Strided(act=lambda x: x), nets.Strided(act=lambda x: 2 * x))
 
 
 def test_the_fields_of_a_class_are_axes(nets):
