@@ -1,10 +1,12 @@
 """Networks made from their structures, and what is known of them beforehand."""
 
+import contextlib
 import functools
 import importlib
 import inspect
 import math
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -157,7 +159,6 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
     Raises:
         InputError: If it cannot; says why, and in which line of its source.
     """
-    model = bare(model)
     name = type(model).__name__
     images = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
     rate = jax.ShapeDtypeStruct((), jnp.float32)
@@ -170,7 +171,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
 
         return jax.grad(total, has_aux=True)(variables["params"])
 
-    try:
+    with _explaining(model, shape):
         key = jax.random.key(0, impl=PRNG)
         first, variables = _traced(lambda k, x: init(model, k, x), key, images)
         _check_collections(name, variables)
@@ -187,10 +188,18 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
             raise InputError(f"{name} changes the shapes of its running statistics")
         programs = (first, variables), (said, logits), (learnt, grads)
         return hash_traces(programs), variables
-    except Unknowable as error:
-        raise InputError(f"{name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _explaining(model: nn.Module, shape: tuple[int, ...]) -> Iterator[None]:
+    """Raises InputError for whatever the code of a module raises when it is traced."""
+    name = type(model).__name__
+    try:
+        yield
     except InputError:
         raise
+    except Unknowable as error:
+        raise InputError(f"{name}: {error}") from error
     except jax.errors.ConcretizationTypeError as error:
         raise InputError(
             f"{name} decides in Python by a traced value{_place(error, model)}. The "

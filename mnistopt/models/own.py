@@ -22,7 +22,7 @@ from mnistopt.points import Structure
 TAKEN = {*RECIPE, *NUMBERS, "model", "epochs", "epoch", "seed", "seeds", "point"} | {
     *("points", "replica", "trial", "status", "cause", "epochs_done", "params"),
     *("multiply_adds", "bytes", "latency_1_ms", "latency_256_ms", "seconds", "machine"),
-    *("overfitting", "convergence_epoch", "best_epoch", "n", "diverged", "unfinished"),
+    *("n", "diverged", "unfinished"),
     *("choice", "data", "dataset", "data_dir", "train_examples", "image_size"),
     *(
         "workdir",
@@ -37,7 +37,14 @@ TAKEN = {*RECIPE, *NUMBERS, "model", "epochs", "epoch", "seed", "seeds", "point"
     *("on_plan", "on_progress", "on_epoch"),
 }
 # How further columns begin.
-_TAKEN_STARTS = ("train_", "validation_", "test_", "best_")
+_TAKEN_STARTS = (
+    "train_",
+    "validation_",
+    "test_",
+    "best_",
+    "overfitting",
+    "convergence",
+)
 # Bits of the whole numbers that a table's column may hold.
 _WHOLE_BITS = 63
 

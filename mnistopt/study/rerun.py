@@ -74,7 +74,7 @@ def rerun(
     asked = {**data, **_lanes(there), "workdir": target, **settings}
     asked["modules"] = there.get("modules")
     # Points of as many seeds are run together.
-    for seeds, some in _points(trials, there).items():
+    for seeds, some in points(trials, there).items():
         study = run(points=some, seeds=seeds, **asked)
     agreement = compare(read_table(folder, "curves"), study.curves)
     exact = set(there.get("machines", {})) == set(study.config["machines"])
@@ -96,7 +96,7 @@ def _lanes(there: Mapping[str, Any]) -> dict[str, Any]:
     return {"lanes": parse_layers(known.pop())} if len(known) == 1 else {}
 
 
-def _points(trials: pd.DataFrame, there: Mapping[str, Any]) -> dict[int, list[Point]]:
+def points(trials: pd.DataFrame, there: Mapping[str, Any]) -> dict[int, list[Point]]:
     """Returns the points of a table of trials, by their number of seeds.
 
     Raises:
