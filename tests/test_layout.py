@@ -23,7 +23,7 @@ ROOMS = {
         "registry",
         *("cells", "direct", "winograd", "conv", "norm", "layers", "mlp", "cnn"),
         *("separable", "mobilenet", "shufflenet"),
-        *("call", "program", "own", "networks"),
+        *("call", "program", "fields", "own", "networks"),
     ),
     "training": (
         *("metrics", "evaluate", "schedules", "optimizers", "augment"),

@@ -14,6 +14,7 @@ _NOT_READ = {"EPS", "MPEG"}
 # Of an animation or a document each frame may be another digit; of a photograph, the
 # others are previews.
 _PREVIEWS = {"MPO", "ICO", "ICNS"}
+_PHOTOMETRIC = 262  # The tag of TIFF that says whether 0 is black.
 
 
 @functools.cache
@@ -71,6 +72,9 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
             if picture.mode[0] not in "IF":
                 return _opaque(np.asarray(_in_colours(picture)))
             deep = _deep(np.asarray(picture), picture.mode, kind)
+            # Pillow turns pixels round whose 0 is white, but not deep ones.
+            if kind == "TIFF" and getattr(opened, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+                deep = deep.max() - deep if deep.dtype == float else ~deep
             clear = picture.info.get("transparency")
             if isinstance(clear, int):  # the one value that stands for no colour
                 grey = (deep >> 8).astype(np.uint8)

@@ -1,5 +1,6 @@
 """The axes of a study, and the points of their product."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Mapping
@@ -179,8 +180,12 @@ def _make(network: Network, values: Mapping[str, Any]) -> Point:
     numbers = {name: values[name] for name in NUMBERS} | _schedule(values)
     if not network.dropout:
         numbers["dropout"] = 0.0
+    fields = {name: values[name] for name in network.axes}
+    structure = network.choose(fields)
+    if network.kind and not network.structure:
+        structure = dataclasses.replace(structure, module=network.kind(**fields))
     return Point(
-        network.choose({name: values[name] for name in network.axes}),
+        structure,
         Recipe(**{name: values[name] for name in RECIPE}),
         Hparams(**{name: single(value) for name, value in numbers.items()}),
         values["epochs"],

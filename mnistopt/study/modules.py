@@ -20,9 +20,9 @@ from mnistopt.results.record import Record
 # What traces depend on besides the module; and the kind of device.
 _TOOLS = ("jax", "flax", "mnistopt")
 
-# What config.json knows of a class: its `path`; whether a `command` named it; and per
-# module of it, in `programs` by `_key`, its `values`, the `name` of what it computes,
-# the hashes of its `traces` by toolchain, and its `probe`.
+# What config.json knows of a class: its `path`; whether a `command` can name it; and in
+# `programs`, by `_key`, the `values` of a module, the `name` of what it computes, the
+# hashes of its `traces` by toolchain, and its `probe`.
 Modules = Mapping[str, Mapping[str, Any]]
 
 
@@ -99,13 +99,20 @@ def _named(
     """Returns a structure with the name of its program, noting what is new of it."""
     structure = one.structure
     about = found.setdefault(structure.model, {"programs": {}})
-    about["path"], about["command"] = structure.path, structure.module is None
+    about["path"] = structure.path
+    about["command"] = own.is_importable(type(one.module))
     entry = about["programs"].get(_key(structure))
     if entry is None:
         entry = {"values": dict(structure.values), "name": one.traced, "traces": {}}
         if measured:
             entry["probe"] = one.probe(data)
     elif not _same(entry, one.traced, lambda: one.probe(data)):
+        if _traced(structure, data).traced != one.traced:
+            raise InputError(
+                f"{structure} computes something else each time it is traced, as if it "
+                "drew from NumPy's or Python's generators: take numbers from its key, "
+                "or from constants"
+            )
         raise _changed(structure, type(one.module))
     entry = entry | {"traces": entry["traces"] | {toolchain(): one.traced}}
     about["programs"] = about["programs"] | {_key(structure): entry}

@@ -44,6 +44,16 @@ def turned(image, path):
     Image.fromarray(np.rot90(image)).save(f"{path}.png", exif=exif)
 
 
+def white_is_0(image, path):
+    path = path.with_suffix(".tif")
+    Image.fromarray(~(image.astype(np.uint16) * 257)).save(path)
+    # The entry of tag 262: a short, one of it, and its value, which Pillow sets to 1.
+    tag = bytes((6, 1, 3, 0, 1, 0, 0, 0))
+    content = path.read_bytes()
+    assert content.count(tag + b"\1") == 1
+    path.write_bytes(content.replace(tag + b"\1", tag + b"\0"))
+
+
 def drawn_in(level):
     """Ink of one brightness on a clear ground."""
 
@@ -73,6 +83,7 @@ EXACT = {
     "floats": saver(".tif", lambda image: image.astype(np.float32) / 255),
     "white on clear": saver(".png", drawn_in(255)),
     "turned as a camera says": turned,
+    "16 bits whose 0 is white": white_is_0,
 }
 
 

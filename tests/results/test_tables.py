@@ -15,6 +15,7 @@ from scipy import special, stats
 
 from mnistopt.errors import InputError
 from mnistopt.results.costs import network_name
+from mnistopt.results.record import Record
 from mnistopt.results.summary import MEASURED, summary_table
 from mnistopt.results.tables import (
     TABLES,
@@ -181,6 +182,20 @@ def test_a_replica_has_a_trial_for_each_epoch_count_that_was_asked_for(make_reco
         )
         same = table[table["epochs"] <= epochs].reset_index(drop=True)
         assert_frame_equal(trials_table([ended]), same)
+
+
+def test_a_replica_that_stopped_has_a_row_for_every_asked_count(make_record):
+    point = make_point(model="mlp", hidden=(8,), epochs=9, patience=2)
+    correct = [20, 30, 30, 29]  # nothing above the second: it stops after the fourth
+    record = make_record(
+        point, done=4, measured=(2, 4), validation_correct=correct
+    ).asking([2, 4, 6, 9])
+    table = trials_table([Record.from_json(record.to_json())])
+    assert table["epochs"].tolist() == [2, 4, 6, 9]
+    assert table["epochs_done"].tolist() == [2, 4, 4, 4]
+    assert set(table["status"]) == {"finished"}
+    assert table["validation_accuracy"].tolist() == [0.6, 0.58, 0.58, 0.58]
+    assert table["trial"].is_unique
 
 
 def test_an_unfinished_trial_has_a_row_without_results(make_record):

@@ -83,6 +83,21 @@ def data():
     return load("mnist_5k", train_examples=200)
 
 
+def test_every_asked_count_has_all_replicas(runs, tmp_path):
+    _, early = runs
+    study = mnistopt.run(**GRID, epochs=[3, 7, 16], patience=3, workdir=tmp_path / "w")
+    rows = study.trials.groupby(["lr", "epochs"])
+    assert rows.ngroups == 6 and set(rows.size()) == {2}
+    assert set(study.summary["n"]) == {2}
+    # Who has stopped is what it then was; the means are of all.
+    curves = early.curves.set_index(["lr", "seed", "epoch"])["validation_accuracy"]
+    for row in study.trials.to_dict("records"):
+        at = (row["lr"], row["seed"], row["epochs_done"])
+        assert row["epochs_done"] <= row["epochs"]
+        assert row["validation_accuracy"] == curves[at]
+    assert (study.trials["epochs_done"] < study.trials["epochs"]).any()
+
+
 def test_nothing_is_trained_again_and_more_epochs_train_only_who_goes_on(
     runs, tmp_path
 ):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from mnistopt.data.dataset import Dataset
 from mnistopt.hparams import Hparams
 from mnistopt.training.augment import (
     STAGES,
@@ -191,6 +192,21 @@ def test_contrast_and_noise_have_the_strength_they_say():
     )
     spread = (bright - dark)[:, 0, 0, 0]
     assert spread.min() >= 0.6 and spread.min() < 0.61 and spread.max() > 0.99
+
+
+def test_floats_beyond_0_and_1_are_not_clipped_to_them():
+    pictures = 6 * images() - 3
+    within = float(pictures.min()), float(pictures.max())
+    for name in ("noise", "contrast"):
+        strengths = NONE._replace(**{name: jnp.float32(1e-6)})
+        found = augment((name,), pictures, strengths, KEY, within)
+        np.testing.assert_allclose(found, pictures, atol=1e-4)
+    strong = NONE._replace(noise=jnp.float32(9))
+    found = np.asarray(augment(("noise",), pictures, strong, KEY, within))
+    assert (found.min(), found.max()) == pytest.approx(within)
+    data = Dataset.from_arrays(np.float32(pictures), np.arange(len(pictures)) % 2)
+    low, high = data.pixel_range
+    assert within[0] <= low < 0 and 1 < high <= within[1]
 
 
 def test_uniform_numbers_fill_their_range():
