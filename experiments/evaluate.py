@@ -109,7 +109,7 @@ def _predict(study: Any, examples: Examples) -> dict[str, Any]:
     from mnistopt.results.stats import proportion_interval
     from mnistopt.training import metrics
 
-    model, class_names = study.model(FLAGS.trial), study.class_names
+    model, class_names = study.network(FLAGS.trial), study.class_names
     variables = study.variables(FLAGS.trial, FLAGS.weights)
     found: dict[str, Any] = {"class_names": list(class_names)}
     if examples.names is not None:

@@ -93,7 +93,14 @@ def define_axes() -> None:
         _define(name, axis.default, axis.help)
 
 
+# Fields of modules that are called as a flag of all programs.
+_CLASHING: list[str] = []
+
+
 def _define(name: str, default: Any, text: str) -> None:
+    if name in FLAGS:
+        _CLASHING.append(name)
+        return
     values = None if default is None else [default]
     flags.DEFINE(_Values(), name, values, text, serializer=_Serializer())
 
@@ -111,7 +118,16 @@ def _own_networks() -> list[Network]:
 
 
 def axes() -> dict[str, Any]:
-    """Returns the hyper-parameters that were given, and the model."""
+    """Returns the hyper-parameters that were given, and the model.
+
+    Raises:
+        InputError: If a field of a module cannot be a flag.
+    """
+    if _CLASHING:
+        raise InputError(
+            f"the field {_CLASHING[0]} cannot be a flag, as --{_CLASHING[0]} is one of "
+            "all programs: rename it, or run from Python"
+        )
     return {
         name: FLAGS[name].value
         for name in FLAGS

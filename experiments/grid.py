@@ -100,7 +100,8 @@ def _board() -> contextlib.AbstractContextManager:
 def _rerun() -> None:
     """Runs a study again, and tells whether its numbers are the same."""
     given = [name for name in common.axes() if FLAGS[name].present]
-    others = ("seeds", "lanes", "train_examples", "fail_fast", "tensorboard", "dry_run")
+    others = ["seeds", "lanes", "train_examples", "image_size", "fail_fast"]
+    others += ["tensorboard", "dry_run"]
     given += [name for name in others if FLAGS[name].present]
     if given:
         raise InputError(

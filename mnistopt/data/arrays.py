@@ -34,8 +34,8 @@ def read_arrays(
 
     Args:
         path: An .npz or .csv file, or a folder of class folders of pictures.
-        image_size: As in `pictures.read_folder`; None for others.
-        channels: As in `pictures.read_folder`; others have those that they have.
+        image_size: As in `folders.read_folder`; None for others.
+        channels: As in `folders.read_folder`; others have those that they have.
 
     Raises:
         InputError: If it cannot be read.

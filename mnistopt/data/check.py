@@ -122,10 +122,7 @@ def check_own(
 
 def _words(labels: np.ndarray) -> list[str]:
     """Returns labels in words, as text."""
-    return [
-        one.decode("utf-8", "replace") if isinstance(one, bytes) else one
-        for one in labels.tolist()
-    ]
+    return list(map(plain, labels.tolist()))
 
 
 def _check_arrays(
@@ -198,7 +195,9 @@ def _as_bytes(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     whole = all(part.dtype.kind in "iu" and part.size for part in parts)
     most = max((part.max() for part in parts), default=0) if whole else 0
-    if not whole or min(part.min() for part in parts) < 0 or most > 65535:
+    # What is 8 bits and what 16 beside each other nobody can tell.
+    mixed = most > 255 and len({part.dtype for part in parts}) > 1
+    if not whole or mixed or min(part.min() for part in parts) < 0 or most > 65535:
         return list(parts)
     return [(part >> 8 if most > 255 else part).astype(np.uint8) for part in parts]
 

@@ -15,13 +15,17 @@ MOST_CLASSES = 256
 
 def natural(name: str) -> tuple:
     """Returns a sort key by which numbers in names count as numbers."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(p), "") if i % 2 else (-1, p) for i, p in enumerate(parts)], name
+    parts: list[tuple] = []
+    for i, part in enumerate(re.split(r"(\d+)", name)):
+        digits = part.lstrip("0")
+        parts.append((len(digits), digits) if i % 2 else (-1, part))
+    return parts, name
 
 
 def plain(name: Any) -> str:
     """Returns a name in Unicode's composed form; file systems may decompose it."""
-    return unicodedata.normalize("NFC", str(name))
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    return unicodedata.normalize("NFC", text)
 
 
 def default_names(count: int) -> tuple[str, ...]:
@@ -38,12 +42,13 @@ def check_names(given: Any) -> tuple[str, ...]:
     Raises:
         InputError: If they are no such list, or two are equal.
     """
-    kinds = (str, int, np.integer, np.str_)
-    names = [given] if isinstance(given, (str, bytes)) else list(np.asarray(given).flat)
-    if len(names) < 2 or not all(isinstance(name, kinds) for name in names):
+    kinds = (str, bytes, int, np.integer)
+    alone = isinstance(given, (str, bytes)) or not hasattr(given, "__iter__")
+    names = [] if alone else list(given)
+    if not names or not all(isinstance(name, kinds) for name in names):
         raise InputError(
-            f"class_names={given!r} is not allowed: expected a list of two or more "
-            "names, the first that of label 0"
+            f"class_names={given!r} is not allowed: expected a list of names, the "
+            "first that of label 0"
         )
     found = tuple(map(plain, names))
     if twice := sorted({name for name in found if found.count(name) > 1}):

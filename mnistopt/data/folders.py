@@ -8,7 +8,7 @@ import collections
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ class Pictures(NamedTuple):
     files: list[Path]
     labels: np.ndarray | None
     class_names: tuple[str, ...]
-    skipped: Mapping[str, list[Path]]
+    skipped: dict[str, list[Path]]
 
 
 def find_pictures(folder: Path) -> Pictures:
@@ -95,7 +95,7 @@ def _is_leftover(path: Path) -> bool:
 def _pictures_below(folder: Path, skipped: dict[str, list[Path]]) -> Iterator[Path]:
     """Yields the pictures in a folder and all folders below it."""
     seen: set[str] = set()  # Links may lead in a circle.
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(place)
         hidden = [name for name in folders if _is_leftover(Path(name))]
         skipped["leftovers"] += [Path(place, name) for name in hidden]
@@ -104,6 +104,10 @@ def _pictures_below(folder: Path, skipped: dict[str, list[Path]]) -> Iterator[Pa
             seen.add(real)
             entries = [Path(place, name) for name in files]
             yield from _pictures_in(Path(place), entries, skipped)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"Cannot read {error.filename}: {error.strerror}") from error
 
 
 def _pictures_in(
@@ -186,30 +190,38 @@ def read_folder(
 
 
 def _find_parts(folder: Path) -> dict[str, Pictures]:
-    """Returns the pictures by part: "train", or all there are, and perhaps "test"."""
+    """Returns the pictures by part: "train", or all there are, and perhaps "test".
+
+    Raises:
+        InputError: If there are two folders of one part.
+    """
     found = find_pictures(folder)
-    names = {name.lower(): name for name in found.class_names}
-    known = {name for part in _PARTS for name in part}
-    if not names or not set(names) <= known or not set(names) & set(_PARTS[0]):
+    train, test, rest = (
+        [name for name in found.class_names if name.lower() in part] for part in _PARTS
+    )
+    parts = {}
+    if train and (test or rest):
+        parts = {name: find_pictures(folder / name) for name in (*train, *test)}
+    # Folders of parts have classes; a class may be called train as well.
+    if not all(part.class_names for part in parts.values()) or not parts:
         _tell(found, folder)
         return {"": found}
-    parts = {}
-    for part in _PARTS[:2]:
-        for name in set(part) & set(names):
-            parts[part[0]] = find_pictures(folder / names[name])
-            _tell(parts[part[0]], folder / names[name])
-    rest = [
-        file
-        for file, label in zip(found.files, np.asarray(found.labels))
-        if found.class_names[label].lower() in _PARTS[2]
-    ]
-    others = {
-        kind: [path for path in paths if path.parent == folder]
+    if len(train) > 1 or len(test) > 1:
+        raise InputError(
+            f"{folder} has the folders {', '.join(parts)}: which is the part to train "
+            "on, and which the one to test on? Leave one of each"
+        )
+    for name, part in parts.items():
+        _tell(part, folder / name)
+    kept = [file for part in parts.values() for file in part.files]
+    places = {folder / name for name in parts}
+    skipped = {
+        kind: [path for path in paths if not places & set(path.parents)]
         for kind, paths in found.skipped.items()
     }
-    others["pictures for validation, which is held out of the training part"] = rest
-    kept = [file for part in parts.values() for file in part.files]
-    _tell(Pictures(kept, None, (), others), folder)
+    others = sorted(set(found.files) - set(kept), key=_by_path)
+    skipped["pictures of other parts, as validation is held out of train"] = others
+    _tell(Pictures(kept, None, (), skipped), folder)
     return parts
 
 
@@ -233,13 +245,23 @@ def _alike(
     files: Sequence[Path], image_size: tuple[int, int] | None, channels: int | None
 ) -> np.ndarray:
     """Returns pictures of one size, all grey or all in colour, uint8 [N, H, W, C]."""
-    images: list[np.ndarray] = []
+    images: list[Any] = []
     frames: list[Path] = []
-    for file in files:
+    deep: dict[int, np.ndarray] = {}
+    for i, file in enumerate(files):
         picture = read_picture(file, frames)
-        images.append(fitted(as_bytes(picture, file), image_size))
-        if images[-1].shape[:2] != images[0].shape[:2]:
-            sizes = ["x".join(map(str, images[i].shape[:2])) for i in (-1, 0)]
+        if picture.dtype in (np.uint8, np.uint16):
+            picture = fitted(as_bytes(picture, file), image_size)
+        else:
+            deep[i] = picture
+        images.append(picture)
+    # What is white of other depths, all of them tell together.
+    most = max((picture.max() for picture in deep.values()), default=0)
+    for i, picture in deep.items():
+        images[i] = fitted(as_bytes(picture, files[i], most), image_size)
+    for file, image in zip(files, images):
+        if image.shape[:2] != images[0].shape[:2]:
+            sizes = ["x".join(map(str, one.shape[:2])) for one in (image, images[0])]
             raise InputError(
                 f"{file} is {sizes[0]}, {files[0]} {sizes[1]} pixels: all pictures "
                 "must be of one size; --image_size=28 fits all into one"

@@ -55,7 +55,7 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
 
     Returns:
         Grey [H, W], or red, green and blue [H, W, 3] where there is colour: uint8; of
-        more bits uint16, and of floats float64, both of grey pictures only.
+        more bits uint16, int32 or float64, of grey pictures only.
 
     Raises:
         InputError: If it cannot be read.
@@ -77,7 +77,7 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
                 deep = deep.max() - deep if deep.dtype == float else ~deep
             clear = picture.info.get("transparency")
             if isinstance(clear, int):  # the one value that stands for no colour
-                grey = (deep >> 8).astype(np.uint8)
+                grey = as_bytes(deep, file)
                 shown = np.where(deep == clear, 0, 255).astype(np.uint8)
                 return _opaque(np.stack([grey, grey, grey, shown], axis=-1))
             return deep
@@ -100,7 +100,7 @@ def _why(file: Path, error: Exception) -> str:
 
 
 def _deep(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
-    """Returns grey pixels of more than 8 bits: uint16, or floats.
+    """Returns grey pixels of more than 8 bits: uint16, int32, or floats.
 
     A mode "I" has 16 bits in PNG and PPM, and up to 31 in others.
     """
@@ -110,12 +110,7 @@ def _deep(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
         return values.astype(float)
     if values.min() < 0:
         raise ValueError(f"it has negative pixels, {values.min()} the least")
-    if mode == "I" and kind not in ("PNG", "PPM"):
-        most = values.max()
-        if most <= 255:
-            return values.astype(np.uint8)
-        values = values >> 15 if most > 65535 else values
-    return values.astype(np.uint16)
+    return values if mode == "I" and kind not in ("PNG", "PPM") else values.astype("u2")
 
 
 def _in_colours(picture: Any) -> Any:
@@ -150,8 +145,14 @@ def luma(colours: np.ndarray) -> np.ndarray:
     return colours @ np.array([0.299, 0.587, 0.114])
 
 
-def as_bytes(pixels: np.ndarray, file: Path) -> np.ndarray:
+def as_bytes(pixels: np.ndarray, file: Path, most: float | None = None) -> np.ndarray:
     """Returns pixels of any depth as uint8: of 16 bits, the upper eight.
+
+    Args:
+        pixels: As `read_picture` returns them.
+        file: For errors.
+        most: The largest pixel of all that are alike; None for these ones'. White is
+            the least of 1 (of floats), 8, 16 and 31 bits that is not below it.
 
     Raises:
         InputError: If they are floats of a range that nobody knows the white of.
@@ -160,7 +161,10 @@ def as_bytes(pixels: np.ndarray, file: Path) -> np.ndarray:
         return pixels
     if pixels.dtype == np.uint16:
         return (pixels >> 8).astype(np.uint8)
-    low, high = pixels.min(), pixels.max()
+    low, high = pixels.min(), pixels.max() if most is None else most
+    if pixels.dtype.kind in "iu":
+        shift = 0 if high < 2**8 else 8 if high < 2**16 else 23
+        return (pixels >> shift).astype(np.uint8)
     white = next((one for one in (1, 255, 65535) if high <= one), 0)
     if low < 0 or not white:
         raise InputError(
@@ -181,7 +185,7 @@ def as_unit(values: np.ndarray) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if low < 0:
         return (values - low) / max(high - low, 1e-9)
-    if values.dtype == np.uint16 or high > 1:
+    if values.dtype.kind in "iu" or high > 1:
         return values / max(high, 1e-9)
     return values
 

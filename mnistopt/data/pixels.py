@@ -17,7 +17,9 @@ from mnistopt.errors import InputError
 # What the column of labels is called where columns have names: by Kaggle and OpenML,
 # and by others.
 _LABELS = ("label", "class", "labels", "target", "digit", "y")
-_SEPARATORS = ",;\t| "
+_SEPARATORS = ",;\t|"  # Or else spaces.
+# Patterns of names, numbers being 0, that have the column before the row.
+_COLUMN_FIRST = re.compile(r".*(x\W*_*0\W*_*y|c[a-z]*_*0_*r)")
 
 
 class _Layout(NamedTuple):
@@ -141,16 +143,20 @@ def _layout(path: Path) -> _Layout:
         words = why_unreadable(path, error, "text")
         raise _unreadable(path, words) from error
     separator = max(_SEPARATORS, key=line.count)
-    cells = [cell.strip().strip("\"'").lower() for cell in line.split(separator)]
+    split = line.split(separator if separator in line else None)
+    cells = [cell.strip().strip("\"'").lower() for cell in split]
     texts = [cell for cell in cells if not _is_number(cell)]
     # One text alone may be the label of a table without names.
     named = len(texts) > 1 or bool(set(texts) & set(_LABELS))
+    # As pandas numbers columns that have no names.
+    numbered = cells == [str(i) for i in range(len(cells))]
     if not line or len(cells) < 2:
         raise _unreadable(path, "its first row has one column" if line else "no rows")
     reading = {
-        "sep": r"\s+" if separator == " " else separator,
+        "sep": separator if separator in line else r"\s+",
+        "skipinitialspace": True,
         "header": None,
-        "skiprows": int(named),
+        "skiprows": int(named or numbered),
         "encoding": "utf-8-sig",
         "compression": "gzip" if packed else None,
         "decimal": "," if separator != "," and "," in line else ".",
@@ -231,6 +237,8 @@ def _pixel_columns(path: Path, layout: _Layout, label: int) -> list[int]:
         numbers = tuple(map(int, re.findall(r"\d+", layout.names[i])))
         if numbers:
             pattern = re.sub(r"\d+", "0", layout.names[i])
+            if _COLUMN_FIRST.match(pattern):
+                numbers = numbers[::-1]
             patterns.setdefault(pattern, {}).setdefault(numbers, []).append(i)
     most = max(patterns.values(), key=len, default={})
     if len(most) < len(columns) / 2:

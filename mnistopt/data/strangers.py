@@ -60,19 +60,24 @@ def read_strangers(
         InputError: If they cannot be read or used; says what was found.
     """
     path = Path(path).expanduser()
+    placed_as_mnist = tuple(image_shape) == (IMAGE_SIZE, IMAGE_SIZE, 1)
     if path.suffix == ".npz":
         images, labels = _read_arrays(path, class_names)
         names, skipped = list(map(str, range(len(images)))), ""
     else:
-        found = _find(path)
-        images = [pictures.read_picture(file) for file in found.files]
+        found, frames = _find(path), list[Path]()
+        images = [pictures.read_picture(file, frames) for file in found.files]
+        if frames:
+            found.skipped["further frames, of"] = frames
+        if not placed_as_mnist:
+            images = [pictures.as_bytes(*pair) for pair in zip(images, found.files)]
         names = [str(file.relative_to(path)) for file in found.files]
         names = names if path.is_dir() else [path.name]
         labels = None
         if found.labels is not None:
             labels = positions(found.class_names, class_names, str(path))[found.labels]
         skipped = folders.skipped_words(found, path)
-    if tuple(image_shape) == (IMAGE_SIZE, IMAGE_SIZE, 1):
+    if placed_as_mnist:
         placed = np.stack([place(pictures.as_unit(image)) for image in images])
         ink: Any = placed.any(axis=(1, 2))
         placed = placed[..., np.newaxis]

@@ -21,8 +21,11 @@ TOLERANCE = 1e-4
 
 
 @fixed()
-def probe(model: nn.Module, shape: tuple[int, ...], shapes: Any) -> list[float]:
-    """Returns what a network makes of fixed parameters and pixels, six digits each.
+def probe(model: nn.Module, shape: tuple[int, ...], shapes: Any) -> list[list[float]]:
+    """Returns what a network makes of fixed variables and pixels, six digits each.
+
+    First variables are not in it: to compile their draws takes longer than all else,
+    and a replica that has begun needs them no more.
 
     Args:
         model: The network.
@@ -30,42 +33,64 @@ def probe(model: nn.Module, shape: tuple[int, ...], shapes: Any) -> list[float]:
         shapes: Of its variables.
 
     Returns:
-        The logits in evaluation and in training, each [BATCH * K]. First variables are
-        not in it: to compile their draws takes longer than all else, and a replica that
-        has begun needs them no more.
+        The logits in evaluation; those in training; and the norms of each leaf of the
+        running statistics after it, and of the gradients of weighted logits.
     """
-    variables = jax.tree.map(_wave, shapes)
-    images = np.abs(_wave(jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)))
+    variables = jax.tree_util.tree_map_with_path(_numbers, shapes)
+    images = _spread((BATCH, *shape)).astype(np.float32)
+    key = jax.random.key(0, impl=PRNG)
 
     def answers(variables, images, key):
-        logits = apply(model, variables, images)
-        return logits, apply_training(model, variables, images, RATE, key)[0]
+        def weighted(params):
+            now = {**variables, "params": params}
+            logits, statistics = apply_training(model, now, images, RATE, key)
+            weights = _spread(logits.shape).astype(np.float32)
+            return (weights * logits).sum(), (logits, statistics)
+
+        gradient = jax.grad(weighted, has_aux=True)
+        grads, (trained, statistics) = gradient(variables["params"])
+        norms = [[jnp.linalg.norm(leaf.ravel()) for leaf in jax.tree.leaves(tree)]
+                 for tree in (statistics, grads)]  # fmt: skip
+        return apply(model, variables, images), trained, *map(jnp.array, norms)
 
     with jax.default_matmul_precision("highest"):
-        compiled = jax.jit(answers).lower(
-            variables, images, jax.random.key(0, impl=PRNG)
-        )
+        lowered = jax.jit(answers).lower(variables, images, key)
         # It runs once: what compiles soonest is best.
-        program = compiled.compile(dict[str, Any](xla_backend_optimization_level=0))
-        found = program(variables, images, jax.random.key(0, impl=PRNG))
-    return [float(f"{x:.6g}") for leaf in found for x in np.asarray(leaf, float).flat]
+        program = lowered.compile(dict[str, Any](xla_backend_optimization_level=0))
+        found = program(variables, images, key)
+    return [
+        [float(f"{x:.6g}") for x in np.asarray(group, float).flat] for group in found
+    ]
 
 
-def _wave(leaf: Any) -> np.ndarray:
-    """Returns fixed numbers for a leaf, scaled so that activations stay near 1.
+def _spread(shape: tuple[int, ...]) -> np.ndarray:
+    """Returns fixed numbers spread evenly over [0, 1), without any order.
 
-    Variances among them come out positive: all are of one sign but kernels.
+    Weyl's sequence of the golden ratio, in an order mixed by Knuth's multiplier.
     """
-    fan_in = math.prod(leaf.shape[:-1])
-    wave = np.cos(1.7 * np.arange(math.prod(leaf.shape)) + 0.3).reshape(leaf.shape)
-    if len(leaf.shape) > 1:
-        return (wave / math.sqrt(max(fan_in, 1))).astype(leaf.dtype)
-    return (1 + wave / 4).astype(leaf.dtype)
+    mixed = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(2654435761)
+    return (mixed % np.uint64(2**32) / 2**32).reshape(shape)
 
 
-def agree(one: Sequence[float], other: Sequence[float]) -> bool:
+def _numbers(path: Any, leaf: Any) -> np.ndarray:
+    """Returns fixed numbers for a leaf, of both signs unless it is a variance.
+
+    Kernels are scaled so that activations stay near 1.
+    """
+    spread = _spread(leaf.shape)
+    if "var" in jax.tree_util.keystr(path[-1:]):
+        return (0.5 + spread).astype(leaf.dtype)
+    fan_in = math.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 1
+    return ((2 * spread - 1) * math.sqrt(3 / max(fan_in, 1))).astype(leaf.dtype)
+
+
+def agree(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:
     """Says whether two probes are the same to rounding."""
-    if len(one) != len(other) or not len(one):
+    if [len(group) for group in one] != [len(group) for group in other] or not one:
         return False
-    most = max(map(abs, other))
-    return bool(np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * most))
+    for mine, theirs in zip(map(np.array, one), map(np.array, other)):
+        finite = np.abs(theirs[np.isfinite(theirs)])
+        slack = TOLERANCE * finite.max(initial=0)
+        if not np.allclose(mine, theirs, TOLERANCE, slack, equal_nan=True):
+            return False
+    return True

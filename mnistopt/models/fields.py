@@ -13,8 +13,8 @@ import flax.linen as nn
 
 from mnistopt.axes import Axis, layers, number, show, whole
 
-# Bits of the whole numbers that a table's column may hold.
-_WHOLE_BITS = 63
+# Bits of the whole numbers that a table's column may hold: those of a float64.
+_WHOLE_BITS = 53
 
 
 def fields_of(kind: type[nn.Module]) -> list[dataclasses.Field]:
@@ -33,11 +33,7 @@ def axes_of(kind: type[nn.Module]) -> dict[str, Axis]:
         kind: Whose fields are whole numbers, numbers, words, truth values, or tuples
             or lists of whole numbers, by their annotations or else their defaults.
     """
-    try:
-        hints = get_type_hints(kind)
-    except Exception:  # noqa: BLE001 - names that only a type checker knows
-        hints = {}
-    axes = {}
+    hints, axes = _hints(kind), {}
     for field in fields_of(kind):
         default = _default(field)
         axis = _axis(hints.get(field.name, type(default)), default)
@@ -50,6 +46,24 @@ def axes_of(kind: type[nn.Module]) -> dict[str, Axis]:
             known = axis.clean(default)
             axes[field.name] = dataclasses.replace(axis, default=known)
     return axes
+
+
+def lists_of(kind: type[nn.Module]) -> set[str]:
+    """Returns the fields of a class that are lists, where others are tuples."""
+    hints = _hints(kind)
+    return {
+        field.name
+        for field in fields_of(kind)
+        if isinstance(_default(field), list)
+        or (get_origin(hints.get(field.name)) or hints.get(field.name)) is list
+    }
+
+
+def _hints(kind: type[nn.Module]) -> dict[str, Any]:
+    try:
+        return get_type_hints(kind)
+    except Exception:  # noqa: BLE001 - names that only a type checker knows
+        return {}
 
 
 def _default(field: dataclasses.Field) -> Any:

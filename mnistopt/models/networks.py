@@ -183,10 +183,13 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
                 f"shape ({BATCH}, {classes}), one for each of the {classes} classes of "
                 "the data"
             )
+        # Whatever is made of the number of images shows with another number.
+        fewer = jax.ShapeDtypeStruct((BATCH - 1, *shape), jnp.float32)
+        other = _traced(lambda v, x: apply(model, v, x), variables, fewer)
         learnt, (grads, (after, _)) = _traced(train, variables, images, rate, key)
         if after != variables:
             raise InputError(f"{name} changes the shapes of its running statistics")
-        programs = (first, variables), (said, logits), (learnt, grads)
+        programs = (first, variables), (said, logits), other, (learnt, grads)
         return hash_traces(programs), variables
 
 

@@ -3,15 +3,16 @@
 import dataclasses
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 
+from mnistopt.axes import show
 from mnistopt.errors import InputError
 from mnistopt.hparams import NUMBERS, RECIPE
 from mnistopt.models.call import read_call
-from mnistopt.models.fields import axes_of, fields_of, values_of
+from mnistopt.models.fields import axes_of, fields_of, lists_of, values_of
 from mnistopt.models.registry import NETWORKS, Network
 from mnistopt.points import Structure
 
@@ -25,6 +26,7 @@ TAKEN = {*RECIPE, *NUMBERS} | {
     *("image_size", "workdir", "lanes", "devices", "cluster", "memory_budget"),
     *("fail_fast", "modules", "cache_dir", "progress", "quiet", "tensorboard"),
     *("dry_run", "rerun", "help", "on_plan", "on_progress", "on_epoch"),
+    *("label", "rank", "error"),
 }
 _STARTS = ("train_", "validation_", "test_", "best_", "overfitting", "convergence")
 
@@ -146,4 +148,22 @@ def remake(
     axes = axes_of(kind)
     if unknown := [name for name, _ in values if name not in axes]:
         raise InputError(f"{', '.join(unknown)} cannot be read back; {advice}")
-    return kind(**{name: axes[name].check(name, value) for name, value in values})
+    fields = {name: axes[name].check(name, value) for name, value in values}
+    return construct(kind, fields)
+
+
+def construct(kind: type[nn.Module], fields: Mapping[str, Any]) -> nn.Module:
+    """Returns a module of a class with checked values of its axes.
+
+    Raises:
+        InputError: If the class does not take them; says why.
+    """
+    lists = lists_of(kind)
+    given = {k: list(v) if k in lists else v for k, v in fields.items()}
+    try:
+        return kind(**given)
+    except Exception as error:  # whatever the code of a stranger raises
+        words = ", ".join(f"{name}={show(value)}" for name, value in fields.items())
+        raise InputError(
+            f"{kind.__name__}({words}) cannot be made ({type(error).__name__}: {error})"
+        ) from error

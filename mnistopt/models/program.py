@@ -24,7 +24,12 @@ _CALLS = {
     "custom_vjp_call_jaxpr",
 }
 _COMMUTE = {"add", "add_any", "mul", "max", "min", "and", "or", "xor", "eq", "ne"}
-_CALLBACKS = {"pure_callback", "io_callback"}
+_HIDDEN = {
+    "pure_callback": "it calls Python while it runs: what that computes",
+    "io_callback": "it calls Python while it runs: what that computes",
+    "custom_vmap_call": "it has a rule of its own for batches: what that computes",
+}
+_LOOPS = {"scan", "while"}
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -71,22 +76,57 @@ def _outputs(program: Any, inputs: Sequence[bytes]) -> list[bytes]:
         return known[atom]
 
     for equation in jaxpr.eqns:
-        given = list(map(digest, equation.invars))
+        given: Sequence[bytes] = list(map(digest, equation.invars))
         name = equation.primitive.name
-        if name in _CALLBACKS:
+        if name in _HIDDEN:
             raise Unknowable(
-                f"it calls Python while it runs ({name}): what that computes cannot be "
-                "known from the program. Use jax.numpy"
+                f"{_HIDDEN[name]} cannot be known from the program ({name}). Use "
+                "jax.numpy"
             )
         called = _called(equation) if name in _CALLS else None
         if called is not None:
             found = _outputs(called, given)
+        elif name.startswith("copy"):
+            found = list(given)
+        elif name == "cond" or name in _LOOPS:
+            found = _branching(equation, given)
         else:
-            given = sorted(given) if name in _COMMUTE else given
-            one = _digest(name, *map(_bytes, sorted(equation.params.items())), *given)
+            inputs = sorted(given) if name in _COMMUTE else given
+            params = map(_bytes, sorted(equation.params.items()))
+            one = _digest(name, *params, *inputs)
             found = [_digest(one, i) for i in range(len(equation.outvars))]
         known |= dict(zip(equation.outvars, found))
     return list(map(digest, jaxpr.outvars))
+
+
+def _branching(equation: Any, given: Sequence[bytes]) -> list[bytes]:
+    """Returns digests of what a loop or a choice returns.
+
+    Its programs are known by what they are given, not by where that stands.
+    """
+    params, name = equation.params, equation.primitive.name
+    if name == "cond":
+        choice, *operands = given
+        bodies = [_outputs(branch, operands) for branch in params["branches"]]
+        rest = [choice]
+    elif name == "scan":
+        fixed, carried = params["num_consts"], params["num_carry"]
+        starts, lists = given[fixed:][:carried], given[fixed + carried :]
+        inside = [_digest("carried", i) for i in range(carried)]
+        inside += [_digest("each", one) for one in lists]
+        bodies = [_outputs(params["jaxpr"], [*given[:fixed], *inside])]
+        rest = [_digest(params["length"], params["reverse"]), *starts]
+    else:
+        first, second = params["cond_nconsts"], params["body_nconsts"]
+        starts = given[first + second :]
+        inside = [_digest("carried", i) for i in range(len(starts))]
+        fixed = given[:first], given[first : first + second]
+        programs = params["cond_jaxpr"], params["body_jaxpr"]
+        bodies = [_outputs(p, [*f, *inside]) for p, f in zip(programs, fixed)]
+        rest = list(starts)
+    flat = [one for body in bodies for one in (b"body", *body)]
+    one = _digest(name, *flat, *rest)
+    return [_digest(one, i) for i in range(len(equation.outvars))]
 
 
 def _called(equation: Any) -> Any:
@@ -104,10 +144,11 @@ def _digest(*parts: Any) -> bytes:
 
 
 def _constant(value: Any) -> bytes:
-    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+    kind = value.dtype
+    if jnp.issubdtype(kind, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     array = np.asarray(value)
-    return _digest("value", array.dtype, array.shape, array.tobytes())
+    return _digest("value", kind, array.shape, array.tobytes())
 
 
 def _bytes(part: Any) -> bytes:

@@ -274,6 +274,8 @@ def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
     file = about.get("data_file")
     source = f"--data={file}" if file else f"--dataset={data['dataset']}"
     flags += [f"--seeds={asked['seeds']}", source]
+    if data.get("image_size"):
+        flags.append(f"--image_size={show(data['image_size'])}")
     if data["train_examples"]:
         flags.append(f"--train_examples={data['train_examples']}")
     if about["data_dir"]:

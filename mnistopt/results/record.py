@@ -34,7 +34,7 @@ class Record:
     seed: int
     params: int
     history: dict[str, list] = dataclasses.field(default_factory=dict)
-    asked: tuple[int, ...] = ()
+    asked: tuple[int, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def epochs_done(self) -> int:

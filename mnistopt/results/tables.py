@@ -13,6 +13,7 @@ import pandas as pd
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
 from mnistopt.hparams import RECIPE
+from mnistopt.points import Point
 from mnistopt.results.columns import columns, declared_kinds, kinds_of, told, typed
 from mnistopt.results.costs import COSTS, Costs, network_name, with_costs
 from mnistopt.results.record import Record
@@ -107,13 +108,20 @@ def trials_table(
         costs: Of their networks, as far as they are known.
     """
     records, rows = list(records), []
+    asked: dict[Point, set[int]] = {}
     for record in records:
-        # A replica that stopped early is at all later counts what it was then.
+        counts = () if record.stopped else record.measured
+        of_point = asked.setdefault(dataclasses.replace(record.point, epochs=1), set())
+        of_point.update(record.asked, counts)
+    for record in records:
+        # A replica that stopped early is at all later counts what it was then: those
+        # that were asked of it, or of another seed.
         stopped = record.stopped or math.inf
         counts = [epochs for epochs in record.measured if epochs < stopped]
         if stopped < math.inf:
-            asked = {*record.asked, record.point.epochs}
-            counts += sorted(epochs for epochs in asked if epochs >= stopped)
+            of_point = asked[dataclasses.replace(record.point, epochs=1)]
+            wanted = of_point | {record.point.epochs}
+            counts += sorted(epochs for epochs in wanted if epochs >= stopped)
         elif record.epochs_done < record.point.epochs:
             counts.append(record.point.epochs)
         rows += [_trial_row(record, epochs, costs) for epochs in counts]

@@ -183,7 +183,10 @@ def _make(network: Network, values: Mapping[str, Any]) -> Point:
     fields = {name: values[name] for name in network.axes}
     structure = network.choose(fields)
     if network.kind and not network.structure:
-        structure = dataclasses.replace(structure, module=network.kind(**fields))
+        from mnistopt.models import own
+
+        module = own.construct(network.kind, fields)
+        structure = dataclasses.replace(structure, module=module)
     return Point(
         structure,
         Recipe(**{name: values[name] for name in RECIPE}),

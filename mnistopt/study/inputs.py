@@ -37,6 +37,11 @@ def check_count(name: str, value: Any) -> int:
     return _COUNT.check(name, value)
 
 
+def check_optional(name: str, value: Any) -> int | None:
+    """Returns a whole number of at least 1, or None; raises as `check_count`."""
+    return None if value is None else check_count(name, value)
+
+
 def check_lanes(value: Any) -> tuple[int, int] | None:
     """Returns lanes as (seeds, points); None, and points alone, may stand for them.
 

@@ -13,6 +13,7 @@ from mnistopt.engine.probe import agree, probe
 from mnistopt.errors import InputError
 from mnistopt.models import own
 from mnistopt.models.call import Known, bare
+from mnistopt.models.fields import axes_of
 from mnistopt.models.networks import make_network, trace
 from mnistopt.points import Point, Structure
 from mnistopt.results.record import Record
@@ -24,6 +25,7 @@ _TOOLS = ("jax", "flax", "mnistopt")
 # `programs`, by `_key`, the `values` of a module, the `name` of what it computes, the
 # hashes of its `traces` by toolchain, and its `probe`.
 Modules = Mapping[str, Mapping[str, Any]]
+Probe = Sequence[Sequence[float]]
 
 
 def identify(
@@ -83,7 +85,7 @@ class _Traced(NamedTuple):
     traced: str
     shapes: Any
 
-    def probe(self, data: Dataset) -> list[float]:
+    def probe(self, data: Dataset) -> Probe:
         return probe(self.module, data.image_shape, self.shapes)
 
 
@@ -100,7 +102,8 @@ def _named(
     structure = one.structure
     about = found.setdefault(structure.model, {"programs": {}})
     about["path"] = structure.path
-    about["command"] = own.is_importable(type(one.module))
+    plain = set(dict(structure.values)) <= set(axes_of(type(one.module)))
+    about["command"] = plain and own.is_importable(type(one.module))
     entry = about["programs"].get(_key(structure))
     if entry is None:
         entry = {"values": dict(structure.values), "name": one.traced, "traces": {}}
@@ -119,9 +122,7 @@ def _named(
     return dataclasses.replace(structure, program=entry["name"], module=one.module)
 
 
-def _same(
-    entry: Mapping[str, Any], traced: str, measure: Callable[[], Sequence[float]]
-) -> bool:
+def _same(entry: Mapping[str, Any], traced: str, measure: Callable[[], Probe]) -> bool:
     """Says whether a module computes what it did.
 
     Args:
@@ -160,7 +161,7 @@ def _check_others(asked: Sequence[Structure], data: Dataset, known: Modules) -> 
     for other, kind, entry in others:
         try:
             module = own.remake(kind, other.values)
-        except (InputError, TypeError):
+        except InputError:
             continue  # It cannot be made again from its values, nor be continued.
         try:
             one = _traced(dataclasses.replace(other, module=module), data)

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mnistopt.axes import parse_layers
+from mnistopt.axes import Typed, parse_layers
+from mnistopt.data.dataset import Dataset
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.hparams import NUMBERS, RECIPE
+from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point, replica_id
 from mnistopt.results import config
 from mnistopt.results.agreement import Agreement, compare
@@ -70,7 +72,12 @@ def rerun(
     target = check_path("workdir", workdir) or folder.with_name(f"{folder.name}-rerun")
     if target.resolve() == folder.resolve():
         raise InputError(f"{folder} cannot be run again into itself: give --workdir")
-    data = {} if settings.get("data") is not None else _data(there)
+    data = _data(there)
+    if isinstance(given := settings.get("data"), Dataset):
+        data = {}
+    elif given is not None:
+        kept = ("image_size", "train_examples")
+        data = {name: data[name] for name in kept if name in data}
     asked = {**data, **_lanes(there), "workdir": target, **settings}
     asked["modules"] = there.get("modules")
     # Points of as many seeds are run together.
@@ -137,6 +144,10 @@ def _candidates(row: pd.Series, modules: Modules) -> Iterator[Point]:
         values[name] = None if pd.isna(plain) else plain
     about = modules.get(values["model"])
     if not about:
+        # Beside a module's field of the same name a column may be text.
+        for name, axis in NETWORKS[values["model"]].axes.items():
+            if axis.kind != "text" and isinstance(values.get(name), str):
+                values[name] = axis.check(name, Typed(values[name]))
         yield Point.from_row(values)
         return
     known = {"model", *RECIPE, *NUMBERS, "epochs"}

@@ -56,7 +56,9 @@ def robustness(
         InputError: If a trial is unknown, or the images are no uint8.
     """
     seeds = dict(zip(study.trials["trial"], study.trials["seed"]))
-    networks = [(study.model(name), study.variables(name, weights)) for name in trials]
+    networks = [
+        (study.network(name), study.variables(name, weights)) for name in trials
+    ]
     found = []
     for corruption in (CLEAN, *CORRUPTIONS):
         images, amounts = {"0": examples.images}, {"0": 0.0}

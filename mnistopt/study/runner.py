@@ -111,13 +111,11 @@ def run(
         progress: Whether to show a bar below a notebook's cell; None for where there
             is one and no `on_progress`. Scripts are silent.
         on_epoch: Called after each epoch of each round, with the rows that curves.csv
-            will have of it. A run that was killed tells the epochs after its last
-            checkpoint again.
+            will have of it; after a kill, again with those since the last checkpoint.
         **settings: Any of these.
             data: One's own: a `Dataset` (see `Dataset.from_arrays`), an .npz file, a
                 table, or a folder with a folder of pictures per class.
-            image_size: What the pictures of such a folder are fitted into, a side or
-                (H, W) in pixels; None where all have one size.
+            image_size: To fit such pictures into, a side or (H, W); None for as is.
             dataset: Else one of `official.DATASETS`; "mnist_5k" by default.
             data_dir: Folder with the dataset's files.
             train_examples: Size of a stratified subset of them; None for all.

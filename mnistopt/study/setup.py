@@ -23,6 +23,7 @@ from mnistopt.study.inputs import (
     check_bytes,
     check_count,
     check_lanes,
+    check_optional,
     load_data,
 )
 from mnistopt.study.modules import Modules, identify
@@ -99,24 +100,14 @@ def set_up(
     seeds, lanes = check_count("seeds", seeds), check_lanes(lanes)
     check_size(len(points) * seeds)
     budget = check_bytes("memory_budget", memory_budget)
-    if devices is not None:
-        devices = check_count("devices", devices)
-    if train_examples is not None:
-        train_examples = check_count("train_examples", train_examples)
+    devices = check_optional("devices", devices)
+    train_examples = check_optional("train_examples", train_examples)
     workdir, data_dir = check_path("workdir", workdir), check_path("data_dir", data_dir)
     cache = cache_folder(cache_dir)
     file = None if isinstance(data, Dataset) else check_path("data", data)
-    data = load_data(
-        data if file is None else file,
-        dataset,
-        data_dir,
-        train_examples,
-        cache,
-        image_size,
-    )
-    _check_batches(points, len(data.train.labels))
-    for doubt in average_doubts(points, len(data.train.labels)):
-        warnings.warn(doubt, stacklevel=2)
+    given = file or data, dataset, data_dir, train_examples, cache, image_size
+    data = load_data(*given)
+    _check_steps(points, len(data.train.labels))
     # Absolute, as a callback or a notebook's next cell may go to another folder.
     folder = (workdir or default_workdir(data.name, points)).absolute()
     about = config.describe_data(data, train_examples)
@@ -136,9 +127,8 @@ def set_up(
         "asked": _asked(points, seeds),
         "modules": modules,
     }
-    return Setup(
-        points, seeds, data, folder, pool, by_cohort, content, there, budget, fail_fast
-    )
+    where = data, folder, pool, by_cohort
+    return Setup(points, seeds, *where, content, there, budget, fail_fast)
 
 
 def _pool(cluster: str | None, devices: int | None, cache_dir: Path) -> Pool:
@@ -193,13 +183,16 @@ def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> list[Poi
     return found
 
 
-def _check_batches(points: Sequence[Point], examples: int) -> None:
+def _check_steps(points: Sequence[Point], examples: int) -> None:
+    """Checks what follows from the number of training examples; warns of doubts."""
     for size in (point.recipe.batch_size for point in points):
         if size > examples:
             raise InputError(
                 f"batch_size={size} is more than the {examples} training examples; "
                 "give a smaller one"
             )
+    for doubt in average_doubts(points, examples):
+        warnings.warn(doubt, stacklevel=2)
 
 
 def default_workdir(dataset: str, points: Sequence[Point]) -> Path:

@@ -124,10 +124,14 @@ class Study:
             InputError: If the trial is unknown or has not finished, or its module is of
                 the user's own and cannot be had, or has changed since.
         """
+        return bare(self.network(trial))
+
+    def network(self, trial: str = "best") -> Any:
+        """Returns `model` as `engine.predict` takes it; raises as that."""
         classes = len(self.class_names)
         shape = self.config["data"].get("image_shape", DIGIT_SHAPE)
         make = Maker(self.config.get("modules", {}), shape, classes)
-        return bare(make(self._find(trial)[1].point))
+        return make(self._find(trial)[1].point)
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:
         """Restores one trial's parameters: `variables` without running statistics."""

@@ -175,7 +175,7 @@ def test_a_little_colour_makes_all_colour_and_is_told(tmp_path):
 def test_folders_of_parts_have_both(tmp_path):
     for part in ("Train", "test", "val"):
         save(tmp_path / "own" / part)
-    with pytest.warns(UserWarning, match="40 pictures for validation"):
+    with pytest.warns(UserWarning, match="40 pictures of other parts"):
         found = Dataset.from_file(tmp_path / "own")
     assert found.class_names == ("0", "1", "2")
     assert len(found.test.labels) == 40

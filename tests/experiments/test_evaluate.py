@@ -69,7 +69,10 @@ def test_the_text_shows_accuracy_and_confusion(study):
         (["--workdir={study}", "--trial=zzz"], ["'zzz' names 0 trials", "trials.csv"]),
         (["--workdir={study}", "--split=dev"], ["split", "dev"]),
         (["--workdir={study}", "--dataset=imagenet"], ["imagenet", "mnist_5k"]),
-        (["--workdir={study}", "--images=/nowhere"], ["/nowhere is not there", "PNG"]),
+        (
+            ["--workdir={study}", "--images=/nowhere"],
+            ["/nowhere is not there", "folder"],
+        ),
         (["--workdir={study}", "--images=x", "--data=y"], ["either --images"]),
         (["--workdir={study}", "--images=x", "--split=test"], ["no effect with"]),
         (["--workdir={study}", "--trial=r"], ["'r' names 0 trials", "4 or more"]),

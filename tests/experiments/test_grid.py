@@ -128,7 +128,7 @@ def test_help_lists_every_flag_with_its_default():
     ("flag", "words"),
     [
         ("--lr=0", ["lr=0 is not allowed", "above 0"]),
-        ("--lr=-1e-3", ["lr=-0.001 is not allowed"]),
+        ("--lr=-1e-3", ["lr=-1e-3 is not allowed"]),
         ("--lr=abc", ["lr=abc is not allowed", "number above 0"]),
         ("--lr=", ["lr= is not allowed", "number above 0"]),
         ("--lr=1e-3,,1e-2", ["lr= is not allowed", "number above 0"]),

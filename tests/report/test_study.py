@@ -102,10 +102,12 @@ def test_the_command_asks_for_the_same(study):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"modules": {"mlp": "nets:Net"}}, "--model=nets:Net"),
+        (
+            {"modules": {"mlp": {"path": "nets:Net", "command": True}}},
+            "--model=nets:Net",
+        ),
         ({"data_file": "/toys.npz"}, "--data=/toys.npz"),
-        ({"modules": {"mlp": ""}}, ""),
-        ({"modules": {"mlp": "__main__:Net"}}, ""),
+        ({"modules": {"mlp": {"path": "nets:Net", "command": False}}}, ""),
         ({"data": {"dataset": "arrays", "train_examples": None}}, ""),
     ],
 )

@@ -361,20 +361,3 @@ def test_whatever_was_asked_before_the_rest_is_trained_and_nothing_twice(
         # A run that is left alone finishes what was asked, and for good.
         finished = plan(train(plan(saved, **asked), saved), **asked)
         assert finished.jobs == () and finished.there == finished.asked
-
-
-def test_replicas_that_were_named_by_more_digits_are_known_still(plan, tiny, train):
-    """As `np.logspace` gives them; once they were other replicas' names."""
-    long = 10**-3.5
-    earlier = make_point(**SMALL, lr=0.1, epochs=4)
-    earlier = dataclasses.replace(earlier, hparams=earlier.hparams._replace(lr=long))
-    lanes = {earlier.program: LANES}
-    saved = train(make_plan([earlier], 1, tiny, (), lanes))
-    (name,) = merge_records(saved)
-    assert name == replica_id(earlier, 0, tiny.fingerprint)
-    again = plan(saved, lr=[long], seeds=1)
-    assert (again.there, again.jobs) == (1, ())
-    longer = plan(saved, lr=[long, 0.1], seeds=1, epochs=6)
-    first, second = sorted(longer.jobs, key=lambda job: -job.start)
-    assert (first.start, second.start) == (4, 0)
-    assert [record.replica for record in first.records] == [name]

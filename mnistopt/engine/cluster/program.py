@@ -53,13 +53,14 @@ def _own_modules() -> list[ModuleType]:
     """
     paths = sysconfig.get_paths()
     installed = {Path(paths[name]) for name in ("purelib", "platlib", "stdlib")}
-    home = Path(__file__).parents[2]
+    homes = {Path(__file__).parents[2], *installed}
     return [
         module
         for name, module in list(sys.modules.items())
         if name != "__main__"
         and isinstance(file := getattr(module, "__file__", None), str)
-        and not any(Path(file).is_relative_to(path) for path in {home, *installed})
+        and not any(Path(file).is_relative_to(home) for home in homes)
+        and not {"site-packages", "dist-packages"} & set(Path(file).parts)
     ]
 
 

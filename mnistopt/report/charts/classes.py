@@ -58,14 +58,15 @@ def confusion_frame(
         frame["share"] = 100 * frame["count"] / table.sum(axis=1)[true]
         frames.append(frame.assign(label=labels[point], rank=rank, n=seeds))
     columns = ["label", "rank", "true", "predicted", "count", "share", "n"]
-    return pd.concat(frames, ignore_index=True)[columns]
+    found = pd.concat(frames, ignore_index=True)[columns]
+    found.attrs["classes"] = list(next(iter(predictions.values())).class_names)
+    return found
 
 
 def confusion_chart(frame: pd.DataFrame) -> Any:
     """Draws the confusion matrix of the chosen point; takes a `confusion_frame`."""
     choice = picked()
-    # Every class is in the test split.
-    classes = list(dict.fromkeys([*frame["true"], *frame["predicted"]]))
+    classes = frame.attrs["classes"]
     axis = alt.Axis(labelAngle=0, labelOverlap="greedy")
     base = (
         alt.Chart(rows(frame))
