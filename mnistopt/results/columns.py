@@ -37,14 +37,14 @@ def axes_of(table: pd.DataFrame) -> list[str]:
     return names[names.index("model") : end]
 
 
-def told(table: pd.DataFrame) -> list[str]:
-    """Returns the columns of what networks are told, the fields of their modules."""
+def network_axes(table: pd.DataFrame) -> list[str]:
+    """Returns the columns of the fields of networks."""
     known = {"model", *_TRAINING, "epochs"}
     return [axis for axis in axes_of(table) if axis not in known]
 
 
 def declared_kinds(models: Iterable[str], modules: Mapping[str, Any]) -> Kinds:
-    """Returns the kinds of what networks are told.
+    """Returns the kinds of the fields of networks.
 
     Args:
         models: Names of the networks of a table.
@@ -62,7 +62,7 @@ def declared_kinds(models: Iterable[str], modules: Mapping[str, Any]) -> Kinds:
 
 
 def kinds_of(points: Iterable[Point]) -> Kinds:
-    """Returns the kinds of what the networks of points are told, by its values."""
+    """Returns the kinds of the fields of the networks of points, by their values."""
     structures = {point.structure for point in points}
     built_in = [one.model for one in structures if not one.path]
     kinds = {name: set(found) for name, found in declared_kinds(built_in, {}).items()}
@@ -77,7 +77,7 @@ def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
 
     Args:
         table: With plain values, or with text as files have it.
-        kinds: Of what networks are told; columns without are told by their content.
+        kinds: Of the fields of networks; columns without go by their content.
     """
     for axis in axes_of(table):
         if axis in NEUTRAL:
@@ -87,7 +87,7 @@ def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
             if declared.neutral is not None and name in table:
                 mine = (table["model"] == network.name) & table[name].isna()
                 table[name] = table[name].astype(object).mask(mine, declared.neutral)
-    for axis in told(table):
+    for axis in network_axes(table):
         known = kinds.get(axis) or _usual(axis)
         table[axis] = _converted(table[axis], known) if known else _as(table[axis])
     return table

@@ -14,7 +14,13 @@ from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
 from mnistopt.hparams import RECIPE
 from mnistopt.points import Point
-from mnistopt.results.columns import columns, declared_kinds, kinds_of, told, typed
+from mnistopt.results.columns import (
+    columns,
+    declared_kinds,
+    kinds_of,
+    network_axes,
+    typed,
+)
 from mnistopt.results.costs import COSTS, Costs, network_name, with_costs
 from mnistopt.results.record import Record
 from mnistopt.results.summary import (
@@ -252,7 +258,7 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
     path = workdir / f"{name}.csv"
     text = dict.fromkeys(("trial", "replica", "point", *_TEXT, *_WORDS), str)
     try:
-        text |= dict.fromkeys(told(read_csv(path, nrows=0)), str)
+        text |= dict.fromkeys(network_axes(read_csv(path, nrows=0)), str)
         table = read_csv(path, dtype=text)
         if len(table.columns):
             kinds = declared_kinds(table["model"], _modules(workdir))

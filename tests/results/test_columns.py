@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistopt.points import ALWAYS
-from mnistopt.results.columns import axes_of, columns, told, typed
+from mnistopt.results.columns import axes_of, columns, network_axes, typed
 from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import trials_table
 from mnistopt.study.grid import grid
@@ -35,7 +35,13 @@ def test_what_a_network_of_ones_own_is_told_stands_with_the_networks(make_record
     trials = trials_table([make_record(point) for point in points])
     for table in (trials, summary_table(trials)):
         assert axes_of(table) == list(names)
-        assert told(table) == ["hidden", "channels", "dense", "width", "name_of_act"]
+        assert network_axes(table) == [
+            "hidden",
+            "channels",
+            "dense",
+            "width",
+            "name_of_act",
+        ]
     assert trials["width"].tolist() == [4, 5, pd.NA]
 
 

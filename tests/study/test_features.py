@@ -19,7 +19,7 @@ SMALL = {"model": "cnn", "channels": (2, 3), "dense": 5}
 FEATURES = {
     "batch norm": {**SMALL, "norm": "batch"},
     "augmented": {"model": "mlp", "hidden": (6,), **AUGMENTED},
-    "averaged": {**SMALL, "norm": "batch", "average": 0.9, "clip": 1.0},
+    "averaged": {**SMALL, "norm": "batch", "average": 0.3, "clip": 1.0},
     "scheduled": {"model": "mlp", "hidden": (6,), "schedule": "cosine",
                   "horizon": 4, "warmup": 1, "lr_floor": 0.1},
     "mobilenet": {"model": "mobilenet_v1", "width": 0.1, "depth": 1},
