@@ -166,10 +166,11 @@ def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if config["format"] != FORMAT:
         raise InputError(_explain(workdir, config))
+    made_with = config["data"] | {"class_names": list(class_names(config["data"]))}
     differences = [
-        f"  {name}: {config['data'].get(name)} there, {value} asked for"
+        f"  {name}: {made_with.get(name)} there, {value} asked for"
         for name, value in data.items()
-        if name not in _DERIVED and config["data"].get(name) != value
+        if name not in _DERIVED and made_with.get(name) != value
     ]
     if differences:
         raise InputError(
