@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mnistopt.data.dataset import Dataset
+from mnistopt.engine.devices import local_devices
 from mnistopt.engine.probe import agree, probe
 from mnistopt.errors import InputError
 from mnistopt.models import own
@@ -233,6 +234,7 @@ class Maker:
     def _check(self, structure: Structure, module: Any) -> None:
         about = self._modules.get(structure.model, {})
         entry = about.get("programs", {}).get(_key(structure))
+        local_devices()  # Before JAX is used.
         try:
             traced, shapes = trace(module, self._shape, self._classes)
         except InputError as error:

@@ -90,8 +90,7 @@ def set_up(
 ) -> Setup:
     """Checks the settings of `run`, loads the data, and opens the workdir.
 
-    A dry run makes no workdir. `modules` are another workdir's, of a study that runs
-    again.
+    A dry run makes no workdir. `modules` are those of a study that runs again.
 
     Raises:
         InputError: If an argument cannot be used, or does not fit the workdir.
@@ -113,9 +112,10 @@ def set_up(
     about = config.describe_data(data, train_examples)
     there = config.check(folder, about)
     known = {**(modules or {}), **there.get("modules", {})}
-    points, modules = identify(points, data, known, measured=not dry_run)
     pool = _pool(cluster, devices, cache / "jax")
     with leaving(pool):
+        # After JAX has been told of its devices: this is the first that uses it.
+        points, modules = identify(points, data, known, measured=not dry_run)
         by_cohort = _lanes(points, seeds, lanes, there.get("lanes", {}), pool.devices)
         if not dry_run:
             config.prepare(folder, about)
