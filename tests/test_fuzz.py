@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 
 import mnistopt
-from experiments.flags import _value, parse_devices, parse_lanes
+from experiments.flags import parse_devices, parse_lanes
+from mnistopt.axes import Typed
 from mnistopt.engine.checkpoint import Store
 from mnistopt.errors import InputError
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
@@ -73,7 +74,7 @@ def workdir(finished, tmp_path):
 def test_any_words_make_points_or_an_error(name, words):
     try:
         points = grid(model="cnn" if name in ("channels", "dense") else "mlp",
-                      **{name: [_value(word.strip()) for word in words]})  # fmt: skip
+                      **{name: [Typed(word.strip()) for word in words]})  # fmt: skip
     except InputError as error:
         assert str(error)
         return
