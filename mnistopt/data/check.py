@@ -193,6 +193,8 @@ def _as_bytes(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     Of 16 bits, up to 65,535 in any of the parts, the upper eight, as of pictures.
     """
+    if all(part.dtype == np.uint8 for part in parts):
+        return list(parts)
     whole = all(part.dtype.kind in "iu" and part.size for part in parts)
     most = max((part.max() for part in parts), default=0) if whole else 0
     # What is 8 bits and what 16 beside each other nobody can tell.
@@ -256,7 +258,7 @@ def check_classes(train: Split, class_names: Sequence[str]) -> None:
         )
 
 
-def check_size(given: Any) -> tuple[int, int] | None:
+def check_image_size(given: Any) -> tuple[int, int] | None:
     """Returns the size of images as (H, W), from a side, "28", "28x32", (28, 32), None.
 
     Raises:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mnistopt.data.arrays import read_arrays
-from mnistopt.data.check import check_classes, check_own, check_size
+from mnistopt.data.check import check_classes, check_image_size, check_own
 from mnistopt.data.splits import Split, make_splits, subset
 
 
@@ -124,7 +124,7 @@ class Dataset:
         Raises:
             InputError: If it cannot be read or used.
         """
-        path, size = Path(path).expanduser(), check_size(image_size)
+        path, size = Path(path).expanduser(), check_image_size(image_size)
         data = cls.from_arrays(**read_arrays(path, size), name=path.stem)
         return dataclasses.replace(data, image_size=size)
 

@@ -134,9 +134,17 @@ def skipped_words(found: Pictures, folder: Path) -> str:
             words.append(f"{len(names)} {_one(kind, names)} ({listed(names, _NAMED)})")
     if not words:
         return ""
-    return f"{folder}: {len(found.files)} pictures are read, skipped are " + "; ".join(
-        words
+    return (
+        f"{folder}: {len(found.files)} pictures are read; skipped: {'; '.join(words)}"
     )
+
+
+def frames_words(files: Sequence[Path]) -> str:
+    """Says which pictures have more frames than the one that is read; "" for none."""
+    if not files:
+        return ""
+    names = listed([file.name for file in files], _NAMED)
+    return f"{len(files)} pictures have several frames; the first is read ({names})"
 
 
 def _one(kind: str, names: Sequence[str]) -> str:
@@ -266,12 +274,8 @@ def _alike(
                 f"{file} is {sizes[0]}, {files[0]} {sizes[1]} pixels: all pictures "
                 "must be of one size; --image_size=28 fits all into one"
             )
-    if frames:
-        warnings.warn(
-            f"{len(frames)} pictures have several frames, of which the first is read "
-            f"({listed([file.name for file in frames], _NAMED)})",
-            stacklevel=2,
-        )
+    if words := frames_words(frames):
+        warnings.warn(words, stacklevel=2)
     colours = sum(image.ndim == 3 for image in images)
     if 0 < colours < len(images) and not channels:
         warnings.warn(

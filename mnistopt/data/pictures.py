@@ -22,14 +22,15 @@ def suffixes() -> frozenset[str]:
     """Returns how names of files that Pillow reads end."""
     from PIL import Image, ImageFile
 
+    Image.init()
     stubs = {
         name
-        for name, (factory, _) in (Image.init() or True) and Image.OPEN.items()
+        for name, (factory, _) in Image.OPEN.items()
         if isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
     }
     known = set(Image.OPEN) - stubs - _NOT_READ
-    suffixes = Image.registered_extensions().items()
-    return frozenset(suffix for suffix, name in suffixes if name in known)
+    endings = Image.registered_extensions().items()
+    return frozenset(ending for ending, name in endings if name in known)
 
 
 def is_picture(file: Path) -> bool:
@@ -151,11 +152,11 @@ def as_bytes(pixels: np.ndarray, file: Path, most: float | None = None) -> np.nd
     Args:
         pixels: As `read_picture` returns them.
         file: For errors.
-        most: The largest pixel of all that are alike; None for these ones'. White is
-            the least of 1 (of floats), 8, 16 and 31 bits that is not below it.
+        most: The largest pixel of a whole folder; None for that of this picture. White
+            is the smallest of 1 (for floats), 8, 16 and 31 bits that reaches it.
 
     Raises:
-        InputError: If they are floats of a range that nobody knows the white of.
+        InputError: If they are floats below 0 or beyond 16 bits.
     """
     if pixels.dtype == np.uint8:
         return pixels

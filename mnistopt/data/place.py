@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mnistopt.data.official import IMAGE_SIZE
+from mnistopt.data.pictures import luma
 
 # Pixels of the longer side of a digit, as the page above says.
 BOX = 20
@@ -80,9 +81,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
     colours, alpha = pixels, None
     if pixels.shape[-1] in (2, 4):
         colours, alpha = pixels[..., :-1], pixels[..., -1]
-    # The brightness of red, green and blue by ITU-R BT.601.
-    weights = [0.299, 0.587, 0.114] if colours.shape[-1] == 3 else [1.0]
-    grey = colours @ np.array(weights)
+    grey = luma(colours) if colours.shape[-1] == 3 else colours[..., 0]
     if alpha is None:
         return grey
     # What can be seen through is paper, dark if what is drawn is light.

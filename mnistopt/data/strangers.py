@@ -67,8 +67,6 @@ def read_strangers(
     else:
         found, frames = _find(path), list[Path]()
         images = [pictures.read_picture(file, frames) for file in found.files]
-        if frames:
-            found.skipped["further frames, of"] = frames
         if not placed_as_mnist:
             images = [pictures.as_bytes(*pair) for pair in zip(images, found.files)]
         names = [str(file.relative_to(path)) for file in found.files]
@@ -76,7 +74,8 @@ def read_strangers(
         labels = None
         if found.labels is not None:
             labels = positions(found.class_names, class_names, str(path))[found.labels]
-        skipped = folders.skipped_words(found, path)
+        words = folders.skipped_words(found, path), folders.frames_words(frames)
+        skipped = ". ".join(filter(None, words))
     if placed_as_mnist:
         placed = np.stack([place(pictures.as_unit(image)) for image in images])
         ink: Any = placed.any(axis=(1, 2))

@@ -29,7 +29,7 @@ _HIDDEN = {
     "io_callback": "it calls Python while it runs: what that computes",
     "custom_vmap_call": "it has a rule of its own for batches: what that computes",
 }
-_LOOPS = {"scan", "while"}
+_BRANCHING = {"cond", "scan", "while"}
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
@@ -88,12 +88,12 @@ def _outputs(program: Any, inputs: Sequence[bytes]) -> list[bytes]:
             found = _outputs(called, given)
         elif name.startswith("copy"):
             found = list(given)
-        elif name == "cond" or name in _LOOPS:
+        elif name in _BRANCHING:
             found = _branching(equation, given)
         else:
-            inputs = sorted(given) if name in _COMMUTE else given
+            operands = sorted(given) if name in _COMMUTE else given
             params = map(_bytes, sorted(equation.params.items()))
-            one = _digest(name, *params, *inputs)
+            one = _digest(name, *params, *operands)
             found = [_digest(one, i) for i in range(len(equation.outvars))]
         known |= dict(zip(equation.outvars, found))
     return list(map(digest, jaxpr.outvars))

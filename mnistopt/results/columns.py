@@ -87,16 +87,12 @@ def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
             if declared.neutral is not None and name in table:
                 mine = (table["model"] == network.name) & table[name].isna()
                 table[name] = table[name].astype(object).mask(mine, declared.neutral)
+    # The columns of `ALWAYS` are in tables of other networks too.
+    known = {**declared_kinds(("mlp", "cnn"), {}), **kinds}
     for axis in network_axes(table):
-        known = kinds.get(axis) or _usual(axis)
-        table[axis] = _converted(table[axis], known) if known else _as(table[axis])
+        found = known.get(axis)
+        table[axis] = _converted(table[axis], found) if found else _as(table[axis])
     return table
-
-
-def _usual(axis: str) -> set[str]:
-    """Returns the kind of a column that is in every table, of those without any."""
-    return {NETWORKS[model].axes[axis].kind for model in ("mlp", "cnn")
-            if axis in ALWAYS and axis in NETWORKS[model].axes}  # fmt: skip
 
 
 def _converted(column: pd.Series, kinds: set[str]) -> pd.Series:

@@ -13,6 +13,7 @@ import pandas as pd
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
 from mnistopt.hparams import RECIPE
+from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point
 from mnistopt.results.columns import (
     columns,
@@ -261,8 +262,9 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
         text |= dict.fromkeys(network_axes(read_csv(path, nrows=0)), str)
         table = read_csv(path, dtype=text)
         if len(table.columns):
-            kinds = declared_kinds(table["model"], _modules(workdir))
-            table = typed(table, kinds)
+            own = set(table["model"]) - NETWORKS.keys()
+            modules = _modules(workdir) if own else {}
+            table = typed(table, declared_kinds(table["model"], modules))
         for column in ("convergence_epoch", "best_epoch"):
             if column in table:
                 table[column] = table[column].astype("Int64")

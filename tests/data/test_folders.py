@@ -144,7 +144,7 @@ def test_several_frames_are_told_of(tmp_path):
     folder = save(tmp_path / "own")
     pages = [Image.fromarray(image) for image in IMAGES[:3]]
     pages[0].save(folder / "0" / "pages.tif", save_all=True, append_images=pages[1:])
-    with pytest.warns(UserWarning, match="1 .* several frames.*pages.tif"):
+    with pytest.warns(UserWarning, match="1 .* several frames; .*pages.tif"):
         Dataset.from_file(folder)
 
 
