@@ -95,7 +95,7 @@ def main() -> None:
 def _cluster(workdir: Path) -> None:
     """Measures what a cluster costs, and how far one driver reaches."""
     from experiments.benchmark import scaling
-    from mnistopt.report.charts.export import write_picture
+    from mnistopt.report.charts.pictures import write_picture
 
     with tempfile.TemporaryDirectory() as cache:
         cost = scaling.overhead(Path(cache), 1 if FLAGS.quick else 5, tell)

@@ -75,7 +75,7 @@ class Examples(NamedTuple):
 
 def _examples(study: Any) -> Examples:
     """Returns what is to be evaluated."""
-    from mnistopt.study.inputs import count_seen, evaluated_data, read_images
+    from mnistopt.study.evaluation import count_seen, evaluated_data, read_images
 
     if FLAGS.images:
         if FLAGS.data or FLAGS.dataset or FLAGS.data_dir:
@@ -86,7 +86,7 @@ def _examples(study: Any) -> Examples:
                 "split: leave it out"
             )
         about = {"dataset": FLAGS.images, "same_data": False, "split": None}
-        found = read_images(study.config, FLAGS.images)
+        found = read_images(study.config.data, FLAGS.images)
         if found.skipped:
             warnings.warn(found.skipped, stacklevel=2)
         labels = None if found.labels is None else found.labels[found.ink]
@@ -96,7 +96,7 @@ def _examples(study: Any) -> Examples:
     asked = (FLAGS.data, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
     data = evaluated_data(study.config, *asked)
     images, labels = getattr(data, FLAGS.split)
-    same = data.fingerprint == study.config["data"]["fingerprint"]
+    same = data.fingerprint == study.config.data.fingerprint
     about = {"dataset": data.name, "same_data": same, "split": FLAGS.split}
     if not same:
         about["trained_on"] = count_seen(study.config, images)

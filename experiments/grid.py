@@ -23,7 +23,7 @@ from experiments import flags as common
 from experiments.program import run, running_for
 from mnistopt.errors import InputError
 from mnistopt.study.grid import grid
-from mnistopt.study.stopwatch import Stopwatch
+from mnistopt.study.progress import Stopwatch
 
 FLAGS = flags.FLAGS
 
@@ -90,7 +90,7 @@ def _board() -> contextlib.AbstractContextManager:
     if not FLAGS.tensorboard:
         return contextlib.nullcontext()
     from mnistopt import TensorBoard
-    from mnistopt.study.setup import default_workdir
+    from mnistopt.study.request import default_workdir
 
     name = Path(FLAGS.data).stem if FLAGS.data else FLAGS.dataset
     folder = default_workdir(name, grid(**common.axes()))
@@ -151,7 +151,7 @@ def main() -> None:
     with stopwatch("report"):
         show.draw(study.report, study.workdir)
     if not FLAGS.quiet:
-        show_results.took(study.config["seconds"] | stopwatch.seconds, running_for())
+        show_results.took({**study.config.seconds, **stopwatch.seconds}, running_for())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from experiments.console import first_that_fits, make_console, make_table
 from experiments.program import command, short_path
-from mnistopt.study.planning import Plan
+from mnistopt.study.jobs import Plan
 from mnistopt.study.progress import Progress as State
 from mnistopt.study.rerun import Rerun
 

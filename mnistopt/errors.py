@@ -15,12 +15,15 @@ class InputError(ValueError):
 
 
 @contextlib.contextmanager
-def noting() -> Iterator[list[str]]:
+def noting(noted: list[str] | None = None) -> Iterator[list[str]]:
     """Yields a list to which the warnings are added that are shown meanwhile.
 
     Warnings that a notebook has shown for an earlier run are shown again.
+
+    Args:
+        noted: The list; None for a new one.
     """
-    noted: list[str] = []
+    noted = [] if noted is None else noted
     with warnings.catch_warnings():
         show = warnings.showwarning
 

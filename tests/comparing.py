@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mnistopt.results.costs import TIMED
+from mnistopt.results.columns import TIMED
 
 
 def without_times(table: pd.DataFrame) -> pd.DataFrame:

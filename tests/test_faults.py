@@ -72,10 +72,12 @@ RUN_BY = {
         "50 of": "among_a_thousand_replicas_the_fifty_bad_ones_change_no_bit",
     },
     "results/test_config": {
-        "`config.json` is of other":
-        "a_workdir_of_other_data_is_refused_with_every_difference",
         "`config.json` is somebody": "a_config_that_is_damaged_or_foreign_is_named",
         "`config.json` is of a later": "a_format_of_another_version_is_said_to_be_one",
+    },
+    "study/test_workdir": {
+        "`config.json` is of other":
+        "a_workdir_of_other_data_is_refused_with_every_difference",
         "a file stands where the": "a_file_in_the_way_of_the_workdir_is_refused",
         "no right": "a_folder_without_the_right_to_write_is_refused",
     },

@@ -19,9 +19,9 @@ from mnistopt.models.registry import NETWORKS
 from mnistopt.results import config
 from mnistopt.results.tables import TABLES, best_trial, read_table
 from mnistopt.study.grid import grid
-from mnistopt.study.inputs import check_bytes
-from mnistopt.study.integrity import sound
-from mnistopt.study.planning import merge_records
+from mnistopt.study.jobs import merge_records
+from mnistopt.study.request import check_bytes
+from mnistopt.study.workdir import sound
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
 AXES = [*NETWORKS["mlp"].axes, *NETWORKS["cnn"].axes, *RECIPE, *NUMBERS, "epochs"]
@@ -126,8 +126,8 @@ def use(folder):
 @few
 @hypothesis.given(st.data())
 def test_any_config_is_used_or_refused(workdir, finished, data):
-    path = data.draw(st.sampled_from(list(places(finished.config))))
-    changed = replaced(finished.config, path, data.draw(JSON))
+    path = data.draw(st.sampled_from(list(places(finished.config.to_json()))))
+    changed = replaced(finished.config.to_json(), path, data.draw(JSON))
     folder = workdir()
     (folder / config.CONFIG).write_text(json.dumps(changed))
     try:
@@ -174,7 +174,7 @@ def test_any_records_are_used_or_left_out(workdir, data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         store = Store(folder / "checkpoints")
-        records = merge_records(sound(store.saved(), folder / "checkpoints"))
+        records = merge_records(sound(store))
     assert 1 <= len(records) <= 3
     try:
         use(folder)

@@ -11,7 +11,7 @@ _context: Any = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
         *("experiments.program", "experiments.show", "experiments.show_digits"),
-        *("mnistopt.study.rerun", "mnistopt.report.study", "mnistopt.data.mnist_5k"),
+        *("mnistopt.study.rerun", "mnistopt.report.study", "mnistopt.data.official"),
         *("mnistopt.engine.predict", "mnistopt.models.cnn", "mnistopt.models.mlp"),
     ]
 )

@@ -78,8 +78,8 @@ class Timed(NamedTuple):
 
 def timed(made: Made, replicas: int) -> Timed:
     """Makes replicas and trains their first epoch, which warms up."""
+    from mnistopt.engine.queue import make_timer
     from mnistopt.engine.replicas import state_bytes
-    from mnistopt.engine.timer import make_timer
 
     before = _reset_peak()
     run = make_timer(made.program, made.numbers, replicas)
@@ -123,8 +123,8 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
     import mnistopt
     from mnistopt.data.dataset import Dataset
     from mnistopt.engine.devices import Lanes
+    from mnistopt.engine.queue import make_timer
     from mnistopt.engine.replicas import Program, put_splits
-    from mnistopt.engine.timer import make_timer
     from mnistopt.study.grid import grid
     from mnistopt.training.replica import Replica
 

@@ -177,7 +177,7 @@ def headline(found: Mapping[str, Any]) -> str:
 def write(workdir: Path, found: Mapping[str, Any]) -> list[Path]:
     """Writes bench.md and the pictures; returns all paths."""
     from experiments.benchmark.charts import pictures
-    from mnistopt.report.charts.export import write_picture
+    from mnistopt.report.charts.pictures import write_picture
 
     (workdir / "bench.md").write_text(markdown(found), encoding="utf-8")
     drawn = pictures(found)

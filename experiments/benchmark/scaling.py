@@ -37,7 +37,7 @@ def overhead(cache: Path, repeats: int, tell: Callable[[str], None]) -> dict[str
     from mnistopt.engine.cluster.pool import RayPool
     from mnistopt.engine.devices import Lanes
     from mnistopt.engine.pool import LocalPool
-    from mnistopt.engine.timer import make_timer
+    from mnistopt.engine.queue import make_timer
     from mnistopt.study.grid import grid
     from mnistopt.training.replica import Replica
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnistopt.data.content import HEAD, listed, what_is
-from mnistopt.data.mnist_5k import find_mnist_5k
-from mnistopt.data.official import DATASETS, expected_files
+from mnistopt.data.official import DATASETS, expected_files, find_mnist_5k
 from mnistopt.data.pixels import is_csv
 from mnistopt.data.prepare import download
 from mnistopt.errors import InputError

@@ -15,7 +15,10 @@ reader, or a run that was killed, only ever sees whole ones.
 """
 
 import contextlib
+import json
+import shutil
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,19 +30,82 @@ import orbax.checkpoint as ocp
 import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mnistopt.engine.checksums import (
-    CHECKSUM,
-    Damaged,
-    checksum,
-    named,
-    text_checksum,
-)
-from mnistopt.engine.contents import Contents
-from mnistopt.engine.first_params import load_first_params
-from mnistopt.engine.writer import FORMAT, Writer, numbered
+from mnistopt.errors import InputError
 from mnistopt.files import plain_path
 from mnistopt.logs import quiet
+from mnistopt.training.replica import TrainState
 
+
+class Contents(NamedTuple):
+    """What is kept of one replica.
+
+    Attributes:
+        last: Its variables, as flax has them: `params` and perhaps more.
+        best: Its variables after its best epoch, of the same structure.
+        rest: A pytree of whatever else continuing it needs.
+    """
+
+    last: Any
+    best: Any
+    rest: Any
+
+    @classmethod
+    def of(cls, state: TrainState) -> "Contents":
+        """Returns what is kept of a state."""
+        last = "variables" if state.average is None else "average"
+        gone: dict[str, Any] = {last: None}
+        rest = state._replace(best=None, **gone)
+        return cls(last=state.evaluated, best=state.best, rest=rest)
+
+    def state(self) -> TrainState:
+        """Returns the state that this was kept of."""
+        last = "variables" if self.rest.variables is None else "average"
+        return self.rest._replace(best=self.best, **{last: self.last})
+
+
+# Of a checkpoint's records, beside them.
+CHECKSUM = "checksum"
+
+
+class Damaged(InputError):
+    """What is stored is not what was written."""
+
+
+def checksum(array: Any) -> int:
+    """Returns the CRC-32 of an array's bytes, which no single flipped bit leaves."""
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def row_checksums(tree: Any) -> dict[str, list[int]]:
+    """Returns the checksums of each row of each array of nested dictionaries.
+
+    Args:
+        tree: Arrays [R, ...].
+
+    Returns:
+        By the name that the array has in the store, "weights.last.Dense_0.bias".
+    """
+    return {name: list(map(checksum, rows)) for name, rows in named(tree)}
+
+
+def named(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the arrays of nested dictionaries, and their names in the store."""
+    for path, leaf in flatten_dict(tree).items():
+        yield ".".join(path), leaf
+
+
+def numbered(leaves: Sequence[Any]) -> dict[str, Any]:
+    """Returns leaves by the names that they have in the store."""
+    return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
+
+
+def text_checksum(content: Mapping[str, Any]) -> int:
+    """Returns the CRC-32 of JSON, the same after it was written and read."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+# Of a checkpoint: another version may read it otherwise.
+FORMAT = 2
 # Bytes of what has been read that are kept: mostly where the chunks are.
 READ_CACHE = 64_000_000
 
@@ -59,12 +125,16 @@ class Checkpoint(NamedTuple):
 
 
 class Store:
-    """All checkpoints of a study."""
+    """All checkpoints of a study.
+
+    Attributes:
+        folder: Where they are.
+    """
 
     def __init__(self, folder: Path):
         """Opens the store at `folder`, which need not exist yet."""
         quiet()
-        self._own, self._folder = folder.absolute(), plain_path(folder.absolute())
+        self.folder, self._folder = folder.absolute(), plain_path(folder.absolute())
         self._arrays: dict[tuple[Path, str], tensorstore.TensorStore] = {}
         cache = {"total_bytes_limit": READ_CACHE}
         self._context = tensorstore.Context({"cache_pool": cache})
@@ -84,11 +154,11 @@ class Store:
                         _check(about)
                         entries.append(Checkpoint(folder.name, epoch, about))
                     except Exception as error:  # noqa: BLE001
-                        warn_of(self._own / folder.name / str(epoch), error)
+                        warn_of(self.folder / folder.name / str(epoch), error)
         return entries
 
     def load_variables(
-        self, saved: Checkpoint, replicas: Sequence[str], which: str, like: Any = None
+        self, saved: Checkpoint, replicas: Sequence[str], which: str
     ) -> dict[str, Any]:
         """Reads the variables of some replicas' networks, and no other's.
 
@@ -96,22 +166,15 @@ class Store:
             saved: A checkpoint with these replicas.
             replicas: Their identities.
             which: "last", or "best" by validation accuracy.
-            like: The parameters' shapes, which the first studies do not tell.
 
         Returns:
             Per replica `params` and perhaps more, as flax has them; numpy arrays.
         """
-        about = saved.about
         with self._undamaged(saved):
-            shapes = _read_shapes(about["shapes"]) if "shapes" in about else like
-        if about.get("stacked"):
-            rows = self._read_rows(saved, replicas, {"weights": {which: shapes}})
-            found = {name: row["weights"][which] for name, row in rows.items()}
-        else:
-            found = load_first_params(
-                self._folder / saved.group, saved.epoch, replicas, which, shapes
-            )
-        whole = about.get("statistics", False)
+            shapes = _read_shapes(saved.about["shapes"])
+            whole = saved.about["statistics"]
+        rows = self._read_rows(saved, replicas, {"weights": {which: shapes}})
+        found = {name: row["weights"][which] for name, row in rows.items()}
         return {name: one if whole else {"params": one} for name, one in found.items()}
 
     def load(
@@ -129,8 +192,8 @@ class Store:
         """
         leaves, structure = jax.tree.flatten(like.rest)
         rest = self._read_rows(saved, replicas, {"stacked": numbered(leaves)})
-        last = self.load_variables(saved, replicas, "last", like.last["params"])
-        best = self.load_variables(saved, replicas, "best", like.best["params"])
+        last = self.load_variables(saved, replicas, "last")
+        best = self.load_variables(saved, replicas, "best")
         found = {}
         for name in replicas:
             parts = rest[name]["stacked"].values()
@@ -146,10 +209,7 @@ class Store:
         Raises:
             Damaged: If one is not as it was written.
         """
-        # The first studies have no checksums.
-        with self._undamaged(saved):
-            names = list(saved.about.get("checksums", {}))
-        for name in names:
+        for name in saved.about["checksums"]:
             self._read_arrays(saved, [name], range(len(saved.about["replicas"])))
 
     def _read_rows(
@@ -175,10 +235,10 @@ class Store:
         with self._undamaged(saved):
             reading = [self._array(saved, name)[list(rows)].read() for name in names]
             arrays = [one.result() for one in reading]
-            checksums = saved.about.get("checksums", {})
+            checksums = saved.about["checksums"]
             for name, array in zip(names, arrays):
-                wanted = [checksums[name][row] for row in rows] if checksums else []
-                if wanted and wanted != list(map(checksum, array)):
+                wanted = [checksums[name][row] for row in rows]
+                if wanted != list(map(checksum, array)):
                     raise ValueError(f"{name} has another checksum")
         return arrays
 
@@ -191,7 +251,7 @@ class Store:
             raise self._damaged(saved, error) from error
 
     def _damaged(self, saved: Checkpoint, error: object) -> Damaged:
-        folder = self._own / saved.group / str(saved.epoch)
+        folder = self.folder / saved.group / str(saved.epoch)
         return Damaged(
             f"the checkpoint {folder} is damaged ({str(error).strip():.200}): the "
             "grid's command again uses an older one, or trains again what only this "
@@ -209,18 +269,18 @@ class Store:
             self._arrays[folder, name] = opened.result()
         return self._arrays[folder, name]
 
-    def writer(self, group: str) -> "Writer":
-        """Opens a writer for one group."""
-        self._own.mkdir(parents=True, exist_ok=True)
-        return Writer(self._folder / group)
+    def group(self, name: str) -> Path:
+        """Returns where a `Writer` writes one group; makes the store's folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self._folder / name
 
 
 def _check(about: dict[str, Any]) -> None:
-    """Raises ValueError if a later version has written it, or its checksum is wrong."""
-    if (format := about.get("format", FORMAT)) != FORMAT:
-        raise ValueError(f"a later version has written it, in format {format}")
+    """Raises ValueError if another version has written it, or its checksum is wrong."""
+    if about["format"] != FORMAT:
+        raise ValueError(f"another version has written it, in format {about['format']}")
     rest = {name: value for name, value in about.items() if name != CHECKSUM}
-    if about.get(CHECKSUM) not in (None, text_checksum(rest)):
+    if about[CHECKSUM] != text_checksum(rest):
         raise ValueError("its records have another checksum")
 
 
@@ -245,3 +305,69 @@ def _read_shapes(content: Mapping[str, Any]) -> Any:
         for name, (shape, kind) in content.items()
     }
     return unflatten_dict(flat, sep="/")
+
+
+# Of what is only half there, as Orbax names it; nobody reads such folders.
+PARTIAL = ".orbax-checkpoint-tmp"
+# Folder of a study with checkpoints that could not be used.
+ASIDE = "damaged"
+
+
+def tidy(folder: Path, saved: Sequence[Checkpoint]) -> None:
+    """Removes partial checkpoints, superseded ones, and folders without any.
+
+    A checkpoint is superseded if none of its replicas was measured in full there, and
+    all of them have gone further in others.
+
+    Args:
+        folder: The store's, that nobody else writes to.
+        saved: All checkpoints of it.
+    """
+    newest: dict[str, int] = {}
+    for one in saved:
+        for name in one.about["replicas"]:
+            newest[name] = max(one.epoch, newest.get(name, 0))
+    for one in saved:
+        if not _measured(one) and all(
+            newest[name] > one.epoch for name in one.about["replicas"]
+        ):
+            step = folder / one.group / str(one.epoch)
+            # In one step, so that there is no half of it if this is killed.
+            step.rename(step.with_name(step.name + PARTIAL))
+    for partial in folder.glob(f"*/*{PARTIAL}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+    for group in folder.glob("*/"):
+        if not any(group.glob("*/")):
+            shutil.rmtree(group, ignore_errors=True)
+
+
+def damaged(folder: Path, sound: Sequence[Checkpoint]) -> list[Path]:
+    """Returns the folders of checkpoints that cannot be used.
+
+    Args:
+        folder: The store's.
+        sound: All checkpoints of it that can.
+    """
+    known = {(one.group, str(one.epoch)) for one in sound}
+    steps = (step for step in folder.glob("*/*/") if step.name.isdecimal())
+    return [step for step in steps if (step.parent.name, step.name) not in known]
+
+
+def set_aside(folder: Path, sound: Sequence[Checkpoint]) -> None:
+    """Moves damaged checkpoints out of the way of new ones, to the folder `damaged`.
+
+    Args:
+        folder: The store's, that nobody else writes to.
+        sound: All checkpoints of it that can be used.
+    """
+    for step in damaged(folder, sound):
+        aside = folder.parent / ASIDE
+        aside.mkdir(exist_ok=True)
+        count = len(list(aside.iterdir()))
+        step.rename(aside / f"{step.parent.name}-{step.name}-{count}")
+
+
+def _measured(one: Checkpoint) -> bool:
+    """Says whether any replica was measured in full: those of stopped ones, too."""
+    histories = (record["history"] for record in one.about["records"])
+    return any(history["train_total"][one.epoch - 1] for history in histories)

@@ -1,11 +1,17 @@
 """Which devices compute, and how many replicas each does side by side."""
 
+import contextlib
 import functools
+import hashlib
+import importlib.metadata
+import json
 import math
+import os
+import platform
 import re
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +19,62 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mnistopt.engine import machine
-from mnistopt.engine.machine import cores
 from mnistopt.errors import InputError
+
+# What XLA computes with at a time, the widest first.
+_VECTORS = ("avx512f", "avx2", "avx")
+
+
+def processor() -> str:
+    """Returns the processor's name, model and widest vectors, as far as they are told.
+
+    Virtual machines call processors of several generations, whose last bits differ,
+    by one name: "AMD EPYC".
+    """
+    # Linux tells it nowhere else.
+    with contextlib.suppress(OSError, KeyError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        first = text.partition("\n\n")[0].splitlines()
+        told = {
+            name.strip(): value.strip()
+            for name, _, value in (line.partition(":") for line in first)
+        }
+        flags = told.get("flags", "").split()
+        parts = [told["model name"]]
+        parts += [f"{name} {told[name]}" for name in ("cpu family", "model")]
+        return ", ".join([*parts, *(one for one in _VECTORS if one in flags)][:4])
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Returns the cores this process may use where the system tells, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe_device(xla: jax.Device) -> dict[str, Any]:
+    """Returns all that must be the same for numbers to be the same to the bit.
+
+    XLA's program for a CPU depends on its instructions and on the number of cores, not
+    on how many of them compute; and each program rounds as its shapes have it, so the
+    lanes belong to it.
+    """
+    cpu = xla.platform == "cpu"
+    return {
+        "platform": xla.platform,
+        "device": processor() if cpu else xla.device_kind,
+        "cores": cores() if cpu else None,
+        "jax": importlib.metadata.version("jax"),
+        "jaxlib": importlib.metadata.version("jaxlib"),
+    }
+
+
+def name_of(description: Mapping[str, Any]) -> str:
+    """Returns a short name that only equal descriptions share."""
+    content = json.dumps(description, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
 
 # Replicas side by side on an accelerator, where one alone leaves it idle.
 ACCELERATOR_LANES = 256
@@ -93,7 +152,7 @@ class Device:
     @functools.cached_property
     def _machine(self) -> dict[str, Any]:
         # Once: it reads what the system says of itself.
-        return machine.describe(self.xla)
+        return describe_device(self.xla)
 
     def start(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins a call, after those that were begun before; returns its future."""

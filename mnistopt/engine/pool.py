@@ -3,6 +3,7 @@
 The queue and the study know these two interfaces, and not who is behind them.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -99,6 +100,13 @@ class Pool(Protocol):
     def __enter__(self) -> Any: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+def present(pool: Pool) -> Sequence[Any]:
+    """Returns the devices that compute: one at least, for which it waits."""
+    while not (devices := pool.devices):
+        time.sleep(TURN)
+    return devices
 
 
 class LocalPool:

@@ -7,11 +7,100 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from mnistopt.engine.line import Line
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer
-from mnistopt.engine.replicas import Result, Trained
-from mnistopt.engine.rounds import Round
+from mnistopt.engine.replicas import Program, Result, Trained
+from mnistopt.engine.rounds import Member, Round, make_rounds
+from mnistopt.hparams import Hparams
 from mnistopt.training.replica import TrainState
+
+
+class Line:
+    """Rounds by the epochs that they have begun.
+
+    What it is asked is answered at once among ten thousand rounds, too.
+
+    Attributes:
+        begun: Epochs that each round has begun.
+    """
+
+    def __init__(self, rounds: Mapping[Round, int]):
+        """All of them wait.
+
+        Args:
+            rounds: With the epochs that each has done before.
+        """
+        self.begun = dict(rounds)
+        # How many rounds have begun so many epochs.
+        self._at = collections.Counter(rounds.values())
+        # Those that wait, by epochs and by the device that they were trained on last.
+        # The inner dictionaries are ordered sets.
+        self._waiting: dict[int, dict[Any, dict[Round, None]]] = {}
+        for one in rounds:
+            self.put_back(one)
+
+    @property
+    def lowest(self) -> int:
+        """Epochs that the round furthest behind has begun."""
+        return min(self._at)
+
+    @property
+    def highest(self) -> int:
+        """Epochs that the foremost round has begun."""
+        return max(self._at)
+
+    def take(self, one: Round) -> None:
+        """Takes a round out of those that wait, if it is there."""
+        epoch = self.begun[one]
+        by_device = self._waiting.get(epoch, {})
+        by_device.get(one.device, {}).pop(one, None)
+        self._waiting[epoch] = {d: some for d, some in by_device.items() if some}
+        if not self._waiting[epoch]:
+            del self._waiting[epoch]
+
+    def move(self, one: Round, epoch: int) -> None:
+        """Sets the epochs that a round which does not wait has begun."""
+        before = self.begun[one]
+        self._at[before] -= 1
+        if not self._at[before]:
+            del self._at[before]
+        self._at[epoch] += 1
+        self.begun[one] = epoch
+
+    def put_back(self, one: Round) -> None:
+        """Lets a round wait."""
+        by_device = self._waiting.setdefault(self.begun[one], {})
+        by_device.setdefault(one.device, {})[one] = None
+
+    def first(self, device: Any, most: int, own: bool) -> Round | None:
+        """Returns the waiting round that is furthest behind.
+
+        Args:
+            device: Whose own are preferred among equals, then new ones.
+            most: Epochs that it may have begun at most.
+            own: Whether those that were trained elsewhere are left out.
+        """
+        for epoch in sorted(self._waiting):
+            if epoch > most:
+                break
+            places = self._waiting[epoch]
+            if mine := places.get(device) or places.get(None):
+                return next(iter(mine))
+            if not own:
+                return next(iter(next(iter(places.values()))))
+        return None
+
+    def other(self, most: int) -> Round | None:
+        """Returns a waiting round of the device that has most of those furthest behind.
+
+        Args:
+            most: Epochs that it may have begun at most.
+        """
+        epoch = min(self._waiting, default=most + 1)
+        if epoch > most:
+            return None
+        most_of = max(self._waiting[epoch].values(), key=lambda some: len(some))
+        return next(iter(most_of))
+
 
 # Calls begun per device: while the host reads one, the device computes the other.
 AHEAD = 2
@@ -276,3 +365,34 @@ class Queue:
 
 def _rounds(mine: Iterable[_Call]) -> set[Round]:
     return {call.one for call in mine}
+
+
+def make_timer(
+    program: Program, numbers: Hparams, replicas: int, in_full: bool = False
+) -> Callable[[], float]:
+    """Returns a function that trains replicas for one epoch, and returns its seconds.
+
+    The validation split is evaluated, as after every epoch of a study.
+
+    Args:
+        program: Of their cohort; trains on all of its devices.
+        numbers: Their hyper-parameters.
+        replicas: How many: of as many seeds as its lanes ask for.
+        in_full: Whether to evaluate the training and test splits too.
+    """
+    seeds = -(-replicas // program.lanes.points)
+    members = [
+        Member(f"{seed}.{point}", seed, numbers)
+        for seed in range(seeds)
+        for point in range(program.lanes.points)
+    ]
+    rounds = make_rounds(program.lanes, members[:replicas])
+    queue = Queue(program, dict.fromkeys(rounds, 0))
+
+    def time_epoch() -> float:
+        start = time.perf_counter()
+        for _ in queue.train(queue.epoch + 1, in_full):
+            pass
+        return time.perf_counter() - start
+
+    return time_epoch

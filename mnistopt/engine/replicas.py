@@ -7,12 +7,17 @@ nothing and changes no bit of a replica's numbers, and nor does the number of de
 each of which runs the same program.
 """
 
+import contextlib
 import copy
 import functools
 import math
+import re
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -23,13 +28,61 @@ from jax.sharding import SingleDeviceSharding
 from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
-from mnistopt.engine.compile_cache import mending
 from mnistopt.engine.devices import COMPILER_OPTIONS, Device, Lanes, put
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.replica import Replica, TrainState, init_state
 from mnistopt.training.train import EpochMetrics, measure_in_full, run_epoch
+
+# How an entry begins where the package zstandard is installed.
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_UNREADABLE = re.compile("Error reading persistent compilation cache entry for '(.+?)'")
+
+
+@contextlib.contextmanager
+def mending() -> Iterator[None]:
+    """Removes what cannot be read of the compile cache, so that it is written anew."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=_UNREADABLE.pattern)
+        show = warnings.showwarning
+
+        def mend(message: Any, *rest: Any, **more: Any) -> None:
+            found = _UNREADABLE.match(str(message))
+            if not (found and _remove(found[1])):
+                show(message, *rest, **more)
+
+        warnings.showwarning = mend
+        yield
+
+
+def _remove(module: str) -> int:
+    """Removes the damaged entries of a module's name; returns how many there were."""
+    count = 0
+    folder = jax.config.values["jax_compilation_cache_dir"]
+    for entry in Path(folder or "").glob(f"{module}-*-cache"):
+        with contextlib.suppress(OSError):
+            if _damaged(entry.read_bytes()):
+                entry.unlink()
+                count += 1
+    return count
+
+
+def _damaged(content: bytes) -> bool:
+    """Says whether an entry cannot be unpacked by what JAX packs with."""
+    try:
+        if content.startswith(_ZSTANDARD):
+            import zstandard
+
+            zstandard.ZstdDecompressor().decompress(content)
+        else:
+            zlib.decompress(content)
+    except ImportError:
+        return False
+    except Exception:  # noqa: BLE001 - each has errors of its own
+        return True
+    return False
+
 
 Splits = tuple[Split, Split, Split]
 

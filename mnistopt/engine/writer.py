@@ -15,12 +15,15 @@ from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mnistopt.disk import Unwritable, check_room
-from mnistopt.engine.checksums import CHECKSUM, row_checksums, text_checksum
-from mnistopt.engine.contents import Contents
+from mnistopt.engine.checkpoint import (
+    CHECKSUM,
+    FORMAT,
+    Contents,
+    numbered,
+    row_checksums,
+    text_checksum,
+)
 from mnistopt.logs import quiet
-
-# Of a checkpoint; a later one may be read otherwise.
-FORMAT = 1
 
 # Share of the time that writing checkpoints may take: after one that took t seconds,
 # the next (but for those that are kept) waits for t / SAVE_SHARE.
@@ -34,11 +37,6 @@ FIRST_SAVE = 10.0
 SUPERSEDED = "superseded.orbax-checkpoint-tmp"
 # Where Orbax tells of a failure in the background, in a hundred lines.
 _LOG = logging.getLogger("absl")
-
-
-def numbered(leaves: Sequence[Any]) -> dict[str, Any]:
-    """Returns leaves by the names that they have in the store."""
-    return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
 
 
 def _write_shapes(weights: Any) -> dict[str, Any]:
@@ -165,9 +163,8 @@ class Writer:
         # A chunk for each replica.
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
         shapes = _write_shapes(jax.tree.map(lambda leaf: leaf[0], last))
-        told = {**about, "replicas": list(replicas), "stacked": True, "shapes": shapes}
-        told["format"] = FORMAT
-        told |= {"statistics": True} if statistics else {}
+        told = {**about, "format": FORMAT, "replicas": list(replicas)}
+        told |= {"shapes": shapes, "statistics": statistics}
         told["checksums"] = row_checksums(tree)
         told[CHECKSUM] = text_checksum(told)
         args = ocp.args.Composite(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from mnistopt.paper.frames import finished_seeds, rivals, row_name
 from mnistopt.paper.plan import Cell
-from mnistopt.results.compare import holm, mcnemar, paired_difference
+from mnistopt.results.stats import holm, mcnemar, paired_difference
 
 
 def make_differences(

@@ -128,7 +128,7 @@ def collect(
         studies: By part.
         speeds: From `times.make_speeds`.
     """
-    parts = {name: without_paths(one.config) for name, one in studies.items()}
+    parts = {name: without_paths(one.config.to_json()) for name, one in studies.items()}
     trials = {name: one.trials for name, one in studies.items()}
     curves = {name: one.curves for name, one in studies.items()}
     return Evidence(

@@ -22,7 +22,7 @@ from mnistopt.paper.hypotheses import (
 )
 from mnistopt.paper.tables import MARGIN
 from mnistopt.points import Point
-from mnistopt.results.compare import (
+from mnistopt.results.stats import (
     POWER,
     holm,
     seeds_to_show,

@@ -22,8 +22,7 @@ from mnistopt.paper.evidence import Evidence
 from mnistopt.paper.learning import find_runs
 from mnistopt.paper.plan import make_cells
 from mnistopt.paper.tables import TABLES
-from mnistopt.report.charts.export import write_picture
-from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.pictures import Picture, write_picture
 from mnistopt.report.page import Section, render
 from mnistopt.report.study import make_pictures
 

@@ -10,7 +10,7 @@ from mnistopt.paper.findings import Findings
 from mnistopt.paper.plan import Options, Part, make_cells, make_parts
 from mnistopt.paper.times import make_speeds
 from mnistopt.study import runner
-from mnistopt.study.planning import Plan
+from mnistopt.study.jobs import Plan
 from mnistopt.study.progress import OnProgress, Progress
 
 

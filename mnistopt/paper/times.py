@@ -11,8 +11,8 @@ import pandas as pd
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import load
 from mnistopt.engine.devices import Device, Lanes, use_devices
+from mnistopt.engine.queue import make_timer
 from mnistopt.engine.replicas import Program, put_splits
-from mnistopt.engine.timer import make_timer
 from mnistopt.files import read_csv
 from mnistopt.paper.claims import CLAIMS
 from mnistopt.paper.plan import Options, Part
@@ -54,7 +54,7 @@ def make_speeds(
         known = set(zip(there["program"], there["alone"]))
         needed = {(point.program.identity(), alone) for point, alone in wanted}
         if not needed <= known:
-            lanes = studies[part.name].config["lanes"]
+            lanes = studies[part.name].config.lanes
             data = load(
                 options.dataset,
                 data_dir=options.data_dir,

@@ -19,8 +19,7 @@ from markupsafe import Markup
 
 from mnistopt.data.load import CACHE_DIR
 from mnistopt.files import replacing
-from mnistopt.report.charts.export import to_svg, vegalite_version
-from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.pictures import Picture, to_svg, vegalite_version
 from mnistopt.report.charts.theme import LIGHT, PAGE
 
 # Room for half of a number at the end of an axis.

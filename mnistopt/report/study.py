@@ -4,7 +4,6 @@ import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -14,17 +13,15 @@ from mnistopt.data.official import DATASETS
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.report import words
+from mnistopt.report.charts.classes import samples_chart
 from mnistopt.report.charts.costs import COSTS
-from mnistopt.report.charts.export import write_picture
-from mnistopt.report.charts.pictures import Picture, study_pictures
-from mnistopt.report.charts.samples import samples_chart
+from mnistopt.report.charts.pictures import Picture, study_pictures, write_picture
 from mnistopt.report.charts.theme import TOP
 from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
-from mnistopt.results import config
+from mnistopt.results.config import CONFIG, Config, read_config
 from mnistopt.results.labels import point_labels
-from mnistopt.results.mistakes import read_mistakes
+from mnistopt.results.mistakes import read_mistakes, read_samples
 from mnistopt.results.predictions import FOLDER, Predictions, read_predictions
-from mnistopt.results.samples import read_samples
 from mnistopt.results.tables import read_table
 
 # In which order, and under which heading, pictures stand.
@@ -82,9 +79,9 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
         InputError: If it is no workdir.
     """
     path = workdir / "report.html"
-    about = config.read_config(workdir)
+    about = read_config(workdir)
     sources = [workdir / f"{name}.csv" for name in ("trials", "curves", "summary")]
-    sources += [*workdir.glob(f"{FOLDER}/*"), workdir / config.CONFIG]
+    sources += [*workdir.glob(f"{FOLDER}/*"), workdir / CONFIG]
     trials, summary = (read_table(workdir, name) for name in ("trials", "summary"))
     newest = max(source.stat().st_mtime_ns for source in sources)
     if not anew and path.exists() and path.stat().st_mtime_ns > newest:
@@ -98,7 +95,7 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     facts = words.count_facts(about, summary, trials, predictions)
     with replacing(folder / "facts.csv") as partial:
         facts.rename_axis("name").reset_index(name="value").to_csv(partial, index=False)
-    names = config.class_names(about["data"])
+    names = about.data.class_names
     title, lead = words.headline(about, summary)
     sections = [
         Section("In short", bullets(words.sentences(facts, summary, names))),
@@ -114,13 +111,13 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
 
 def glimpse(workdir: Path) -> str:
     """Returns findings, the best points and their curves as HTML, for a notebook."""
-    about = config.read_config(workdir)
+    about = read_config(workdir)
     trials, summary = (read_table(workdir, name) for name in ("trials", "summary"))
     if summary.empty:
         return Markup("<p>{}: nothing has been trained yet.</p>").format(workdir)
     predictions = read_all_predictions(workdir, summary)
     facts = words.count_facts(about, summary, trials, predictions)
-    names = config.class_names(about["data"])
+    names = about.data.class_names
     title, lead = words.headline(about, summary)
     curves = make_pictures(workdir).get("error")
     return glimpse_html(
@@ -226,9 +223,9 @@ def _state(row: pd.Series) -> str:
     return ", ".join(states)
 
 
-def _provenance(about: Mapping[str, Any], facts: pd.Series, workdir: Path) -> Markup:
+def _provenance(about: Config, facts: pd.Series, workdir: Path) -> Markup:
     """Returns time, machine, versions, and how to do it again, in HTML."""
-    versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
+    versions = ", ".join(f"{name} {v}" for name, v in about.versions.items())
     # Known when a run ends.
     compiling = ""
     if facts["compile_seconds"]:
@@ -237,10 +234,9 @@ def _provenance(about: Mapping[str, Any], facts: pd.Series, workdir: Path) -> Ma
         f"{words.plural(int(facts['trained']), 'replica')} took "
         f"{facts['train_seconds']:,.1f} s of training, evaluation of every epoch "
         f"included ({facts['images_per_second']:,.0f} images/s){compiling}.",
-        f"{about['cpu']}; devices {', '.join(about['devices'])}; Python "
-        f"{about['python']}, {versions}; commit {about['commit'] or 'unknown'}.",
-        f"Data: {about['data']['dataset']}, fingerprint "
-        f"{about['data']['fingerprint']}.",
+        f"{about.cpu}; devices {', '.join(about.devices)}; Python "
+        f"{about.python}, {versions}; commit {about.commit or 'unknown'}.",
+        f"Data: {about.data.dataset}, fingerprint {about.data.fingerprint}.",
     ]
     again = "Again, or on from where it stopped:"
     command = rerun_command(about, workdir)
@@ -250,18 +246,18 @@ def _provenance(about: Mapping[str, Any], facts: pd.Series, workdir: Path) -> Ma
     return bullets(lines) + made.format(again, command)
 
 
-def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
+def rerun_command(about: Config, workdir: Path) -> str:
     """Returns the command that asks for the same again.
 
     It is "" for modules and data that only Python can give.
     """
-    asked, data = dict(about["asked"]), about["data"]
+    asked, data = dict(about.asked), about.data
     paths = {name: name for name in asked["model"]} | {
         name: one["path"] if one["command"] else ""
-        for name, one in about.get("modules", {}).items()
+        for name, one in about.modules.items()
     }
     asked["model"] = [paths[name] for name in asked["model"]]
-    named = data["dataset"] in DATASETS or about.get("data_file")
+    named = data.dataset in DATASETS or about.data_file
     if not named or not all(
         path and not path.startswith("__main__") for path in asked["model"]
     ):
@@ -271,15 +267,15 @@ def rerun_command(about: Mapping[str, Any], workdir: Path) -> str:
         for name in asked
         if name != "seeds" and any(value is not None for value in asked[name])
     ]
-    file = about.get("data_file")
-    source = f"--data={file}" if file else f"--dataset={data['dataset']}"
+    file = about.data_file
+    source = f"--data={file}" if file else f"--dataset={data.dataset}"
     flags += [f"--seeds={asked['seeds']}", source]
-    if data.get("image_size"):
-        flags.append(f"--image_size={show(data['image_size'])}")
-    if data["train_examples"]:
-        flags.append(f"--train_examples={data['train_examples']}")
-    if about["data_dir"]:
-        flags.append(f"--data_dir={about['data_dir']}")
+    if data.image_size:
+        flags.append(f"--image_size={show(data.image_size)}")
+    if data.train_examples:
+        flags.append(f"--train_examples={data.train_examples}")
+    if about.data_dir:
+        flags.append(f"--data_dir={about.data_dir}")
     flags.append(f"--workdir={workdir}")
     command = shlex.join(["./launch.sh", "grid", *flags])
     lines = textwrap.wrap(command, 72, break_on_hyphens=False, break_long_words=False)

@@ -1,7 +1,6 @@
 """What a study found, in plain words."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +8,7 @@ import pandas as pd
 from mnistopt.axes import show
 from mnistopt.models.registry import NETWORKS
 from mnistopt.results.columns import axes_of
+from mnistopt.results.config import Config
 from mnistopt.results.labels import point_labels, varying_axes
 from mnistopt.results.predictions import Predictions
 from mnistopt.results.stats import proportion_interval
@@ -39,7 +39,7 @@ def listed(names: list[str]) -> str:
 
 
 def count_facts(
-    config: Mapping[str, Any],
+    config: Config,
     summary: pd.DataFrame,
     trials: pd.DataFrame,
     predictions: Mapping[str, Predictions],
@@ -47,21 +47,21 @@ def count_facts(
     """Returns the numbers of the report's text by name (facts.csv).
 
     Args:
-        config: The study's config.json.
+        config: The study's.
         summary: Its table of points, best first.
         trials: Its table of trials.
         predictions: Of the test split, by point.
     """
     best = summary.iloc[0]
     by_replica = trials.groupby("replica")
-    images = by_replica["epochs_done"].max().sum() * config["data"]["train"]
+    images = by_replica["epochs_done"].max().sum() * config.data.train
     seconds = by_replica["seconds"].max().sum()
     facts = {
         "points": len(summary),
-        "seeds": config["asked"]["seeds"],
-        "train_examples": config["data"]["train"],
-        "validation_examples": config["data"]["validation"],
-        "test_examples": config["data"]["test"],
+        "seeds": config.asked["seeds"],
+        "train_examples": config.data.train,
+        "validation_examples": config.data.validation,
+        "test_examples": config.data.test,
         "finished": int((trials["status"] == "finished").sum()),
         "diverged": int(summary["diverged"].sum()),
         "unfinished": int(summary["unfinished"].sum()),
@@ -71,7 +71,7 @@ def count_facts(
         "best_n": best["n"],
         "train_seconds": seconds,
         "images_per_second": images / seconds if seconds else 0.0,
-        "compile_seconds": sum(config["compile_seconds"].values()),
+        "compile_seconds": sum(config.compile_seconds.values()),
     }
     for name in ("validation_accuracy", "test_accuracy", "train_accuracy"):
         for end in ("mean", "low", "high"):
@@ -97,14 +97,14 @@ def _plural_of(words: str) -> str:
     return words if words[-1].isdecimal() else f"{words}s"
 
 
-def headline(config: Mapping[str, Any], summary: pd.DataFrame) -> tuple[str, str]:
+def headline(config: Config, summary: pd.DataFrame) -> tuple[str, str]:
     """Returns the title of a study's report, and what was asked."""
-    asked, data = config["asked"], config["data"]
+    asked, data = config.asked, config.data
     models = " and ".join(
         _plural_of(NETWORKS[name].words) if name in NETWORKS else name
         for name in asked["model"]
     )
-    title = f"{plural(len(summary), 'setting')} of {models} on {data['dataset']}"
+    title = f"{plural(len(summary), 'setting')} of {models} on {data.dataset}"
     swept = varying_axes(summary)
     axes = "; ".join(
         f"{axis} {', '.join(map(show, sorted(set(summary[axis].dropna()))))}"
@@ -114,9 +114,9 @@ def headline(config: Mapping[str, Any], summary: pd.DataFrame) -> tuple[str, str
     lead = f"Asked: {axes}. " if axes else ""
     epochs = ", ".join(map(str, sorted(set(summary["epochs"]))))
     lead += (
-        f"Trained on {data['train']:,} images for {epochs} epochs with "
-        f"{plural(asked['seeds'], 'seed')}; {data['validation']:,} held out to choose, "
-        f"{data['test']:,} others to test."
+        f"Trained on {data.train:,} images for {epochs} epochs with "
+        f"{plural(asked['seeds'], 'seed')}; {data.validation:,} held out to choose, "
+        f"{data.test:,} others to test."
     )
     return title, lead
 

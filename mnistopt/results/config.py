@@ -1,81 +1,189 @@
-"""The folder of a study: what it was asked, on what data, and whether that fits."""
+"""What config.json says of a study: what was asked, of what data, on what machine."""
 
+import collections.abc
+import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
 import re
 import subprocess
-import warnings
+import types
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnistopt.data.classes import default_names
+from mnistopt.data.check import dark_on_light
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.doubts import dark_on_light
-from mnistopt.data.official import NUM_CLASSES
-from mnistopt.engine.machine import processor
+from mnistopt.engine.devices import processor
 from mnistopt.errors import InputError
 from mnistopt.files import write_text
-from mnistopt.results.costs import COUNTED
-from mnistopt.results.tables import TABLES
+from mnistopt.results.columns import COUNTED
 
 CONFIG = "config.json"
-# That a study makes in its workdir.
-FOLDERS = ("checkpoints", "predictions", "figures", "damaged")
-FORMAT = 3
-# Of config.json besides data, and what each has.
-_OBJECTS: dict[str, Any] = {
-    "asked": object,
-    "lanes": str,
-    "machines": dict,
-    "modules": dict,
-    "costs": dict,
-    "compile_seconds": (int, float),
-    "working_bytes": (int, float),
-    "seconds": (int, float),
-    "versions": str,
-}
-# What follows from the examples, whatever was asked for.
-_DERIVED = {"image_size", "dark_on_light"}
+FORMAT = 4
 _LANES = re.compile("[1-9][0-9]{0,9}x[1-9][0-9]{0,9}")
 # Of a file that is read: that of 10,000 runs has a tenth.
 MOST_BYTES = 100_000_000
-# What can be read and evaluated, and why it cannot be trained further.
-OLDER = {
-    2: "Since then examples are split by their content and no longer by the order of "
-    "their file, each device runs a program of its own, and dropout divides by the "
-    "chance that it really has: the same settings give other numbers now, and a table "
-    "with both would compare what is not alike."
-}
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_NUMBERS = (int, float, type(None))
 
 
 class Undecodable(InputError):
     """A config.json that was cut off, or is no JSON at all."""
 
 
-def describe_data(dataset: Dataset, train_examples: int | None) -> dict[str, Any]:
-    """Returns what must stay the same in a workdir: the examples and their splits."""
-    return {
-        "dataset": dataset.name,
-        "train_examples": train_examples,
-        "train": len(dataset.train.labels),
-        "validation": len(dataset.validation.labels),
-        "test": len(dataset.test.labels),
-        "fingerprint": dataset.fingerprint,
-        "image_shape": list(dataset.image_shape),
-        "class_names": list(dataset.class_names),
-        "image_size": list(dataset.image_size) if dataset.image_size else None,
-        "dark_on_light": dark_on_light(dataset.train.images),
-    }
+@dataclasses.dataclass(frozen=True)
+class DataDescription:
+    """What must stay the same in a workdir: the examples and their splits.
+
+    Attributes:
+        dataset: The name of the data.
+        train_examples: The size of the subset that was asked for; None for all.
+        train: Number of training examples.
+        validation: Number of validation examples.
+        test: Number of test examples.
+        fingerprint: Of all examples.
+        image_shape: (H, W, C).
+        class_names: K names.
+        image_size: What pictures were fitted into, (H, W), or None.
+        dark_on_light: Whether ink is darker than paper.
+    """
+
+    dataset: str
+    train_examples: int | None
+    train: int
+    validation: int
+    test: int
+    fingerprint: str
+    image_shape: tuple[int, ...]
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int] | None
+    dark_on_light: bool
+
+    @classmethod
+    def of(cls, dataset: Dataset, train_examples: int | None) -> "DataDescription":
+        """Describes a dataset, of whose training part a subset was asked for."""
+        return cls(
+            dataset=dataset.name,
+            train_examples=train_examples,
+            train=len(dataset.train.labels),
+            validation=len(dataset.validation.labels),
+            test=len(dataset.test.labels),
+            fingerprint=dataset.fingerprint,
+            image_shape=dataset.image_shape,
+            class_names=dataset.class_names,
+            image_size=dataset.image_size,
+            dark_on_light=dark_on_light(dataset.train.images),
+        )
+
+    def differences(self, asked: "DataDescription") -> list[str]:
+        """Returns a line per difference that makes it another study's data."""
+        # What follows from the examples, whatever was asked for, is left out.
+        names = [field.name for field in dataclasses.fields(self)][:-2]
+        pairs = {name: (getattr(self, name), getattr(asked, name)) for name in names}
+        return [
+            f"  {name}: {there} there, {here} asked for"
+            for name, (there, here) in pairs.items()
+            if there != here
+        ]
 
 
-def class_names(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the names of a study's classes, from `data` of its config.json."""
-    count = data.get("classes", NUM_CLASSES)
-    return tuple(data.get("class_names") or default_names(count))
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The content of config.json.
+
+    Attributes:
+        data: The examples.
+        data_dir: The folder with the dataset's files, or None.
+        data_file: The file or folder of one's own data, or None.
+        asked: The values of each axis, and the number of `seeds`.
+        modules: What is known of the user's own, by class: see `study.modules`.
+        warnings: That the last run has shown.
+        devices: Their names.
+        python: Version of Python.
+        platform: The system.
+        cpu: The processor, and how many cores it has.
+        versions: By library.
+        commit: The project's, in a checkout of it; else None.
+        lanes: Per cohort, by its identity, as "1x2".
+        machines: Descriptions of what has computed, by the name in trials.csv.
+        runs: A dictionary for each run that has trained.
+        costs: Per network what using it costs, by `columns.network_name`.
+        compile_seconds: Per cohort, by its identity.
+        working_bytes: Per cohort, of a replica's step beside its state.
+        seconds: What the last run's time was spent on.
+    """
+
+    data: DataDescription
+    data_dir: str | None
+    data_file: str | None
+    asked: Mapping[str, Any]
+    modules: Mapping[str, Any]
+    warnings: list[str]
+    devices: list[str]
+    python: str
+    platform: str
+    cpu: str
+    versions: Mapping[str, str]
+    commit: str | None
+    lanes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    machines: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    costs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    compile_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    working_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the content of the file."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Config":
+        """Reads what `to_json` has made.
+
+        Raises:
+            KeyError: If a part is missing.
+            TypeError: If one is of another kind.
+        """
+        found = _read(cls, content)
+        if not all(map(_LANES.fullmatch, found.lanes.values())):
+            raise TypeError("lanes are not as in 1x2")
+        for costs in found.costs.values():
+            for name, cost in costs.items():
+                if not isinstance(cost, int if name in COUNTED else _NUMBERS):
+                    raise TypeError(f"the cost {name} is no number")
+        return found
+
+
+def _read(hint: Any, content: Any, name: str = "it") -> Any:
+    """Returns JSON as a type has it, of those that `Config` is made of.
+
+    Raises:
+        KeyError: If a part is missing.
+        TypeError: If one is of another kind.
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(content, dict):
+        hints = typing.get_type_hints(hint)
+        parts = {name: _read(hints[name], content[name], name) for name in hints}
+        return hint(**parts)  # type: ignore[operator]
+    if origin is types.UnionType:
+        if content is None:
+            return None
+        return _read(arguments[0], content, name)
+    if origin in (list, tuple) and isinstance(content, list):
+        return origin(_read(arguments[0], one, name) for one in content)
+    if origin in (dict, collections.abc.Mapping) and isinstance(content, dict):
+        return {key: _read(arguments[1], one, name) for key, one in content.items()}
+    if hint is not Any and not (
+        isinstance(hint, type)
+        and isinstance(content, _NUMBERS[:2] if hint is float else hint)
+    ):
+        raise TypeError(f"{name} is of another kind")
+    return content
 
 
 def describe_machine() -> dict[str, Any]:
@@ -108,117 +216,26 @@ def _commit() -> str | None:
     return commit if ours else None
 
 
-def prepare(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes the workdir, or checks that the one there is of the same data.
-
-    Args:
-        workdir: The folder.
-        data: From `describe_data`.
-
-    Returns:
-        The content of its config.json; {} if it has none yet.
+def read_config(workdir: Path) -> Config:
+    """Reads config.json.
 
     Raises:
-        InputError: If it cannot be written to, or belongs to other data.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"workdir {workdir} cannot be written to ({error.strerror}); "
-            "give another --workdir"
-        ) from error
-    return check(workdir, data)
-
-
-def check(workdir: Path, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the content of config.json, {} if there is none, writing nothing.
-
-    Raises:
-        InputError: If it is unreadable, of another format or of other data, says what
-            is different; or if something stands in the way of its files.
-    """
-    for name in FOLDERS:
-        if (workdir / name).exists() and not (workdir / name).is_dir():
-            raise _in_the_way(workdir / name, "a folder")
-    for name in (CONFIG, *(f"{table}.csv" for table in TABLES)):
-        if (workdir / name).is_dir():
-            raise _in_the_way(workdir / name, "a file")
-    if not (workdir / CONFIG).exists():
-        tables = (f"{name}.csv" for name in TABLES)
-        others = [name for name in tables if (workdir / name).exists()]
-        if others and not (workdir / "checkpoints").exists():
-            raise InputError(
-                f"{workdir} has {others[0]} of somebody else's, as there is neither "
-                f"{CONFIG} nor checkpoints: give another --workdir"
-            )
-        return {}
-    try:
-        config = read_config(workdir)
-    except Undecodable as error:
-        if not (workdir / "checkpoints").is_dir():
-            raise
-        # By their names replicas tell what they were trained on.
-        warnings.warn(f"{error}; it is made anew from the checkpoints", stacklevel=2)
-        return {}
-    if config["format"] != FORMAT:
-        raise InputError(_explain(workdir, config))
-    made_with = config["data"] | {"class_names": list(class_names(config["data"]))}
-    differences = [
-        f"  {name}: {made_with.get(name)} there, {value} asked for"
-        for name, value in data.items()
-        if name not in _DERIVED and made_with.get(name) != value
-    ]
-    if differences:
-        raise InputError(
-            f"workdir {workdir} holds a study of other data:\n"
-            + "\n".join(differences)
-            + "\nGive another --workdir, or the settings it was made with."
-        )
-    return config
-
-
-def _in_the_way(path: Path, wanted: str) -> InputError:
-    return InputError(
-        f"{path} is in the way of {wanted} of that name: move it, or give another "
-        "--workdir"
-    )
-
-
-def _explain(workdir: Path, config: Mapping[str, Any]) -> str:
-    """Says why a workdir of an older format cannot be trained further."""
-    commit = config.get("commit")
-    made = f"the version that made it (commit {commit[:12]})" if commit else "that one"
-    return (
-        f"workdir {workdir} was made by an earlier version (format {config['format']}, "
-        f"this is {FORMAT}) and cannot be trained further by this one. "
-        f"{OLDER[config['format']]}\nWhat is there can be read, reported and evaluated "
-        f"as before. To train, give another --workdir, or use {made}."
-    )
-
-
-def read_config(workdir: Path) -> dict[str, Any]:
-    """Reads config.json, of this format or an older one.
-
-    Raises:
-        InputError: If it is missing, unreadable, or of a format that is not known.
+        Undecodable: If it was cut off, or is no JSON at all.
+        InputError: If it is missing, unreadable, or of another version.
     """
     path = workdir / CONFIG
     try:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size:,} bytes")
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
             raise TypeError("it is no object")
-        if config["format"] not in (FORMAT, *OLDER):
+        if (version := content["format"]) != FORMAT:
             raise InputError(
-                f"{path} has format {config['format']!r}, not {FORMAT}: it was made by "
-                "another version; give another --workdir"
+                f"{path} has format {version!r}, not {FORMAT}: another version of "
+                "mnistopt has made it; give another --workdir, or use that version"
             )
-        _check_kinds(config)
+        return Config.from_json(content)
     except FileNotFoundError as error:
         raise InputError(f"{workdir} is no workdir of a grid: no {CONFIG}") from error
     except InputError:
@@ -230,7 +247,6 @@ def read_config(workdir: Path) -> dict[str, Any]:
             f"{path} cannot be read ({_reason(error)}); restore it, or give another "
             "--workdir"
         ) from error
-    return config
 
 
 def _reason(error: Exception) -> str:
@@ -242,26 +258,7 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
-def _check_kinds(config: Mapping[str, Any]) -> None:
-    """Raises TypeError if a part is not of its kind; most came with later versions."""
-    parts = {"data": config["data"]} | {name: config.get(name, {}) for name in _OBJECTS}
-    for name, part in parts.items():
-        if not isinstance(part, dict):
-            raise TypeError(f"{name} is no object")
-        kind = _OBJECTS.get(name, object)
-        if not all(isinstance(value, kind) for value in part.values()):
-            raise TypeError(f"{name} has a value of another kind")
-    if not all(map(_LANES.fullmatch, parts["lanes"].values())):
-        raise TypeError("lanes are not as in 1x2")
-    for name, cost in (pair for one in parts["costs"].values() for pair in one.items()):
-        if not isinstance(cost, int if name in COUNTED else (int, float, type(None))):
-            raise TypeError(f"the cost {name} is no number")
-    for name in ("runs", "warnings"):
-        if not isinstance(config.get(name, []), list):
-            raise TypeError(f"{name} is no list")
-
-
-def write_config(workdir: Path, config: Mapping[str, Any]) -> None:
+def write_config(workdir: Path, config: Config) -> None:
     """Writes config.json, if it has changed."""
-    text = json.dumps({"format": FORMAT, **config}, indent=2) + "\n"
+    text = json.dumps(config.to_json(), indent=2) + "\n"
     write_text(workdir / CONFIG, text)

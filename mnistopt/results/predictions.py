@@ -16,13 +16,11 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from mnistopt.data.classes import default_names
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
-from mnistopt.models.networks import init_shapes
 from mnistopt.points import Point
 from mnistopt.results.record import Record
 from mnistopt.results.tables import FINISHED
@@ -126,9 +124,7 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
             _opened(folder / f"{point}.npz") as kept,
         ):
             of_split = {name: kept[f"{split}_{name}"] for name in _KEPT}
-            names = default_names(of_split["probabilities"].shape[1])
-            if "class_names" in labels:
-                names = tuple(labels["class_names"].tolist())
+            names = tuple(labels["class_names"].tolist())
             return Predictions(
                 kept["seeds"], labels[split], **of_split, class_names=names
             )
@@ -153,13 +149,8 @@ def _networks(
     for _, group in itertools.groupby(checkpoints, key=lambda one: one[0][:2]):
         parts = list(group)
         saved, names = parts[0][0], [content["replica"] for _, content in parts]
-        # The first studies did not tell the shapes.
-        known = "shapes" in saved.about
-        like = None if known else init_shapes(model, data.image_shape)
-        yield from (
-            (model, variables)
-            for variables in store.load_variables(saved, names, "last", like).values()
-        )
+        variables = store.load_variables(saved, names, "last")
+        yield from ((model, variables[name]) for name in names)
 
 
 def _predict_all(

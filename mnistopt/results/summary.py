@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnistopt.results.columns import axes_of
-from mnistopt.results.compare import tied_with_best
-from mnistopt.results.costs import COSTS
+from mnistopt.results.columns import COSTS, axes_of
 from mnistopt.results.stats import (
     Interval,
     accuracy_interval,
     exact_sum,
     mean_interval,
+    tied_with_best,
 )
 
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"

@@ -16,13 +16,16 @@ from mnistopt.hparams import RECIPE
 from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point
 from mnistopt.results.columns import (
+    COSTS,
+    Costs,
     columns,
     declared_kinds,
     kinds_of,
     network_axes,
+    network_name,
     typed,
+    with_costs,
 )
-from mnistopt.results.costs import COSTS, Costs, network_name, with_costs
 from mnistopt.results.record import Record
 from mnistopt.results.summary import (
     DIVERGED,

@@ -2,28 +2,107 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from mnistopt.engine.contents import Contents
-from mnistopt.engine.machine import name_of
+from mnistopt.engine.checkpoint import Contents
+from mnistopt.engine.devices import name_of
 from mnistopt.engine.memory import check_call, exhaustible
-from mnistopt.engine.pool import Trainer
+from mnistopt.engine.pool import Pool, Trainer, present
 from mnistopt.engine.queue import Done, Queue
 from mnistopt.engine.replicas import state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.engine.writer import Writer
+from mnistopt.results.columns import Costs
 from mnistopt.results.labels import record_labels
 from mnistopt.results.record import Record
 from mnistopt.results.tables import curves_table, write_tables
-from mnistopt.study.planning import Job, Plan
-from mnistopt.study.progress import OnProgress, Progress
-from mnistopt.study.scheduler import Changes, Scheduler, usual
-from mnistopt.study.setup import Setup
+from mnistopt.study.jobs import Job, Plan
+from mnistopt.study.progress import OnProgress, Progress, Stopwatch
+from mnistopt.study.request import Request
 from mnistopt.study.stopping import Diverged, Stop
-from mnistopt.study.stopwatch import Stopwatch
+from mnistopt.study.workdir import Workdir
 from mnistopt.training.replica import TrainState
+
+
+class Changes(NamedTuple):
+    """What happens to the replicas of a job between two epochs.
+
+    Attributes:
+        drop: Names of those that train no further; they are measured on all splits
+            first, and their bits stay in the checkpoint.
+        add: Those that begin, with an empty history; they catch up with the others.
+        copy: Names of those that take over another's state, to its name.
+    """
+
+    drop: Sequence[str] = ()
+    add: Sequence[Record] = ()
+    copy: Mapping[str, str] = {}
+
+
+class Scheduler(Protocol):
+    """Decides what a job trains.
+
+    All replicas meet at the epochs that it names, and are shown to it. What a replica
+    computes between two meetings does not depend on the others, so its bits do not
+    depend on who is dropped or added.
+    """
+
+    def next_meeting(self, epoch: int) -> int | None:
+        """Returns the next epoch to meet at, after `epoch`; None to end."""
+
+    def in_full(self, epoch: int) -> bool:
+        """Says whether all are measured on all splits there, and saved for good."""
+        del epoch
+        return True
+
+    def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
+        """Returns what changes, after the meeting at `epoch`.
+
+        Args:
+            epoch: Epochs done by all replicas.
+            records: What is known of each, by name.
+        """
+
+
+class ToTheEnd(Scheduler):
+    """The grid's scheduler: everything to its last epoch."""
+
+    def __init__(self, milestones: Sequence[int]):
+        """Takes the epochs that were asked for, ascending."""
+        self._milestones = milestones
+
+    def next_meeting(self, epoch: int) -> int | None:
+        """Returns the next epoch that was asked for."""
+        return next((one for one in self._milestones if one > epoch), None)
+
+    def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
+        """Changes nothing."""
+        return Changes()
+
+
+class EarlyStopping(ToTheEnd):
+    """Looks at all replicas after each epoch, and drops those out of patience."""
+
+    def next_meeting(self, epoch: int) -> int | None:
+        """Returns the next epoch, up to the last that was asked for."""
+        return epoch + 1 if super().next_meeting(epoch) else None
+
+    def in_full(self, epoch: int) -> bool:
+        """Says whether the epoch was asked for."""
+        return epoch in self._milestones
+
+    def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
+        """Drops those that have stopped."""
+        return Changes(drop=[name for name, one in records.items() if one.stopped])
+
+
+def usual(job: Job) -> Scheduler:
+    """Returns what trains all of a job, but replicas that have lost patience."""
+    patient = any(record.point.hparams.patience for record in job.records)
+    return (EarlyStopping if patient else ToTheEnd)(job.milestones)
+
 
 OnEpoch = Callable[[pd.DataFrame], None]
 
@@ -40,7 +119,9 @@ class Loop:
     def __init__(
         self,
         plan: Plan,
-        setup: Setup,
+        request: Request,
+        workdir: Workdir,
+        pool: Pool,
         stopwatch: Stopwatch,
         on_progress: OnProgress,
         on_epoch: OnEpoch | None = None,
@@ -51,7 +132,9 @@ class Loop:
 
         Args:
             plan: What to train.
-            setup: On what.
+            request: What was asked for.
+            workdir: Where tables and checkpoints go.
+            pool: Of devices.
             stopwatch: Counts the seconds.
             on_progress: Called with a `Progress`.
             on_epoch: Called with the rows of curves.csv that a round has just made.
@@ -59,7 +142,8 @@ class Loop:
                 what has lost patience.
             stop: Says when to; what is done is saved then.
         """
-        self._plan, self._setup, self._store = plan, setup, setup.store
+        self._plan, self._request = plan, request
+        self._workdir, self._pool = workdir, pool
         self._on_progress, self._on_epoch = on_progress, on_epoch
         self._make_scheduler = make_scheduler or usual
         self._stop = stop or Stop()
@@ -81,7 +165,7 @@ class Loop:
         with self._stopwatch("starting"):
             self.write()
             if self._plan.jobs:
-                self._setup.pool.load(self._setup.dataset)
+                self._pool.load(self._request.data)
         for job in self._plan.jobs:
             self._stop.check()
             self.job = job
@@ -110,13 +194,13 @@ class Loop:
 
     def _program(self, job: Job) -> Trainer:
         # A device that has no round to train needs no program.
-        most = min(len(job.records), len(self._setup.devices))
+        most = min(len(job.records), len(present(self._pool)))
         key = (job.program, job.lanes, most)
         if key not in self._programs:
             self._images_per_second = 0.0
             self._tell(job, job.start, compiling=True)
-            program = self._setup.pool.compile(job.replica, job.lanes, most)
-            budget = self._setup.budget
+            program = self._pool.compile(job.replica, job.lanes, most)
+            budget = self._request.memory_budget
             check_call(program.bytes, job.lanes, program.devices, budget)
             self._programs[key] = program
         return self._programs[key]
@@ -127,7 +211,7 @@ class Loop:
         with self._stopwatch("starting"):
             rounds = make_rounds(job.lanes, _members(records, self._states(job)))
             queue = Queue(program, dict.fromkeys(rounds, job.start))
-        with self._store.writer(job.name) as writer:
+        with Writer(self._workdir.store.group(job.name)) as writer:
             while (meeting := scheduler.next_meeting(queue.epoch)) is not None:
                 in_full = scheduler.in_full(meeting)
                 while queue.epoch < meeting:
@@ -212,7 +296,7 @@ class Loop:
                 self._machines[done.device],
             )
             self._notice(record)
-            if self._setup.fail_fast and result.diverged_at >= 0:
+            if self._request.fail_fast and result.diverged_at >= 0:
                 self._stop.end(Diverged(record, self._labels[record.replica]))
         images = len(trained) * self._plan.examples[0]
         self._images_per_second = images / done.seconds
@@ -237,7 +321,7 @@ class Loop:
             return {}
         names = [record.replica for record in job.records]
         like = Contents.of(state_shapes(job.replica))
-        loaded = self._store.load(job.checkpoint, names, like)
+        loaded = self._workdir.store.load(job.checkpoint, names, like)
         return {name: loaded[name].state() for name in names}
 
     def _save(
@@ -261,17 +345,22 @@ class Loop:
             merged = known.merged(record) if known else record
             self._records[record.replica] = merged
 
-    def write(self) -> None:
-        """Writes the tables of all that is known."""
-        costs = self._setup.config.get("costs", {})
-        write_tables(self._setup.workdir, self._records.values(), costs)
+    def write(self, costs: Costs | None = None) -> None:
+        """Writes the tables of all that is known.
+
+        Args:
+            costs: Of networks; None for those in config.json.
+        """
+        if costs is None:
+            costs = self._workdir.config.costs if self._workdir.config else {}
+        write_tables(self._workdir.folder, self._records.values(), costs)
 
     def _tell(self, job: Job, epoch: int, compiling: bool = False) -> None:
         self._on_progress(
             Progress(
                 structure=str(job.program.structure),
                 replicas=len(job.records),
-                lanes=job.lanes.seeds * job.lanes.points * len(self._setup.devices),
+                lanes=job.lanes.seeds * job.lanes.points * len(present(self._pool)),
                 compiling=compiling,
                 epoch=epoch,
                 epochs=job.milestones[-1],

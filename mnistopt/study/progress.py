@@ -1,7 +1,38 @@
 """What a run tells about where it is."""
 
-from collections.abc import Callable
+import contextlib
+import html
+import sys
+import time
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+
+class Stopwatch:
+    """Adds up wall seconds under names.
+
+    Attributes:
+        seconds: By name, in the order of their first use.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._running: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Adds the time that its block takes, in whatever way that ends."""
+        self._running[name] = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.so_far(name)
+            del self._running[name]
+
+    def so_far(self, name: str) -> float:
+        """Returns the seconds of a name, with those of a block that still runs."""
+        now = time.perf_counter()
+        return self.seconds.get(name, 0.0) + now - self._running.get(name, now)
 
 
 class Progress(NamedTuple):
@@ -62,3 +93,37 @@ class Progress(NamedTuple):
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def in_notebook() -> bool:
+    """Says whether a notebook's cell is running, which can show more than text."""
+    # Not imported here: a notebook has, and a script need not.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class NotebookBar:
+    """Shows where a run is, below the cell; a callback of `runner.run`."""
+
+    def __init__(self) -> None:
+        """Shows that the run prepares."""
+        from IPython.display import HTML, display
+
+        self._html = HTML
+        self._handle = display(HTML("<p>preparing</p>"), display_id=True)
+
+    def __call__(self, progress: Progress) -> None:
+        """Shows where the run is."""
+        text = f"{progress.structure}  {progress.figures}"
+        self._handle.update(
+            self._html(
+                f'<progress value="{progress.work}" max="{progress.total_work}" '
+                f'style="width: 20em" aria-label="work done"></progress> '
+                f"{html.escape(text)}<br>{html.escape(progress.leader)}"
+            )
+        )
+
+    def done(self) -> None:
+        """Takes the bar away."""
+        self._handle.update(self._html(""))

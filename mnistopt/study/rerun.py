@@ -1,6 +1,6 @@
 """A study once more, from its config.json and trials.csv: are the numbers the same?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +13,75 @@ from mnistopt.files import check_path
 from mnistopt.hparams import NUMBERS, RECIPE
 from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point, replica_id
-from mnistopt.results import config
-from mnistopt.results.agreement import Agreement, compare
 from mnistopt.results.columns import axes_of
+from mnistopt.results.config import Config, read_config
 from mnistopt.results.tables import read_table
 from mnistopt.study.modules import Modules
 from mnistopt.study.runner import run
 from mnistopt.study.study import Study
+
+# Where bits cannot agree. Rounding has hardly grown after one epoch; later it decides
+# single images, of which 500 to 5,000 are held out for validation.
+FIRST_LOSS = 0.01
+ACCURACY = 0.02
+_MEASURED = [
+    f"{split}_{what}"
+    for split in ("train", "validation", "test")
+    for what in ("accuracy", "loss")
+]
+
+
+class Agreement(NamedTuple):
+    """How far two tables of curves agree.
+
+    Attributes:
+        replicas: How many both have.
+        epochs: How many of all replicas both have.
+        apart: Rows that differ in a bit, first epochs first: `replica`, `epoch`, and
+            what is measured, with `_there` and `_here` added.
+        beyond: Those of them that differ by more than rounding should.
+    """
+
+    replicas: int
+    epochs: int
+    apart: pd.DataFrame
+    beyond: pd.DataFrame
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of a validation accuracy."""
+        return float(_difference(self.apart, "validation_accuracy").max())
+
+
+def compare(there: pd.DataFrame, here: pd.DataFrame) -> Agreement:
+    """Compares two tables of curves, as far as both have the same epochs.
+
+    The tolerance is 1 % of the validation loss after the first epoch, and 2 points of
+    any validation accuracy.
+
+    Args:
+        there: As `tables.curves_table` makes it.
+        here: Likewise.
+    """
+    columns = ["replica", "epoch", *_MEASURED]
+    both = there[columns].merge(
+        here[columns], on=["replica", "epoch"], suffixes=("_there", "_here")
+    )
+    same = pd.Series(True, both.index)
+    for name in _MEASURED:
+        left, right = both[f"{name}_there"], both[f"{name}_here"]
+        same &= (left == right) | (left.isna() & right.isna())
+    apart = both[~same].sort_values(["epoch", "replica"], ignore_index=True)
+    loss = _difference(apart, "validation_loss") / apart["validation_loss_there"]
+    # What is not a number on one side only is no rounding.
+    far = ~(_difference(apart, "validation_accuracy") <= ACCURACY)
+    far |= (apart["epoch"] == 1) & ~(loss <= FIRST_LOSS)
+    beyond = apart[far].reset_index(drop=True)
+    return Agreement(both["replica"].nunique(), len(both), apart, beyond)
+
+
+def _difference(rows: pd.DataFrame, name: str) -> pd.Series:
+    return (rows[f"{name}_there"] - rows[f"{name}_here"]).abs()
 
 
 class Rerun(NamedTuple):
@@ -62,12 +124,7 @@ def rerun(
     if path is None:
         raise InputError("give the config.json of a study to run again")
     folder = path if path.is_dir() else path.parent
-    there = config.read_config(folder)
-    if there["format"] != config.FORMAT:
-        raise InputError(
-            f"{folder} was made by an earlier version, with other numbers: it cannot "
-            "be compared with this one"
-        )
+    there = read_config(folder)
     trials = read_table(folder, "trials")
     target = check_path("workdir", workdir) or folder.with_name(f"{folder.name}-rerun")
     if target.resolve() == folder.resolve():
@@ -79,31 +136,31 @@ def rerun(
         kept = ("image_size", "train_examples")
         data = {name: data[name] for name in kept if name in data}
     asked = {**data, **_lanes(there), "workdir": target, **settings}
-    asked["modules"] = there.get("modules")
+    asked["modules"] = there.modules
     # Points of as many seeds are run together.
     for seeds, some in points(trials, there).items():
         study = run(points=some, seeds=seeds, **asked)
     agreement = compare(read_table(folder, "curves"), study.curves)
-    exact = set(there.get("machines", {})) == set(study.config["machines"])
+    exact = set(there.machines) == set(study.config.machines)
     return Rerun(study, agreement, exact)
 
 
-def _data(there: Mapping[str, Any]) -> dict[str, Any]:
+def _data(there: Config) -> dict[str, Any]:
     """Returns the settings of `run` that say where a study's data are."""
-    about, file = there["data"], there.get("data_file")
-    named = {"dataset": about["dataset"], "data_dir": there.get("data_dir")}
-    size = {"train_examples": about["train_examples"]}
-    own = {"data": file, "image_size": about.get("image_size")}
+    about, file = there.data, there.data_file
+    named = {"dataset": about.dataset, "data_dir": there.data_dir}
+    own = {"data": file, "image_size": about.image_size}
+    size = {"train_examples": about.train_examples}
     return {**(own if file else named), **size}
 
 
-def _lanes(there: Mapping[str, Any]) -> dict[str, Any]:
+def _lanes(there: Config) -> dict[str, Any]:
     """Returns the lanes of all of a study, if all had the same."""
-    known = set(there.get("lanes", {}).values())
+    known = set(there.lanes.values())
     return {"lanes": parse_layers(known.pop())} if len(known) == 1 else {}
 
 
-def points(trials: pd.DataFrame, there: Mapping[str, Any]) -> dict[int, list[Point]]:
+def points(trials: pd.DataFrame, there: Config) -> dict[int, list[Point]]:
     """Returns the points of a table of trials, by their number of seeds.
 
     Raises:
@@ -114,9 +171,9 @@ def points(trials: pd.DataFrame, there: Mapping[str, Any]) -> dict[int, list[Poi
         seeds = {int(s): r for s, r in zip(rows["seed"], rows["replica"])}
         fits = [
             point
-            for point in _candidates(rows.iloc[0], there.get("modules", {}))
+            for point in _candidates(rows.iloc[0], there.modules)
             if all(
-                replica_id(point, seed, there["data"]["fingerprint"]) == replica
+                replica_id(point, seed, there.data.fingerprint) == replica
                 for seed, replica in seeds.items()
             )
         ]

@@ -128,8 +128,7 @@ def write_robustness(workdir: Path, frame: pd.DataFrame, examples: Split) -> Pat
     """
     # Drawing takes a second to import.
     from mnistopt.report.charts import robustness as charts
-    from mnistopt.report.charts.export import write_picture
-    from mnistopt.report.charts.pictures import Picture
+    from mnistopt.report.charts.pictures import Picture, write_picture
 
     with replacing(workdir / "corrupt.csv") as partial:
         frame.to_csv(partial, index=False)

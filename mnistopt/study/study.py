@@ -10,14 +10,13 @@ from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.models.call import bare
-from mnistopt.models.networks import DIGIT_SHAPE, init_shapes, make_model
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.record import Record
 from mnistopt.results.tables import best_trial, read_table, trials_table
-from mnistopt.study.integrity import sound
+from mnistopt.study.jobs import merge_records
 from mnistopt.study.modules import Maker
-from mnistopt.study.planning import merge_records
+from mnistopt.study.workdir import sound
 
 # Letters of a trial's name that may stand for all of it.
 _FEWEST = 4
@@ -28,7 +27,7 @@ class Study:
 
     Attributes:
         workdir: The folder.
-        config: The content of its config.json.
+        config: What its config.json says.
     """
 
     def __init__(self, workdir: str | Path):
@@ -41,7 +40,7 @@ class Study:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of its K classes, by label."""
-        return config.class_names(self.config["data"])
+        return self.config.data.class_names
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -128,9 +127,8 @@ class Study:
 
     def network(self, trial: str = "best") -> Any:
         """Returns `model` as `engine.predict` takes it; raises as that."""
-        classes = len(self.class_names)
-        shape = self.config["data"].get("image_shape", DIGIT_SHAPE)
-        make = Maker(self.config.get("modules", {}), shape, classes)
+        shape, classes = self.config.data.image_shape, len(self.class_names)
+        make = Maker(self.config.modules, shape, classes)
         return make(self._find(trial)[1].point)
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:
@@ -161,11 +159,8 @@ class Study:
                 f"trial {trial} has diverged in its first epoch, and has no best one: "
                 "give weights=last, or another trial"
             )
-        # The first studies did not tell the shapes, and had no modules of one's own.
-        known = "shapes" in saved.about
-        like = None if known else init_shapes(make_model(record.point))
         name = record.replica
-        return self._store.load_variables(saved, [name], weights, like)[name]
+        return self._store.load_variables(saved, [name], weights)[name]
 
     def predictions(self, trial: str = "best", split: str = "test") -> Predictions:
         """Returns what all finished seeds of a trial's point say of each image.
@@ -189,7 +184,7 @@ class Study:
         folder = self.workdir / "checkpoints"
         there = sorted(folder.glob("*/*/"))
         if there != self._seen[0]:
-            self._seen = there, sound(self._store.saved(), folder)
+            self._seen = there, sound(self._store)
         return self._seen[1]
 
     def _trained(self) -> pd.DataFrame:
@@ -197,7 +192,7 @@ class Study:
         records = merge_records(self._saved())
         if not records:
             return self.trials
-        return trials_table(records.values(), self.config.get("costs", {}))
+        return trials_table(records.values(), self.config.costs)
 
     def _find(self, trial: str) -> tuple[Checkpoint, Record]:
         """Returns the checkpoint of a trial, and the replica's record in it."""

@@ -12,9 +12,8 @@ from mnistopt.models.call import apply_training
 from mnistopt.training.augment import STAGES, augment
 from mnistopt.training.evaluate import evaluate, nothing, pixels
 from mnistopt.training.metrics import Metrics, measure
-from mnistopt.training.optimizers import make_optimizer
+from mnistopt.training.optimizers import learning_rate, make_optimizer
 from mnistopt.training.replica import Replica, TrainState, stream
-from mnistopt.training.schedules import learning_rate
 
 # A batch loss beyond this counts as divergence, as does one that is not finite:
 # 10,000 nats is more than 4,000 times the loss of guessing, ln 10. Without such a

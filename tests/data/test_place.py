@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mnistopt.data.load import load
-from mnistopt.data.place import BOX, place
+from mnistopt.data.strangers import BOX, place
 
 
 @pytest.fixture(scope="module")

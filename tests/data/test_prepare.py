@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mnistopt.data import load as data
-from mnistopt.data import prepare, tfrecord
+from mnistopt.data import prepare
 from mnistopt.data.find import Source, find, find_prepared
 from mnistopt.data.official import DATASETS, expected_files
-from mnistopt.data.prepared import read_prepared
+from mnistopt.data.prepare import read_prepared
 from mnistopt.errors import InputError
 
 
@@ -470,9 +470,9 @@ def test_crc32c_of_the_rfc():
     # https://www.rfc-editor.org/rfc/rfc3720#appendix-B.4
     chunks = [bytes(32), b"\xff" * 32, bytes(range(32)), bytes(range(31, -1, -1))]
     wanted = [0x8A9136AA, 0x62A8AB43, 0x46DD794E, 0x113FDB5C]
-    assert tfrecord.crc32c(chunks).tolist() == wanted
+    assert prepare.crc32c(chunks).tolist() == wanted
 
 
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_crc32c_of_many(chunks):
-    assert tfrecord.crc32c(chunks).tolist() == [bitwise_crc32c(c) for c in chunks]
+    assert prepare.crc32c(chunks).tolist() == [bitwise_crc32c(c) for c in chunks]

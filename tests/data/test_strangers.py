@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from mnistopt.data.load import load
-from mnistopt.data.place import place
-from mnistopt.data.strangers import read_strangers
+from mnistopt.data.strangers import place, read_strangers
 from mnistopt.errors import InputError
-from mnistopt.study.inputs import read_images
+from mnistopt.study.evaluation import read_images
+from tests.configs import make_config
 
 DIGITS = [str(k) for k in range(10)]
 IMAGES = load().test.images[:6, ..., 0]
@@ -112,9 +112,9 @@ def test_what_is_not_there_or_no_picture_is_refused(tmp_path):
 
 
 def test_for_a_study_of_other_images_pictures_are_fitted(tmp_path):
-    config = {"data": {"image_shape": [14, 32, 3], "class_names": DIGITS}}
+    about = make_config({"image_shape": (14, 32, 3)}).data
     Image.fromarray(IMAGES[0]).save(tmp_path / "x.png")
     Image.new("RGB", (50, 40), "teal").save(tmp_path / "blank.png")
-    found = read_images(config, tmp_path)
+    found = read_images(about, tmp_path)
     assert found.images.shape == (2, 14, 32, 3) and found.ink.tolist() == [False, True]
     assert found.images[1, :, 9:23].any() and not found.images[1, :, :9].any()

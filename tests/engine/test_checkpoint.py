@@ -11,9 +11,8 @@ import pytest
 import tensorstore
 
 from mnistopt.engine import writer as writing
-from mnistopt.engine.checkpoint import Store
-from mnistopt.engine.checksums import Damaged
-from mnistopt.engine.contents import Contents
+from mnistopt.engine.checkpoint import Contents, Damaged, Store
+from mnistopt.engine.writer import Writer
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
 from mnistopt.models.networks import init_shapes
@@ -53,7 +52,7 @@ def saved_contents():
 def folder(saved_contents, tmp_path_factory):
     """A store with one group of these three after 4 epochs; not to be changed."""
     folder = tmp_path_factory.mktemp("store") / "checkpoints"
-    with Store(folder).writer("group") as writer:
+    with Writer(Store(folder).group("group")) as writer:
         about = {"records": [{"loss": [0.1 + 0.2, math.nan, math.inf]}], "word": "é"}
         writer.save(4, saved_contents, about, keep=True)
     return folder
@@ -70,7 +69,7 @@ def assert_same_bits(found, wanted):
 def save_epochs(store, epochs, keep, group="group", replica="aa11"):
     """Saves a checkpoint per epoch, whose numbers tell the epoch."""
     contents = make_contents(CNN_ADAM, 0)
-    with store.writer(group) as writer:
+    with Writer(store.group(group)) as writer:
         for epoch in epochs:
             marked = filled(contents, epoch)
             writer.save(epoch, {replica: marked}, {"records": []}, epoch in keep)
@@ -101,7 +100,7 @@ def test_what_is_saved_is_loaded_to_the_bit(folder, saved_contents):
 def test_training_on_while_a_save_is_written_changes_nothing_in_it(tmp_path):
     store = Store(tmp_path / "checkpoints")
     contents = make_contents(CNN_ADAM, 0)
-    with store.writer("group") as writer:
+    with Writer(store.group("group")) as writer:
         # The first is waited for, the second is written in the background.
         for epoch in (1, 2):
             mine = filled(contents, epoch)
@@ -118,7 +117,7 @@ def test_every_optimizer_s_state_comes_back(tmp_path, optimizer):
     replica = Replica(MLP((3,)), optimizer, 8)
     contents = {name: make_contents(replica, i) for i, name in enumerate(NAMES)}
     store = Store(tmp_path)
-    with store.writer("group") as writer:
+    with Writer(store.group("group")) as writer:
         writer.save(1, contents, {"records": []}, keep=True)
     loaded = store.load(store.saved()[0], NAMES, filled(contents["aa11"], 0))
     for name in NAMES:
@@ -132,7 +131,7 @@ def test_what_it_is_about_comes_back_with_the_replicas(folder):
     found = {name: saved.about[name] for name in ("records", "word", "replicas")}
     assert repr(found) == repr({**wanted, "replicas": list(NAMES)})
     assert set(saved.about) - set(found) == {
-        *("shapes", "stacked", "checksums", "checksum", "format")
+        *("shapes", "statistics", "checksums", "checksum", "format")
     }
     assert json.loads(json.dumps(saved.about))["replicas"] == list(NAMES)
 
@@ -180,7 +179,7 @@ def test_a_thousand_replicas_are_as_few_arrays_as_one(tmp_path):
     store = Store(tmp_path)
     arrays = []
     for group, count in (("few", 1), ("many", 1000)):
-        with store.writer(group) as writer:
+        with Writer(store.group(group)) as writer:
             some = {f"r{i}": one for i in range(count)}
             writer.save(1, some, {"records": []}, keep=True)
         metadata = (tmp_path / group / "1" / "state" / "_METADATA").read_text()
@@ -270,7 +269,7 @@ def test_a_checkpoint_is_due_when_time_allows(tmp_path, monkeypatch):
     time = SimpleNamespace(monotonic=lambda: clock[0])
     monkeypatch.setattr(writing, "time", time)
     contents = {"aa11": make_contents(CNN_ADAM, 0)}
-    with Store(tmp_path).writer("group") as writer:
+    with Writer(Store(tmp_path).group("group")) as writer:
         manager = writer._manager
         save = manager.save
 

@@ -170,7 +170,7 @@ def test_twelve_replicas_that_lose_a_node_and_gain_another_are_the_same(
 def test_twelve_replicas_that_nobody_disturbs_are_the_same(cluster, tmp_path):
     local = mnistopt.run(**GRID, workdir=tmp_path / "local")
     away = mnistopt.run(**GRID, workdir=tmp_path / "away", cluster=cluster.address)
-    assert len(away.config["devices"]) == 2
+    assert len(away.config.devices) == 2
     assert_same(away, local)
 
 
@@ -442,7 +442,7 @@ def test_any_network_is_that_of_a_machine_of_one_core(cluster, tmp_path):
     subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=LONGEST)
     away = mnistopt.run(**WIDE, workdir=tmp_path / "away", cluster=cluster.address)
     assert_same(away, mnistopt.Study(tmp_path / "one"))
-    (about,) = away.config["machines"].values()
+    (about,) = away.config.machines.values()
     assert about["cores"] == 1
 
 

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mnistopt.engine.compile_cache import mending
+from mnistopt.engine.replicas import mending
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mnistopt.engine import latency
+from mnistopt.engine import predict as predicting
 from mnistopt.engine.devices import local_devices
 from mnistopt.engine.predict import classify, predict
 from mnistopt.models.networks import make_model, variable_shapes
@@ -19,7 +19,7 @@ def images():
 
 
 def test_each_batch_has_a_time(images):
-    found = latency.measure_latency(MODEL, images, local_devices()[-1])
+    found = predicting.measure_latency(MODEL, images, local_devices()[-1])
     assert list(found) == [1, 256] and all(one > 0 for one in found.values())
 
 
@@ -33,9 +33,9 @@ def test_the_median_of_calls_without_the_first_is_told(images, monkeypatch, coun
         shapes.append(batch.shape)
         return next(told[len(batch)])
 
-    monkeypatch.setattr(latency, "_seconds", seconds)
+    monkeypatch.setattr(predicting, "_seconds", seconds)
     device = local_devices()[0]
-    found = latency.measure_latency(MODEL, images[:count], device)
+    found = predicting.measure_latency(MODEL, images[:count], device)
     assert found == {1: 0.3, 256: 2.0}
     assert shapes == [(1, 28, 28, 1)] * 6 + [(256, 28, 28, 1)] * 6
 
@@ -49,7 +49,7 @@ def test_what_has_predicted_compiles_one_program_more(images):
     predict(MODEL, variables, images)
     assert classify._cache_size() == 1
     for _ in range(2):
-        latency.measure_latency(MODEL, images, local_devices()[0])
+        predicting.measure_latency(MODEL, images, local_devices()[0])
         assert classify._cache_size() == 2
 
 

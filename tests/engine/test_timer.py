@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from mnistopt.data.load import load
-from mnistopt.engine import timer
+from mnistopt.engine import queue
 from mnistopt.engine.devices import Device, Lanes
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.hparams import Hparams
@@ -27,7 +27,7 @@ def test_a_timer_trains_an_epoch_of_each_replica(lanes, replicas, rounds):
         return train(one, device, epochs, in_full)
 
     program.train = count
-    time_epoch = timer.make_timer(program, Hparams(1e-3, 0.0, 0.0, 0.0), replicas)
+    time_epoch = queue.make_timer(program, Hparams(1e-3, 0.0, 0.0, 0.0), replicas)
     for epoch in (0, 1):
         calls.clear()
         assert time_epoch() > 0

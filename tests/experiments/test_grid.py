@@ -181,7 +181,7 @@ def test_a_grid_reads_idx_files(idx_folder, tmp_path):
         *("--dataset=mnist", f"--data_dir={idx_folder}", f"--workdir={tmp_path / 'w'}"),
     )
     assert found.returncode == 0, found.stderr
-    assert mnistopt.open_study(tmp_path / "w").config["data"]["train"] == 110
+    assert mnistopt.open_study(tmp_path / "w").config.data.train == 110
 
 
 def truncate(folder):

@@ -14,7 +14,7 @@ from mnistopt.paper.frames import make_table
 from mnistopt.paper.hypotheses import VERDICTS
 from mnistopt.paper.judge import ALTERNATIVES, judge
 from mnistopt.paper.tables import MARGIN, mlp_dropout, tuned
-from mnistopt.results.compare import holm
+from mnistopt.results.stats import holm
 
 SPEEDS = timed()
 

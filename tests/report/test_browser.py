@@ -12,8 +12,7 @@ from mnistopt.paper.page import write_page
 from mnistopt.paper.plan import Options
 from mnistopt.paper.reproduce import reproduce
 from mnistopt.report.charts.curves import error_chart
-from mnistopt.report.charts.export import write_picture
-from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.pictures import Picture, write_picture
 from mnistopt.report.charts.theme import LIGHT
 from mnistopt.report.page import Cell, Section, Table, render
 

@@ -12,8 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from mnistopt.report.charts.curves import curves_frame, error_chart
-from mnistopt.report.charts.export import write_picture
-from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.pictures import Picture, write_picture
 from mnistopt.report.charts.theme import PALETTE
 from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
 

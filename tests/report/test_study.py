@@ -14,6 +14,7 @@ from mnistopt.report.study import glimpse, rerun_command, write_report
 from mnistopt.results import config
 from mnistopt.results.tables import write_tables
 from mnistopt.study.grid import grid
+from tests.configs import make_config
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
 
@@ -36,20 +37,7 @@ def fake(workdir, records):
     """Writes a workdir as if records had been trained."""
     rows = [record.point.row() for record in records]
     asked = {name: list(dict.fromkeys(row[name] for row in rows)) for name in AXES}
-    data = {"dataset": "mnist_5k", "train_examples": None, "train": 90}
-    data |= {"validation": 50, "test": 200, "fingerprint": "0123456789abcdef"}
-    config.write_config(
-        workdir,
-        {
-            "data": data,
-            "data_dir": None,
-            "asked": asked | {"seeds": 2},
-            "lanes": {},
-            "compile_seconds": {},
-            "devices": ["cpu 0"],
-            **config.describe_machine(),
-        },
-    )
+    config.write_config(workdir, make_config(asked=asked | {"seeds": 2}))
     write_tables(workdir, records)
 
 
@@ -108,11 +96,11 @@ def test_the_command_asks_for_the_same(study):
         ),
         ({"data_file": "/toys.npz"}, "--data=/toys.npz"),
         ({"modules": {"mlp": {"path": "nets:Net", "command": False}}}, ""),
-        ({"data": {"dataset": "arrays", "train_examples": None}}, ""),
+        ({"data": make_config({"dataset": "arrays"}).data}, ""),
     ],
 )
 def test_what_only_python_can_give_is_in_no_command(study, changes, words):
-    command = rerun_command({**study.config, **changes}, study.workdir)
+    command = rerun_command(dataclasses.replace(study.config, **changes), study.workdir)
     assert words in command and bool(words) == bool(command)
 
 

@@ -10,6 +10,7 @@ from mnistopt.results.predictions import Predictions
 from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import trials_table
 from mnistopt.study.grid import grid
+from tests.configs import make_config
 
 POINTS = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2, 0.3], epochs=2)
 
@@ -17,12 +18,8 @@ POINTS = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2, 0.3], epochs=2)
 def config_of(points, seeds):
     rows = [point.row() for point in points]
     asked = {name: list(dict.fromkeys(row[name] for row in rows)) for name in AXES}
-    sizes = {"dataset": "mnist_5k", "train": 3500, "validation": 50, "test": 200}
-    return {
-        "asked": asked | {"seeds": seeds},
-        "data": sizes,
-        "compile_seconds": {"mlp": 2.0},
-    }
+    asked["seeds"] = seeds
+    return make_config({"train": 3500}, asked=asked, compile_seconds={"mlp": 2.0})
 
 
 def words_of(records, seeds=3, predictions=None):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mnistopt.results.compare import (
+from mnistopt.results.stats import (
     holm,
     mcnemar,
     paired_difference,

@@ -1,5 +1,6 @@
-"""A workdir belongs to its data, and what it says of itself can be read."""
+"""What a study says of itself is read as it was written, or refused."""
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -10,113 +11,90 @@ import pytest
 
 from mnistopt.errors import InputError
 from mnistopt.results import config
+from mnistopt.study.workdir import Workdir
+from tests.configs import DATA, make_config
 
 
 @pytest.fixture
-def data(tiny):
-    return config.describe_data(tiny, train_examples=30)
+def content():
+    return make_config(asked={"lr": [0.1], "seeds": 3}, platform="naïve")
 
 
-def test_data_are_described_by_sizes_and_fingerprint(tiny, data):
-    assert data == {
+def test_data_are_described_by_sizes_and_fingerprint(tiny):
+    found = config.DataDescription.of(tiny, train_examples=30)
+    assert dataclasses.asdict(found) == {
         "dataset": "tiny",
         "train_examples": 30,
         "train": 30,
         "validation": 20,
         "test": 25,
         "fingerprint": tiny.fingerprint,
-        "image_shape": [28, 28, 1],
-        "class_names": list("0123456789"),
+        "image_shape": (28, 28, 1),
+        "class_names": tuple("0123456789"),
         "image_size": None,
         "dark_on_light": True,
     }
 
 
-def test_a_new_workdir_is_made_with_its_parents_and_has_no_config(tmp_path, data):
-    workdir = tmp_path / "some" / "where"
-    assert config.prepare(workdir, data) == {}
-    assert workdir.is_dir() and list(workdir.iterdir()) == []
-    assert config.prepare(workdir, data) == {}
-
-
-def test_looking_at_a_workdir_makes_none(tmp_path, data):
-    assert config.check(tmp_path / "absent", data) == {}
-    assert not (tmp_path / "absent").exists()
-
-
-@pytest.mark.parametrize("look", [config.prepare, config.check])
-def test_a_workdir_of_the_same_data_is_taken_up_again(tmp_path, data, look):
-    content = {"data": data, "asked": {"lr": [0.1], "seeds": 3}, "note": "naïve"}
+def test_what_is_written_is_read(tmp_path, content):
     config.write_config(tmp_path, content)
     before = (tmp_path / config.CONFIG).read_bytes()
-    assert look(tmp_path, data) == {"format": config.FORMAT, **content}
-    assert config.read_config(tmp_path) == look(tmp_path, data)
+    assert config.read_config(tmp_path) == content
+    config.write_config(tmp_path, config.read_config(tmp_path))
     assert (tmp_path / config.CONFIG).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [config.CONFIG]
-
-
-@pytest.mark.parametrize("look", [config.prepare, config.check])
-def test_a_workdir_of_other_data_is_refused_with_every_difference(tmp_path, data, look):
-    config.write_config(tmp_path, {"data": data})
-    other = {**data, "train_examples": None, "train": 3500, "fingerprint": "f" * 16}
-    with pytest.raises(InputError) as refusal:
-        look(tmp_path, other)
-    assert str(refusal.value).splitlines() == [
-        f"workdir {tmp_path} holds a study of other data:",
-        "  train_examples: 30 there, None asked for",
-        "  train: 30 there, 3500 asked for",
-        f"  fingerprint: {data['fingerprint']} there, {'f' * 16} asked for",
-        "Give another --workdir, or the settings it was made with.",
-    ]
-
-
-@pytest.mark.parametrize("name", ["dataset", "train", "validation", "test"])
-def test_any_one_difference_is_enough(tmp_path, data, name):
-    config.write_config(tmp_path, {"data": data})
-    with pytest.raises(InputError, match=f"  {name}: {data[name]} there, 7 asked for"):
-        config.check(tmp_path, {**data, name: 7})
-    config.write_config(tmp_path, {"data": {k: data[k] for k in data if k != name}})
-    with pytest.raises(InputError, match=f"  {name}: None there"):
-        config.check(tmp_path, data)
 
 
 @pytest.mark.parametrize(
     "content",
     [
         b"",
-        b'{"format": 2, "data": {',
+        b'{"format": 4, "data": {',
         b"\xff\xfe\x00",
         b"[1, 2]",
         b"17",
         b"null",
         b'{"scripts": {}}',
-        b'{"format": 2}',
-        b'{"format": 2, "data": []}',
-        b'{"format": 1, "data": {}}',
+        b'{"format": 4}',
+        b'{"format": 4, "data": []}',
+        b'{"format": 3, "data": {}}',
     ],
 )
-@pytest.mark.parametrize("look", ["prepare", "check", "read_config"])
-def test_a_config_that_is_damaged_or_foreign_is_named(tmp_path, data, content, look):
+def test_a_config_that_is_damaged_or_foreign_is_named(tmp_path, content):
     path = tmp_path / config.CONFIG
     path.write_bytes(content)
-    with pytest.raises(InputError) as refusal:
-        if look == "read_config":
-            config.read_config(tmp_path)
-        else:
-            getattr(config, look)(tmp_path, data)
-    assert str(path) in str(refusal.value)
-    assert path.read_bytes() == content
+    for look in (config.read_config, lambda folder: Workdir(folder, DATA)):
+        with pytest.raises(InputError) as refusal:
+            look(tmp_path)
+        assert str(path) in str(refusal.value)
+        assert path.read_bytes() == content
 
 
-def test_a_folder_in_the_place_of_the_config_is_named(tmp_path, data):
-    (tmp_path / config.CONFIG).mkdir()
-    with pytest.raises(InputError, match="in the way of a file"):
-        config.check(tmp_path, data)
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("lanes", {"p1": "1 x 2"}, "lanes are not as in 1x2"),
+        ("costs", {"mlp": {"bytes": 1.5}}, "the cost bytes is no number"),
+        ("runs", [3], "runs is of another kind"),
+        ("seconds", {"training": "long"}, "seconds is of another kind"),
+        ("data", 3, "it is of another kind|data is of another kind"),
+        ("commit", 7, "commit is of another kind"),
+    ],
+)
+def test_a_part_of_another_kind_is_named(tmp_path, content, name, value, words):
+    changed = {**content.to_json(), name: value}
+    (tmp_path / config.CONFIG).write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=f"cannot be read .({words})"):
+        config.read_config(tmp_path)
+    del changed[name]
+    (tmp_path / config.CONFIG).write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=f"it has no {name}"):
+        config.read_config(tmp_path)
 
 
-def test_a_format_of_another_version_is_said_to_be_one(tmp_path, data):
-    (tmp_path / config.CONFIG).write_text('{"format": 1, "data": {}}')
-    with pytest.raises(InputError, match="has format 1, not 3"):
+def test_a_format_of_another_version_is_said_to_be_one(tmp_path):
+    (tmp_path / config.CONFIG).write_text('{"format": 3, "data": {}}')
+    with pytest.raises(InputError, match="has format 3, not 4"):
         config.read_config(tmp_path)
 
 
@@ -126,40 +104,23 @@ def test_a_folder_without_a_config_is_no_workdir(tmp_path):
             config.read_config(folder)
 
 
-@pytest.mark.parametrize("below", ["", "deeper"])
-def test_a_file_in_the_way_of_the_workdir_is_refused(tmp_path, data, below):
-    (tmp_path / "file").write_text("mine")
-    workdir = tmp_path / "file" / below
-    with pytest.raises(InputError, match=r"cannot be written to .*--workdir"):
-        config.prepare(workdir, data)
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_a_folder_without_the_right_to_write_is_refused(tmp_path, data, monkeypatch):
-    def refuse(path, *_, **__):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "touch", refuse)
-    with pytest.raises(InputError, match=r"written to \(Permission denied\)"):
-        config.prepare(tmp_path, data)
-
-
-def test_a_config_is_replaced_in_one_step(tmp_path, data, monkeypatch):
-    config.write_config(tmp_path, {"data": data, "run": 1})
+def test_a_config_is_replaced_in_one_step(tmp_path, content, monkeypatch):
+    one, two = (dataclasses.replace(content, python=str(run)) for run in (1, 2))
+    config.write_config(tmp_path, one)
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
         with pytest.raises(OSError, match="full"):
-            config.write_config(tmp_path, {"data": data, "run": 2})
-    assert config.read_config(tmp_path)["run"] == 1
-    config.write_config(tmp_path, {"data": data, "run": 3})
-    assert config.read_config(tmp_path)["run"] == 3
+            config.write_config(tmp_path, two)
+    assert config.read_config(tmp_path) == one
+    config.write_config(tmp_path, two)
+    assert config.read_config(tmp_path) == two
     assert [path.name for path in tmp_path.iterdir()] == [config.CONFIG]
 
 
-def test_a_config_is_for_people_too(tmp_path, data):
-    config.write_config(tmp_path, {"data": data})
+def test_a_config_is_for_people_too(tmp_path, content):
+    config.write_config(tmp_path, content)
     lines = (tmp_path / config.CONFIG).read_text().splitlines()
-    assert '    "validation": 20,' in lines
+    assert '    "validation": 50,' in lines
 
 
 # --- The machine ---

@@ -3,7 +3,7 @@
 import numpy as np
 from points import changed
 
-from mnistopt.results.samples import (
+from mnistopt.results.mistakes import (
     DRAWS,
     make_samples,
     read_samples,

@@ -14,7 +14,7 @@ from points import changed
 from scipy import special, stats
 
 from mnistopt.errors import InputError
-from mnistopt.results.costs import network_name
+from mnistopt.results.columns import network_name
 from mnistopt.results.record import Record
 from mnistopt.results.summary import MEASURED, summary_table
 from mnistopt.results.tables import (

@@ -13,8 +13,8 @@ import mnistopt
 from mnistopt.engine.memory import Capacity, host_memory, process_memory
 from mnistopt.engine.replicas import Program
 from mnistopt.errors import InputError
-from mnistopt.study import capacity
-from mnistopt.study.inputs import check_bytes
+from mnistopt.study import plan as planning
+from mnistopt.study.request import check_bytes
 from tests.programs import ROOT
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 2}
@@ -22,7 +22,7 @@ GRID = {**ASKED, "lr": [0.1, 0.01, 0.001], "seeds": 2}
 
 
 class Accelerator:
-    """What `capacity` asks of a device."""
+    """What a plan asks of a device."""
 
     platform, on_host, host_copies, idle_bytes = "gpu", False, 0, 0.0
 
@@ -38,11 +38,11 @@ def test_a_plan_counts_states_calls_data_and_checkpoints(tmp_path):
     known = {job.program.identity(): 1000}
     # Two numbers of epochs are kept, and the next is there before one is removed.
     assert plan.needs.disk == 3 * states
-    before = process_memory() + capacity.COMPILING + plan.data_bytes
+    before = process_memory() + planning.COMPILING + plan.data_bytes
     cpu = [type("Core", (), {"on_host": True, "host_copies": 1})()] * 2
-    host = capacity.needed(plan, cpu, known).host
+    host = planning.needed(plan, cpu, known).host
     assert host == pytest.approx(before + 3 * states + 2 * 1000, rel=0.01)
-    found = capacity.needed(plan, [Accelerator()] * 2, known)
+    found = planning.needed(plan, [Accelerator()] * 2, known)
     assert found.device == plan.data_bytes + states / 2 + 1000
     assert found.host == pytest.approx(before - plan.data_bytes + 2 * states, rel=0.01)
     assert 0 < plan.needs.host < plan.available.host <= host_memory()
@@ -50,12 +50,12 @@ def test_a_plan_counts_states_calls_data_and_checkpoints(tmp_path):
 
 def test_what_xla_says_of_a_call_is_known_to_the_next_plan(tmp_path, monkeypatch):
     study = mnistopt.run(**GRID, workdir=tmp_path)
-    (told,) = study.config["working_bytes"].values()
+    (told,) = study.config.working_bytes.values()
     assert told > 0
     seen = []
-    original = capacity.working_bytes
+    original = planning.working_bytes
     monkeypatch.setattr(
-        capacity, "working_bytes", lambda *a: seen.append(original(*a)) or seen[-1]
+        planning, "working_bytes", lambda *a: seen.append(original(*a)) or seen[-1]
     )
     mnistopt.plan(**{**GRID, "seeds": 3}, workdir=tmp_path)
     assert set(seen) == {told}
@@ -85,7 +85,7 @@ def test_a_budget_is_kept_to(tmp_path):
 
 def test_a_disk_that_is_too_small_is_told_before_training(tmp_path, monkeypatch):
     there = Capacity(math.inf, math.inf, 10_000)
-    monkeypatch.setattr("mnistopt.study.runner.available", lambda *_: there)
+    monkeypatch.setattr("mnistopt.study.plan.available", lambda *_: there)
     with pytest.raises(InputError, match="of disk, and .* are free: make room"):
         mnistopt.run(**ASKED, workdir=tmp_path)
 
@@ -94,13 +94,13 @@ def test_lanes_are_chosen_to_fit(tmp_path):
     plan = mnistopt.plan(**GRID, lanes=(2, 3), workdir=tmp_path)
     known = {plan.jobs[0].program.identity(): 1_000_000}
     device = [Accelerator()]
-    base = capacity.needed(plan, device, known).device - 6e6
+    base = planning.needed(plan, device, known).device - 6e6
     for room, lanes in ((6, (2, 3)), (5, (2, 2)), (2, (2, 1)), (1, (1, 1))):
         there = Capacity(math.inf, base + room * 1e6 + 1, math.inf)
-        (job,) = capacity.fitted(plan, device, known, there).jobs
+        (job,) = planning.fitted(plan, device, known, there).jobs
         assert job.lanes == lanes
     with pytest.raises(InputError, match="memory of each device"):
-        capacity.fitted(plan, device, known, Capacity(math.inf, base, math.inf))
+        planning.fitted(plan, device, known, Capacity(math.inf, base, math.inf))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_device_out_of_memory_goes_on_with_half_of_the_lanes(
     with pytest.warns(UserWarning, match="going on with lanes=1x2 instead of 1x3"):
         study = mnistopt.run(**GRID, lanes=3, workdir=tmp_path / "less")
     assert set(failed) == {(1, 3)}
-    assert set(study.config["lanes"].values()) == {"1x2"}
+    assert set(study.config.lanes.values()) == {"1x2"}
     # Those of two lanes, to the bit: nothing was saved with three.
     other = mnistopt.run(**GRID, lanes=2, workdir=tmp_path / "two")
     pd.testing.assert_frame_equal(numbers(study), numbers(other), check_exact=True)

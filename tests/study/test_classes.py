@@ -39,7 +39,7 @@ def study(digits, tmp_path_factory):
 
 def test_names_are_kept_and_shown(study):
     assert study.class_names == NAMES
-    assert study.config["data"]["class_names"] == list(NAMES)
+    assert study.config.data.class_names == tuple(NAMES)
     said = study.predictions()
     assert said.class_names == NAMES and said.labels.max() == 12
     mistakes = pd.read_csv(study.workdir / "predictions" / "mistakes.csv", dtype=str)

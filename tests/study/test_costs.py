@@ -8,7 +8,7 @@ import jax
 import pytest
 
 import mnistopt
-from mnistopt.results.costs import COSTS, TIMED, network_name
+from mnistopt.results.columns import COSTS, TIMED, network_name
 from mnistopt.study import costs
 from mnistopt.study.grid import make_point
 
@@ -53,7 +53,7 @@ def test_each_network_is_measured_once_in_a_workdir(tmp_path, measured):
     again = mnistopt.run(**asked, lr=[1e-3, 1e-2])
     assert measured == ["MLP", "CNN"]  # and no more
     assert before == [path.read_bytes() for path in sorted(tmp_path.glob("*.csv"))]
-    assert again.config["costs"] == study.config["costs"]
+    assert again.config.costs == study.config.costs
     more = mnistopt.run(**asked | {"hidden": [(8,), (9,)], "seeds": 3})
     assert measured == ["MLP", "CNN", "MLP"]
     assert (more.trials[list(TIMED)] > 0).all(axis=None)
@@ -86,7 +86,7 @@ def test_a_study_that_lacks_them_gets_them_and_trains_nothing(tmp_path, measured
     asked |= {"seeds": 2, "train_examples": 200}
     mnistopt.run(**asked)
     config = json.loads((tmp_path / "config.json").read_text())
-    del config["costs"]
+    config["costs"] = {}
     (tmp_path / "config.json").write_text(json.dumps(config))
     plans = []
     study = mnistopt.run(**asked, on_plan=plans.append)

@@ -15,6 +15,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.errors import InputError
 from mnistopt.models.own import declare
 from mnistopt.points import replica_id
+from mnistopt.results.config import write_config
 from mnistopt.results.labels import point_labels
 from mnistopt.results.record import Record
 from mnistopt.results.summary import summary_table
@@ -26,11 +27,12 @@ from mnistopt.results.tables import (
 )
 from mnistopt.study.grid import grid
 from mnistopt.study.modules import identify
+from mnistopt.study.request import Request
 from mnistopt.study.rerun import points as rerun_points
 from mnistopt.study.runner import run as call
-from mnistopt.study.setup import set_up
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.train import EpochMetrics
+from tests.configs import make_config
 from tests.programs import assert_refused, run
 
 FILE = '''
@@ -115,8 +117,9 @@ def test_tables_and_a_rerun_read_back_what_was_written(
         for seed in range(2)
     ]
     records = [Record.from_json(json.loads(json.dumps(r.to_json()))) for r in records]
-    config = {"data": {"fingerprint": data.fingerprint}, "modules": modules}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    about = {"fingerprint": data.fingerprint}
+    config = make_config(about, modules=modules)
+    write_config(tmp_path, config)
     write_tables(tmp_path, records)
     shown = ["x".join(map(str, v)) if isinstance(v, tuple) else v for v in values]
     for name, written in (
@@ -165,7 +168,7 @@ def test_the_learning_rate_that_was_asked_for_is_in_the_tables(nets, data, tmp_p
     study = mnistopt.run(lr=rates, **asked)
     for table in (study.trials, study.curves, study.summary):
         assert set(table["lr"]) == set(rates)
-    assert study.config["asked"]["lr"] == rates
+    assert study.config.asked["lr"] == rates
     # It is one point with the nearest float32, and trained once.
     assert not mnistopt.plan(lr=[0.33333334, 0.3], **asked).jobs
     again = mnistopt.rerun(study.workdir, data=data)
@@ -179,8 +182,8 @@ def test_every_column_and_setting_is_taken(nets):
     tables.append(summary_table(tables[0]))
     names = {name for table in tables for name in table}
     names |= {
-        *inspect.signature(call).parameters,
-        *inspect.signature(set_up).parameters,
+        *call.__kwdefaults__,
+        *inspect.signature(Request.of).parameters,
     }
     # What networks are told may be a field of another network, too.
     names -= {"hidden", "channels", "dense", "settings", "axes"}

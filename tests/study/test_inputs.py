@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import mnistopt
-from mnistopt.data.doubts import doubts
+from mnistopt.data.check import doubts
 from mnistopt.data.splits import Split
 from mnistopt.errors import InputError
-from mnistopt.study.inputs import check_lanes, study_data
+from mnistopt.study import request
+from mnistopt.study.evaluation import study_data
+from tests.configs import make_config
 
 REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"
 
@@ -38,7 +40,7 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, name, value, words):
 
 def test_lanes_are_points_or_seeds_and_points():
     wanted = {4: (1, 4), (2, 3): (2, 3), np.int64(2): (1, 2), None: None}
-    assert {value: check_lanes(value) for value in wanted} == wanted
+    assert {value: request._lanes(value) for value in wanted} == wanted
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path):
@@ -51,7 +53,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
 
 
 def test_a_folder_for_data_that_are_a_file_is_refused(tmp_path):
-    config = {"format": 3, "data": {"dataset": "toys"}, "data_file": "toys.npz"}
+    config = make_config({"dataset": "toys"}, data_file="toys.npz")
     with pytest.raises(InputError, match="has no effect: the data are toys.npz"):
         study_data(config, tmp_path)
 

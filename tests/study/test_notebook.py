@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import mnistopt
-from mnistopt.study.notebook import in_notebook
-from mnistopt.study.progress import Progress
+from mnistopt.study.progress import Progress, in_notebook
 
 NOTEBOOK = Path(__file__).parents[2] / "experiments" / "colab.ipynb"
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1, "seeds": 1}

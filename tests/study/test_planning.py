@@ -13,7 +13,7 @@ from mnistopt.engine.devices import Lanes
 from mnistopt.models.networks import multiply_adds
 from mnistopt.points import replica_id
 from mnistopt.study.grid import grid, make_point
-from mnistopt.study.planning import make_plan, merge_records
+from mnistopt.study.jobs import make_plan, merge_records
 from mnistopt.training.replica import init_state
 
 LANES = Lanes(1, 2)

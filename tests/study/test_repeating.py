@@ -1,5 +1,6 @@
 """What has computed a study is written down, and another machine is told of."""
 
+import json
 import re
 import shutil
 import warnings
@@ -9,9 +10,9 @@ import pytest
 
 import mnistopt
 from experiments import show
-from mnistopt.engine import machine
+from mnistopt.engine import devices
 from mnistopt.errors import InputError
-from mnistopt.results.agreement import compare
+from mnistopt.study.rerun import compare
 from tests.programs import assert_refused, run
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lr": [0.1, 0.01]}
@@ -22,21 +23,21 @@ def test_each_run_that_trains_has_an_entry(tmp_path):
     mnistopt.run(**asked, epochs=1)
     mnistopt.run(**asked, epochs=1)  # Nothing to train.
     study = mnistopt.run(**asked, epochs=2)
-    first, second = study.config["runs"]
+    first, second = study.config.runs
     assert (first["trials"], second["trials"]) == (2, 2)
     assert (first["asked"]["epochs"], second["asked"]["epochs"]) == ([1], [2])
     assert first["versions"]["jax"] and first["cpu"] and first["devices"]
     assert first["started"] <= second["started"]
-    (name,) = study.config["machines"]
+    (name,) = study.config.machines
     assert first["machines"] == second["machines"] == [name]
-    assert study.config["machines"][name]["lanes"] == [1, 1]
+    assert study.config.machines[name]["lanes"] == [1, 1]
     assert set(study.trials["machine"]) == {name}
 
 
 def test_the_machine_is_described_per_job_and_not_per_epoch(tmp_path, monkeypatch):
     calls = []
-    original = machine.processor
-    monkeypatch.setattr(machine, "processor", lambda: calls.append(1) or original())
+    original = devices.processor
+    monkeypatch.setattr(devices, "processor", lambda: calls.append(1) or original())
 
     def count(epochs):
         calls.clear()
@@ -52,9 +53,9 @@ def test_going_on_elsewhere_is_told_once_and_marked(tmp_path, monkeypatch, what)
     mnistopt.run(**asked, epochs=1)
     more = {"lanes": 2} if what == "lanes" else {}
     if what == "cores":
-        monkeypatch.setattr(machine, "cores", lambda: 64)
+        monkeypatch.setattr(devices, "cores", lambda: 64)
     if what == "jaxlib":
-        monkeypatch.setattr(machine.importlib.metadata, "version", lambda _: "9.9")
+        monkeypatch.setattr(devices.importlib.metadata, "version", lambda _: "9.9")
     with pytest.warns(
         UserWarning, match="2 replicas .* numbers agree to round"
     ) as told:
@@ -63,7 +64,7 @@ def test_going_on_elsewhere_is_told_once_and_marked(tmp_path, monkeypatch, what)
     marks = study.trials.groupby("epochs")["machine"].unique()
     (before,), (after,) = marks[1], marks[2]
     assert after.split("+")[0] == before and len(after.split("+")) == 2
-    assert set(after.split("+")) == set(study.config["machines"])
+    assert set(after.split("+")) == set(study.config.machines)
 
 
 def test_more_devices_of_the_same_machine_are_no_other_machine(tmp_path):
@@ -121,8 +122,8 @@ def test_other_numbers_are_told(study, tmp_path, change, same, holds, words):
     curves.loc[row, "validation_accuracy"] += change
     curves.to_csv(copy / "curves.csv", index=False)
     if not same:
-        text = (copy / "config.json").read_text().replace('"machines": {', '"x": {')
-        (copy / "config.json").write_text(text)
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps({**config, "machines": {}}))
     # What it would give again is there.
     shutil.copytree(study.workdir, tmp_path / "w-rerun")
     found = mnistopt.rerun(copy)

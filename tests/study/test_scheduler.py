@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mnistopt.engine.devices import local_devices
+from mnistopt.engine.pool import LocalPool
 from mnistopt.engine.queue import Queue
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.results.record import Record
 from mnistopt.results.tables import read_table
-from mnistopt.study import runner
-from mnistopt.study.loop import Loop
-from mnistopt.study.scheduler import Changes, Scheduler, ToTheEnd
-from mnistopt.study.setup import set_up
-from mnistopt.study.stopwatch import Stopwatch
+from mnistopt.study.loop import Changes, Loop, Scheduler, ToTheEnd
+from mnistopt.study.plan import find_cohorts, plan_run
+from mnistopt.study.progress import Stopwatch
+from mnistopt.study.request import Request
+from mnistopt.study.workdir import Workdir
 
 GUIDE = Path(__file__).parents[2] / "docs" / "engine.md"
 GRID = {"model": "mlp", "hidden": (8,), "lr": [0.001, 0.01, 0.1], "epochs": 4,
@@ -44,29 +46,32 @@ def train(tmp_path):
     """A function that trains the grid, some change made midway."""
 
     def make(name, seeds=2, change=lambda records: Changes(), scheduler=None):
-        setup = set_up(
-            False, workdir=tmp_path / name, seeds=seeds, lanes=(1, 2), **GRID
-        )
-        plan = runner._plan(setup)
+        asked = {"workdir": tmp_path / name, "seeds": seeds, "lanes": (1, 2)}
+        request = Request.of(**asked, **GRID)
+        workdir = Workdir(request.workdir, request.about)
+        pool = LocalPool(None, request.cache)
+        cohorts = find_cohorts(request, None, pool.devices, measured=False)
+        plan = plan_run(request, cohorts, workdir, pool)
         scheduler = scheduler or At2(change)
         make_scheduler = {"make_scheduler": lambda _: scheduler}
-        Loop(plan, setup, Stopwatch(), lambda _: None, **make_scheduler).run()
-        return setup, plan, scheduler
+        told = Stopwatch(), lambda _: None
+        Loop(plan, request, workdir, pool, *told, **make_scheduler).run()
+        return workdir, plan, scheduler
 
     return make
 
 
-def curves(setup):
-    return read_table(setup.workdir, "curves").drop(columns="seconds")
+def curves(workdir):
+    return read_table(workdir.folder, "curves").drop(columns="seconds")
 
 
-def weights(setup, replica, epoch):
+def weights(workdir, replica, epoch):
     (there,) = [
         one
-        for one in setup.store.saved()
+        for one in workdir.store.saved()
         if one.epoch == epoch and replica in one.about["replicas"]
     ]
-    return setup.store.load_variables(there, [replica], "last")[replica]
+    return workdir.store.load_variables(there, [replica], "last")[replica]
 
 
 def assert_same_bits(one, other):
@@ -94,17 +99,17 @@ def test_dropped_replicas_change_no_bit_of_the_others(train):
 
 
 def test_when_all_are_dropped_the_job_ends(train):
-    setup, _, seen = train("none", change=lambda records: Changes(drop=list(records)))
+    workdir, _, seen = train("none", change=lambda records: Changes(drop=list(records)))
     assert [epoch for epoch, _ in seen.met] == [2]
-    assert set(curves(setup)["epoch"]) == {1, 2}
+    assert set(curves(workdir)["epoch"]) == {1, 2}
 
 
 def test_the_guide_s_halving_trains_the_better_half_on(train):
     (block,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     known = {"Changes": Changes, "Scheduler": Scheduler}
     exec(block, known)  # noqa: S102 - our own guide
-    setup, _, _ = train("halved", scheduler=known["Halving"](last=4))
-    table = curves(setup)
+    workdir, _, _ = train("halved", scheduler=known["Halving"](last=4))
+    table = curves(workdir)
     done = table.groupby("replica")["epoch"].max()
     assert sorted(done) == [1, 1, 1, 2, 4, 4]
     for epoch in (1, 2):
@@ -134,16 +139,16 @@ def test_a_copied_replica_goes_on_from_the_other_s_state(train):
         by_lr = {one.point.hparams.lr: name for name, one in records.items()}
         return Changes(copy={by_lr[0.1]: by_lr[0.001]})
 
-    setup, plan, _ = train("copied", seeds=1, change=change)
+    workdir, plan, _ = train("copied", seeds=1, change=change)
     (job,) = plan.jobs
     by_lr = {one.point.hparams.lr: one.replica for one in job.records}
     whole, _, _ = train("whole", seeds=1)
     for lr in (0.001, 0.01):
         name = by_lr[lr]
-        assert_same_bits(weights(setup, name, 4), weights(whole, name, 4))
+        assert_same_bits(weights(workdir, name, 4), weights(whole, name, 4))
     # By hand: two epochs at lr 0.001, and then two at 0.1.
     program = Program(
-        job.replica, job.lanes, put_splits(setup.dataset, setup.devices[:1])
+        job.replica, job.lanes, put_splits(plan.dataset, local_devices()[:1])
     )
     state = None
     for start, lr in ((0, 0.001), (2, 0.1)):
@@ -152,4 +157,4 @@ def test_a_copied_replica_goes_on_from_the_other_s_state(train):
         queue = Queue(program, dict.fromkeys(make_rounds(job.lanes, [member]), start))
         list(queue.train(start + 2))
         state = queue.states()["by hand"]
-    assert_same_bits(weights(setup, by_lr[0.1], 4), state.variables)
+    assert_same_bits(weights(workdir, by_lr[0.1], 4), state.variables)

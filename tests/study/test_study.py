@@ -90,8 +90,8 @@ def test_a_grid_gives_tables_charts_and_checkpoints(finished):
     assert len(finished.summary) == 2
     assert set(finished.trials["status"]) == {"finished"}
     assert {"seeds", "error", "loss", "mistakes"} <= set(finished.charts())
-    assert finished.config["data"]["dataset"] == "mnist_5k"
-    assert finished.config["asked"]["lr"] == RATES
+    assert finished.config.data.dataset == "mnist_5k"
+    assert finished.config.asked["lr"] == RATES
 
 
 def test_restored_accuracy_is_the_recorded_one_for_every_trial(finished):
@@ -349,11 +349,10 @@ def test_warnings_are_kept_in_config_json(tmp_path):
     for _ in range(2):  # of the last command, whether or not it has trained
         with pytest.warns(UserWarning, match="plain adam"):
             study = mnistopt.run(**asked, workdir=tmp_path)
-        (told,) = study.config["warnings"]
+        (told,) = study.config.warnings
         assert told.startswith("optimizer=adamw with weight_decay=0")
     assert (
-        mnistopt.run(**asked, weight_decay=0.1, workdir=tmp_path).config["warnings"]
-        == []
+        mnistopt.run(**asked, weight_decay=0.1, workdir=tmp_path).config.warnings == []
     )
 
 

@@ -17,8 +17,8 @@ import mnistopt
 from mnistopt.engine.memory import Capacity
 from mnistopt.errors import InputError
 from mnistopt.files import plain_path, read_csv
-from mnistopt.study import lock
-from mnistopt.study.lock import writing
+from mnistopt.study import workdir as lock
+from mnistopt.study.workdir import locked
 from tests.programs import ROOT
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
@@ -84,8 +84,8 @@ def test_a_second_run_is_refused_and_told_of_the_first(workdir):
     before = contents(workdir)
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from mnistopt.study.lock import writing\n"
-        "with writing(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)\n"
+        "from mnistopt.study.workdir import locked\n"
+        "with locked(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)\n"
     )
     command = [sys.executable, "-c", code, str(workdir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
@@ -118,7 +118,7 @@ def test_another_host_is_known_by_its_heartbeat(workdir, monkeypatch, locks):
 
 def test_a_writer_shows_that_it_lives(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT", 0.01)
-    with writing(tmp_path):
+    with locked(tmp_path):
         os.utime(tmp_path / lock.LOCK, (0, 0))
         deadline = time.monotonic() + 60
         while (tmp_path / lock.LOCK).stat().st_mtime == 0:
@@ -128,7 +128,7 @@ def test_a_writer_shows_that_it_lives(tmp_path, monkeypatch):
 
 
 def test_a_run_in_a_callback_of_another_is_a_second_run(workdir):
-    with writing(workdir), pytest.raises(InputError, match="wait for it to end"):
+    with locked(workdir), pytest.raises(InputError, match="wait for it to end"):
         mnistopt.run(**ASKED, seeds=3, workdir=workdir)
 
 
@@ -138,7 +138,7 @@ def test_checkpoints_of_other_data_are_not_added_to(workdir):
         mnistopt.run(**(ASKED | {"train_examples": 300}), workdir=workdir)
     # Of the same data they are, and config.json is made anew.
     study = mnistopt.run(**ASKED, seeds=2, workdir=workdir)
-    assert study.config["data"]["train_examples"] == 200
+    assert study.config.data.train_examples == 200
 
 
 @pytest.mark.parametrize("damage", ["cut in half", "other bytes", "empty"])
@@ -154,7 +154,7 @@ def test_a_damaged_config_is_made_anew(workdir, damage):
         mnistopt.open_study(workdir)
     with pytest.warns(UserWarning, match="made anew from the checkpoints"):
         study = mnistopt.run(**ASKED, seeds=2, workdir=workdir)
-    assert study.config["data"] == json.loads(whole)["data"]
+    assert study.config.to_json()["data"] == json.loads(whole)["data"]
     assert_same_numbers(study.trials, before[workdir / "trials.csv"])
 
 
@@ -315,7 +315,7 @@ def test_a_disk_without_room_ends_in_one_message_and_goes_on(workdir, monkeypatc
     usage = shutil.disk_usage(workdir)
     with monkeypatch.context() as patch:
         room = Capacity(math.inf, math.inf, math.inf)
-        patch.setattr("mnistopt.study.runner.available", lambda *_: room)
+        patch.setattr("mnistopt.study.plan.available", lambda *_: room)
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
         with pytest.raises(InputError, match="0.0 MB are free of 0.1 MB needed.*goes"):
             mnistopt.run(**ASKED, seeds=3, workdir=workdir)

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from mnistopt.hparams import SCHEDULES, Hparams
-from mnistopt.training.schedules import learning_rate
+from mnistopt.training.optimizers import learning_rate
 
 # Of 20 steps each; horizon and warm-up are whole numbers of steps.
 STEPS, HORIZON, WARMUP, LR = 20, 10, 3, 0.02

@@ -12,7 +12,7 @@ from unittest import mock
 import ray
 from ray._private import ray_constants
 
-from mnistopt.engine.machine import cores
+from mnistopt.engine.devices import cores
 from mnistopt.errors import InputError
 
 # Seconds that a head which is there takes to accept a connection.

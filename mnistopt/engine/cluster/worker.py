@@ -16,9 +16,8 @@ import numpy as np
 import ray
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.engine import machine
-from mnistopt.engine.devices import Device, Lanes, local_devices
-from mnistopt.engine.machine import cores
+from mnistopt.engine import devices
+from mnistopt.engine.devices import Device, Lanes, cores, local_devices
 from mnistopt.engine.memory import host_memory, process_memory
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
@@ -95,7 +94,7 @@ class Worker:
     def about(self) -> dict[str, Any]:
         """Returns what it computes with, and what it runs on."""
         device = self._device
-        told = machine.describe(device.xla)
+        told = devices.describe_device(device.xla)
         # XLA's pool there has one thread, as on a machine of one core.
         told["cores"] = 1 if device.on_host else None
         return {

@@ -29,7 +29,7 @@ from mnistopt.paper.outlook.measure import (
 from mnistopt.paper.outlook.rows import RECIPE, TABLES, base_of, make_cells, trained
 from mnistopt.paper.report import made_by
 from mnistopt.paper.tables import MARGIN
-from mnistopt.results.compare import paired_difference
+from mnistopt.results.stats import paired_difference
 
 _ABOUT = f"""\
 The paper ends by naming what it did not do: augmentation for robustness, batch

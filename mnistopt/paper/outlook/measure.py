@@ -24,8 +24,8 @@ from mnistopt.paper.times import time_epochs
 from mnistopt.results.stats import Interval, accuracy_interval, mean_interval
 from mnistopt.results.tables import FINISHED
 from mnistopt.study import runner
-from mnistopt.study.inputs import study_data
-from mnistopt.study.planning import Plan
+from mnistopt.study.evaluation import study_data
+from mnistopt.study.jobs import Plan
 from mnistopt.study.progress import OnProgress
 from mnistopt.study.robustness import CLEAN, robustness
 from mnistopt.study.study import Study
@@ -146,7 +146,7 @@ def measure(
     )
     robust = _robustness(study, options, workdir / "tables" / "robustness.csv")
     speeds = _speeds(study, options, workdir / "tables" / "speeds.csv")
-    about = without_paths(study.config)
+    about = without_paths(study.config.to_json())
     cells, trials = make_cells(options), study.trials
     seeds = collect_seeds(cells, {PART: trials}, {PART: study.curves}, {PART: about})
     seeds = seeds.merge(_means(robust), on="trial", how="left")
@@ -186,7 +186,7 @@ def _speeds(study: Study, options: Options, path: Path) -> pd.DataFrame:
             return known
     data = study_data(study.config, options.data_dir)
     wanted = [(point, False) for point in points.values()]
-    return time_epochs(PART, wanted, data, study.config["lanes"], TIMING)
+    return time_epochs(PART, wanted, data, study.config.lanes, TIMING)
 
 
 def _means(robust: pd.DataFrame) -> pd.DataFrame:

@@ -15,9 +15,8 @@ from mnistopt.report.charts.theme import (
     rows,
     rows_high,
 )
-from mnistopt.results.compare import holm, t_tests, two_sided
 from mnistopt.results.labels import point_labels
-from mnistopt.results.stats import mean_interval
+from mnistopt.results.stats import holm, mean_interval, t_tests, two_sided
 from mnistopt.results.summary import ERROR_RATE
 from mnistopt.results.tables import FINISHED
 

@@ -17,9 +17,8 @@ from mnistopt.report.charts.costs import (
     gap_frame,
     pareto_front,
 )
-from mnistopt.report.charts.export import to_svg
-from mnistopt.report.charts.pictures import Picture, study_pictures
-from mnistopt.results.costs import COUNTED, TIMED
+from mnistopt.report.charts.pictures import Picture, study_pictures, to_svg
+from mnistopt.results.columns import COUNTED, TIMED
 from mnistopt.results.tables import curves_table
 from mnistopt.study.grid import grid
 

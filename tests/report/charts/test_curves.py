@@ -5,8 +5,7 @@ import pytest
 from points import changed
 
 from mnistopt.report.charts.curves import curves_frame, error_chart, loss_chart
-from mnistopt.report.charts.export import to_svg
-from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.pictures import Picture, to_svg
 from mnistopt.report.charts.theme import PALETTE, TOP
 from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import curves_table, trials_table

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from mnistopt.data.corrupt import CORRUPTIONS, STRENGTHS, corrupt
-from mnistopt.report.charts.export import to_svg
-from mnistopt.report.charts.pictures import Picture
+from mnistopt.report.charts.pictures import Picture, to_svg
 from mnistopt.report.charts.robustness import robustness_chart, robustness_frame
 from mnistopt.results.stats import accuracy_interval, proportion_interval
 from mnistopt.study.robustness import summarise

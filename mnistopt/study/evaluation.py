@@ -1,0 +1,162 @@
+"""What a study's networks are evaluated on: its own examples, or a stranger's."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mnistopt.data.arrays import read_arrays
+from mnistopt.data.check import check_own
+from mnistopt.data.classes import positions
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.splits import Split, make_splits
+from mnistopt.data.strangers import Strangers, read_strangers
+from mnistopt.errors import InputError
+from mnistopt.results.config import Config, DataDescription
+from mnistopt.study.request import load_data
+
+
+def study_data(config: Config, data_dir: str | Path | None) -> Dataset:
+    """Returns the data of a study, split as they were for it.
+
+    Args:
+        config: The study's.
+        data_dir: As in `load`; None for where they were.
+
+    Raises:
+        InputError: If they cannot be had.
+    """
+    about, file = config.data, config.data_file
+    if file and data_dir:
+        raise InputError(f"data_dir={data_dir} has no effect: the data are {file}")
+    folder = data_dir or config.data_dir
+    try:
+        if file:
+            return _read_own(Path(file), about)
+        return load_data(None, about.dataset, folder, about.train_examples)
+    except InputError as error:
+        moved = file or (None if data_dir else folder)
+        if not moved or Path(moved).exists():
+            raise
+        flag = "data" if file else "data_dir"
+        raise InputError(
+            f"{error}\nThe study's data were in {moved}. If they have been moved, tell "
+            f"where they are: --{flag}=..."
+        ) from error
+
+
+def _read_own(path: Path, about: DataDescription) -> Dataset:
+    """Returns a file or folder as data for a study, its classes matched by name.
+
+    Args:
+        path: As in `Dataset.from_file`.
+        about: The study's data.
+
+    Raises:
+        InputError: If it cannot be used, or has a class that the study has not.
+    """
+    path, names = Path(path).expanduser(), about.class_names
+    height, width, channels = about.image_shape
+    fitted = ((height, width), channels) if path.is_dir() else ()
+    own = check_own(**read_arrays(path, *fitted))
+    parts = [
+        Split(part.images, positions(own.class_names, names, str(path), part.labels))
+        for part in own.parts
+    ]
+    data = Dataset.from_splits(path.stem, *make_splits(*parts), names)
+    size = about.train_examples
+    return data.with_train_examples(
+        size if size and size <= len(data.train.labels) else None
+    )
+
+
+def evaluated_data(
+    config: Config,
+    data: str | Path | None,
+    dataset: str | None,
+    data_dir: str | Path | None,
+    split: str,
+) -> Dataset:
+    """Returns the data to evaluate a study on: its own, or others to test it on.
+
+    Args:
+        config: The study's.
+        data: As in `load_data`.
+        dataset: As in `load`; None, or the study's, for its own.
+        data_dir: As in `load`.
+        split: Which part of them is to be evaluated.
+
+    Returns:
+        The data, their labels positions among the study's classes.
+
+    Raises:
+        InputError: If they cannot be had, or have a class that the study has not; or if
+            they are others, and not to be tested on: what was held out of others has
+            nothing to do with the study.
+    """
+    about = config.data
+    if not data and dataset in (None, about.dataset):
+        found = study_data(config, data_dir)
+    elif data:
+        if dataset or data_dir:
+            raise InputError("give either data, or dataset and data_dir")
+        found = _read_own(Path(data), about)
+    else:
+        found = _matched(load_data(None, dataset, data_dir, None), about.class_names)
+    if found.image_shape != about.image_shape:
+        raise InputError(
+            f"{found.name} has images of shape {found.image_shape}; the study's "
+            f"networks take {about.image_shape}"
+        )
+    if found.fingerprint != about.fingerprint and split != "test":
+        raise InputError(
+            f"{found.name} is not the data that the study was trained on "
+            f"({about.dataset}, {about.train} training examples): its {split} part was "
+            "not the study's. Only --split=test can be evaluated on other data"
+        )
+    return found
+
+
+def _matched(data: Dataset, names: Sequence[str]) -> Dataset:
+    """Returns data whose labels are positions among a study's classes."""
+    if data.class_names == tuple(names):
+        return data
+    train, validation, test = (
+        part._replace(labels=positions(data.class_names, names, data.name, part.labels))
+        for part in (data.train, data.validation, data.test)
+    )
+    return Dataset.from_splits(data.name, train, validation, test, names)
+
+
+def count_seen(config: Config, images: np.ndarray) -> int:
+    """Returns how many of some images a study was trained on, 0 if that is not known.
+
+    Args:
+        config: The study's.
+        images: Of other data, [N, H, W, C].
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            train = study_data(config, None).train.images
+    except InputError:  # They are no longer there: nobody knows.
+        return 0
+    if train.dtype != images.dtype or train.shape[1:] != images.shape[1:]:
+        return 0
+    known = {image.tobytes() for image in train}
+    return sum(image.tobytes() in known for image in images)
+
+
+def read_images(about: DataDescription, path: str | Path) -> Strangers:
+    """Returns a stranger's digits, made like those of a study.
+
+    Args:
+        about: The study's data.
+        path: As in `read_strangers`; class folders are called as the study's classes.
+
+    Raises:
+        InputError: If they cannot be read.
+    """
+    shape, light = about.image_shape, about.dark_on_light
+    return read_strangers(path, about.class_names, shape, light)

@@ -1,0 +1,285 @@
+"""What a run was asked for: checked once, and never changed."""
+
+import dataclasses
+import inspect
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mnistopt.axes import as_list, count, show
+from mnistopt.data.check import doubts
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.load import CACHE_DIR, cache_folder, load
+from mnistopt.errors import InputError
+from mnistopt.files import check_path
+from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
+from mnistopt.models.registry import DEFAULT, NETWORKS
+from mnistopt.points import NEUTRAL, Point
+from mnistopt.results.columns import columns
+from mnistopt.results.config import DataDescription
+from mnistopt.study import grid
+from mnistopt.study.modules import Modules
+
+_COUNT = count(None, "")
+_UNITS = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_BYTES = re.compile(r"(\d+\.?\d*(?:e\+?\d+)?) *([KMGT]B)?", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The settings of a run.
+
+    Attributes:
+        points: Asked for, without repeats.
+        seeds: How many of each: seeds 0 to `seeds - 1`.
+        data: The data.
+        about: What config.json says of them.
+        data_dir: Folder with the dataset's files, or None.
+        data_file: File or folder of one's own data, or None.
+        workdir: Folder of the study, absolute.
+        cache: Folder of downloads and compiled programs, absolute.
+        lanes: (seeds, points) side by side on a device; None to choose.
+        devices: How many to use; None for all.
+        cluster: Ray's address, or None for this machine.
+        memory_budget: Bytes to use at most, of a device's or, on a CPU, of all.
+        fail_fast: Whether the first replica that diverges ends the run.
+        modules: Those of a study that runs again, as its config.json knows them.
+    """
+
+    points: tuple[Point, ...]
+    seeds: int
+    data: Dataset
+    about: DataDescription
+    data_dir: Path | None
+    data_file: Path | None
+    workdir: Path
+    cache: Path
+    lanes: tuple[int, int] | None
+    devices: int | None
+    cluster: str | None
+    memory_budget: float
+    fail_fast: bool
+    modules: Modules
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        points: Sequence[Point] | None = None,
+        data: Dataset | str | Path | None = None,
+        dataset: str | None = None,
+        data_dir: str | Path | None = None,
+        train_examples: int | None = None,
+        image_size: Any = None,
+        workdir: str | Path | None = None,
+        seeds: int = 3,
+        lanes: int | tuple[int, int] | None = None,
+        devices: int | None = None,
+        cluster: str | None = None,
+        memory_budget: float | str | None = None,
+        fail_fast: bool = False,
+        cache_dir: str | Path = CACHE_DIR,
+        modules: Modules | None = None,
+        **axes: Any,
+    ) -> "Request":
+        """Checks the settings of `run`, loads the data, and warns of doubts.
+
+        Raises:
+            InputError: If one cannot be used.
+        """
+        asked = _points(points, axes)
+        seeds = check_count("seeds", seeds)
+        grid.check_size(len(asked) * seeds)
+        train_examples = _optional("train_examples", train_examples)
+        file = None if isinstance(data, Dataset) else check_path("data", data)
+        folder, cache = check_path("data_dir", data_dir), cache_folder(cache_dir)
+        target = check_path("workdir", workdir)
+        lanes, devices = _lanes(lanes), _optional("devices", devices)
+        budget, cluster = check_bytes("memory_budget", memory_budget), _cluster(cluster)
+        given = file or data, dataset, folder, train_examples, cache, image_size
+        loaded = load_data(*given)
+        _check_steps(asked, len(loaded.train.labels))
+        return cls(
+            asked,
+            seeds,
+            loaded,
+            DataDescription.of(loaded, train_examples),
+            # Absolute, as a callback or a notebook's next cell may go elsewhere.
+            data_dir=folder.absolute() if folder else None,
+            data_file=file.absolute() if file else None,
+            workdir=(target or default_workdir(loaded.name, asked)).absolute(),
+            cache=cache,
+            lanes=lanes,
+            devices=devices,
+            cluster=cluster,
+            memory_budget=budget,
+            fail_fast=fail_fast,
+            modules=modules or {},
+        )
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The values of each axis, and the number of seeds."""
+        rows = [point.row() for point in self.points]
+        values = {
+            name: list(dict.fromkeys(row.get(name, NEUTRAL.get(name)) for row in rows))
+            for name in columns(self.points)
+        }
+        return {**values, "seeds": self.seeds}
+
+
+def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a function whose `**settings` are those of a run a signature of them all.
+
+    So `help` and a notebook's completion know each setting, and each hyper-parameter
+    with its default.
+    """
+    own = inspect.signature(function)
+    asked = inspect.signature(Request.of).parameters
+    declared = {name: axis for n in NETWORKS.values() for name, axis in n.axes.items()}
+    declared |= {**RECIPE, **NUMBERS, "epochs": EPOCHS}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    axes = [
+        inspect.Parameter(name, keyword, default=axis.default)
+        for name, axis in declared.items()
+    ]
+    model = inspect.Parameter("model", keyword, default=DEFAULT)
+    *callbacks, _ = own.parameters.values()
+    *settings, rest = (one for name, one in asked.items() if name != "modules")
+    function.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[*settings, *callbacks, model, *axes, rest]
+    )
+    return function
+
+
+def default_workdir(dataset: str, points: Iterable[Point]) -> Path:
+    """Returns runs/DATASET-MODEL, in the current folder."""
+    models = "-".join(dict.fromkeys(point.structure.model for point in points))
+    return Path("runs") / f"{dataset}-{models}"
+
+
+def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> tuple:
+    if points is not None and axes:
+        raise InputError(
+            f"give either points or axes, not points and {', '.join(axes)}"
+        )
+    given = grid.grid(**axes) if points is None else as_list(points)
+    if others := [one for one in given if not isinstance(one, Point)]:
+        raise InputError(
+            f"points={others[0]!r} is not allowed: expected points, as "
+            "study.grid.make_point makes them"
+        )
+    found = tuple(dict.fromkeys(given))
+    if not found:
+        raise InputError("points has no points; give at least one")
+    for doubt in grid.doubts(found):
+        warnings.warn(doubt, stacklevel=2)
+    return found
+
+
+def _check_steps(points: Sequence[Point], examples: int) -> None:
+    """Checks what follows from the number of training examples; warns of doubts."""
+    for size in (point.recipe.batch_size for point in points):
+        if size > examples:
+            raise InputError(
+                f"batch_size={size} is more than the {examples} training examples; "
+                "give a smaller one"
+            )
+    for doubt in grid.average_doubts(points, examples):
+        warnings.warn(doubt, stacklevel=2)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Returns a whole number of at least 1; numpy's and whole floats are some too.
+
+    Raises:
+        InputError: If it is none.
+    """
+    return _COUNT.check(name, value)
+
+
+def _optional(name: str, value: Any) -> int | None:
+    return None if value is None else check_count(name, value)
+
+
+def _lanes(value: Any) -> tuple[int, int] | None:
+    """Returns lanes as (seeds, points); points alone may stand for them."""
+    if value is None:
+        return None
+    sizes = [check_count("lanes", one) for one in as_list(value)]
+    if len(sizes) not in (1, 2):
+        raise InputError(
+            f"lanes={value} is not allowed: expected points, or (seeds, points)"
+        )
+    return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def _cluster(value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise InputError(
+            f"cluster={value!r} is not allowed: expected local, auto or HOST:PORT"
+        )
+    return value
+
+
+def check_bytes(name: str, value: Any) -> float:
+    """Returns a number of bytes from one, or from words as "4 GB"; inf for None.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if value is None:
+        return math.inf
+    found = _BYTES.fullmatch(str(value).strip())
+    size = float(found[1]) * _UNITS[(found[2] or "").upper()] if found else 0.0
+    if not 0 < size < math.inf:
+        raise InputError(f"{name}={value} is not allowed: expected a size as in 4GB")
+    return size
+
+
+def load_data(
+    data: Dataset | str | Path | None,
+    dataset: str | None,
+    data_dir: str | Path | None,
+    train_examples: int | None,
+    cache_dir: str | Path = CACHE_DIR,
+    image_size: Any = None,
+) -> Dataset:
+    """Returns the data of a run; warns of what is doubtful in them.
+
+    Args:
+        data: One's own: a `Dataset`, or what `Dataset.from_file` takes; None for those
+            that have a name.
+        dataset: As in `load`.
+        data_dir: As in `load`.
+        train_examples: As in `load`.
+        cache_dir: As in `load`.
+        image_size: As in `Dataset.from_file`.
+
+    Raises:
+        InputError: If they cannot be used, or are given twice.
+    """
+    if image_size is not None and (data is None or isinstance(data, Dataset)):
+        raise InputError(
+            f"image_size={show(image_size)} has no effect without a folder of "
+            "pictures: give it as data, or leave image_size out"
+        )
+    if data is None:
+        data = load(
+            dataset or "mnist_5k",
+            data_dir=data_dir,
+            train_examples=train_examples,
+            cache_dir=cache_dir,
+        )
+    else:
+        if dataset or data_dir:
+            raise InputError("give either data, or dataset and data_dir")
+        if not isinstance(data, Dataset):
+            data = Dataset.from_file(data, image_size)
+        data = data.with_train_examples(train_examples)
+    for doubt in doubts(data.name, data.train, data.classes):
+        warnings.warn(f"{data.name}: {doubt}", stacklevel=2)
+    return data

@@ -1,0 +1,203 @@
+"""Carries a plan out: trains its jobs, and writes all that is known then."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mnistopt.axes import show
+from mnistopt.data.dataset import Dataset
+from mnistopt.engine.devices import Device, Lanes, name_of
+from mnistopt.engine.memory import Exhausted
+from mnistopt.engine.pool import Pool, present
+from mnistopt.engine.predict import measure_latency
+from mnistopt.errors import InputError
+from mnistopt.models.networks import count_bytes, multiply_adds
+from mnistopt.points import Point
+from mnistopt.results.columns import COSTS, Costs, network_name
+from mnistopt.results.config import Config, describe_machine
+from mnistopt.results.mistakes import write_mistakes, write_samples
+from mnistopt.results.predictions import write_predictions
+from mnistopt.results.tables import read_table
+from mnistopt.study.jobs import Plan
+from mnistopt.study.loop import Loop, OnEpoch
+from mnistopt.study.modules import Maker
+from mnistopt.study.plan import Cohorts, plan_run
+from mnistopt.study.progress import OnProgress, Stopwatch
+from mnistopt.study.request import Request
+from mnistopt.study.stopping import Stop
+from mnistopt.study.workdir import Workdir
+
+
+def train(
+    plan: Plan,
+    request: Request,
+    cohorts: Cohorts,
+    workdir: Workdir,
+    pool: Pool,
+    noted: Sequence[str],
+    stopwatch: Stopwatch,
+    on_progress: OnProgress,
+    on_epoch: OnEpoch | None,
+    stop: Stop,
+) -> None:
+    """Trains what is planned, and writes tables, predictions, costs and config.json.
+
+    Args:
+        plan: What is to be trained.
+        request: What was asked for.
+        cohorts: Of the request.
+        workdir: That nobody else writes to.
+        pool: Of devices.
+        noted: Warnings for config.json; those of the training are added.
+        stopwatch: Counts the seconds.
+        on_progress: Called with a `Progress`.
+        on_epoch: Called with the rows of curves.csv that a round has just made.
+        stop: Says when to; what is done is saved then.
+    """
+    workdir.set_aside(plan.saved)
+    while True:
+        known = _note_run(plan, request, cohorts, workdir, present(pool), noted)
+        loop = Loop(
+            plan, request, workdir, pool, stopwatch, on_progress, on_epoch, stop=stop
+        )
+        try:
+            loop.run()
+            break
+        except Exhausted as error:
+            cohorts = cohorts.with_lanes(_fewer_lanes(loop, error))
+        # From the last checkpoints, and with nothing of the loop in memory.
+        del loop
+        plan = plan_run(request, cohorts, workdir, pool)
+    stop.check()
+    folder, data = workdir.folder, request.data
+    with stopwatch("predictions"):
+        trials = read_table(folder, "trials")
+        made = {job.program.structure: job.replica.model for job in plan.jobs}
+        make = Maker(cohorts.modules, data.image_shape, data.classes, made)
+        write_predictions(folder, workdir.store, trials, data, make)
+        write_mistakes(folder, trials, data)
+        if plan.jobs:
+            write_samples(folder, cohorts.points, data)
+    with stopwatch("costs"):
+        records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
+        points, device = [record.point for record in records], present(pool)[0]
+        found = find_costs(points, known.costs, data, device, make)
+        costs = {**known.costs, **found}
+        loop.write(costs)
+    if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
+        workdir.tidy()
+    runs = list(known.runs)
+    if plan.jobs and pool.traffic:
+        runs[-1] = runs[-1] | {"traffic": dict(pool.traffic)}
+    workdir.write(
+        runs=runs,
+        costs=costs,
+        compile_seconds={**known.compile_seconds, **loop.compile_seconds},
+        working_bytes={**known.working_bytes, **loop.working_bytes},
+        seconds=stopwatch.seconds,
+    )
+
+
+def _note_run(
+    plan: Plan,
+    request: Request,
+    cohorts: Cohorts,
+    workdir: Workdir,
+    devices: Sequence[Device],
+    noted: Sequence[str],
+) -> Config:
+    """Writes to config.json what trains, and what it trains with; returns it."""
+    known = workdir.config
+    now = {"devices": list(map(str, devices)), **describe_machine()}
+    content: dict[str, Any] = {
+        "data": request.about,
+        "data_dir": str(request.data_dir) if request.data_dir else None,
+        "data_file": str(request.data_file) if request.data_file else None,
+        "asked": request.asked,
+        "modules": cohorts.modules,
+        "warnings": list(noted),
+    }
+    if plan.jobs or known is None:
+        content |= now
+    if plan.jobs:
+        used = [d.describe(job.lanes) for job in plan.jobs for d in devices]
+        machines = {name_of(one): one for one in used}
+        lanes = {job.program.identity(): show(job.lanes) for job in plan.jobs}
+        run = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "asked": request.asked,
+            "trials": plan.asked - plan.there,
+            **now,
+            "machines": list(machines),
+        }
+        content |= {
+            "lanes": {**(known.lanes if known else {}), **lanes},
+            "machines": {**(known.machines if known else {}), **machines},
+            "runs": [*(known.runs if known else []), run],
+        }
+    return workdir.write(**content)
+
+
+def _fewer_lanes(loop: Loop, error: Exhausted) -> dict[Point, Lanes]:
+    """Returns half of the lanes of the job that has taken too much memory.
+
+    Raises:
+        Exhausted: If it has one lane only.
+    """
+    job = loop.job
+    if job.lanes == (1, 1):
+        raise Exhausted(
+            f"one replica of {job.program.structure} at a time takes too much memory "
+            f"({error}): give a smaller network or batch, or fewer replicas"
+        ) from error
+    fewer = job.lanes.halved()
+    warnings.warn(
+        f"{error}: going on with lanes={show(fewer)} instead of {show(job.lanes)}. "
+        "Numbers are the same to rounding",
+        stacklevel=2,
+    )
+    return {job.program: fewer}
+
+
+def find_costs(
+    points: Iterable[Point],
+    there: Costs,
+    dataset: Dataset,
+    device: Device,
+    make: Callable[[Point], Any],
+) -> dict[str, dict[str, float]]:
+    """Returns the costs of the networks of points, of those that are not there yet.
+
+    A module of the user's own that cannot be had any more has none.
+
+    Args:
+        points: Of which the structures count.
+        there: What is known.
+        dataset: Of which the first training images are classified.
+        device: Which does so.
+        make: Returns the network of a point.
+
+    Returns:
+        Per network, by its name, the numbers of `COSTS`.
+    """
+    wanted = {network_name(point.structure): point for point in points}
+    found = {}
+    for name, point in wanted.items():
+        if name in there:
+            continue
+        try:
+            model = make(point)
+        except InputError:
+            continue
+        found[name] = _costs(model, dataset, device)
+    return found
+
+
+def _costs(model: Any, dataset: Dataset, device: Device) -> dict[str, Any]:
+    shape, images = dataset.image_shape, dataset.train.images
+    counted = multiply_adds(model, shape), count_bytes(model, shape)
+    seconds = measure_latency(model, images, device).values()
+    # Four digits: the fifth changes from call to call.
+    measured = (float(f"{1e3 * one:.4g}") for one in seconds)
+    return dict(zip(COSTS, (*counted, *measured), strict=True))
