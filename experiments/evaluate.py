@@ -75,7 +75,8 @@ class Examples(NamedTuple):
 
 def _examples(study: Any) -> Examples:
     """Returns what is to be evaluated."""
-    from mnistopt.study.evaluation import count_seen, evaluated_data, read_images
+    from mnistopt.data.strangers import read_strangers
+    from mnistopt.study.evaluation import count_seen, evaluated_data
 
     if FLAGS.images:
         if FLAGS.data or FLAGS.dataset or FLAGS.data_dir:
@@ -86,7 +87,9 @@ def _examples(study: Any) -> Examples:
                 "split: leave it out"
             )
         about = {"dataset": FLAGS.images, "same_data": False, "split": None}
-        found = read_images(study.config.data, FLAGS.images)
+        data = study.config.data
+        like = data.class_names, data.image_shape, data.dark_on_light
+        found = read_strangers(FLAGS.images, *like)
         if found.skipped:
             warnings.warn(found.skipped, stacklevel=2)
         labels = None if found.labels is None else found.labels[found.ink]

@@ -1,7 +1,7 @@
 """Checks examples, and makes them ready for use."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from mnistopt.data.classes import (
     check_names,
     default_names,
     plain,
+    positions,
     sorted_names,
 )
 from mnistopt.data.official import (
@@ -25,18 +26,6 @@ from mnistopt.errors import InputError
 
 # Pixels; a network of this kind on larger images is a mistake.
 LARGEST_SIDE = 1024
-
-
-class Own(NamedTuple):
-    """Examples of one's own, checked.
-
-    Attributes:
-        parts: All of it, and the test part if there is one.
-        class_names: K names; labels are positions in them.
-    """
-
-    parts: list[Split]
-    class_names: tuple[str, ...]
 
 
 def check_stored(stored: Stored) -> Split:
@@ -86,7 +75,7 @@ def check_own(
     test_images: Any = None,
     test_labels: Any = None,
     class_names: Any = None,
-) -> Own:
+) -> tuple[list[Split], tuple[str, ...]]:
     """Checks examples of one's own, and returns copies ready for use.
 
     Args:
@@ -97,38 +86,38 @@ def check_own(
         class_names: K names, of labels 0 to K - 1; None for the words that labels are,
             or "0" to the largest label.
 
+    Returns:
+        All of it, and the test part if there is one; and the names of the classes, in
+        which labels are positions.
+
     Raises:
         InputError: If they cannot be used; says what was found.
     """
     if (test_images is None) != (test_labels is None):
         raise InputError("give test_images and test_labels together, or neither")
     known = None if class_names is None else check_names(class_names)
-    labels = np.asarray(labels)
-    if known is None and labels.dtype.kind in "USO" and labels.ndim == 1:
-        if not all(isinstance(one, (str, bytes)) for one in labels.tolist()):
-            raise InputError(
-                f"labels are {labels.dtype}; expected are whole numbers, 0 to K - 1, "
-                "or words"
-            )
-        known = check_names(sorted_names(_words(labels)))
-    given = {"images": (images, labels)}
-    if test_images is not None:
-        given["test_images"] = test_images, test_labels
-    pixels = _as_bytes([np.asarray(one) for one, _ in given.values()])
-    parts = [
-        _check_arrays(one, labels, name, name.replace("images", "labels"), known)
-        for one, (name, (_, labels)) in zip(pixels, given.items())
-    ]
-    if known is None:
-        known = default_names(int(parts[0].labels.max()) + 1)
-    if len(parts) > 1:
-        _check_alike(parts[0], parts[1], known)
-    return Own(parts, known)
+    words = np.asarray(labels)
+    in_words = words.dtype.kind in "USO" and words.ndim == 1
+    if known is None and in_words and all(map(_is_word, words.tolist())):
+        known = check_names(sorted_names(words.tolist()))
+    given = [images] if test_images is None else [images, test_images]
+    pixels = _as_bytes(list(map(np.asarray, given)))
+    train = _check_arrays(pixels[0], labels, "images", "labels", known)
+    known = known or default_names(int(train.labels.max()) + 1)
+    if test_images is None:
+        return [train], known
+    test = _check_arrays(pixels[1], test_labels, "test_images", "test_labels", known)
+    kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"test_images are {kinds[1][0]} {kinds[1][1]}, images {kinds[0][0]} "
+            f"{kinds[0][1]}; they must be alike"
+        )
+    return [train, test], known
 
 
-def _words(labels: np.ndarray) -> list[str]:
-    """Returns labels in words, as text."""
-    return list(map(plain, labels.tolist()))
+def _is_word(label: Any) -> bool:
+    return isinstance(label, (str, bytes))
 
 
 def _check_arrays(
@@ -162,7 +151,9 @@ def _check_arrays(
         if not np.isfinite(images).all():
             raise InputError(f"{images_name} contain NaN or infinity")
     if class_names is not None and labels.dtype.kind in "USO":
-        labels = _numbered(labels, labels_name, class_names)
+        names = list(map(plain, labels.reshape(-1).tolist()))
+        order = np.arange(len(names))
+        labels = positions(names, class_names, labels_name, order)
     labels = _plain_labels(labels, labels_name)
     if labels.shape != (len(images),):
         raise InputError(
@@ -180,18 +171,6 @@ def _check_arrays(
             )
         )
     return Split(np.array(images), labels.astype(np.int32))
-
-
-def _numbered(labels: np.ndarray, name: str, class_names: Sequence[str]) -> np.ndarray:
-    """Returns labels in words as positions in the names of classes."""
-    known = {one: position for position, one in enumerate(class_names)}
-    words = list(map(plain, _words(labels.reshape(-1))))
-    if unknown := sorted(set(words) - set(known)):
-        raise InputError(
-            f"{name} have the class {unknown[0]!r}; the classes are "
-            f"{', '.join(class_names)}"
-        )
-    return np.array([known[word] for word in words])
 
 
 def _as_bytes(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -231,21 +210,6 @@ def _plain_labels(labels: np.ndarray, name: str) -> np.ndarray:
             "words"
         )
     return labels
-
-
-def _check_alike(train: Split, test: Split, class_names: Sequence[str]) -> None:
-    """Checks that test examples are of the kind of the others."""
-    kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
-    if kinds[0] != kinds[1]:
-        raise InputError(
-            f"test_images are {kinds[1][0]} {kinds[1][1]}, images {kinds[0][0]} "
-            f"{kinds[0][1]}; they must be alike"
-        )
-    if test.labels.max() >= len(class_names):
-        raise InputError(
-            f"test_labels hold {test.labels.max()}, but labels are 0 to "
-            f"{len(class_names) - 1}"
-        )
 
 
 def check_classes(train: Split, class_names: Sequence[str]) -> None:

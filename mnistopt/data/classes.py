@@ -15,11 +15,8 @@ MOST_CLASSES = 256
 
 def natural(name: str) -> tuple:
     """Returns a sort key by which numbers in names count as numbers."""
-    parts: list[tuple] = []
-    for i, part in enumerate(re.split(r"(\d+)", name)):
-        digits = part.lstrip("0")
-        parts.append((len(digits), digits) if i % 2 else (-1, part))
-    return parts, name
+    parts = re.split(r"(\d+)", name)
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts], name
 
 
 def plain(name: Any) -> str:
@@ -71,29 +68,28 @@ def positions(
     names: Sequence[str],
     class_names: Sequence[str],
     where: str,
-    labels: np.ndarray | None = None,
+    labels: np.ndarray,
 ) -> np.ndarray:
-    """Returns where names of classes stand among those of a study.
+    """Returns labels as positions among other names of classes, as of a study.
 
     Args:
-        names: Of other data.
-        class_names: Of the study.
-        where: What the other data are called, for errors.
+        names: What the labels stand for.
+        class_names: That they are to stand for.
+        where: What the data are called, for errors.
         labels: Positions in `names`, int [N]; only names that they use need match.
 
     Returns:
-        int32, [len(names)], or with labels [N]: theirs among the study's.
+        Positions in `class_names`, int32 [N].
 
     Raises:
-        InputError: If a name is not the study's; says which, and what those are.
+        InputError: If a name is none of them; says which, and what those are.
     """
-    used = range(len(names)) if labels is None else sorted(set(labels.tolist()))
     known = {name: position for position, name in enumerate(class_names)}
-    if unknown := [names[k] for k in used if names[k] not in known]:
+    used = dict.fromkeys(names[k] for k in sorted(set(labels.tolist())))
+    if unknown := [name for name in used if name not in known]:
         raise InputError(
             f"{where} has the class {', '.join(unknown[:8])}, which matches no class "
-            f"of the study's: {', '.join(class_names)}. Classes are matched by their "
+            f"of {', '.join(class_names)}. Classes are matched by their "
             "names: rename the folders, or give class_names beside the labels"
         )
-    found = np.array([known.get(name, 0) for name in names], np.int32)
-    return found if labels is None else found[labels]
+    return np.array([known.get(name, 0) for name in names], np.int32)[labels]

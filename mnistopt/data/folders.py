@@ -246,7 +246,8 @@ def _labels(part: Pictures, class_names: Sequence[str], folder: Path) -> np.ndar
     """Returns the labels of a part by the names of all classes."""
     if part.labels is None:
         raise InputError(f"{folder} has a part with pictures and no folder per class")
-    return positions(part.class_names, class_names, f"a part of {folder}")[part.labels]
+    where = f"a part of {folder}"
+    return positions(part.class_names, class_names, where, part.labels)
 
 
 def _alike(

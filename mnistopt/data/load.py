@@ -6,7 +6,6 @@ One way down: find the source, read what is stored, check it, split it.
 import contextlib
 import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ from mnistopt.data.official import (
 from mnistopt.data.prepare import read_prepared
 from mnistopt.data.splits import Split, make_splits
 from mnistopt.errors import InputError
-from mnistopt.files import check_path
+from mnistopt.files import check_path, replacing
 
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -65,22 +64,14 @@ def cached(
             return [Split(*arrays[at : at + 2]) for at in range(0, len(arrays), 2)]
     parts = read()
     arrays = [array for part in parts for array in part]
-    with contextlib.suppress(OSError):
-        _write(path, dict(zip(_ARRAYS, arrays), stamp=np.array(stamp)))
-    return parts
-
-
-def _write(path: Path, arrays: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     # A reader sees the old file, the new one or none, never half of one.
-    handle, temporary = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with (
+        contextlib.suppress(OSError),
+        replacing(path) as partial,
+        open(partial, "wb") as file,
+    ):
+        np.savez(file, **dict[str, Any](zip(_ARRAYS, arrays)), stamp=np.array(stamp))
+    return parts
 
 
 def _stamp(paths: Iterable[Path]) -> str:
@@ -142,7 +133,12 @@ def load(
         >>> load("mnist_5k", train_examples=100).train.images.shape
         (100, 28, 28, 1)
     """
-    parts = read_named(name, data_dir, cache_folder(cache_dir))
+    cache = cache_folder(cache_dir)
+    source = find(name, check_path("data_dir", data_dir), cache)
+    if source.kind in ("prepared", "csv"):  # which take seconds
+        parts = cached(cache, name, source.paths, lambda: read(source, name))
+    else:
+        parts = read(source, name)
     if len(parts) == 1 and name != "mnist_5k":
         warnings.warn(
             f"{name}: there is no test part with labels in {data_dir}: a fifth of the "
@@ -187,16 +183,6 @@ def _check_official(dataset: Dataset, data_dir: Any) -> None:
             "are not its: is this another dataset, or has it been changed?",
             stacklevel=2,
         )
-
-
-def read_named(
-    name: str, data_dir: str | os.PathLike | None, cache: Path
-) -> list[Split]:
-    """Returns the train part and the test part, as `read` does; arguments of `load`."""
-    source = find(name, check_path("data_dir", data_dir), cache)
-    if source.kind in ("prepared", "csv"):  # which take seconds
-        return cached(cache, name, source.paths, lambda: read(source, name))
-    return read(source, name)
 
 
 def read(source: Source, name: str) -> list[Split]:

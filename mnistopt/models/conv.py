@@ -12,7 +12,7 @@ import jax
 
 from mnistopt.models import direct, winograd
 
-# More input channels than these are convolved by Winograd's products.
+# Of more input channels, and without a pool, a convolution is Winograd's products.
 FEW_CHANNELS = 1
 
 
@@ -36,18 +36,24 @@ def conv3x3(
     return _forward(x, kernel, bias, pool)[0]
 
 
-def _method(channels: int):
-    return direct if channels <= FEW_CHANNELS else winograd
+def _is_direct(x: jax.Array, pool: bool) -> bool:
+    return pool and x.shape[3] <= FEW_CHANNELS
 
 
 def _forward(x, kernel, bias, pool):
-    y, saved = _method(x.shape[3]).forward(x, kernel, bias, pool)
+    if _is_direct(x, pool):
+        y, saved = direct.forward(x, kernel, bias)
+    else:
+        y, saved = winograd.forward(x, kernel, bias, pool)
     return y, (saved, bias)
 
 
 def _backward(pool, saved, grad):
     saved, bias = saved
-    *grads, grad_bias = _method(saved[0].shape[3]).backward(pool, saved, grad)
+    if _is_direct(saved[0], pool):
+        *grads, grad_bias = direct.backward(saved, grad)
+    else:
+        *grads, grad_bias = winograd.backward(pool, saved, grad)
     return *grads, None if bias is None else grad_bias
 
 

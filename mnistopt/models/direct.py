@@ -1,4 +1,4 @@
-"""Convolution of few channels: each cell's tile times kernels in four positions.
+"""Convolution of few channels, and pool: each tile times kernels in four positions.
 
 A tile's 16 pixels times a 16 x 4O matrix, which holds the 3x3 kernels at the tile's
 four corners, are a cell's four outputs: 1.8 times the multiplications that there must
@@ -8,54 +8,37 @@ be, but one product where Winograd's, of depth C, would hardly be products.
 import jax
 import jax.numpy as jnp
 
-from mnistopt.models.cells import Cells, activated, grouped, pooled, ungrouped
+from mnistopt.models.cells import Cells, grouped, pooled, ungrouped
 
 # Images worked on at a time, so that what is computed stays in a core's cache.
 GROUP = 8
 
 
-def forward(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array | None, pool: bool
-) -> tuple:
-    """Returns the layer's output, and what `backward` needs; as `conv.conv3x3`."""
-    cells, features = Cells.over(x, pool), kernel.shape[3]
+def forward(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> tuple:
+    """Returns the pooled output, and what `backward` needs; as `conv.conv3x3`."""
+    cells, features = Cells.over(x, pool=True), kernel.shape[3]
     weights = _placed_kernels(kernel)
     columns = _tile_columns(x, cells)
 
     def one(columns):
         outputs = columns.reshape(-1, columns.shape[-1]) @ weights
-        shape = *columns.shape[:3], features
-        if pool:
-            y, chosen = pooled(jnp.split(outputs, 4, axis=-1), bias)
-            return y.reshape(shape), chosen
-        planes = outputs.reshape(*columns.shape[:3], 2, 2, features)
-        whole = planes.transpose(0, 1, 3, 2, 4, 5)
-        whole = whole.reshape(-1, cells.height, cells.width, features)
-        return activated(whole[:, : x.shape[1], : x.shape[2]], bias)
+        y, chosen = pooled(jnp.split(outputs, 4, axis=-1), bias)
+        return y.reshape(*columns.shape[:3], features), chosen
 
     y, chosen = jax.lax.map(one, grouped(columns, GROUP))
     return ungrouped(y, len(x)), (x, columns, kernel, chosen)
 
 
-def backward(pool: bool, saved: tuple, grad: jax.Array) -> tuple:
+def backward(saved: tuple, grad: jax.Array) -> tuple:
     """Returns the gradients of input, kernel and bias from that of the output."""
     x, columns, kernel, chosen = saved
-    cells = Cells.over(x, pool)
+    cells = Cells.over(x, pool=True)
     weights, transpose = jax.vjp(_placed_kernels, kernel)
 
     def of_outputs(chosen, grad):
         """Returns the gradients of the four outputs of each cell, [T, O] each."""
-        features = kernel.shape[3]
-        if pool:
-            chosen = chosen.astype(jnp.float32)
-            return [
-                jnp.where(chosen == i, grad.reshape(chosen.shape), 0) for i in range(4)
-            ]
-        h, w = cells.height - x.shape[1], cells.width - x.shape[2]
-        grad = jnp.pad(jnp.where(chosen, grad, 0), ((0, 0), (0, h), (0, w), (0, 0)))
-        return [
-            grad[:, p::2, q::2].reshape(-1, features) for p in (0, 1) for q in (0, 1)
-        ]
+        chosen, grad = chosen.astype(jnp.float32), grad.reshape(chosen.shape)
+        return [jnp.where(chosen == i, grad, 0) for i in range(4)]
 
     def add(sums, group):
         columns, *rest = group

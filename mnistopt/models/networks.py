@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
-import importlib
 import inspect
 import math
+import pkgutil
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -50,8 +50,7 @@ def make_network(point: Point, classes: int = NUM_CLASSES) -> Any:
     if structure.path:
         return Known(own.make(structure), structure.program)
     network = NETWORKS[structure.model]
-    module, _, name = network.path.partition(":")
-    kind = getattr(importlib.import_module(module), name)
+    kind = pkgutil.resolve_name(network.path)
     values = {key: network.axes[key].clean(value) for key, value in structure.values}
     return kind(**values, classes=classes)
 
@@ -75,14 +74,10 @@ def variable_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> A
     )
 
 
-def init_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> Any:
-    """Returns those of a network's parameters only, as `variable_shapes`."""
-    return variable_shapes(model, shape)["params"]
-
-
 def count_params(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
     """Returns the number of trained numbers of a network."""
-    return sum(leaf.size for leaf in jax.tree.leaves(init_shapes(model, shape)))
+    params = variable_shapes(model, shape)["params"]
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def count_bytes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
@@ -137,7 +132,7 @@ def _applied(
         return result
 
     with nn.intercept_methods(note):
-        init_shapes(model, shape)
+        variable_shapes(model, shape)["params"]
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
 """A user's own flax module as a network: its axes, and how it is made again."""
 
 import dataclasses
-import importlib
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,11 +46,8 @@ def load(path: str) -> type[nn.Module]:
     Raises:
         InputError: If there is no such class; says why.
     """
-    name, _, qualified = path.partition(":")
     try:
-        found: Any = importlib.import_module(name)
-        for part in qualified.split("."):
-            found = getattr(found, part)
+        found: Any = pkgutil.resolve_name(path)
     except Exception as error:  # whatever the file of a stranger raises
         raise InputError(
             f"model={path} cannot be imported ({type(error).__name__}: {error}); give "

@@ -55,7 +55,7 @@ def backward(pool: bool, saved: tuple, grad: jax.Array) -> tuple:
 
     def add(sums, group):
         x, chosen, grad = group
-        spread = (_spread_chosen if pool else _spread)(grad, chosen, cells)
+        spread = _spread_chosen(grad, chosen) if pool else _spread(grad, chosen, cells)
         v = _transformed_inputs(x, cells)
         products = jnp.einsum("pto,pco->ptc", spread, weights)
         more = (
@@ -141,15 +141,13 @@ def _outputs(m: jax.Array) -> list[jax.Array]:
     ]
 
 
-def _spread_chosen(grad: jax.Array, chosen: jax.Array, cells: Cells) -> jax.Array:
+def _spread_chosen(grad: jax.Array, chosen: jax.Array) -> jax.Array:
     """Returns the products' gradients, [16, T, O], from those of pooled outputs.
 
     Args:
         grad: [B, rows, columns, O].
         chosen: The outputs that were the highest, [T, O].
-        cells: The grid.
     """
-    del cells
     grad = grad.transpose(1, 2, 0, 3).reshape(chosen.shape)
     chosen = chosen.astype(jnp.float32)
     grad = jnp.where(chosen < 4, grad, 0)

@@ -34,7 +34,7 @@ from mnistopt.results.summary import (
     UNFINISHED,
     summary_table,
 )
-from mnistopt.training.metrics import Metrics, convergence_epoch, overfitting
+from mnistopt.training.metrics import Metrics, convergence_epoch
 
 TABLES = ("trials", "curves", "summary")
 # Columns of words, some of them none.
@@ -82,7 +82,7 @@ def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
         for split in ("train", "validation", "test"):
             accuracy, loss = _ratios(record, split, last)
             row[f"{split}_accuracy"], row[f"{split}_loss"] = accuracy, loss
-        row["overfitting"] = overfitting(row["train_accuracy"], row["test_accuracy"])
+        row["overfitting"] = row["train_accuracy"] - row["test_accuracy"]
         # Weights are kept as the best ones only of epochs before it has diverged.
         sane = [i for i in range(done) if record.history["diverged_at"][i] < 0]
         curve = [_ratios(record, "validation", i)[0] for i in sane]

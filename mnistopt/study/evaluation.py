@@ -10,8 +10,7 @@ from mnistopt.data.arrays import read_arrays
 from mnistopt.data.check import check_own
 from mnistopt.data.classes import positions
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.splits import Split, make_splits
-from mnistopt.data.strangers import Strangers, read_strangers
+from mnistopt.data.splits import make_splits
 from mnistopt.errors import InputError
 from mnistopt.results.config import Config, DataDescription
 from mnistopt.study.request import load_data
@@ -59,10 +58,10 @@ def _read_own(path: Path, about: DataDescription) -> Dataset:
     path, names = Path(path).expanduser(), about.class_names
     height, width, channels = about.image_shape
     fitted = ((height, width), channels) if path.is_dir() else ()
-    own = check_own(**read_arrays(path, *fitted))
+    parts, theirs = check_own(**read_arrays(path, *fitted))
     parts = [
-        Split(part.images, positions(own.class_names, names, str(path), part.labels))
-        for part in own.parts
+        part._replace(labels=positions(theirs, names, str(path), part.labels))
+        for part in parts
     ]
     data = Dataset.from_splits(path.stem, *make_splits(*parts), names)
     size = about.train_examples
@@ -146,17 +145,3 @@ def count_seen(config: Config, images: np.ndarray) -> int:
         return 0
     known = {image.tobytes() for image in train}
     return sum(image.tobytes() in known for image in images)
-
-
-def read_images(about: DataDescription, path: str | Path) -> Strangers:
-    """Returns a stranger's digits, made like those of a study.
-
-    Args:
-        about: The study's data.
-        path: As in `read_strangers`; class folders are called as the study's classes.
-
-    Raises:
-        InputError: If they cannot be read.
-    """
-    shape, light = about.image_shape, about.dark_on_light
-    return read_strangers(path, about.class_names, shape, light)

@@ -76,11 +76,6 @@ def stop_epoch(validation_correct: Sequence[int], patience: int) -> int | None:
     return None
 
 
-def overfitting(train_accuracy: float, test_accuracy: float) -> float:
-    """Returns the paper's overfitting degree (Table 4): train minus test accuracy."""
-    return train_accuracy - test_accuracy
-
-
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int):
     """Returns how often each class was taken for each, int64 [K, K].
 

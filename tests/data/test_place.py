@@ -8,6 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mnistopt.data.load import load
+from mnistopt.data.pictures import opaque
 from mnistopt.data.strangers import BOX, place
 
 
@@ -98,9 +99,9 @@ def coloured(page):
 
 
 def transparent(page):
-    clear = np.zeros((*page.shape, 4))
-    clear[..., 3] = 1 - page
-    return clear
+    clear = np.zeros((*page.shape, 4), np.uint8)
+    clear[..., 3] = np.round(255 * (1 - page))
+    return opaque(clear) / 255
 
 
 @pytest.mark.parametrize(
@@ -111,9 +112,7 @@ def transparent(page):
 def test_paper_light_and_pens_make_no_difference(digits, change):
     for digit in digits[::3]:
         page = on_paper(digit)
-        changed = np.clip(change(page), 0, 1)
-        if change is not transparent:
-            changed = np.round(255 * changed).astype(np.uint8)
+        changed = np.round(255 * np.clip(change(page), 0, 1)).astype(np.uint8)
         assert difference(place(page), place(changed)) < 0.25
 
 
@@ -131,7 +130,7 @@ def test_a_fine_pen_gets_the_width_of_mnists():
         np.full((9, 7, 3), 255, np.uint8),
         np.linspace(0.2, 0.9, 50)[:, None] * np.ones((50, 40)),
         0.9 + 0.01 * np.random.default_rng(0).standard_normal((60, 60)),
-        np.zeros((5, 5, 4)),
+        opaque(np.zeros((5, 5, 4), np.uint8)),
         np.ones((1, 1)),
     ],
     ids=["black", "white", "shade", "noise", "transparent", "one pixel"],

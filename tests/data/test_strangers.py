@@ -7,8 +7,6 @@ from PIL import Image
 from mnistopt.data.load import load
 from mnistopt.data.strangers import place, read_strangers
 from mnistopt.errors import InputError
-from mnistopt.study.evaluation import read_images
-from tests.configs import make_config
 
 DIGITS = [str(k) for k in range(10)]
 IMAGES = load().test.images[:6, ..., 0]
@@ -35,12 +33,10 @@ def test_folders_per_digit_are_labelled(tmp_path):
 def test_folders_are_called_as_the_studys_classes(tmp_path):
     save(tmp_path / "new", prefix="class ")
     names = [f"class {k}" for k in (2, 1, 0)]
-    about = {"data": {"class_names": names, "image_shape": [28, 28, 1]}}
-    found = read_images(about, tmp_path / "new")
+    found = read_strangers(tmp_path / "new", names)
     assert found.labels.tolist() == (2 - LABELS).tolist()
-    about["data"]["class_names"] = ["0", "1", "2"]
     with pytest.raises(InputError, match="class class 0.* matches no class.*0, 1, 2"):
-        read_images(about, tmp_path / "new")
+        read_strangers(tmp_path / "new", ["0", "1", "2"])
 
 
 def test_a_flat_folder_and_one_picture_have_no_labels(tmp_path):
@@ -112,9 +108,20 @@ def test_what_is_not_there_or_no_picture_is_refused(tmp_path):
 
 
 def test_for_a_study_of_other_images_pictures_are_fitted(tmp_path):
-    about = make_config({"image_shape": (14, 32, 3)}).data
     Image.fromarray(IMAGES[0]).save(tmp_path / "x.png")
     Image.new("RGB", (50, 40), "teal").save(tmp_path / "blank.png")
-    found = read_images(about, tmp_path)
+    found = read_strangers(tmp_path, DIGITS, (14, 32, 3))
     assert found.images.shape == (2, 14, 32, 3) and found.ink.tolist() == [False, True]
     assert found.images[1, :, 9:23].any() and not found.images[1, :, :9].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "shape", [(2, 20, 20), (2, 14, 32), (2, 14, 32, 2), (2, 9, 9, 4)]
+)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_arrays_are_fitted_too(tmp_path, channels, shape, dtype):
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+    np.savez(tmp_path / "x.npz", images=images if dtype == "uint8" else images / 255)
+    found = read_strangers(tmp_path / "x.npz", DIGITS, (14, 32, channels))
+    assert found.images.shape == (2, 14, 32, channels) and found.ink.all()

@@ -15,7 +15,7 @@ from mnistopt.engine.checkpoint import Contents, Damaged, Store
 from mnistopt.engine.writer import Writer
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
-from mnistopt.models.networks import init_shapes
+from mnistopt.models.networks import variable_shapes
 from mnistopt.training.replica import Replica, init_state
 
 CNN_ADAM = Replica(CNN((2,), 3), "adam", 8)
@@ -169,7 +169,9 @@ def test_loading_one_replica_reads_no_other_s_chunks(
     assert fetched == [], "listing reads no array"
     params = store.load_variables(saved, ["bb22"], "best")["bb22"]
     assert_same_bits(params, saved_contents["bb22"].best)
-    assert fetched == [[1]] * len(jax.tree.leaves(init_shapes(CNN_ADAM.model)))
+    assert fetched == [[1]] * len(
+        jax.tree.leaves(variable_shapes(CNN_ADAM.model)["params"])
+    )
     store.load(saved, ["bb22"], filled(make_contents(CNN_ADAM, 0), 0))
     assert set(map(tuple, fetched)) == {(1,)}
 

@@ -12,9 +12,9 @@ from mnistopt.models.layers import Dropout
 from mnistopt.models.mlp import MLP
 from mnistopt.models.networks import (
     count_params,
-    init_shapes,
     make_model,
     multiply_adds,
+    variable_shapes,
 )
 from mnistopt.study.grid import make_point
 
@@ -71,7 +71,7 @@ def random_params(model):
     def draw(shape):
         return rng.normal(size=shape.shape, scale=0.3).astype(shape.dtype)
 
-    return jax.tree.map(draw, init_shapes(model))
+    return jax.tree.map(draw, variable_shapes(model)["params"])
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_logits_are_those_of_a_plain_network(model, plain):
 @by_pair
 def test_parameters_are_named_and_shaped_as_those_of_a_plain_network(model, plain):
     shapes = jax.eval_shape(plain.init, jax.random.key(3), IMAGES)["params"]
-    assert init_shapes(model) == shapes
+    assert variable_shapes(model)["params"] == shapes
 
 
 def test_shapes_are_no_arrays():
-    leaves = jax.tree.leaves(init_shapes(CNN((2, 3), 5)))
+    leaves = jax.tree.leaves(variable_shapes(CNN((2, 3), 5))["params"])
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
     assert {str(leaf.dtype) for leaf in leaves} == {"float32"}
 

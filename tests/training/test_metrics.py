@@ -15,7 +15,6 @@ from mnistopt.training.metrics import (
     confusion,
     convergence_epoch,
     measure,
-    overfitting,
     per_class,
 )
 
@@ -103,10 +102,6 @@ def test_an_accuracy_exactly_at_the_margin_has_converged(examples):
     for best in range(margin, examples + 1):
         curve = [(best - margin) / examples, best / examples]
         assert convergence_epoch(curve) == 1, best
-
-
-def test_overfitting_is_train_minus_test():
-    assert overfitting(1.0, 0.75) == 0.25
 
 
 # --- Classes ---
