@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from mnistopt.axes import Axis, Typed, parse_layers, show
+from mnistopt.axes import Axis, Typed, show
 from mnistopt.errors import InputError
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network
@@ -196,36 +196,3 @@ def define_train_examples() -> None:
 def define_quiet() -> None:
     """Defines `--quiet`."""
     flags.DEFINE_bool("quiet", False, "print nothing but where the report is")
-
-
-def parse_lanes(text: str) -> tuple[int, int] | None:
-    """Reads --lanes: auto as None, 4 as (1, 4), 2x4 as (2, 4).
-
-    Raises:
-        InputError: For any other text.
-    """
-    if text == "auto":
-        return None
-    try:
-        sizes = parse_layers(text)
-    except InputError:
-        sizes = ()
-    if len(sizes) not in (1, 2):
-        raise InputError(
-            f"--lanes={text} is not allowed: expected auto, a number of points, or "
-            "seeds and points as in 2x4"
-        )
-    return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
-
-
-def parse_devices(text: str) -> int | None:
-    """Reads --devices: auto as None, else a number.
-
-    Raises:
-        InputError: For any other text.
-    """
-    if text == "auto":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--devices={text} is not allowed: expected auto or a number")
-    return int(text)

@@ -62,20 +62,20 @@ def define_flags() -> None:
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
 
 
+# What a run computes with.
+_WITH = ("devices", "cluster", "memory_budget")
+
+
 def settings() -> dict[str, Any]:
     """Returns the flags as arguments of `mnistopt.run`."""
     axes = common.axes()
     grid(**axes)  # Before the slow imports: a mistake should show at once.
-    names = ("seeds", "data", "data_dir", "train_examples", "image_size", "workdir")
+    names = ["seeds", "data", "data_dir", "train_examples", "image_size", "workdir"]
+    names += [*_WITH, "lanes", "fail_fast"]
     return {
         **axes,
         **{name: FLAGS[name].value for name in names},
         "dataset": _dataset(),
-        "lanes": common.parse_lanes(FLAGS.lanes),
-        "devices": common.parse_devices(FLAGS.devices),
-        "cluster": FLAGS.cluster,
-        "memory_budget": FLAGS.memory_budget,
-        "fail_fast": FLAGS.fail_fast,
     }
 
 
@@ -112,9 +112,7 @@ def _rerun() -> None:
 
     data = {name: FLAGS[name].value for name in ("data", "data_dir", "dataset")}
     settings = {name: value for name, value in data.items() if FLAGS[name].present}
-    settings["devices"] = common.parse_devices(FLAGS.devices)
-    settings["cluster"] = FLAGS.cluster
-    settings["memory_budget"] = FLAGS.memory_budget
+    settings |= {name: FLAGS[name].value for name in _WITH}
     with show.Bar(FLAGS.quiet) as bar:
         on_plan = bar.above(show.plan)
         found = mnistopt.rerun(

@@ -88,6 +88,7 @@ def make_record():
             columns[f"{split}_correct"] = [total // 2 * w for w in seen]
             columns[f"{split}_loss_sum"] = [float(total) * w for w in seen]
         columns["diverged_at"] = [-1] * done
+        columns["cause"], columns["machine"] = [""] * done, ["here"] * done
         columns["seconds"] = [1.0] * done
         unknown = set(history) - set(columns)
         assert not unknown, unknown

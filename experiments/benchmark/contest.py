@@ -118,7 +118,7 @@ def compete(
         for _ in range(REPEATS):
             for one, found in zip(contenders, seconds):
                 found.append(one.run())
-    flops = update_flops(made.program.replica.model)
+    flops = update_flops(made.program.cohort.model)
     for one, found in zip(contenders, seconds):
         rows.append({**about, **_row(one, found, flops)})
     return rows

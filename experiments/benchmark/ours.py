@@ -30,12 +30,12 @@ def make(network: Network, batch: int, devices: Sequence[Any]) -> Made:
     from mnistopt.engine.devices import Lanes
     from mnistopt.engine.replicas import Program, put_splits
     from mnistopt.study.grid import grid
-    from mnistopt.training.replica import Replica
+    from mnistopt.training.cohort import Cohort
 
     (point,) = grid(**network.axes, batch_size=batch, dropout=DROPOUT, lr=LEARNING_RATE)
     data = noise(network.examples)
-    replica, splits = Replica.of(point, data), put_splits(data, devices)
-    programs = [Program(replica, Lanes(1, 1), splits) for _ in range(2)]
+    cohort, splits = Cohort.of(point, data), put_splits(data, devices)
+    programs = [Program(cohort, Lanes(1, 1), splits) for _ in range(2)]
     cold, cached = (program.compile_seconds for program in programs)
     return Made(programs[1], point.hparams, (cold, cached))
 
@@ -84,7 +84,7 @@ def timed(made: Made, replicas: int) -> Timed:
     before = _reset_peak()
     run = make_timer(made.program, made.numbers, replicas)
     run()
-    planned = replicas * state_bytes(made.program.replica)
+    planned = replicas * state_bytes(made.program.cohort)
     if before is None:
         return Timed(run, planned, None, None)
     now, peak = memory("VmRSS"), memory("VmHWM")
@@ -126,7 +126,7 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
     from mnistopt.engine.queue import make_timer
     from mnistopt.engine.replicas import Program, put_splits
     from mnistopt.study.grid import grid
-    from mnistopt.training.replica import Replica
+    from mnistopt.training.cohort import Cohort
 
     (point,) = grid(dropout=DROPOUT, lr=LEARNING_RATE)
     whole = mnistopt.load()
@@ -135,7 +135,7 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
     runs = []
     for data, in_full in ((alone, False), (whole, False), (whole, True)):
         splits = put_splits(data, devices)
-        program = Program(Replica.of(point, data), Lanes(1, 1), splits)
+        program = Program(Cohort.of(point, data), Lanes(1, 1), splits)
         runs.append(make_timer(program, point.hparams, len(devices), in_full))
         runs[-1]()
     times = [[run() for run in runs] for _ in range(5)]

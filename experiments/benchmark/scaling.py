@@ -39,7 +39,7 @@ def overhead(cache: Path, repeats: int, tell: Callable[[str], None]) -> dict[str
     from mnistopt.engine.pool import LocalPool
     from mnistopt.engine.queue import make_timer
     from mnistopt.study.grid import grid
-    from mnistopt.training.replica import Replica
+    from mnistopt.training.cohort import Cohort
 
     (point,) = grid(dropout=DROPOUT, lr=LEARNING_RATE)
     data = mnistopt.load()
@@ -50,7 +50,7 @@ def overhead(cache: Path, repeats: int, tell: Callable[[str], None]) -> dict[str
         for name, pool in pools.items():
             pool.load(data)
             most = len(pool.devices)
-            program = pool.compile(Replica.of(point, data), Lanes(1, 1), most)
+            program = pool.compile(Cohort.of(point, data), Lanes(1, 1), most)
             runs[name] = make_timer(program, point.hparams, REPLICAS)
         for repeat in range(1 + repeats):
             for name, run in runs.items():
@@ -167,11 +167,11 @@ def _reach(pool: _Pool, seconds: float) -> dict[str, Any]:
     from mnistopt.models.mlp import MLP
     from mnistopt.results.record import Record
     from mnistopt.study.grid import grid
-    from mnistopt.training.replica import Replica
+    from mnistopt.training.cohort import Cohort
 
     (point,) = grid(model="mlp")
     program = RemoteProgram(
-        pool, Replica(MLP((128,)), "adam", 64), Lanes(1, 1), None, len(pool.devices)
+        pool, Cohort(MLP((128,)), "adam", 64), Lanes(1, 1), None, len(pool.devices)
     )
     members = [Member(str(i), i, point.hparams) for i in range(MANY)]
     queue = Queue(program, dict.fromkeys(make_rounds(program.lanes, members), 0))

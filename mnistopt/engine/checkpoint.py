@@ -33,7 +33,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from mnistopt.errors import InputError
 from mnistopt.files import plain_path
 from mnistopt.logs import quiet
-from mnistopt.training.replica import TrainState
+from mnistopt.training.cohort import TrainState
 
 
 class Contents(NamedTuple):

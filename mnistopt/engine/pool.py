@@ -14,7 +14,7 @@ from mnistopt.engine.devices import Device, Lanes, use_devices
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
 from mnistopt.errors import InputError
-from mnistopt.training.replica import Replica, TrainState
+from mnistopt.training.cohort import Cohort, TrainState
 
 # Seconds between two looks at whether to go on waiting.
 TURN = 0.5
@@ -94,7 +94,7 @@ class Pool(Protocol):
     def load(self, dataset: Dataset) -> None:
         """Brings the examples to where devices compute."""
 
-    def compile(self, replica: Replica, lanes: Lanes, most: int) -> Trainer:
+    def compile(self, cohort: Cohort, lanes: Lanes, most: int) -> Trainer:
         """Compiles the program of a cohort for up to `most` devices."""
 
     def __enter__(self) -> Any: ...
@@ -127,10 +127,10 @@ class LocalPool:
         """Copies the examples to the devices."""
         self._splits = put_splits(dataset, self.devices)
 
-    def compile(self, replica: Replica, lanes: Lanes, most: int) -> Program:
+    def compile(self, cohort: Cohort, lanes: Lanes, most: int) -> Program:
         """Compiles the program of a cohort for up to `most` devices."""
         splits = {device: self._splits[device] for device in self.devices[:most]}
-        return Program(replica, lanes, splits)
+        return Program(cohort, lanes, splits)
 
     def __enter__(self) -> "LocalPool":
         """Does nothing."""

@@ -11,7 +11,7 @@ from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer
 from mnistopt.engine.replicas import Program, Result, Trained
 from mnistopt.engine.rounds import Member, Round, make_rounds
 from mnistopt.hparams import Hparams
-from mnistopt.training.replica import TrainState
+from mnistopt.training.cohort import TrainState
 
 
 class Line:

@@ -31,8 +31,8 @@ from mnistopt.data.splits import Split
 from mnistopt.engine.devices import COMPILER_OPTIONS, Device, Lanes, put
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
+from mnistopt.training.cohort import Cohort, TrainState, init_state
 from mnistopt.training.metrics import Metrics
-from mnistopt.training.replica import Replica, TrainState, init_state
 from mnistopt.training.train import EpochMetrics, measure_in_full, run_epoch
 
 # How an entry begins where the package zstandard is installed.
@@ -98,14 +98,14 @@ COMPILED_SOON = {**COMPILER_OPTIONS, "xla_backend_optimization_level": 1}
 
 @functools.cache
 @fixed()
-def state_shapes(replica: Replica) -> TrainState:
+def state_shapes(cohort: Cohort) -> TrainState:
     """Returns shapes and types of a replica's state, computing nothing."""
-    return jax.eval_shape(functools.partial(init_state, replica), jnp.int32(0))
+    return jax.eval_shape(functools.partial(init_state, cohort), jnp.int32(0))
 
 
-def state_bytes(replica: Replica) -> int:
+def state_bytes(cohort: Cohort) -> int:
     """Returns the bytes of a replica's state, computing nothing."""
-    leaves = jax.tree.leaves(state_shapes(replica))
+    leaves = jax.tree.leaves(state_shapes(cohort))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
@@ -172,24 +172,22 @@ class Trained(NamedTuple):
     seconds: float
 
 
-def _init_rows(replica, points, seeds):
+def _init_rows(cohort, points, seeds):
     """Returns the first states of rows of replicas: leaves [rows, points, ...]."""
 
     def of_row(seed):
-        state = init_state(replica, seed)
+        state = init_state(cohort, seed)
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (points, *x.shape)), state)
 
     # One at a time: a map of its own for each number of rows could round differently.
     return jax.lax.map(of_row, seeds)
 
 
-def _train_rows(replica, state, hparams, seeds, epoch, in_full, splits):
+def _train_rows(cohort, state, hparams, seeds, epoch, in_full, splits):
     """Runs an epoch for rows of replicas: leaves [rows, points, ...], seeds [rows]."""
 
     def one(state, hparams, seed):
-        state, metrics = run_epoch(
-            replica, state, hparams, splits, seed, epoch, in_full
-        )
+        state, metrics = run_epoch(cohort, state, hparams, splits, seed, epoch, in_full)
         return state, Result.pack(metrics, state)
 
     of_row = jax.vmap(one, in_axes=(0, 0, None))
@@ -197,11 +195,11 @@ def _train_rows(replica, state, hparams, seeds, epoch, in_full, splits):
 
 
 @functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
-def _measure_rows(replica, state, splits):
+def _measure_rows(cohort, state, splits):
     """Measures rows of replicas on all splits, as after an epoch in full."""
 
     def one(state):
-        metrics = measure_in_full(replica, state, splits)
+        metrics = measure_in_full(cohort, state, splits)
         return Result.pack(metrics, state)
 
     return jax.vmap(jax.vmap(one))(state)
@@ -211,7 +209,7 @@ class Program:
     """The compiled start and epoch of a cohort, for a round on one device at a time.
 
     Attributes:
-        replica: The static part of its replicas.
+        cohort: The static part of its replicas.
         lanes: The shape of a round.
         devices: Those that it is compiled for.
         span: Seconds that a call should take at least: none, as a call costs nothing.
@@ -222,15 +220,15 @@ class Program:
     span = 0.0
 
     @fixed()
-    def __init__(self, replica: Replica, lanes: Lanes, splits: Mapping[Device, Splits]):
+    def __init__(self, cohort: Cohort, lanes: Lanes, splits: Mapping[Device, Splits]):
         """Compiles for each of XLA's devices; `splits` as from `put_splits`."""
-        self.replica, self.lanes = replica, lanes
+        self.cohort, self.lanes = cohort, lanes
         self.devices, self._splits = list(splits), splits
         start = time.perf_counter()
         by_xla = {device.xla: examples for device, examples in splits.items()}
         with mending(), ThreadPoolExecutor() as pool:
             compiling = {
-                xla: _compile(replica, lanes, xla, examples, pool)
+                xla: _compile(cohort, lanes, xla, examples, pool)
                 for xla, examples in by_xla.items()
             }
         # A copy for each device, as JAX lets nobody else into a compiled function
@@ -245,7 +243,7 @@ class Program:
     @property
     def working_bytes(self) -> int:
         """Bytes that a step of one replica takes beside its state."""
-        return self.bytes // math.prod(self.lanes) - state_bytes(self.replica)
+        return self.bytes // math.prod(self.lanes) - state_bytes(self.cohort)
 
     def train(
         self, one: Round, device: Device, epochs: range, in_full: bool
@@ -282,7 +280,7 @@ class Program:
     @fixed()
     def _measure(self, one, device) -> Result:
         one.bring_to(device)
-        measured = _measure_rows(self.replica, one.state, self._splits[device])
+        measured = _measure_rows(self.cohort, one.state, self._splits[device])
         return jax.block_until_ready(measured)
 
     def _train(self, one, device, epochs, in_full) -> Trained:
@@ -305,7 +303,7 @@ class Program:
 
 
 def _compile(
-    replica: Replica,
+    cohort: Cohort,
     lanes: Lanes,
     xla: jax.Device,
     splits: Splits,
@@ -314,14 +312,14 @@ def _compile(
     """Traces a round's start and its epoch, and compiles them in the background."""
     shape = functools.partial(jax.ShapeDtypeStruct, sharding=SingleDeviceSharding(xla))
     state: Any = jax.tree.map(
-        lambda leaf: shape((*lanes, *leaf.shape), leaf.dtype), state_shapes(replica)
+        lambda leaf: shape((*lanes, *leaf.shape), leaf.dtype), state_shapes(cohort)
     )
     hparams = Hparams(*[shape(lanes, jnp.float32)] * len(Hparams._fields))
     seeds = shape((lanes.seeds,), jnp.int32)
-    epoch: Any = jax.jit(functools.partial(_train_rows, replica), donate_argnums=0)
+    epoch: Any = jax.jit(functools.partial(_train_rows, cohort), donate_argnums=0)
     epoch = epoch.lower(state, hparams, seeds, np.int32(0), np.bool_(False), splits)
     epoch = pool.submit(epoch.compile, COMPILER_OPTIONS)
-    init: Any = jax.jit(functools.partial(_init_rows, replica, lanes.points))
+    init: Any = jax.jit(functools.partial(_init_rows, cohort, lanes.points))
     return pool.submit(init.lower(seeds).compile, COMPILED_SOON), epoch
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mnistopt.engine.devices import Device, Lanes
 from mnistopt.hparams import Hparams
-from mnistopt.training.replica import TrainState
+from mnistopt.training.cohort import TrainState
 
 
 class Member(NamedTuple):

@@ -19,7 +19,7 @@ from mnistopt.paper.plan import Options, Part
 from mnistopt.paper.tables import TABLES
 from mnistopt.points import Point
 from mnistopt.study.study import Study
-from mnistopt.training.replica import Replica
+from mnistopt.training.cohort import Cohort
 
 # Interleaved repeats, as many as fit into the time, and one at least.
 REPEATS, SECONDS = 5, 30.0
@@ -143,13 +143,13 @@ def _timer(
     lanes: Mapping[str, str],
 ) -> Callable[[], float]:
     """Returns a function that trains an epoch, and returns a replica's share of it."""
-    replica = Replica.of(point, data)
+    cohort = Cohort.of(point, data)
     if alone:
         devices, side_by_side = devices[:1], Lanes(1, 1)
     else:
         text = lanes[point.program.identity()]
         side_by_side = Lanes(*map(int, text.split("x")))
-    program = Program(replica, side_by_side, put_splits(data, devices))
+    program = Program(cohort, side_by_side, put_splits(data, devices))
     replicas = math.prod(side_by_side) * len(devices)
     time_epoch = make_timer(program, point.hparams, replicas)
     return lambda: time_epoch() / replicas

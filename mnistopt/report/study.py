@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,59 +10,28 @@ from markupsafe import Markup
 
 from mnistopt.axes import show
 from mnistopt.data.official import DATASETS
-from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.report import words
-from mnistopt.report.charts.classes import samples_chart
-from mnistopt.report.charts.costs import COSTS
-from mnistopt.report.charts.pictures import Picture, study_pictures, write_picture
-from mnistopt.report.charts.theme import TOP
+from mnistopt.report.charts.curves import curves_frame, error_chart
+from mnistopt.report.charts.pictures import (
+    Picture,
+    Results,
+    study_pictures,
+    write_picture,
+)
 from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
-from mnistopt.results.config import CONFIG, Config, read_config
-from mnistopt.results.labels import point_labels
-from mnistopt.results.mistakes import read_mistakes, read_samples
-from mnistopt.results.predictions import FOLDER, Predictions, read_predictions
-from mnistopt.results.tables import read_table
+from mnistopt.results.config import CONFIG, Config
+from mnistopt.results.predictions import FOLDER
+from mnistopt.results.tables import TABLES
 
-# In which order, and under which heading, pictures stand.
-_GROUPS = {
-    "Accuracy": ("seeds", "sweep", "differences"),
-    "Learning": ("error", "loss", "gap", "samples"),
-    "Cost": tuple(COSTS),
-    "Mistakes": ("mistakes", "confusion", "reliability"),
-}
 # The page stays small; the CSV files have all.
 _ROWS = 300
 _GLIMPSE = 10
 
 
-def read_all_predictions(workdir: Path, summary: pd.DataFrame) -> dict:
-    """Returns what is kept of the test split, by point, of those that are drawn."""
-    found: dict[str, Predictions] = {}
-    for point in summary[summary["n"] > 0]["point"].head(TOP):
-        try:
-            found[point] = read_predictions(workdir, point, "test")
-        except InputError:  # a study that is running has none yet
-            continue
-    return found
-
-
 def make_pictures(workdir: Path) -> dict[str, Picture]:
-    """Returns the pictures of a study, by name.
-
-    Args:
-        workdir: Its folder.
-    """
-    trials, curves, summary = (
-        read_table(workdir, name) for name in ("trials", "curves", "summary")
-    )
-    predictions = read_all_predictions(workdir, summary)
-    mistakes = read_mistakes(workdir)
-    pictures = study_pictures(trials, curves, summary, predictions, mistakes)
-    samples = read_samples(workdir)
-    if len(samples):
-        pictures["samples"] = Picture.of(samples, samples_chart(samples))
-    return pictures
+    """Returns the pictures of a study, by name; raises InputError if it is none."""
+    return study_pictures(Results.read(workdir))
 
 
 def write_report(workdir: Path, anew: bool = False) -> Path:
@@ -78,30 +47,29 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     Raises:
         InputError: If it is no workdir.
     """
-    path = workdir / "report.html"
-    about = read_config(workdir)
-    sources = [workdir / f"{name}.csv" for name in ("trials", "curves", "summary")]
+    path, folder = workdir / "report.html", workdir / "figures"
+    sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += [*workdir.glob(f"{FOLDER}/*"), workdir / CONFIG]
-    trials, summary = (read_table(workdir, name) for name in ("trials", "summary"))
+    results = Results.read(workdir)
     newest = max(source.stat().st_mtime_ns for source in sources)
     if not anew and path.exists() and path.stat().st_mtime_ns > newest:
         return path
-    pictures = make_pictures(workdir)
-    folder = workdir / "figures"
+    pictures = study_pictures(results)
     stills = {
         name: write_picture(folder, name, picture) for name, picture in pictures.items()
     }
-    predictions = read_all_predictions(workdir, summary)
-    facts = words.count_facts(about, summary, trials, predictions)
+    facts = words.count_facts(results)
     with replacing(folder / "facts.csv") as partial:
         facts.rename_axis("name").reset_index(name="value").to_csv(partial, index=False)
-    names = about.data.class_names
-    title, lead = words.headline(about, summary)
+    title, lead = words.headline(results.config, results.summary)
+    groups: dict[str, dict[str, Picture]] = {}
+    for name, picture in pictures.items():
+        groups.setdefault(picture.group, {})[name] = picture
     sections = [
-        Section("In short", bullets(words.sentences(facts, summary, names))),
-        *grouped(pictures, _GROUPS),
-        Section("Tables", tables=_tables(summary, trials)),
-        Section("How this was made", _provenance(about, facts, workdir)),
+        Section("In short", bullets(words.sentences(facts, results))),
+        *(Section(group, pictures=some) for group, some in groups.items()),
+        Section("Tables", tables=_tables(results.summary, results.trials)),
+        Section("How this was made", _provenance(results.config, facts, workdir)),
     ]
     page = render(title, lead, words.notice(facts), sections, stills)
     with replacing(path) as partial:
@@ -111,34 +79,20 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
 
 def glimpse(workdir: Path) -> str:
     """Returns findings, the best points and their curves as HTML, for a notebook."""
-    about = read_config(workdir)
-    trials, summary = (read_table(workdir, name) for name in ("trials", "summary"))
+    results = Results.read(workdir)
+    config, trials, curves, summary, *_ = results
     if summary.empty:
         return Markup("<p>{}: nothing has been trained yet.</p>").format(workdir)
-    predictions = read_all_predictions(workdir, summary)
-    facts = words.count_facts(about, summary, trials, predictions)
-    names = about.data.class_names
-    title, lead = words.headline(about, summary)
-    curves = make_pictures(workdir).get("error")
+    facts = words.count_facts(results)
+    title, lead = words.headline(config, summary)
+    known = curves_frame(curves, trials, summary)
     return glimpse_html(
         title,
         " ".join(filter(None, (words.notice(facts), lead))),
-        bullets(words.sentences(facts, summary, names)),
+        bullets(words.sentences(facts, results)),
         _tables(summary.head(_GLIMPSE), trials)[0],
-        curves,
+        Picture.of(known, error_chart(known)) if len(known) else None,
     )
-
-
-def grouped(
-    pictures: Mapping[str, Picture], groups: Mapping[str, Sequence[str]]
-) -> list[Section]:
-    """Returns a section per group that has pictures."""
-    sections = []
-    for title, names in groups.items():
-        mine = {name: pictures[name] for name in names if name in pictures}
-        if mine:
-            sections.append(Section(title, pictures=mine))
-    return sections
 
 
 def bullets(texts: Sequence[str]) -> Markup:
@@ -158,11 +112,11 @@ def _ranged(row: pd.Series, name: str) -> Cell:
 
 
 def _tables(summary: pd.DataFrame, trials: pd.DataFrame) -> list[Table]:
-    labels = point_labels(summary)
+    labels = dict(zip(summary["point"], summary["label"]))
     shown = summary.head(_ROWS)
     by_point = [
         [
-            Cell(labels[row["point"]]),
+            Cell(row["label"]),
             Cell(str(row["n"]), float(row["n"])),
             Cell(_state(row)),
             *(
@@ -184,12 +138,12 @@ def _tables(summary: pd.DataFrame, trials: pd.DataFrame) -> list[Table]:
         "and mistakes; one on a column's name sorts.",
         (*columns, "train − test", "parameters", "seconds"),
         by_point,
-        [labels[point] for point in shown["point"]],
+        shown["label"].tolist(),
     )
     each = [
         [
             Cell(row["trial"]),
-            Cell(labels[row["point"]]),
+            Cell(labels.get(row["point"], "")),
             Cell(str(row["seed"]), float(row["seed"])),
             Cell(row["status"]),
             *(

@@ -1,16 +1,14 @@
 """What a study found, in plain words."""
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import pandas as pd
 
 from mnistopt.axes import show
 from mnistopt.models.registry import NETWORKS
+from mnistopt.report.charts.pictures import Results
 from mnistopt.results.columns import axes_of
 from mnistopt.results.config import Config
-from mnistopt.results.labels import point_labels, varying_axes
-from mnistopt.results.predictions import Predictions
+from mnistopt.results.labels import varying_axes
 from mnistopt.results.stats import proportion_interval
 
 # More names than this are no sentence any more.
@@ -38,20 +36,9 @@ def listed(names: list[str]) -> str:
     return f"{'; '.join(shown[:-1])}; and {shown[-1]}"
 
 
-def count_facts(
-    config: Config,
-    summary: pd.DataFrame,
-    trials: pd.DataFrame,
-    predictions: Mapping[str, Predictions],
-) -> pd.Series:
-    """Returns the numbers of the report's text by name (facts.csv).
-
-    Args:
-        config: The study's.
-        summary: Its table of points, best first.
-        trials: Its table of trials.
-        predictions: Of the test split, by point.
-    """
+def count_facts(results: Results) -> pd.Series:
+    """Returns the numbers of the report's text by name (facts.csv)."""
+    config, trials, _, summary, predictions, *_ = results
     best = summary.iloc[0]
     by_replica = trials.groupby("replica")
     images = by_replica["epochs_done"].max().sum() * config.data.train
@@ -133,20 +120,17 @@ def notice(facts: pd.Series) -> str:
     )
 
 
-def sentences(
-    facts: pd.Series, summary: pd.DataFrame, class_names: Sequence[str]
-) -> list[str]:
+def sentences(facts: pd.Series, results: Results) -> list[str]:
     """Returns the findings, a sentence or two each.
 
     Args:
         facts: From `count_facts`.
-        summary: The table of points, best first.
-        class_names: Of the study's classes.
+        results: The study's.
     """
+    summary, class_names = results.summary, results.config.data.class_names
     if not facts["best_n"]:
         return ["No setting has finished yet."]
-    labels = point_labels(summary)
-    found = [_best(facts, labels[summary["point"].iloc[0]]), _ties(summary, labels)]
+    found = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
     found.append(
         f"It gets {percent(facts['best_train_accuracy_mean'])} of the training images "
         f"right, {100 * facts['best_overfitting_mean']:.2f} points more than of the "
@@ -167,7 +151,7 @@ def sentences(
             f"{', the mean over its seeds' if facts['best_n'] > 1 else ''}."
         )
     if facts["diverged"]:
-        names = [labels[p] for p in summary[summary["diverged"] > 0]["point"]]
+        names = summary[summary["diverged"] > 0]["label"].tolist()
         found.append(
             f"{plural(int(facts['diverged']), 'replica')} diverged and "
             f"{'was' if facts['diverged'] == 1 else 'were'} stopped: {listed(names)}."
@@ -197,7 +181,7 @@ def _best(facts: pd.Series, label: str) -> str:
     )
 
 
-def _ties(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
+def _ties(summary: pd.DataFrame) -> str:
     if len(summary) < 2:
         return ""
     if summary["n"].max() < 2:
@@ -205,7 +189,7 @@ def _ties(summary: pd.DataFrame, labels: Mapping[str, str]) -> str:
             "With one seed per setting nothing tells the others from it but chance: "
             "give --seeds=5 to learn which are worse."
         )
-    tied = [labels[p] for p in summary[summary["choice"] == "tied"]["point"]]
+    tied = summary[summary["choice"] == "tied"]["label"].tolist()
     fewer = summary[summary["choice"] == "fewer seeds"]
     extra = ""
     if len(fewer):

@@ -10,6 +10,15 @@ from mnistopt.hparams import NUMBERS, RECIPE
 from mnistopt.models.registry import NETWORKS
 from mnistopt.points import ALWAYS, NEUTRAL, Point, Structure
 
+# Per name of a network (`network_name`), numbers by the names of columns.
+Costs = Mapping[str, Mapping[str, float]]
+
+# Counted: the multiplications of one image's forward pass, and the bytes of parameters
+# and running statistics. Measured: milliseconds to classify 1 and 256 images.
+COUNTED = ("multiply_adds", "bytes")
+TIMED = ("latency_1_ms", "latency_256_ms")
+COSTS = (*COUNTED, *TIMED)
+
 # Per column, the kinds of its values, as `Axis.kind`.
 Kinds = Mapping[str, set[str]]
 _DTYPES = {"truth": "boolean", "whole": "Int64", "number": "float64"}
@@ -77,11 +86,9 @@ def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
 
     Args:
         table: With plain values, or with text as files have it.
-        kinds: Of the fields of networks; columns without go by their content.
+        kinds: Of the fields of networks; columns without are text.
     """
-    for axis in axes_of(table):
-        if axis in NEUTRAL:
-            table[axis] = table[axis].fillna(NEUTRAL[axis])
+    table = table.fillna({k: v for k, v in NEUTRAL.items() if k in table})
     for network in NETWORKS.values():
         for name, declared in network.axes.items():
             if declared.neutral is not None and name in table:
@@ -90,9 +97,11 @@ def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
     # The columns of `ALWAYS` are in tables of other networks too.
     known = {**declared_kinds(("mlp", "cnn"), {}), **kinds}
     for axis in network_axes(table):
-        found = known.get(axis)
-        table[axis] = _converted(table[axis], found) if found else _as(table[axis])
-    return table
+        table[axis] = _converted(table[axis], known.get(axis, {"text"}))
+    # Of costs and epochs some are empty.
+    whole = dict.fromkeys((*COUNTED, "convergence_epoch", "best_epoch"), "Int64")
+    others = whole | dict.fromkeys(TIMED, "float64")
+    return table.astype({name: kind for name, kind in others.items() if name in table})
 
 
 def _converted(column: pd.Series, kinds: set[str]) -> pd.Series:
@@ -109,41 +118,7 @@ def _converted(column: pd.Series, kinds: set[str]) -> pd.Series:
     return column.astype(_DTYPES[kind])  # type: ignore[call-overload]
 
 
-def _as(column: pd.Series) -> pd.Series:
-    """Returns a column of undeclared values as whole numbers, numbers or text."""
-    for kind in ("whole", "number"):
-        try:
-            return _converted(column.astype(str).where(column.notna()), {kind})
-        except (ValueError, TypeError):
-            continue
-    return _converted(column, {"text"})
-
-
-# Per name of a network (`network_name`), numbers by the names of columns.
-Costs = Mapping[str, Mapping[str, float]]
-
-# Counted: the multiplications of one image's forward pass, and the bytes of parameters
-# and running statistics. Measured: milliseconds to classify 1 and 256 images.
-COUNTED = ("multiply_adds", "bytes")
-TIMED = ("latency_1_ms", "latency_256_ms")
-COSTS = (*COUNTED, *TIMED)
-
-
 def network_name(structure: Structure) -> str:
     """Returns the words by which config.json knows what a network costs."""
     values = [f"{name}={show(value)}" for name, value in sorted(structure.values)]
     return " ".join(filter(None, (structure.model, *values, structure.program)))
-
-
-def with_costs(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns a table of trials or points whose costs have their types.
-
-    A study that an earlier version made has none: its columns are empty, after
-    `params`.
-    """
-    at = list(table.columns).index("params") + 1
-    for place, name in enumerate(COSTS):
-        if name not in table:
-            table.insert(at + place, name, None)
-        table[name] = table[name].astype("Int64" if name in COUNTED else float)
-    return table

@@ -47,6 +47,17 @@ def point_labels(summary: pd.DataFrame) -> dict[str, str]:
     return labels
 
 
+def labelled(summary: pd.DataFrame) -> pd.DataFrame:
+    """Returns the table of points with the `label` of each, and its `rank` from 0.
+
+    Args:
+        summary: The table of points, best first.
+    """
+    names = point_labels(summary) if len(summary) else {}
+    labels = [names[point] for point in summary.get("point", [])]
+    return summary.assign(label=labels, rank=range(len(summary)))
+
+
 def record_labels(records: Iterable[Record]) -> dict[str, str]:
     """Returns the names of the points of replicas, by replica."""
     points = {one.replica: one.point for one in records}

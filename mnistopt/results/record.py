@@ -25,7 +25,7 @@ class Record:
             `SPLIT_correct`, `SPLIT_loss_sum` for the fields of `EpochMetrics` (zeros
             where it was not measured), `diverged_at`, `seconds`, its share of the
             time that its cohort took, `cause`, as `engine.replicas.Result` has it, and
-            `machine`, the name of what computed it. The last two came later.
+            `machine`, the name of what computed it.
         asked: The epoch counts that were asked for, ascending.
     """
 
@@ -55,8 +55,7 @@ class Record:
 
     def machine(self, epochs: int) -> str:
         """The names of what has computed its first epochs, in order, joined by "+"."""
-        names = self.history.get("machine", [])[:epochs]
-        return "+".join(dict.fromkeys(name or "unknown" for name in names))
+        return "+".join(dict.fromkeys(self.history.get("machine", [])[:epochs]))
 
     def measure(self, metrics: Any) -> None:
         """Adds to the last epoch what only some are measured in."""
@@ -69,19 +68,17 @@ class Record:
         metrics: Any,
         diverged_at: int,
         seconds: float,
-        cause: str = "",
-        machine: str = "",
+        cause: str,
+        machine: str,
     ) -> None:
         """Adds an epoch; `metrics` is an `EpochMetrics` with numpy scalars."""
         numbers: dict[str, Any] = {"diverged_at": int(diverged_at), "seconds": seconds}
         numbers |= {"cause": cause, "machine": machine}
-        done = self.epochs_done
         for split in _ALWAYS + _IN_FULL:
             for field, value in zip(Metrics._fields, getattr(metrics, split)):
                 numbers[f"{split}_{field}"] = value.item()
         for name, value in numbers.items():
-            # Epochs of before have no more than a blank of what came later.
-            self.history.setdefault(name, [type(value)()] * done).append(value)
+            self.history.setdefault(name, []).append(value)
 
     def until(self, epochs: int) -> "Record":
         """Returns the record as it was after some epochs."""
@@ -130,4 +127,4 @@ class Record:
         rest = dict(content)
         own = rest.pop("program", ""), rest.pop("path", "")
         point = Point.from_row(content["point"], *own)
-        return cls(**{**rest, "point": point, "asked": tuple(rest.get("asked", ()))})
+        return cls(**{**rest, "point": point, "asked": tuple(rest["asked"])})

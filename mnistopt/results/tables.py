@@ -1,10 +1,10 @@
 """The tables of a study: tidy data frames, and the files they are kept in."""
 
+import contextlib
 import dataclasses
-import json
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from mnistopt.results.columns import (
     network_axes,
     network_name,
     typed,
-    with_costs,
 )
+from mnistopt.results.config import read_config
 from mnistopt.results.record import Record
 from mnistopt.results.summary import (
     DIVERGED,
@@ -78,7 +78,7 @@ def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
         row["status"] = (
             DIVERGED if record.history["diverged_at"][last] >= 0 else FINISHED
         )
-        row["cause"] = record.history.get("cause", [""] * end)[last]
+        row["cause"] = record.history["cause"][last]
         for split in ("train", "validation", "test"):
             accuracy, loss = _ratios(record, split, last)
             row[f"{split}_accuracy"], row[f"{split}_loss"] = accuracy, loss
@@ -138,9 +138,7 @@ def trials_table(
     points = [record.point for record in records]
     axes = columns(points)
     names = ["trial", "replica", "point", *axes, *_TRIAL_COLUMNS]
-    table = with_costs(typed(pd.DataFrame(rows, columns=names), kinds_of(points)))
-    for name in ("convergence_epoch", "best_epoch"):
-        table[name] = table[name].astype("Int64")
+    table = typed(pd.DataFrame(rows, columns=names), kinds_of(points))
     return table.sort_values([*axes, "seed"], kind="stable", ignore_index=True)
 
 
@@ -245,14 +243,6 @@ def _check_columns(name: str, table: pd.DataFrame) -> None:
         table[list(_NAMES[name])], table[list(_NUMBERS[name])].astype(float)
 
 
-def _modules(workdir: Path) -> dict[str, Any]:
-    """Returns what config.json knows of the user's own modules; {} where it is gone."""
-    try:
-        return json.loads((workdir / "config.json").read_bytes()).get("modules", {})
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
 def read_table(workdir: Path, name: str) -> pd.DataFrame:
     """Reads one of `TABLES` as it was written.
 
@@ -265,16 +255,12 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
         text |= dict.fromkeys(network_axes(read_csv(path, nrows=0)), str)
         table = read_csv(path, dtype=text)
         if len(table.columns):
-            own = set(table["model"]) - NETWORKS.keys()
-            modules = _modules(workdir) if own else {}
+            modules: Mapping[str, Any] = {}
+            if set(table["model"]) - NETWORKS.keys():
+                with contextlib.suppress(InputError):  # Where config.json is gone.
+                    modules = read_config(workdir).modules
             table = typed(table, declared_kinds(table["model"], modules))
-        for column in ("convergence_epoch", "best_epoch"):
-            if column in table:
-                table[column] = table[column].astype("Int64")
-        if "params" in table:
-            table = with_costs(table)
-        for column in _WORDS & set(table):
-            table[column] = table[column].fillna("")
+        table = table.fillna(dict.fromkeys(_WORDS & set(table), ""))
         _check_columns(name, table)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(

@@ -18,7 +18,7 @@ from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
 from mnistopt.results.tables import trial_id
-from mnistopt.training.replica import Replica
+from mnistopt.training.cohort import Cohort
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Job:
 
     Attributes:
         program: The cohort: the static part of the points.
-        replica: What its compiled program depends on.
+        cohort: What its compiled program depends on.
         lanes: What one device computes side by side.
         records: The replicas, with their history up to `start`.
         start: Epochs done before.
@@ -36,7 +36,7 @@ class Job:
     """
 
     program: Point
-    replica: Replica
+    cohort: Cohort
     lanes: Lanes
     records: tuple[Record, ...]
     start: int
@@ -70,11 +70,11 @@ class Job:
     @functools.cached_property
     def image_work(self) -> int:
         """Multiplications of one image's forward pass."""
-        return multiply_adds(self.replica.model, self.replica.image_shape)
+        return multiply_adds(self.cohort.model, self.cohort.image_shape)
 
     def state_bytes(self) -> int:
         """Bytes of all its replicas' states."""
-        return len(self.records) * state_bytes(self.replica)
+        return len(self.records) * state_bytes(self.cohort)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,13 +198,13 @@ def make_plan(
     there = 0
     groups: dict[tuple, list[Record]] = {}
     sources: dict[tuple, Checkpoint | None] = {}
-    replicas: dict[Point, Replica] = {}
+    cohorts: dict[Point, Cohort] = {}
     params: dict[Point, int] = {}
     for (point, seed), counts in _asked(points, seeds).items():
         program = point.program
         if program not in params:
-            one = replicas[program] = Replica.of(program, dataset)
-            params[program] = count_params(one.model, one.image_shape)
+            cohort = cohorts[program] = Cohort.of(program, dataset)
+            params[program] = count_params(cohort.model, cohort.image_shape)
         name = replica_id(point, seed, dataset.fingerprint)
         record = known.get(name) or Record(name, point, seed, params[program])
         record = record.asking(counts)
@@ -228,8 +228,8 @@ def make_plan(
     jobs = []
     for group, members in groups.items():
         program, start, missing, _ = group
-        cohort = program, replicas[program], lanes[program]
-        jobs.append(Job(*cohort, tuple(members), start, missing, sources[group]))
+        static = program, cohorts[program], lanes[program]
+        jobs.append(Job(*static, tuple(members), start, missing, sources[group]))
     return Plan(len(points) * seeds, there, tuple(jobs), dataset, known, saved)
 
 

@@ -23,7 +23,7 @@ from mnistopt.study.progress import OnProgress, Progress, Stopwatch
 from mnistopt.study.request import Request
 from mnistopt.study.stopping import Diverged, Stop
 from mnistopt.study.workdir import Workdir
-from mnistopt.training.replica import TrainState
+from mnistopt.training.cohort import TrainState
 
 
 class Changes(NamedTuple):
@@ -199,7 +199,7 @@ class Loop:
         if key not in self._programs:
             self._images_per_second = 0.0
             self._tell(job, job.start, compiling=True)
-            program = self._pool.compile(job.replica, job.lanes, most)
+            program = self._pool.compile(job.cohort, job.lanes, most)
             budget = self._request.memory_budget
             check_call(program.bytes, job.lanes, program.devices, budget)
             self._programs[key] = program
@@ -320,7 +320,7 @@ class Loop:
         if job.checkpoint is None:
             return {}
         names = [record.replica for record in job.records]
-        like = Contents.of(state_shapes(job.replica))
+        like = Contents.of(state_shapes(job.cohort))
         loaded = self._workdir.store.load(job.checkpoint, names, like)
         return {name: loaded[name].state() for name in names}
 

@@ -134,7 +134,7 @@ def _same(entry: Mapping[str, Any], traced: str, measure: Callable[[], Probe]) -
     traces = entry["traces"]
     if toolchain() in traces or traced in traces.values():
         return traces.get(toolchain(), traced) == traced
-    return agree(measure(), entry.get("probe", ()))
+    return agree(measure(), entry["probe"])
 
 
 def _changed(structure: Structure, kind: type) -> InputError:

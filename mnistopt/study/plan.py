@@ -155,7 +155,7 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
         names |= set(record.history.get("machine", []))
     for job in plan.jobs:
         now = devices[0].describe(job.lanes)
-        if before.get(job.program.identity(), set()) - {"", name_of(now)}:
+        if before.get(job.program.identity(), set()) - {name_of(now)}:
             warnings.warn(
                 f"{len(job.records)} replicas of {job.program.structure} train on "
                 f"another machine than some before, or with other versions or lanes "
@@ -183,8 +183,8 @@ def working_bytes(job: Job, known: Mapping[str, int]) -> int:
     name = job.program.identity()
     if name in known:
         return known[name]
-    model, shape = job.replica.model, job.replica.image_shape
-    outputs = job.replica.batch_size * count_outputs(model, shape) * FLOAT
+    model, shape = job.cohort.model, job.cohort.image_shape
+    outputs = job.cohort.batch_size * count_outputs(model, shape) * FLOAT
     return count_bytes(model, shape) + 2 * outputs
 
 

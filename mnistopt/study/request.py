@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnistopt.axes import as_list, count, show
+from mnistopt.axes import Typed, as_list, count, layers, show
 from mnistopt.data.check import doubts
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder, load
@@ -24,6 +24,11 @@ from mnistopt.study import grid
 from mnistopt.study.modules import Modules
 
 _COUNT = count(None, "")
+_DEVICES = dataclasses.replace(_COUNT, rule="expected auto or a number")
+_LANES = dataclasses.replace(
+    layers(None, ""),
+    rule="expected auto, a number of points, or seeds and points as in 2x4",
+)
 _UNITS = {"": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _BYTES = re.compile(r"(\d+\.?\d*(?:e\+?\d+)?) *([KMGT]B)?", re.IGNORECASE)
 
@@ -97,7 +102,7 @@ class Request:
         file = None if isinstance(data, Dataset) else check_path("data", data)
         folder, cache = check_path("data_dir", data_dir), cache_folder(cache_dir)
         target = check_path("workdir", workdir)
-        lanes, devices = _lanes(lanes), _optional("devices", devices)
+        lanes, devices = _lanes(lanes), _devices(devices)
         budget, cluster = check_bytes("memory_budget", memory_budget), _cluster(cluster)
         given = file or data, dataset, folder, train_examples, cache, image_size
         loaded = load_data(*given)
@@ -207,14 +212,20 @@ def _optional(name: str, value: Any) -> int | None:
 
 def _lanes(value: Any) -> tuple[int, int] | None:
     """Returns lanes as (seeds, points); points alone may stand for them."""
-    if value is None:
+    if value is None or (isinstance(value, str) and value == "auto"):
         return None
-    sizes = [check_count("lanes", one) for one in as_list(value)]
-    if len(sizes) not in (1, 2):
-        raise InputError(
-            f"lanes={value} is not allowed: expected points, or (seeds, points)"
-        )
-    return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
+    sizes = (1, *_LANES.check("lanes", value))
+    if len(sizes) > 3:
+        raise InputError(f"lanes={show(value)} is not allowed: {_LANES.rule}")
+    return sizes[-2], sizes[-1]
+
+
+def _devices(value: Any) -> int | None:
+    """Returns a number of devices, which may be written; None for auto."""
+    if value is None or (isinstance(value, str) and value == "auto"):
+        return None
+    written = Typed(value) if isinstance(value, str) else value
+    return _DEVICES.check("devices", written)
 
 
 def _cluster(value: Any) -> str | None:

@@ -73,7 +73,7 @@ def train(
     folder, data = workdir.folder, request.data
     with stopwatch("predictions"):
         trials = read_table(folder, "trials")
-        made = {job.program.structure: job.replica.model for job in plan.jobs}
+        made = {job.program.structure: job.cohort.model for job in plan.jobs}
         make = Maker(cohorts.modules, data.image_shape, data.classes, made)
         write_predictions(folder, workdir.store, trials, data, make)
         write_mistakes(folder, trials, data)

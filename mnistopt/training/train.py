@@ -10,10 +10,10 @@ from mnistopt.data.splits import Split
 from mnistopt.hparams import AVERAGE_START, Hparams
 from mnistopt.models.call import apply_training
 from mnistopt.training.augment import STAGES, augment
+from mnistopt.training.cohort import Cohort, TrainState, stream
 from mnistopt.training.evaluate import evaluate, nothing, pixels
 from mnistopt.training.metrics import Metrics, measure
 from mnistopt.training.optimizers import learning_rate, make_optimizer
-from mnistopt.training.replica import Replica, TrainState, stream
 
 # A batch loss beyond this counts as divergence, as does one that is not finite:
 # 10,000 nats is more than 4,000 times the loss of guessing, ln 10. Without such a
@@ -41,7 +41,7 @@ class EpochMetrics(NamedTuple):
 
 
 def train_step(
-    replica: Replica,
+    cohort: Cohort,
     state: TrainState,
     hparams: Hparams,
     batch: Split,
@@ -52,7 +52,7 @@ def train_step(
     """Makes one update, unless the replica has diverged or does so on this batch.
 
     Args:
-        replica: The static part.
+        cohort: The static part of the replica.
         state: Before the step.
         hparams: Float32 scalars.
         batch: Images [B, H, W, C] and labels int32 [B].
@@ -64,14 +64,14 @@ def train_step(
         The state after the step, and the batch's metrics before it.
     """
     images = pixels(batch.images)
-    if set(STAGES) & set(replica.stages):
+    if set(STAGES) & set(cohort.stages):
         draws = jax.random.fold_in(key, 0)
-        images = augment(replica.stages, images, hparams, draws, replica.within)
+        images = augment(cohort.stages, images, hparams, draws, cohort.within)
 
     def loss_of(params):
         variables = {**state.variables, "params": params}
         logits, statistics = apply_training(
-            replica.model, variables, images, hparams.dropout, key
+            cohort.model, variables, images, hparams.dropout, key
         )
         targets = optax.smooth_labels(
             jax.nn.one_hot(batch.labels, logits.shape[-1]), hparams.label_smoothing
@@ -81,7 +81,7 @@ def train_step(
 
     gradient = jax.value_and_grad(loss_of, has_aux=True)
     (loss, (logits, statistics)), grads = gradient(state.variables["params"])
-    params, opt_state = _updated(replica, state, hparams, grads, step / epoch_steps)
+    params, opt_state = _updated(cohort, state, hparams, grads, step / epoch_steps)
     variables = {"params": params, **statistics}
 
     state = _moved(state, hparams, loss, variables, step)
@@ -90,7 +90,7 @@ def train_step(
 
 
 def _updated(
-    replica: Replica,
+    cohort: Cohort,
     state: TrainState,
     hparams: Hparams,
     grads: Any,
@@ -99,18 +99,18 @@ def _updated(
     """Returns parameters and the optimizer's state after an update.
 
     Args:
-        replica: The static part.
+        cohort: The static part of the replica.
         state: Before the step.
         hparams: Float32 scalars.
         grads: As the parameters.
         epochs: Passes over the training examples so far, float32 [].
     """
     params = state.variables["params"]
-    if "clip" in replica.stages:
+    if "clip" in cohort.stages:
         grads, _ = optax.clip_by_global_norm(hparams.clip).update(grads, ())
-    if replica.schedule != "constant" or "warmup" in replica.stages:
-        hparams = hparams._replace(lr=learning_rate(replica.schedule, hparams, epochs))
-    optimizer = make_optimizer(replica.optimizer, hparams)
+    if cohort.schedule != "constant" or "warmup" in cohort.stages:
+        hparams = hparams._replace(lr=learning_rate(cohort.schedule, hparams, epochs))
+    optimizer = make_optimizer(cohort.optimizer, hparams)
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     return optax.apply_updates(params, updates), opt_state
 
@@ -152,7 +152,7 @@ def _decay(decay: jax.Array, step: jax.Array) -> jax.Array:
 
 
 def train_epoch(
-    replica: Replica,
+    cohort: Cohort,
     state: TrainState,
     hparams: Hparams,
     train: Split,
@@ -166,7 +166,7 @@ def train_epoch(
     examples of the permutation are left out.
 
     Args:
-        replica: The static part.
+        cohort: The static part of the replica.
         state: Before the epoch.
         hparams: Float32 scalars.
         train: Images [N, H, W, C] and labels int32 [N]; N >= batch_size.
@@ -177,25 +177,25 @@ def train_epoch(
         The state after the epoch, and the metrics summed over its batches.
     """
     size = train.labels.shape[0]
-    steps = size // replica.batch_size
+    steps = size // cohort.batch_size
     order = jax.random.permutation(jax.random.fold_in(stream(seed, 1), epoch), size)
-    batches = order[: steps * replica.batch_size].reshape(steps, replica.batch_size)
+    batches = order[: steps * cohort.batch_size].reshape(steps, cohort.batch_size)
     keys = jax.random.split(jax.random.fold_in(stream(seed, 2), epoch), steps)
     # One row per image: of rows, XLA gathers twice as fast as of [H, W, C].
     rows = train.images.reshape(size, -1)
 
     def one(state, inputs):
         step, at, key = inputs
-        batch = Split(rows[at].reshape(-1, *replica.image_shape), train.labels[at])
+        batch = Split(rows[at].reshape(-1, *cohort.image_shape), train.labels[at])
         number = epoch * steps + step
-        return train_step(replica, state, hparams, batch, key, number, steps)
+        return train_step(cohort, state, hparams, batch, key, number, steps)
 
     state, metrics = jax.lax.scan(one, state, (jnp.arange(steps), batches, keys))
     return state, jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics)
 
 
 def run_epoch(
-    replica: Replica,
+    cohort: Cohort,
     state: TrainState,
     hparams: Hparams,
     splits: tuple[Split, Split, Split],
@@ -209,7 +209,7 @@ def run_epoch(
     decides nothing, and is not looked at but after the epochs that were asked for.
 
     Args:
-        replica: The static part.
+        cohort: The static part of the replica.
         state: Before the epoch.
         hparams: Float32 scalars.
         splits: The training, validation and test examples.
@@ -218,10 +218,10 @@ def run_epoch(
         in_full: Whether to evaluate the training and test splits too, bool [].
     """
     train, validation, _ = splits
-    state, running = train_epoch(replica, state, hparams, train, seed, epoch)
-    on_validation = evaluate(replica.model, state.evaluated, validation)
+    state, running = train_epoch(cohort, state, hparams, train, seed, epoch)
+    on_validation = evaluate(cohort.model, state.evaluated, validation)
     # The epoch's last update shows in no training loss.
-    steps = train.labels.shape[0] // replica.batch_size
+    steps = train.labels.shape[0] // cohort.batch_size
     healthy = on_validation.loss_sum < LOSS_LIMIT * on_validation.total
     state = state._replace(
         diverged_at=jnp.where(
@@ -237,30 +237,30 @@ def run_epoch(
     )
     rest = jax.lax.cond(
         in_full,
-        lambda: _rest(replica, state, splits),
+        lambda: _rest(cohort, state, splits),
         lambda: (nothing(),) * 3,
     )
     return state, EpochMetrics(running, on_validation, *rest)
 
 
 def measure_in_full(
-    replica: Replica, state: TrainState, splits: tuple[Split, Split, Split]
+    cohort: Cohort, state: TrainState, splits: tuple[Split, Split, Split]
 ) -> EpochMetrics:
     """Measures a replica on all splits, as `run_epoch` does after an epoch.
 
     Args:
-        replica: The static part.
+        cohort: The static part of the replica.
         state: After some epoch.
         splits: The training, validation and test examples.
     """
-    on_validation = evaluate(replica.model, state.evaluated, splits[1])
-    return EpochMetrics(nothing(), on_validation, *_rest(replica, state, splits))
+    on_validation = evaluate(cohort.model, state.evaluated, splits[1])
+    return EpochMetrics(nothing(), on_validation, *_rest(cohort, state, splits))
 
 
-def _rest(replica, state, splits) -> tuple[Metrics, Metrics, Metrics]:
+def _rest(cohort, state, splits) -> tuple[Metrics, Metrics, Metrics]:
     train, _, test = splits
     return (
-        evaluate(replica.model, state.evaluated, train),
-        evaluate(replica.model, state.evaluated, test),
-        evaluate(replica.model, state.best, test),
+        evaluate(cohort.model, state.evaluated, train),
+        evaluate(cohort.model, state.evaluated, test),
+        evaluate(cohort.model, state.best, test),
     )

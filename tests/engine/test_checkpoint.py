@@ -16,13 +16,13 @@ from mnistopt.engine.writer import Writer
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
 from mnistopt.models.networks import variable_shapes
-from mnistopt.training.replica import Replica, init_state
+from mnistopt.training.cohort import Cohort, init_state
 
-CNN_ADAM = Replica(CNN((2,), 3), "adam", 8)
+CNN_ADAM = Cohort(CNN((2,), 3), "adam", 8)
 NAMES = ("aa11", "bb22", "cc33")
 
 
-def make_state(replica, seed):
+def make_state(cohort, seed):
     """A replica's state with random bits in all of its arrays."""
     rng = np.random.default_rng(seed)
 
@@ -30,11 +30,11 @@ def make_state(replica, seed):
         content = rng.bytes(leaf.size * leaf.dtype.itemsize)
         return np.frombuffer(content, leaf.dtype).reshape(leaf.shape).copy()
 
-    return jax.tree.map(draw, jax.eval_shape(lambda: init_state(replica, 0)))
+    return jax.tree.map(draw, jax.eval_shape(lambda: init_state(cohort, 0)))
 
 
-def make_contents(replica, seed):
-    state = make_state(replica, seed)
+def make_contents(cohort, seed):
+    state = make_state(cohort, seed)
     rest = state._replace(variables=None, best=None)
     return Contents(state.variables, state.best, rest)
 
@@ -66,13 +66,13 @@ def assert_same_bits(found, wanted):
         assert one.tobytes() == other.tobytes()
 
 
-def save_epochs(store, epochs, keep, group="group", replica="aa11"):
+def save_epochs(store, epochs, keep, group="group", cohort="aa11"):
     """Saves a checkpoint per epoch, whose numbers tell the epoch."""
     contents = make_contents(CNN_ADAM, 0)
     with Writer(store.group(group)) as writer:
         for epoch in epochs:
             marked = filled(contents, epoch)
-            writer.save(epoch, {replica: marked}, {"records": []}, epoch in keep)
+            writer.save(epoch, {cohort: marked}, {"records": []}, epoch in keep)
 
 
 def places(store):
@@ -114,8 +114,8 @@ def test_training_on_while_a_save_is_written_changes_nothing_in_it(tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_every_optimizer_s_state_comes_back(tmp_path, optimizer):
-    replica = Replica(MLP((3,)), optimizer, 8)
-    contents = {name: make_contents(replica, i) for i, name in enumerate(NAMES)}
+    cohort = Cohort(MLP((3,)), optimizer, 8)
+    contents = {name: make_contents(cohort, i) for i, name in enumerate(NAMES)}
     store = Store(tmp_path)
     with Writer(store.group("group")) as writer:
         writer.save(1, contents, {"records": []}, keep=True)
@@ -177,7 +177,7 @@ def test_loading_one_replica_reads_no_other_s_chunks(
 
 
 def test_a_thousand_replicas_are_as_few_arrays_as_one(tmp_path):
-    one = make_contents(Replica(MLP((3,)), "adam", 8), 0)
+    one = make_contents(Cohort(MLP((3,)), "adam", 8), 0)
     store = Store(tmp_path)
     arrays = []
     for group, count in (("few", 1), ("many", 1000)):
@@ -233,7 +233,7 @@ def test_what_is_there_when_a_writer_begins_stays(tmp_path):
 def test_groups_do_not_touch_each_other(tmp_path):
     store = Store(tmp_path)
     save_epochs(store, [1, 2], keep=[1, 2], group="b")
-    save_epochs(store, [1, 5], keep=[5], group="a", replica="bb22")
+    save_epochs(store, [1, 5], keep=[5], group="a", cohort="bb22")
     assert places(store) == [("a", 5), ("b", 1), ("b", 2)]
     assert store.saved()[0].about["replicas"] == ["bb22"]
 

@@ -26,7 +26,7 @@ from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.errors import InputError
 from mnistopt.hparams import Hparams
 from mnistopt.models.mlp import MLP
-from mnistopt.training.replica import Replica
+from mnistopt.training.cohort import Cohort
 from tests import programs
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: it has no build for all")
@@ -42,7 +42,7 @@ from mnistopt.engine.cluster.pool import RayPool  # noqa: E402
 # Seconds that nothing takes here.
 LONGEST = 90
 NODE = {"node_ip_address": "127.0.0.1", "num_cpus": 1}
-SMALL = Replica(MLP((16,)), "adam", 32)
+SMALL = Cohort(MLP((16,)), "adam", 32)
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ def test_a_network_of_one_s_own_goes_to_the_workers(cluster, mine, tmp_path):
 def test_what_kills_each_of_its_workers_ends_the_run(pool, digits, mine):
     pool.load(digits)
     with pytest.raises(Lost, match="4 times in a row while they compiled"):
-        pool.compile(Replica(mine(os.getpid()), "adam", 32), Lanes(1, 1), 2)
+        pool.compile(Cohort(mine(os.getpid()), "adam", 32), Lanes(1, 1), 2)
 
 
 def test_bytes_that_cross_the_network_are_counted(pool, digits):

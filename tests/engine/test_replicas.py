@@ -20,9 +20,9 @@ from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
 from mnistopt.models.shufflenet import ShuffleNetV2
-from mnistopt.training.replica import Replica, init_state
+from mnistopt.training.cohort import Cohort, init_state
 
-SMALL = Replica(MLP((16,)), "adam", 32)
+SMALL = Cohort(MLP((16,)), "adam", 32)
 
 
 @functools.cache
@@ -31,14 +31,14 @@ def digits():
 
 
 @functools.cache
-def program(replica: Replica, lanes: Lanes, devices: int = 2) -> Program:
+def program(cohort: Cohort, lanes: Lanes, devices: int = 2) -> Program:
     cores = [Device(jax.local_devices()[0], number) for number in range(devices)]
-    return Program(replica, lanes, put_splits(digits(), cores))
+    return Program(cohort, lanes, put_splits(digits(), cores))
 
 
-def train(settings, replica=SMALL, lanes=(1, 2), devices=2, epochs=2, compiled_for=1):
+def train(settings, cohort=SMALL, lanes=(1, 2), devices=2, epochs=2, compiled_for=1):
     """Trains (hparams, seed) pairs; returns their states and last epoch's metrics."""
-    compiled = copy.copy(program(replica, Lanes(*lanes), max(devices, compiled_for)))
+    compiled = copy.copy(program(cohort, Lanes(*lanes), max(devices, compiled_for)))
     compiled.devices = compiled.devices[:devices]
     members = [
         Member(str(i), seed, hparams) for i, (hparams, seed) in enumerate(settings)
@@ -65,10 +65,10 @@ def assert_same_bits(ours, theirs):
 
 @pytest.mark.parametrize("model", [MLP((16,)), CNN((4, 4), 8)])
 def test_where_a_replica_begins_is_its_seed_s_matter_alone(model):
-    replica = Replica(model, "adam", 32)
+    cohort = Cohort(model, "adam", 32)
     seeds = jnp.array([5, 0, 2])
-    rows = jax.jit(lambda seeds: replicas._init_rows(replica, 2, seeds))(seeds)
-    alone = jax.jit(functools.partial(init_state, replica))
+    rows = jax.jit(lambda seeds: replicas._init_rows(cohort, 2, seeds))(seeds)
+    alone = jax.jit(functools.partial(init_state, cohort))
     for row, point in np.ndindex(3, 2):
         begun = jax.tree.map(lambda leaf, at=(row, point): leaf[at], rows)
         assert_same_bits([begun], [alone(seeds[row])])
@@ -131,9 +131,9 @@ def plain_run(model, batch_size, hparams, seed, epochs):
 )
 def test_replicas_equal_separate_plain_runs(model, plain, lanes):
     # 160 examples in batches of 48: the last 16 of each epoch are left out.
-    replica = Replica(model, "adam", 48)
+    cohort = Cohort(model, "adam", 48)
     settings = [setting(lr, seed=seed) for lr in (1e-3, 3e-3) for seed in (0, 5)]
-    trained = train(settings, replica, lanes, devices=1)
+    trained = train(settings, cohort, lanes, devices=1)
     for (state, _), (hparams, seed) in zip(trained, settings):
         expected = plain_run(plain, 48, hparams, seed, epochs=2)
         jax.tree.map(
@@ -160,25 +160,25 @@ def test_replicas_equal_separate_plain_runs(model, plain, lanes):
     ids=str,
 )
 def test_packing_changes_no_bit_of_a_replica(model, lanes):
-    replica = Replica(model, "adam", 32)
-    together = train(GRID, replica, lanes, epochs=1)
+    cohort = Cohort(model, "adam", 32)
+    together = train(GRID, cohort, lanes, epochs=1)
     order = [4, 2, 0, 5, 1, 3]
-    permuted = train([GRID[i] for i in order], replica, lanes, epochs=1)
+    permuted = train([GRID[i] for i in order], cohort, lanes, epochs=1)
     assert_same_bits(permuted, [together[i] for i in order])
-    halved = train(GRID[:3], replica, lanes, epochs=1)
+    halved = train(GRID[:3], cohort, lanes, epochs=1)
     assert_same_bits(halved, together[:3])
     more = [setting(0.1, 0.5, seed) for seed in (0, 1, 2, 7)]
-    extended = train(more + GRID, replica, lanes, epochs=1)
+    extended = train(more + GRID, cohort, lanes, epochs=1)
     assert_same_bits(extended[len(more) :], together)
 
 
 @pytest.mark.parametrize("model", [MLP((16,)), CNN((3, 4), 8)], ids=["mlp", "cnn"])
 @pytest.mark.parametrize("count", [1, 3, 7])
 def test_devices_change_no_bit_of_a_replica(model, count):
-    replica = Replica(model, "adam", 32)
+    cohort = Cohort(model, "adam", 32)
     settings = [setting(1e-2, 0.2, seed) for seed in range(count)]
     one, two, four = (
-        train(settings, replica, (1, 1), devices=devices, epochs=3, compiled_for=4)
+        train(settings, cohort, (1, 1), devices=devices, epochs=3, compiled_for=4)
         for devices in (1, 2, 4)
     )
     assert_same_bits(two, one)

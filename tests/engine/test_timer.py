@@ -9,7 +9,7 @@ from mnistopt.engine.devices import Device, Lanes
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.hparams import Hparams
 from mnistopt.models.mlp import MLP
-from mnistopt.training.replica import Replica
+from mnistopt.training.cohort import Cohort
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from mnistopt.training.replica import Replica
 def test_a_timer_trains_an_epoch_of_each_replica(lanes, replicas, rounds):
     data = load("mnist_5k", train_examples=160)
     splits = put_splits(data, [Device(jax.local_devices()[0], core) for core in (0, 1)])
-    program = Program(Replica(MLP((16,)), "adam", 32), Lanes(*lanes), splits)
+    program = Program(Cohort(MLP((16,)), "adam", 32), Lanes(*lanes), splits)
     calls = []
     train = program.train
 

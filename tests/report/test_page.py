@@ -128,6 +128,7 @@ def test_pictures_are_files_of_all_kinds_with_their_numbers(picture, tmp_path):
 
 def test_a_study_with_two_curves_has_their_frame(make_record):
     # The fixture above is what `curves_frame` returns.
+    from mnistopt.results.labels import labelled
     from mnistopt.results.summary import summary_table
     from mnistopt.results.tables import curves_table, trials_table
     from mnistopt.study.grid import grid
@@ -135,5 +136,5 @@ def test_a_study_with_two_curves_has_their_frame(make_record):
     points = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2], epochs=2)
     records = [make_record(point) for point in points]
     trials = trials_table(records)
-    frame = curves_frame(curves_table(records), trials, summary_table(trials))
+    frame = curves_frame(curves_table(records), trials, labelled(summary_table(trials)))
     assert {"label", "rank", "epoch", "n", "error", "error_low"} <= set(frame)

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from mnistopt.points import ALWAYS as AXES
+from mnistopt.report.charts.pictures import Results
 from mnistopt.report.words import count_facts, headline, listed, notice, sentences
+from mnistopt.results.labels import labelled
 from mnistopt.results.predictions import Predictions
 from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import trials_table
@@ -24,11 +26,12 @@ def config_of(points, seeds):
 
 def words_of(records, seeds=3, predictions=None):
     trials = trials_table(records)
-    summary = summary_table(trials)
-    points = [record.point for record in records]
-    config = config_of(points, seeds)
-    facts = count_facts(config, summary, trials, predictions or {})
-    return facts, notice(facts), " ".join(sentences(facts, summary, "0123456789"))
+    summary = labelled(summary_table(trials))
+    config = config_of([record.point for record in records], seeds)
+    nothing = pd.DataFrame()
+    read = config, trials, nothing, summary, predictions or {}, nothing, nothing
+    facts = count_facts(Results(*read))
+    return facts, notice(facts), " ".join(sentences(facts, Results(*read)))
 
 
 def record_of(make_record, point, seed, correct, test=190):

@@ -129,7 +129,7 @@ def test_strengths_share_a_compile_and_a_point_without_has_none(tmp_path):
     assert plan.compiles == 1
     plain = mnistopt.plan(**asked, workdir=tmp_path)
     (job,) = plain.jobs
-    assert job.replica.stages == () and job.replica.schedule == "constant"
+    assert job.cohort.stages == () and job.cohort.schedule == "constant"
 
 
 def test_a_plain_replica_is_the_same_beside_augmented_ones(tmp_path):

@@ -14,7 +14,7 @@ from mnistopt.models.networks import multiply_adds
 from mnistopt.points import replica_id
 from mnistopt.study.grid import grid, make_point
 from mnistopt.study.jobs import make_plan, merge_records
-from mnistopt.training.replica import init_state
+from mnistopt.training.cohort import init_state
 
 LANES = Lanes(1, 2)
 SMALL = {"model": "mlp", "hidden": (4,)}
@@ -223,8 +223,8 @@ def test_each_program_is_a_job_and_a_compile_of_its_own(plan):
     for job in found.jobs:
         assert len(job.records) == 4
         assert {record.point.program for record in job.records} == {job.program}
-        assert job.replica.batch_size == job.program.recipe.batch_size
-        assert job.replica.optimizer == job.program.recipe.optimizer
+        assert job.cohort.batch_size == job.program.recipe.batch_size
+        assert job.cohort.optimizer == job.program.recipe.optimizer
     assert found.images == 16 * 4 * 30
 
 
@@ -261,7 +261,7 @@ def test_a_job_s_name_is_that_of_the_same_work_only(plan, train):
 
 def test_state_bytes_are_those_of_the_arrays(plan):
     (job,) = plan().jobs
-    state = init_state(job.replica, 0)
+    state = init_state(job.cohort, 0)
     one = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     assert job.state_bytes() == 4 * one
     # Parameters, the best ones, and Adam's two moments.
@@ -293,7 +293,7 @@ def test_work_counts_training_three_times_and_the_rest_once(plan):
     found = plan(epochs=[2, 3])
     (job,) = found.jobs
     passes = 3 * (3 * 30 + 20) + 2 * (30 + 2 * 25)
-    assert found.work == 4 * passes * multiply_adds(job.replica.model)
+    assert found.work == 4 * passes * multiply_adds(job.cohort.model)
 
 
 # --- Records ---

@@ -148,7 +148,7 @@ def test_a_copied_replica_goes_on_from_the_other_s_state(train):
         assert_same_bits(weights(workdir, name, 4), weights(whole, name, 4))
     # By hand: two epochs at lr 0.001, and then two at 0.1.
     program = Program(
-        job.replica, job.lanes, put_splits(plan.dataset, local_devices()[:1])
+        job.cohort, job.lanes, put_splits(plan.dataset, local_devices()[:1])
     )
     state = None
     for start, lr in ((0, 0.001), (2, 0.1)):

@@ -14,17 +14,17 @@ from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
+from mnistopt.training.cohort import Cohort, init_state
 from mnistopt.training.evaluate import EVAL_BATCH, evaluate, pixels
 from mnistopt.training.metrics import Metrics
-from mnistopt.training.replica import Replica, init_state
 from mnistopt.training.train import LOSS_LIMIT, run_epoch, train_epoch, train_step
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-MLP_ADAM = Replica(MLP((8,)), "adam", batch_size=8)
-MLP_ADAMW = Replica(MLP((8,)), "adamw", batch_size=7)
-MLP_SGD = Replica(MLP((6, 5)), "sgd", batch_size=30)
-CNN_ADAM = Replica(CNN((2,), 5), "adam", batch_size=8)
+MLP_ADAM = Cohort(MLP((8,)), "adam", batch_size=8)
+MLP_ADAMW = Cohort(MLP((8,)), "adamw", batch_size=7)
+MLP_SGD = Cohort(MLP((6, 5)), "sgd", batch_size=30)
+CNN_ADAM = Cohort(CNN((2,), 5), "adam", batch_size=8)
 
 start = jax.jit(init_state, static_argnums=0)
 one_step = jax.jit(train_step, static_argnums=0)
@@ -40,14 +40,14 @@ def splits_of(dataset):
     return dataset.train, dataset.validation, dataset.test
 
 
-def run(replica, hparams, splits, epochs, seed=0, state=None):
+def run(cohort, hparams, splits, epochs, seed=0, state=None):
     """States and metrics after each epoch."""
-    state = start(replica, np.int32(seed)) if state is None else state
+    state = start(cohort, np.int32(seed)) if state is None else state
     history = []
     for epoch in range(epochs):
         last = np.bool_(epoch == epochs - 1)
         arguments = (hparams, splits, np.int32(seed), np.int32(epoch), last)
-        state, metrics = one_epoch(replica, state, *arguments)
+        state, metrics = one_epoch(cohort, state, *arguments)
         history.append((state, metrics))
     return history
 
@@ -153,14 +153,14 @@ def plain_training(model, optimizer, split, batch_size, epochs, seed, smoothing)
     ],
     ids=["mlp adam", "mlp adamw", "mlp sgd", "cnn adam", "cosine", "clip"],
 )
-def test_training_is_that_of_a_plain_loop(replica, hparams, plain, optimizer, tiny):
+def test_training_is_that_of_a_plain_loop(cohort, hparams, plain, optimizer, tiny):
     epochs, seed = 3, 5
-    ours = run(replica, hparams, splits_of(tiny), epochs, seed)
+    ours = run(cohort, hparams, splits_of(tiny), epochs, seed)
     wanted = plain_training(
         plain,
         optimizer,
         tiny.train,
-        replica.batch_size,
+        cohort.batch_size,
         epochs,
         seed,
         float(hparams.label_smoothing),
@@ -247,8 +247,8 @@ def test_training_and_test_splits_are_measured_when_asked_for_only(tiny):
 
 
 @pytest.mark.parametrize("replica", [MLP_ADAM, CNN_ADAM], ids=["mlp", "cnn"])
-def test_loss_falls_on_a_tiny_set(replica, tiny):
-    metrics = run(replica, numbers(lr=0.01, dropout=0.1), splits_of(tiny), 60)[-1][1]
+def test_loss_falls_on_a_tiny_set(cohort, tiny):
+    metrics = run(cohort, numbers(lr=0.01, dropout=0.1), splits_of(tiny), 60)[-1][1]
     # Guessing has ln 10 = 2.3, and 3 right. (Labels are random: it is all by heart.)
     assert metrics.train.loss_sum / 30 < 1.15
     assert metrics.train.correct > 15
@@ -274,12 +274,12 @@ def test_the_seed_decides_first_weights_batches_and_dropout(tiny):
 def test_each_epoch_and_each_step_has_its_own_dropout_bits(tiny):
     """Equal examples and no learning: nothing but the bits can make losses differ."""
     # Enough units that no two draws have the same loss by chance.
-    replica = Replica(MLP((99,)), "adam", batch_size=8)
-    train = functools.partial(jax.jit(train_epoch, static_argnums=0), replica)
-    state, still = start(replica, np.int32(0)), numbers(lr=0.0, dropout=0.5)
+    cohort = Cohort(MLP((99,)), "adam", batch_size=8)
+    train = functools.partial(jax.jit(train_epoch, static_argnums=0), cohort)
+    state, still = start(cohort, np.int32(0)), numbers(lr=0.0, dropout=0.5)
 
     def loss(steps, epoch):
-        copies = [0] * (steps * replica.batch_size)
+        copies = [0] * (steps * cohort.batch_size)
         split = Split(tiny.train.images[copies], tiny.train.labels[copies])
         after, metrics = train(state, still, split, np.int32(0), np.int32(epoch))
         assert_same_bits(after.variables, state.variables)

@@ -19,7 +19,7 @@ from mnistopt.engine.cluster.program import RemoteProgram
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES
 from mnistopt.errors import InputError
-from mnistopt.training.replica import Replica
+from mnistopt.training.cohort import Cohort
 
 # Seconds between two looks at who is there.
 PERIOD = 2.0
@@ -167,11 +167,11 @@ class RayPool:
             ) from error
         self.traffic["data"] += self.crossing(size, 0, 0)["data"]
 
-    def compile(self, replica: Replica, lanes: Lanes, most: int) -> RemoteProgram:
+    def compile(self, cohort: Cohort, lanes: Lanes, most: int) -> RemoteProgram:
         """Compiles the program of a cohort on up to `most` devices."""
         if self._dataset is None:
             raise InputError("compile comes after load: the workers have no data")
-        return RemoteProgram(self, replica, lanes, self._dataset[1], most)
+        return RemoteProgram(self, cohort, lanes, self._dataset[1], most)
 
     def _look(self, now: float) -> None:
         """Ends workers that are gone or hang, and takes in others that have come."""

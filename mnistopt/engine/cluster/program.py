@@ -23,7 +23,7 @@ from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
 from mnistopt.engine.replicas import Result, Trained, state_bytes
 from mnistopt.engine.rounds import Round
 from mnistopt.models.call import Known
-from mnistopt.training.replica import Replica, TrainState
+from mnistopt.training.cohort import Cohort, TrainState
 
 # Seconds of a call: beginning one takes the driver half a millisecond, and some more
 # until it begins, so that 512 devices keep half of one core busy.
@@ -68,7 +68,7 @@ class RemoteProgram:
     """The program of a cohort, compiled by each worker that trains with it.
 
     Attributes:
-        replica: The static part of its replicas.
+        cohort: The static part of its replicas.
         lanes: The shape of a round.
         span: Seconds that a call should take at least.
         compile_seconds: Of the worker that took longest.
@@ -78,23 +78,23 @@ class RemoteProgram:
     span = SPAN
 
     def __init__(
-        self, pool: _Owner, replica: Replica, lanes: Lanes, dataset: Any, most: int
+        self, pool: _Owner, cohort: Cohort, lanes: Lanes, dataset: Any, most: int
     ):
         """Compiles on all of the devices.
 
         Args:
             pool: Has them.
-            replica: The static part of its replicas.
+            cohort: The static part of its replicas.
             lanes: The shape of a round.
             dataset: Where Ray has it.
             most: How many of the devices to use.
         """
-        self.replica, self.lanes = replica, lanes
+        self.cohort, self.lanes = cohort, lanes
         self._pool, self._most, self._dataset = pool, most, dataset
         self._number = next(_NUMBERS)
-        for module in _own_modules() if isinstance(replica.model, Known) else ():
+        for module in _own_modules() if isinstance(cohort.model, Known) else ():
             ray.cloudpickle.register_pickle_by_value(module)
-        self._about = ray.put((replica, lanes))
+        self._about = ray.put((cohort, lanes))
         self._compiled: weakref.WeakKeyDictionary[RemoteDevice, Future] = (
             weakref.WeakKeyDictionary()
         )
@@ -114,7 +114,7 @@ class RemoteProgram:
             if losses > MOST_LOSSES:
                 raise Lost(
                     f"workers have died {losses} times in a row while they compiled "
-                    f"{replica.model}: Ray's logs may say why"
+                    f"{cohort.model}: Ray's logs may say why"
                 )
         self.compile_seconds = max(told["seconds"] for told in found)
         self.bytes = int(max(told["bytes"] for told in found))
@@ -122,7 +122,7 @@ class RemoteProgram:
     @property
     def working_bytes(self) -> int:
         """Bytes that a step of one replica takes beside its state."""
-        return self.bytes // int(np.prod(self.lanes)) - state_bytes(self.replica)
+        return self.bytes // int(np.prod(self.lanes)) - state_bytes(self.cohort)
 
     @property
     def devices(self) -> Sequence[RemoteDevice]:
@@ -180,7 +180,7 @@ class RemoteProgram:
     @property
     def _state_bytes(self) -> int:
         """Bytes of a round's state."""
-        return int(np.prod(self.lanes)) * state_bytes(self.replica)
+        return int(np.prod(self.lanes)) * state_bytes(self.cohort)
 
     def _compile(self, device: RemoteDevice) -> Future:
         if device not in self._compiled:

@@ -22,7 +22,7 @@ from mnistopt.engine.memory import host_memory, process_memory
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
 from mnistopt.errors import InputError
-from mnistopt.training.replica import Replica
+from mnistopt.training.cohort import Cohort
 
 # What numbers depend on, or how they are sent.
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -120,7 +120,7 @@ class Worker:
     def compile(
         self,
         number: int,
-        cohort: tuple[Replica, Lanes],
+        cohort: tuple[Cohort, Lanes],
         dataset: Dataset,
     ) -> dict[str, float]:
         """Compiles the program of a cohort; returns its seconds and bytes."""

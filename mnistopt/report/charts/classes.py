@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from mnistopt.report.charts.theme import finished, picked, rows
-from mnistopt.results.labels import point_labels
 from mnistopt.results.mistakes import SEPARATOR
 from mnistopt.results.predictions import Predictions
 from mnistopt.results.stats import proportion_interval
@@ -35,7 +34,7 @@ def confusion_frame(
     """Returns how often each class was taken for each, as a mean over seeds.
 
     Args:
-        summary: The table of points, best first.
+        summary: The table of points, `labelled`.
         predictions: By point, of the test split.
 
     Returns:
@@ -45,18 +44,19 @@ def confusion_frame(
         per cent.
     """
     frames = []
-    labels = point_labels(summary)
-    for rank, point in enumerate(summary["point"]):
+    for point, label, rank in summary[["point", "label", "rank"]].itertuples(
+        index=False
+    ):
         if point not in predictions:
             continue
-        table = predictions[point].confusion()
-        seeds = len(predictions[point].seeds)
+        one = predictions[point]
+        table, seeds = one.confusion(), len(one.seeds)
         true, predicted = np.nonzero(table)
-        names = np.array(predictions[point].class_names, object)
+        names = np.array(one.class_names, object)
         frame = pd.DataFrame({"true": names[true], "predicted": names[predicted]})
         frame["count"] = table[true, predicted]
         frame["share"] = 100 * frame["count"] / table.sum(axis=1)[true]
-        frames.append(frame.assign(label=labels[point], rank=rank, n=seeds))
+        frames.append(frame.assign(label=label, rank=rank, n=seeds))
     columns = ["label", "rank", "true", "predicted", "count", "share", "n"]
     found = pd.concat(frames, ignore_index=True)[columns]
     found.attrs["classes"] = list(next(iter(predictions.values())).class_names)
@@ -124,7 +124,7 @@ def reliability_frame(
     The vote is the class with the highest mean probability, its confidence.
 
     Args:
-        summary: The table of points, best first.
+        summary: The table of points, `labelled`.
         predictions: By point, of the test split.
 
     Returns:
@@ -133,8 +133,9 @@ def reliability_frame(
         Wilson's 95 % interval; all in per cent; and `count`, its test images.
     """
     found = []
-    labels = point_labels(summary)
-    for rank, point in enumerate(summary["point"]):
+    for point, label, rank in summary[["point", "label", "rank"]].itertuples(
+        index=False
+    ):
         if point not in predictions:
             continue
         one = predictions[point]
@@ -146,7 +147,7 @@ def reliability_frame(
             count, hits = int(mine.sum()), int(right[mine].sum())
             ends = proportion_interval(hits, count)
             values = (confidence[mine].mean(), hits / count, *ends)
-            found.append((labels[point], rank, *(100 * v for v in values), count))
+            found.append((label, rank, *(100 * value for value in values), count))
     columns = ["label", "rank", "confidence", "accuracy", "low", "high", "count"]
     return pd.DataFrame(found, columns=columns)
 

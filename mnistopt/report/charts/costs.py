@@ -31,14 +31,13 @@ def gap_frame(summary: pd.DataFrame) -> pd.DataFrame:
         `label` and `rank`; `others`, what it is but for its dropout; `dropout`; the
         mean `gap` in percentage points with its 95 % interval, `low` to `high`; `n`.
     """
-    labels = point_labels(summary)
     alone = summary.assign(dropout=0.0)
     without = point_labels(alone) if len(summary) else {}
     table = summary[summary["n"] > 0]
     return pd.DataFrame(
         {
-            "label": table["point"].map(labels),
-            "rank": table.index,
+            "label": table["label"],
+            "rank": table["rank"],
             "others": table["point"].map(without),
             "dropout": table["dropout"],
             "gap": 100 * table["overfitting_mean"],
@@ -149,8 +148,8 @@ def cost_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(seconds=table["point"].map(seconds))
     frame = pd.DataFrame(
         {
-            "label": table["point"].map(point_labels(summary)),
-            "rank": table.index,
+            "label": table["label"],
+            "rank": table["rank"],
             "error": 100 * (1 - table["validation_accuracy_mean"]),
             "low": 100 * (1 - table["validation_accuracy_high"]),
             "high": 100 * (1 - table["validation_accuracy_low"]),

@@ -16,7 +16,6 @@ from mnistopt.report.charts.theme import (
     picked,
     rows,
 )
-from mnistopt.results.labels import point_labels
 
 # In nats: guessing has ln 10 = 2.3, and a replica that diverges goes to infinity.
 FAR = 10
@@ -32,16 +31,15 @@ def curves_frame(
     Args:
         curves: The table of epochs.
         trials: The table of trials.
-        summary: The table of points, best first.
+        summary: The table of points, `labelled`.
 
     Returns:
         As `grouped_curves`.
     """
-    labels = point_labels(summary)
     replicas = trials.groupby("point")["replica"].agg(frozenset)
     names: dict[frozenset, str] = {}
-    for point in summary["point"]:
-        names.setdefault(replicas[point], labels[point])
+    for point, label in zip(summary["point"], summary["label"]):
+        names.setdefault(replicas[point], label)
     return grouped_curves(curves, {name: members for members, name in names.items()})
 
 

@@ -1,5 +1,6 @@
 """Which pictures a study has."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,11 +9,15 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.report.charts import classes, costs, curves, points, sweep
 from mnistopt.report.charts.theme import TOP
-from mnistopt.results.labels import point_labels, varying_axes
-from mnistopt.results.predictions import Predictions
+from mnistopt.results.config import Config, read_config
+from mnistopt.results.labels import labelled, varying_axes
+from mnistopt.results.mistakes import read_mistakes, read_samples
+from mnistopt.results.predictions import Predictions, read_predictions
+from mnistopt.results.tables import TABLES, read_table
 
 
 class Picture(NamedTuple):
@@ -22,16 +27,18 @@ class Picture(NamedTuple):
         frame: The numbers, a tidy table.
         chart: An Altair chart, with title and description.
         spec: The same as Vega-Lite has it.
+        group: The heading that it stands under.
     """
 
     frame: pd.DataFrame
     chart: Any
     spec: dict[str, Any]
+    group: str = ""
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, chart: Any) -> "Picture":
+    def of(cls, frame: pd.DataFrame, chart: Any, group: str = "") -> "Picture":
         """Returns a picture of its numbers and its chart."""
-        return cls(frame, chart, chart.to_dict(validate=False))
+        return cls(frame, chart, chart.to_dict(validate=False), group)
 
     @property
     def title(self) -> str:
@@ -44,60 +51,84 @@ class Picture(NamedTuple):
         return " ".join(self.spec["title"]["subtitle"])
 
 
-def study_pictures(
-    trials: pd.DataFrame,
-    curve_rows: pd.DataFrame,
-    summary: pd.DataFrame,
-    predictions: Mapping[str, Predictions],
-    mistakes: pd.DataFrame,
-) -> dict[str, Picture]:
+class Results(NamedTuple):
+    """What a study's pictures and words are made of, read once.
+
+    Attributes:
+        config: Its config.json.
+        trials: The table of trials.
+        curves: The table of epochs.
+        summary: The table of points, best first, `labelled`.
+        predictions: Of the test split, by point, of those that are drawn.
+        mistakes: From `mistakes.read_mistakes`.
+        samples: From `mistakes.read_samples`.
+    """
+
+    config: Config
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    summary: pd.DataFrame
+    predictions: Mapping[str, Predictions]
+    mistakes: pd.DataFrame
+    samples: pd.DataFrame
+
+    @classmethod
+    def read(cls, workdir: Path) -> "Results":
+        """Reads what a workdir has; raises InputError if it is none."""
+        config = read_config(workdir)
+        trials, curves, summary = (read_table(workdir, name) for name in TABLES)
+        summary = labelled(summary)
+        predictions = {}
+        for point in summary[summary["n"] > 0]["point"].head(TOP):
+            with contextlib.suppress(InputError):  # a study that runs has none yet
+                predictions[point] = read_predictions(workdir, point, "test")
+        images = read_mistakes(workdir), read_samples(workdir)
+        return cls(config, trials, curves, summary, predictions, *images)
+
+
+def study_pictures(results: Results) -> dict[str, Picture]:
     """Returns the pictures that a study has something to show in, by name.
 
-    Args:
-        trials: The table of trials.
-        curve_rows: The table of epochs.
-        summary: The table of points, best first.
-        predictions: Of the test split, by point, for those that have finished.
-        mistakes: From `mistakes.read_mistakes`.
+    The only place that knows which there are, and under which heading of the page.
     """
+    _, trials, curve_rows, summary, predictions, mistakes, samples = results
     found: dict[str, Picture] = {}
 
-    def add(name: str, frame: pd.DataFrame, chart: Any, *arguments: Any) -> None:
+    def add(
+        group: str, name: str, frame: pd.DataFrame, chart: Any, *arguments: Any
+    ) -> None:
         if len(frame):
-            found[name] = Picture.of(frame, chart(frame, *arguments))
+            found[name] = Picture.of(frame, chart(frame, *arguments), group)
 
-    known = curves.curves_frame(curve_rows, trials, summary)
     done = summary[summary["n"] > 0]
     swept = varying_axes(done)
-    add("seeds", points.seeds_frame(trials, summary), points.seeds_chart)
-    add("error", known, curves.error_chart)
-    add("loss", known, curves.loss_chart)
+    add("Accuracy", "seeds", points.seeds_frame(trials, summary), points.seeds_chart)
     if len(swept) == 2:
-        add("sweep", sweep.grid_frame(done), sweep.grid_chart, done)
+        add("Accuracy", "sweep", sweep.grid_frame(done), sweep.grid_chart, done)
     if len(swept) > 2:
-        add("sweep", sweep.parallel_frame(done), sweep.parallel_chart)
-    labels = point_labels(summary)
-    for best in summary[summary["choice"] == "best"]["point"]:
+        add("Accuracy", "sweep", sweep.parallel_frame(done), sweep.parallel_chart)
+    for best in summary[summary["choice"] == "best"]["label"]:
         apart = points.differences_frame(trials, summary)
-        add("differences", apart, points.differences_chart, labels[best])
+        add("Accuracy", "differences", apart, points.differences_chart, best)
+    known = curves.curves_frame(curve_rows, trials, summary)
+    add("Learning", "error", known, curves.error_chart)
+    add("Learning", "loss", known, curves.loss_chart)
     if "dropout" in swept:
-        add("gap", costs.gap_frame(summary), costs.gap_chart)
+        add("Learning", "gap", costs.gap_frame(summary), costs.gap_chart)
+    add("Learning", "samples", samples, classes.samples_chart)
     known_costs = costs.cost_frame(trials, summary)
     if known_costs[["params", "multiply_adds"]].nunique().max() > 1:
         for cost in costs.COSTS:
             if known_costs[cost].nunique() > 1:
-                add(cost, known_costs, costs.cost_chart, cost)
+                add("Cost", cost, known_costs, costs.cost_chart, cost)
+    ranked = mistakes.merge(summary[["point", "label", "rank"]], on="point")
+    drawn = ranked[ranked["rank"] < TOP].sort_values(["rank", "place"])
+    add("Mistakes", "mistakes", drawn, classes.mistakes_chart)
     if predictions:
         confused = classes.confusion_frame(summary, predictions)
-        add("confusion", confused, classes.confusion_chart)
+        add("Mistakes", "confusion", confused, classes.confusion_chart)
         sure = classes.reliability_frame(summary, predictions)
-        add("reliability", sure, classes.reliability_chart)
-    ranks = {point: rank for rank, point in enumerate(summary["point"])}
-    named = mistakes.assign(
-        label=mistakes["point"].map(labels), rank=mistakes["point"].map(ranks)
-    )
-    drawn = named[named["rank"] < TOP].sort_values(["rank", "place"])
-    add("mistakes", drawn, classes.mistakes_chart)
+        add("Mistakes", "reliability", sure, classes.reliability_chart)
     return found
 
 

@@ -15,7 +15,6 @@ from mnistopt.report.charts.theme import (
     rows,
     rows_high,
 )
-from mnistopt.results.labels import point_labels
 from mnistopt.results.stats import holm, mean_interval, t_tests, two_sided
 from mnistopt.results.summary import ERROR_RATE
 from mnistopt.results.tables import FINISHED
@@ -26,17 +25,15 @@ def seeds_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         trials: The table of trials.
-        summary: The table of points, best first.
+        summary: The table of points, `labelled`.
 
     Returns:
         `label`, `rank` (from 0) and `choice` of the point; `seed`, and the replica's
         `error` (test, %); of the point's errors `mean`, the ends `low` and `high` of
         its 95 % interval over seeds, and `n`.
     """
-    best = summary.head(TOP).assign(label=summary["point"].map(point_labels(summary)))
-    best["rank"] = range(len(best))
-    finished_trials = trials[trials["status"] == FINISHED]
-    table = finished_trials[["point", "seed", "test_accuracy"]].merge(best, on="point")
+    done = trials[trials["status"] == FINISHED][["point", "seed", "test_accuracy"]]
+    table = done.merge(summary.head(TOP), on="point")
     table = table.sort_values(["rank", "seed"], ignore_index=True)
     return pd.DataFrame(
         {
@@ -90,10 +87,11 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
     ]
     if frame["low"].isna().all():  # one seed has no interval
         layers = layers[1:]
-    best = frame.iloc[0] if len(frame) else None
-    words = f"Test error of {frame['label'].nunique()} points, a dot per seed."
-    if best is not None:
-        words += f" The best by validation, {best['label']}: {best['mean']:.2f} %."
+    best = frame.iloc[0]
+    words = (
+        f"Test error of {frame['label'].nunique()} points, a dot per seed. The best by "
+        f"validation, {best['label']}: {best['mean']:.2f} %."
+    )
     return finished(
         alt.layer(*layers).properties(height=rows_high(frame)).add_params(choice),
         "Every replica",
@@ -121,7 +119,7 @@ def differences_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFra
 
     Args:
         trials: The table of trials.
-        summary: The table of points, best first.
+        summary: The table of points, `labelled`.
 
     Returns:
         `label`, `rank` and `choice` of the point; its mean `difference` from the best,
@@ -130,32 +128,22 @@ def differences_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFra
         `p` of the paired t test, and `p_holm`, corrected for the number of rows.
     """
     columns = ["label", "rank", "choice", "difference", "low", "high", "n", "p"]
-    labels = point_labels(summary)
     done = trials[trials["status"] == FINISHED]
     by_seed = done.pivot(index="seed", columns="point", values="validation_accuracy")
-    best = summary[summary["choice"] == "best"]["point"].tolist()
-    pairs = []
-    for rank, row in enumerate(summary.itertuples()):
-        if not best or row.point == best[0] or row.choice == "fewer seeds":
-            continue
-        if row.point in by_seed:
-            pair = by_seed[[row.point, best[0]]].dropna().to_numpy()
-            if len(pair) > 1:
-                pairs.append((rank, row, 100 * pair))
+    rivals = summary[summary["choice"] != "fewer seeds"]
+    apart = {}
+    for best in summary[summary["choice"] == "best"]["point"]:
+        for row in rivals[rivals["point"] != best].itertuples():
+            if row.point in by_seed:
+                pair = 100 * by_seed[[row.point, best]].dropna().to_numpy()
+                if len(pair) > 1:
+                    apart[row] = (pair[:, 0] - pair[:, 1]).tolist()
     found = []
-    for rank, row, pair in pairs:
-        less = (pair[:, 0] - pair[:, 1]).tolist()
-        wide = mean_interval(less, 1 - ERROR_RATE / len(pairs))
+    for row, less in apart.items():
+        wide = mean_interval(less, 1 - ERROR_RATE / len(apart))
         p = two_sided(*t_tests(less, 0.0))
-        values = (
-            labels[str(row.point)],
-            rank,
-            row.choice,
-            wide.mean,
-            wide.low,
-            wide.high,
-        )
-        found.append((*values, wide.n, p))
+        ends = wide.mean, wide.low, wide.high, wide.n
+        found.append((row.label, row.rank, row.choice, *ends, p))
     table = pd.DataFrame(found, columns=columns)
     return table.assign(p_holm=holm(table["p"].tolist())).head(TOP - 1)
 

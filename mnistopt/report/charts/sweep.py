@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from mnistopt.axes import tell_apart
+from mnistopt.report.charts.points import rank_colour
 from mnistopt.report.charts.theme import (
     HEIGHT,
     PALETTE,
@@ -15,17 +16,12 @@ from mnistopt.report.charts.theme import (
     picked,
     rows,
 )
-from mnistopt.results.labels import point_labels, varying_axes
+from mnistopt.results.labels import varying_axes
 
 
 def _measured(summary: pd.DataFrame) -> pd.DataFrame:
-    """Returns the points that have a mean, with label, rank and validation error."""
-    labels = point_labels(summary)
-    table = summary.assign(
-        label=summary["point"].map(labels),
-        rank=range(len(summary)),
-        error=100 * (1 - summary["validation_accuracy_mean"]),
-    )
+    """Returns the points that have a mean, with their validation error in per cent."""
+    table = summary.assign(error=100 * (1 - summary["validation_accuracy_mean"]))
     return table[table["n"] > 0]
 
 
@@ -155,13 +151,10 @@ def parallel_chart(frame: pd.DataFrame) -> Any:
     last = ticks["axis"] == names[-1]
     ends = ticks[last].sort_values("error").iloc[[0, -1]] if last.any() else ticks[:0]
     labels = alt.Chart(rows(pd.concat([ticks[~last], ends]))).encode(x=x, y=y)
-    rank = alt.Color(
-        "rank:N", scale=alt.Scale(domain=list(range(len(PALETTE)))), legend=None
-    )
     layers = [
         base.transform_filter(f"datum.rank < {len(PALETTE)}")
         .mark_line(strokeWidth=2.5)
-        .encode(color=rank, opacity=faded(choice), tooltip=tooltip),
+        .encode(color=rank_colour(), opacity=faded(choice), tooltip=tooltip),
         base.mark_point(filled=True, size=120, opacity=0).encode(tooltip=tooltip),
         *(
             labels.mark_text(style=style, align="left", dx=7, dy=-7).encode(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mnistopt.results.labels import labelled
 from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import curves_table, trials_table
 
@@ -27,6 +28,6 @@ def make_tables(make_record):
                 }
                 records.append(make_record(point, seed, **columns | history))
         trials = trials_table(records)
-        return trials, curves_table(records), summary_table(trials)
+        return trials, curves_table(records), labelled(summary_table(trials))
 
     return make

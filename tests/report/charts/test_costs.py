@@ -17,10 +17,11 @@ from mnistopt.report.charts.costs import (
     gap_frame,
     pareto_front,
 )
-from mnistopt.report.charts.pictures import Picture, study_pictures, to_svg
+from mnistopt.report.charts.pictures import Picture, Results, study_pictures, to_svg
 from mnistopt.results.columns import COUNTED, TIMED
 from mnistopt.results.tables import curves_table
 from mnistopt.study.grid import grid
+from tests.configs import make_config
 
 
 def test_the_gap_is_that_of_each_dropout(make_tables):
@@ -122,7 +123,8 @@ def test_costs_are_drawn_where_they_differ(rivals):
     empty = pd.DataFrame(columns=["point", "place"])
 
     def drawn(summary):
-        pictures = study_pictures(trials, curves_table([]), summary, {}, empty)
+        read = make_config(), trials, curves_table([]), summary, {}, empty, empty
+        pictures = study_pictures(Results(*read))
         return [name for name in pictures if name in COSTS]
 
     assert drawn(summary) == list(COSTS)

@@ -7,6 +7,7 @@ from points import changed
 from mnistopt.report.charts.curves import curves_frame, error_chart, loss_chart
 from mnistopt.report.charts.pictures import Picture, to_svg
 from mnistopt.report.charts.theme import PALETTE, TOP
+from mnistopt.results.labels import labelled
 from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import curves_table, trials_table
 from mnistopt.study.grid import grid, make_point
@@ -16,7 +17,7 @@ MLP = make_point(model="mlp", hidden=(8,), epochs=4)
 
 def frame_of(records):
     trials = trials_table(records)
-    return curves_frame(curves_table(records), trials, summary_table(trials))
+    return curves_frame(curves_table(records), trials, labelled(summary_table(trials)))
 
 
 def test_each_point_has_means_and_ranges_of_its_own_seeds(make_tables):

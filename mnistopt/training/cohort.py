@@ -1,4 +1,4 @@
-"""One replica: what its program depends on, and what it carries from step to step."""
+"""What a replica's program depends on, and what it carries from step to step."""
 
 from typing import Any, NamedTuple
 
@@ -41,8 +41,8 @@ class TrainState(NamedTuple):
         return self.variables if self.average is None else self.average
 
 
-class Replica(NamedTuple):
-    """The static part of a replica: what its compiled program depends on.
+class Cohort(NamedTuple):
+    """Replicas with one program: the static part of them, which it depends on.
 
     Attributes:
         model: The network, a flax module or `Known`.
@@ -63,7 +63,7 @@ class Replica(NamedTuple):
     within: tuple[float, float] = (0.0, 1.0)
 
     @classmethod
-    def of(cls, point: Point, dataset: Dataset) -> "Replica":
+    def of(cls, point: Point, dataset: Dataset) -> "Cohort":
         """Returns the static part of a point's replicas on a dataset."""
         return cls(
             model=make_network(point, dataset.classes),
@@ -81,19 +81,19 @@ def stream(seed: jax.Array, use: int) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed, impl=PRNG), use)
 
 
-def init_state(replica: Replica, seed: jax.Array) -> TrainState:
+def init_state(cohort: Cohort, seed: jax.Array) -> TrainState:
     """Returns the state before the first step; the seed alone decides it.
 
     Args:
-        replica: The static part.
+        cohort: The static part of the replica.
         seed: Int32 [].
     """
-    images = jnp.zeros((1, *replica.image_shape))
-    variables = init(replica.model, stream(seed, 0), images)
+    images = jnp.zeros((1, *cohort.image_shape))
+    variables = init(cohort.model, stream(seed, 0), images)
     # An optimizer's first state does not depend on its hyper-parameters.
     nothing = Hparams(*[0.0] * len(Hparams._fields))
-    optimizer = make_optimizer(replica.optimizer, nothing)
-    averaged = "average" in replica.stages
+    optimizer = make_optimizer(cohort.optimizer, nothing)
+    averaged = "average" in cohort.stages
     return TrainState(
         variables=variables,
         opt_state=optimizer.init(variables["params"]),
