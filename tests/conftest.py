@@ -9,6 +9,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.engine import predict
 from mnistopt.engine.devices import local_devices
+from mnistopt.engine.replicas import compiled
 from mnistopt.models import separable
 from mnistopt.points import Point, replica_id
 from mnistopt.results.record import Record
@@ -26,8 +27,10 @@ hypothesis.settings.load_profile("patient")
 def quick_compile():
     """Compiles in half the time, for tests of many programs that run once."""
     jax.config.update("jax_disable_most_optimizations", True)
+    compiled.cache_clear()
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    compiled.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,7 @@ def short_sums():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(separable, "ROWS", 2)
         yield
+    compiled.cache_clear()
 
 
 def make_split(size: int, seed: int) -> Split:

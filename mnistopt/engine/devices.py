@@ -108,7 +108,10 @@ class Device:
     Attributes:
         xla: XLA's device: an accelerator, or all cores of a CPU with their memory.
         number: Of the core or the accelerator.
+        idle_bytes: Of its memory, those that are taken before it computes.
     """
+
+    idle_bytes = 0.0
 
     def __init__(self, xla: jax.Device, number: int):
         """Computes nothing; `number` as in the attributes."""
@@ -139,11 +142,6 @@ class Device:
         """Bytes that an accelerator has; inf if nobody tells."""
         told = self.xla.memory_stats() or {}
         return float(told.get("bytes_limit", math.inf))
-
-    @property
-    def idle_bytes(self) -> float:
-        """Bytes of its memory that are taken before it computes, by the libraries."""
-        return 0.0
 
     def describe(self, lanes: Lanes) -> dict[str, Any]:
         """Returns all that decides the bits of what it computes in these lanes."""
@@ -255,20 +253,27 @@ def _let_threads_compute() -> bool:
     return True
 
 
+# By the names of devices: what was measured in this process.
+_RATES: dict[tuple[str, ...], float] = {}
+
+
 def multiply_rate(devices: Sequence[Device]) -> float:
-    """Measures the multiplications per second of float32 matrix products.
+    """Measures the multiplications per second of float32 matrix products, once.
 
     All devices at once, on products of 1024 x 1024 matrices, in a fifth of a second or
     so: what the machine could do at best, to guess how long a study takes.
     """
-    size, repeats = 1024, 10
+    size, repeats, names = 1024, 10, tuple(map(str, devices))
+    if names in _RATES:
+        return _RATES[names]
 
     def seconds(times):
         calls = [device.ask(_multiply, size, times) for device in devices]
         return max(call.result() for call in calls)
 
     seconds(1)
-    return repeats * len(devices) * size**3 / seconds(repeats)
+    rate = repeats * len(devices) * size**3 / seconds(repeats)
+    return _RATES.setdefault(names, rate)
 
 
 def _multiply(device: Device, size: int, times: int) -> float:

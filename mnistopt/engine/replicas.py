@@ -225,16 +225,15 @@ class Program:
         self.cohort, self.lanes = cohort, lanes
         self.devices, self._splits = list(splits), splits
         start = time.perf_counter()
-        by_xla = {device.xla: examples for device, examples in splits.items()}
+        shapes = jax.tree.map(_shape, next(iter(splits.values())))
+        compiling = functools.partial(compiled, cohort, lanes, shapes)
+        xlas = list({device.xla: None for device in splits})
         with mending(), ThreadPoolExecutor() as pool:
-            compiling = {
-                xla: _compile(cohort, lanes, xla, examples, pool)
-                for xla, examples in by_xla.items()
-            }
+            programs = dict(zip(xlas, pool.map(compiling, xlas)))
         # A copy for each device, as JAX lets nobody else into a compiled function
         # during its first call.
         self._init, self._epoch = (
-            {one: copy.copy(compiling[one.xla][which].result()) for one in splits}
+            {device: copy.copy(programs[device.xla][which]) for device in splits}
             for which in (0, 1)
         )
         self.bytes = _bytes(self._epoch[self.devices[0]], splits[self.devices[0]])
@@ -302,25 +301,40 @@ class Program:
         return Trained(results, time.perf_counter() - start)
 
 
-def _compile(
-    cohort: Cohort,
-    lanes: Lanes,
-    xla: jax.Device,
-    splits: Splits,
-    pool: ThreadPoolExecutor,
-) -> tuple[Future, Future]:
-    """Traces a round's start and its epoch, and compiles them in the background."""
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+# A second run in a process, as in a notebook's next cell, compiles nothing again.
+@functools.lru_cache(maxsize=32)
+@fixed()
+def compiled(
+    cohort: Cohort, lanes: Lanes, splits: Any, xla: jax.Device
+) -> tuple[jax.stages.Compiled, jax.stages.Compiled]:
+    """Returns a round's start and its epoch, compiled for one of XLA's devices.
+
+    Args:
+        cohort: The static part of its replicas.
+        lanes: The shape of a round.
+        splits: Shapes and types of the examples.
+        xla: The device.
+    """
     shape = functools.partial(jax.ShapeDtypeStruct, sharding=SingleDeviceSharding(xla))
+    examples = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), splits)
     state: Any = jax.tree.map(
         lambda leaf: shape((*lanes, *leaf.shape), leaf.dtype), state_shapes(cohort)
     )
     hparams = Hparams(*[shape(lanes, jnp.float32)] * len(Hparams._fields))
     seeds = shape((lanes.seeds,), jnp.int32)
-    epoch: Any = jax.jit(functools.partial(_train_rows, cohort), donate_argnums=0)
-    epoch = epoch.lower(state, hparams, seeds, np.int32(0), np.bool_(False), splits)
-    epoch = pool.submit(epoch.compile, COMPILER_OPTIONS)
     init: Any = jax.jit(functools.partial(_init_rows, cohort, lanes.points))
-    return pool.submit(init.lower(seeds).compile, COMPILED_SOON), epoch
+    epoch: Any = jax.jit(functools.partial(_train_rows, cohort), donate_argnums=0)
+    with ThreadPoolExecutor(1) as pool:
+        # Compiled in the background, while the epoch is traced.
+        starting = pool.submit(init.lower(seeds).compile, COMPILED_SOON)
+        lowered = epoch.lower(
+            state, hparams, seeds, np.int32(0), np.bool_(False), examples
+        )
+        return starting.result(), lowered.compile(COMPILER_OPTIONS)
 
 
 def _bytes(epoch: jax.stages.Compiled, splits: Splits) -> int:

@@ -8,7 +8,6 @@ import importlib.metadata
 import io
 import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,13 +83,6 @@ def _environment() -> jinja2.Environment:
 
 
 @functools.cache
-def _asset(name: str) -> Markup:
-    return Markup(
-        resources.files("mnistopt.report").joinpath(name).read_text(encoding="utf-8")
-    )
-
-
-@functools.cache
 def _vega() -> Markup:
     """Returns Vega, Vega-Lite and Vega-Embed, safe inside a script element.
 
@@ -113,12 +105,6 @@ def _packed(content: Any) -> Markup:
     """Returns JSON, compressed to a tenth, as text."""
     text = json.dumps(content, separators=(",", ":"))
     return Markup(base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode())
-
-
-def _json(content: Any) -> Markup:
-    """Returns JSON that cannot end the script element it stands in."""
-    text = json.dumps(content, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))
 
 
 def _spec(picture: Picture) -> dict[str, Any]:
@@ -195,9 +181,7 @@ def render(
             sections=sections,
             stills={name: _still(png) for name, png in stills.items()},
             specs=_packed({name: _spec(picture) for name, picture in pictures.items()}),
-            config=_json({"page": PAGE | {"padding": _PADDING}, "file": LIGHT}),
-            style=_asset("page.css"),
-            script=_asset("page.js"),
+            config={"page": PAGE | {"padding": _PADDING}, "file": LIGHT},
             vega=_vega(),
         )
     )

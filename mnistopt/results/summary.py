@@ -92,20 +92,20 @@ def _intervals(finished: pd.DataFrame, n: pd.Series) -> pd.DataFrame:
         finished: The trials.
         n: How many of them each point has, by point.
     """
-    columns = [f"{name}_{part}" for name in MEASURED for part in _PARTS]
-    table = pd.DataFrame(np.nan, n.index, columns)
+    names = [f"{name}_{part}" for name in MEASURED for part in _PARTS]
+    columns = {name: np.full(len(n), np.nan) for name in names}
     rows = finished.set_index("point")[list(MEASURED)].astype(float)
     order = rows.index.map({point: i for i, point in enumerate(n.index)})
     rows = rows.iloc[np.argsort(order, kind="stable")]
     for count in set(n) - {0}:
-        points = n.index[n == count]
-        some = rows[rows.index.isin(points)]
+        points = (n == count).to_numpy()
+        some = rows[rows.index.isin(n.index[points])]
         for name in MEASURED:
             found = interval_of(name, some[name].to_numpy().reshape(-1, count))
             ends = found.half_width, found.low, found.high
             for part, value in zip(_PARTS, (found.mean, found.std, *ends)):
-                table.loc[points, f"{name}_{part}"] = value
-    return table
+                columns[f"{name}_{part}"][points] = value
+    return pd.DataFrame(columns, n.index)
 
 
 _PARTS = ("mean", "std", "ci95", "low", "high")

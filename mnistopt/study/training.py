@@ -26,7 +26,7 @@ from mnistopt.study.plan import Cohorts, plan_run
 from mnistopt.study.progress import OnProgress, Stopwatch
 from mnistopt.study.request import Request
 from mnistopt.study.stopping import Stop
-from mnistopt.study.workdir import Workdir
+from mnistopt.study.workdir import Workdir, sound
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
         on_epoch: Called with the rows of curves.csv that a round has just made.
         stop: Says when to; what is done is saved then.
     """
-    workdir.set_aside(plan.saved)
+    workdir.store.set_aside(plan.saved)
     while True:
         known = _note_run(plan, request, cohorts, workdir, present(pool), noted)
         loop = Loop(
@@ -86,7 +86,7 @@ def train(
         costs = {**known.costs, **found}
         loop.write(costs)
     if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
-        workdir.tidy()
+        workdir.store.tidy(sound(workdir.store))
     runs = list(known.runs)
     if plan.jobs and pool.traffic:
         runs[-1] = runs[-1] | {"traffic": dict(pool.traffic)}

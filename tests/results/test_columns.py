@@ -46,25 +46,6 @@ def test_what_a_network_of_ones_own_is_told_stands_with_the_networks(make_record
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        (["1", "2", None], "Int64"),
-        (["0.5", "2", None], "float64"),
-        (["1", "relu", None], "object"),
-        (["True", None, "False"], "object"),
-        (["8x4", "8", None], "object"),
-    ],
-)
-def test_what_came_later_is_whole_numbers_or_numbers_or_text(text, kind):
-    table = pd.DataFrame({"model": "Net", "dense": None, "width": text, "epochs": 1})
-    found = typed(table, {})
-    # Before pandas 3 text was of type object.
-    assert str(found["width"].dtype) in {kind, kind.replace("object", "str")}
-    assert found["width"].isna().tolist() == [value is None for value in text]
-    assert str(found["dense"].dtype) == "Int64"
-
-
-@pytest.mark.parametrize(
     ("values", "kinds", "dtype", "found"),
     [
         (["1", "2", None], {"number"}, "float64", [1.0, 2.0, None]),

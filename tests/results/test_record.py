@@ -31,7 +31,7 @@ def metrics(epoch, in_full):
 def test_epochs_are_added_as_plain_numbers():
     record = Record("name", POINT, seed=3, params=7)
     assert (record.epochs_done, record.measured) == (0, [])
-    record.append(metrics(1, in_full=False), np.int32(-1), 0.5, machine="a")
+    record.append(metrics(1, in_full=False), np.int32(-1), 0.5, "", "a")
     record.append(metrics(2, in_full=True), np.int32(12), 0.25, "loss", "b")
     assert (record.epochs_done, record.measured) == (2, [2])
     assert record.history == {
@@ -60,16 +60,6 @@ def test_epochs_are_added_as_plain_numbers():
     assert (record.machine(1), record.machine(2)) == ("a", "a+b")
 
 
-def test_epochs_of_before_have_blanks_of_what_came_later():
-    record = Record("name", POINT, seed=3, params=7)
-    record.append(metrics(1, in_full=False), np.int32(-1), 0.5)
-    del record.history["cause"], record.history["machine"]
-    assert record.machine(1) == ""
-    record.append(metrics(2, in_full=False), np.int32(4), 0.5, "gradients", "b")
-    assert record.history["cause"] == ["", "gradients"]
-    assert record.machine(2) == "unknown+b"
-
-
 def test_a_record_comes_through_json_as_it_was(make_record):
     odd = [0.1 + 0.2, math.nan, math.inf, 1e-320]
     record = make_record(POINT, 3, done=4, measured=(2, 4), test_loss_sum=odd)
@@ -89,7 +79,7 @@ def test_a_record_is_cut_to_what_it_was(make_record, epochs):
     assert cut.measured == [epoch for epoch in (2, 5) if epoch <= epochs]
     assert cut.history["seconds"] == [1.0, 2.0, 3.0, 4.0, 5.0][:epochs]
     # What is added to the cut one does not come back to the record.
-    cut.append(metrics(1, in_full=True), -1, 9.0)
+    cut.append(metrics(1, in_full=True), -1, 9.0, "", "here")
     assert record == before
 
 

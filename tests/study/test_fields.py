@@ -141,7 +141,7 @@ def test_tables_and_a_rerun_read_back_what_was_written(
 def trained(record):
     """A record of one epoch, measured in full."""
     counts = Metrics(np.int32(10), np.int32(4), np.float32(9.0))
-    record.append(EpochMetrics(*[counts] * 5), -1, 0.5)
+    record.append(EpochMetrics(*[counts] * 5), -1, 0.5, "", "here")
     return record
 
 
