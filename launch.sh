@@ -5,12 +5,13 @@
 #   ./launch.sh PROGRAM [flags]  python -m experiments.PROGRAM [flags]
 #   ./launch.sh test [args]      the checks and tests; args go to pytest
 #   ./launch.sh test --oldest [args]   the tests on the oldest versions it runs with
+#   ./launch.sh test --newest [args]   the tests on what pip installs today
 #   ./launch.sh setup            only sets up
 #   eval "$(./launch.sh completion)"   completes programs and their flags in bash
 #
 # PYTHON names the interpreter to use (3.11 or newer), MNISTOPT_VENV the environment's
 # folder (.venv beside this file); that of --oldest has -oldest after its name, and
-# needs Python 3.11 or 3.12.
+# needs Python 3.11 or 3.12; that of --newest has -newest, and needs 3.13 or newer.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi  # as by sh launch.sh
 set -euo pipefail
 
@@ -25,11 +26,11 @@ done
 root=$(cd "$(dirname "$file")" && pwd)
 venv=${MNISTOPT_VENV:-$root/.venv}
 constraints=$root/constraints.txt
-oldest="" pythons="3.11 or newer" before="4"
+special="" upgrade="" pythons="3.11 or newer" least="3, 11" before="4"
 
 say() { printf '%s\n' "$*" >&2; }
 
-fits() { "$1" -c "import sys; sys.exit(not (3, 11) <= sys.version_info < ($before,))" 2>/dev/null; }
+fits() { "$1" -c "import sys; sys.exit(not ($least) <= sys.version_info < ($before,))" 2>/dev/null; }
 
 find_python() {
   local name
@@ -49,7 +50,7 @@ find_python() {
 }
 
 # Colab comes with a JAX that fits its accelerator, and much else: use it as it is.
-has_own_jax() { [ -n "${COLAB_RELEASE_TAG:-}" ] && [ -z "$oldest" ] && "$1" -c 'import jax' 2>/dev/null; }
+has_own_jax() { [ -n "${COLAB_RELEASE_TAG:-}" ] && [ -z "$special" ] && "$1" -c 'import jax' 2>/dev/null; }
 
 set_up() {
   local extras=$1 wanted stamp host
@@ -69,6 +70,8 @@ set_up() {
   fi
   # Set up again where the project's dependencies or the wanted extras have changed.
   wanted="$extras $root $(cat "$root/pyproject.toml" "$constraints" | cksum)"
+  # What is newest changes from day to day.
+  if [ "$special" = newest ]; then wanted="$wanted $(date +%F)"; fi
   if [ -f "$stamp" ] && grep -qxF -- "$wanted" "$stamp" && [ -x "$(command -v "$python")" ]; then
     return
   fi
@@ -86,7 +89,7 @@ set_up() {
     "$python" -m pip freeze 2>/dev/null | grep -E '^[A-Za-z0-9._-]+==' >"$constraints" || true
   fi
   "$python" -m pip install --quiet --disable-pip-version-check \
-    -c "$constraints" -e "$root${extras:+[$extras]}" >&2
+    ${upgrade:+--upgrade --upgrade-strategy eager} -c "$constraints" -e "$root${extras:+[$extras]}" >&2
   mkdir -p "$(dirname "$stamp")"
   # An environment for the tests serves for running, too.
   printf '%s\n' "$wanted" >>"$stamp"
@@ -128,17 +131,25 @@ END
   setup) set_up run ;;
   test)
     shift
-    if [ "${1:-}" = --oldest ]; then
+    case ${1:-} in
+      --oldest)
+        # numpy 2.0 has no builds for Python 3.13.
+        special=oldest pythons="3.11 or 3.12" before="3, 13"
+        constraints=$root/constraints-oldest.txt ;;
+      --newest)
+        # The newest versions have no builds for Python 3.11.
+        special=newest pythons="3.13 or newer" least="3, 13" upgrade=yes
+        constraints=/dev/null ;;
+    esac
+    if [ -n "$special" ]; then
       shift
-      venv=$venv-oldest constraints=$root/constraints-oldest.txt
-      # numpy 2.0 has no builds for Python 3.13.
-      oldest=yes pythons="3.11 or 3.12" before="3, 13"
+      venv=$venv-$special
       set_up dev
       run_tests "$@"
     fi
     set_up dev
     check "$@" ;;
-  -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
+  -h | --help) sed -n '2,/^set/{/^set/d;/^if/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
   "") set_up run; exec "$python" -m experiments.grid --lr=1e-4,1e-3,1e-2 ;;
   -*) say "error: expected a program before its flags, as in ./launch.sh grid $1"; exit 2 ;;
   *)

@@ -4,14 +4,13 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 
 import pytest
 
+import mnistopt
 from tests.programs import ROOT
 
 GUIDE = ROOT / "docs" / "extending.md"
-MADE = ROOT / "tests" / "fixtures" / "format3.zip"
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +58,11 @@ def test_the_network_and_the_number_are_trained_by_command_and_by_python(copy):
 
 
 def test_a_workdir_of_before_is_there_all_the_same(copy, tmp_path):
-    with zipfile.ZipFile(MADE) as archive:
-        archive.extractall(tmp_path)
+    asked = {"model": "mlp", "hidden": (8,), "lr": 0.01, "epochs": 1, "seeds": 2}
+    mnistopt.run(**asked, train_examples=200, workdir=tmp_path)
     shown = python(
-        copy, "-m", "experiments.grid", "--dry_run", f"--workdir={tmp_path / 'asked'}",
-        "--model=cnn", "--channels=2x3", "--dense=4", "--lr=0.01", "--seeds=2",
-        "--train_examples=400", "--epochs=2",
+        copy, "-m", "experiments.grid", "--dry_run", f"--workdir={tmp_path}",
+        "--model=mlp", "--hidden=8", "--lr=0.01", "--seeds=2",
+        "--train_examples=200", "--epochs=1",
     )  # fmt: skip
     assert "0 to train, 2 there already" in shown

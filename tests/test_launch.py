@@ -29,7 +29,7 @@ def test_help_names_the_ways_to_call_it():
     assert found.returncode == 0
     for way in (
         *("./launch.sh PROGRAM [flags]", "./launch.sh test", "./launch.sh setup"),
-        "./launch.sh test --oldest",
+        *("./launch.sh test --oldest", "./launch.sh test --newest"),
     ):
         assert way in found.stdout
 

@@ -166,7 +166,7 @@ def test_twelve_replicas_that_lose_a_node_and_gain_another_are_the_same(
     assert_same(study, local)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_twelve_replicas_that_nobody_disturbs_are_the_same(cluster, tmp_path):
     local = mnistopt.run(**GRID, workdir=tmp_path / "local")
     away = mnistopt.run(**GRID, workdir=tmp_path / "away", cluster=cluster.address)
@@ -230,10 +230,8 @@ def sleep(_, seconds):
     time.sleep(seconds)
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["killed", *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)],
-)
+@pytest.mark.full
+@pytest.mark.parametrize("what", ["killed", *OTHERS])
 def test_a_worker_that_does_nothing_more_is_replaced(
     pool, digits, expected, monkeypatch, what
 ):
@@ -254,7 +252,7 @@ def test_a_worker_that_does_nothing_more_is_replaced(
     assert first not in pool.devices
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_worker_that_computes_for_long_is_left_alone(pool, digits, monkeypatch):
     """It is silent about calls, but its process computes."""
     monkeypatch.setattr(pools, "SILENCE", 2.0)
@@ -274,7 +272,7 @@ def compute(_, seconds):
         sum(range(1000))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_states_that_are_lost_before_they_are_read_are_trained_again(
     pool, digits, expected, monkeypatch
 ):
@@ -321,6 +319,7 @@ def mine(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
+@pytest.mark.full
 def test_a_network_of_one_s_own_goes_to_the_workers(cluster, mine, tmp_path):
     asked = {"train_examples": 160, "model": mine, "epochs": 2, "seeds": 2}
     local = mnistopt.run(**asked, workdir=tmp_path / "local")
@@ -328,7 +327,7 @@ def test_a_network_of_one_s_own_goes_to_the_workers(cluster, mine, tmp_path):
     assert_same(away, local)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:.*go on elsewhere")
 def test_what_kills_each_of_its_workers_ends_the_run(pool, digits, mine):
     pool.load(digits)
@@ -336,6 +335,7 @@ def test_what_kills_each_of_its_workers_ends_the_run(pool, digits, mine):
         pool.compile(Cohort(mine(os.getpid()), "adam", 32), Lanes(1, 1), 2)
 
 
+@pytest.mark.full
 def test_bytes_that_cross_the_network_are_counted(pool, digits):
     train(pool, digits, 7, settings=range(4))
     size = state_bytes(SMALL)
@@ -435,7 +435,7 @@ WIDE = {"model": "cnn", "channels": (8, 16), "norm": "batch", "elastic": 0.5}
 WIDE |= {"train_examples": 320, "average": 0.3, "epochs": 3, "seeds": 2}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_any_network_is_that_of_a_machine_of_one_core(cluster, tmp_path):
     code = f"import mnistopt; mnistopt.run(**{WIDE}, workdir={str(tmp_path / 'one')!r})"
     env = {**os.environ, "NPROC": "1"}
@@ -446,7 +446,7 @@ def test_any_network_is_that_of_a_machine_of_one_core(cluster, tmp_path):
     assert about["cores"] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )

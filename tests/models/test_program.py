@@ -68,7 +68,7 @@ def test_a_prompt_and_a_notebook_tell_what_a_file_tells(hashes, surroundings):
     assert found == {name: hashes[name] for name in found}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("surroundings", ["prompt", "notebook"])
 def test_a_prompt_and_a_notebook_tell_all_changes(hashes, surroundings):
     assert _told(surroundings, every=1) == hashes
@@ -84,7 +84,7 @@ UNSEEN = ["an initializer", "another initializer", "a base's method"]
     "names",
     [
         pytest.param([*PROBED, "a helper taken apart"], id="some"),
-        pytest.param([*changes.OTHER, *changes.SAME], id="all", marks=pytest.mark.slow),
+        pytest.param([*changes.OTHER, *changes.SAME], id="all", marks=pytest.mark.full),
     ],
 )
 def test_a_probe_tells_changes_apart_across_versions(tmp_path, monkeypatch, names):

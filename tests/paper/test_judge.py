@@ -105,7 +105,7 @@ def test_other_tests_decide_as_they_would_alone(noise):
     assert (claims.loc[narrow, "wide"] == "negligible").all()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_few_seeds_need_as_many_as_a_plan_of_the_study_says():
     """Repeated with as many seeds as asked for, a true difference is mostly shown."""
     noise, name = 1.5e-3, "CNN 32x64x64 - 32x64"
@@ -165,7 +165,7 @@ def test_ratios_of_times_are_shown_as_ratios():
     assert claims.loc["time, CNN 32x64x64 / 32x64", "verdict"] == "contradicted"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_where_nothing_differs_few_claims_are_decided():
     """Each table's family is wrong in at most 5 % of studies."""
     superior = [

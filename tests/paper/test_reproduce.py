@@ -21,7 +21,7 @@ from mnistopt.paper.hypotheses import VERDICTS
 from mnistopt.paper.plan import Options, make_cells
 from mnistopt.paper.reproduce import WholeProgress, plan, reproduce
 from mnistopt.results.predictions import read_predictions
-from mnistopt.study import inputs
+from mnistopt.study import request
 from mnistopt.study.progress import Progress
 from mnistopt.study.study import Study
 from tests.programs import ROOT, assert_refused, run
@@ -68,12 +68,32 @@ def paper(digits, workdir, *flags):
     )
 
 
+FLAGS = ("--train_examples=200", "--cnn_train_examples=100", "--best_seeds=1")
+SOME = ("--tables=1",)  # two programs to compile
+
+
+@pytest.fixture(scope="module")
+def some(digits, tmp_path_factory):
+    """One table: what was printed, and the workdir."""
+    workdir = tmp_path_factory.mktemp("some")
+    return paper(digits, workdir, *FLAGS, *SOME), workdir
+
+
 @pytest.fixture(scope="module")
 def whole(digits, tmp_path_factory):
     """All five tables: what was printed, and the workdir."""
     workdir = tmp_path_factory.mktemp("whole")
-    flags = ("--train_examples=200", "--cnn_train_examples=100", "--best_seeds=1")
-    return paper(digits, workdir, *flags), workdir
+    return paper(digits, workdir, *FLAGS), workdir
+
+
+@pytest.fixture(
+    params=["some", pytest.param("whole", marks=pytest.mark.full)], scope="module"
+)
+def made(request):
+    """Either of them: the workdir."""
+    found, workdir = request.getfixturevalue(request.param)
+    assert found.returncode == 0, found.stderr
+    return workdir
 
 
 def tables_of(workdir):
@@ -92,6 +112,20 @@ def tables_of(workdir):
     return frames
 
 
+def test_one_command_makes_a_table_and_the_report(some):
+    found, workdir = some
+    assert found.returncode == 0, found.stderr
+    tables = tables_of(workdir)
+    assert {"table1", "seeds", "curves", "mistakes", "claims"} <= set(tables)
+    assert not {"table2", "table5"} & set(tables)
+    assert len(tables["seeds"]) == 2 * 3
+    assert (tables["seeds"]["status"] == "finished").all()
+    assert "Table 1" in (workdir / "paper.md").read_text()
+    assert f"Report: {workdir / 'report.html'}" in found.stdout
+    assert 'data-chart="headline"' in (workdir / "report.html").read_text()
+
+
+@pytest.mark.full
 def test_one_command_makes_all_tables_and_the_report(whole):
     found, workdir = whole
     assert found.returncode == 0, found.stderr
@@ -122,16 +156,15 @@ def test_one_command_makes_all_tables_and_the_report(whole):
     assert json.loads((workdir / "config.json").read_text())["options"]["seeds"] == 2
 
 
-def test_the_same_command_again_trains_nothing(digits, whole):
-    _, workdir = whole
-    flags = ("--train_examples=200", "--cnn_train_examples=100", "--best_seeds=1")
+def test_the_same_command_again_trains_nothing(digits, some):
+    _, workdir = some
     before = {path: path.read_text() for path in (workdir / "tables").iterdir()}
-    again = paper(digits, workdir, *flags)
+    again = paper(digits, workdir, *FLAGS, *SOME)
     assert again.returncode == 0 and again.stderr == ""
     assert before == {path: path.read_text() for path in (workdir / "tables").iterdir()}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_table_by_table_gives_what_all_at_once_gives(digits, whole, tmp_path):
     _, workdir = whole
     flags = ("--train_examples=200", "--cnn_train_examples=100")
@@ -155,8 +188,8 @@ def renderings(value):
     return found | {way.format(100 * value) for way in (*ways, *signed)}
 
 
-def test_every_number_of_the_report_is_in_a_table(whole):
-    _, workdir = whole
+def test_every_number_of_the_report_is_in_a_table(made):
+    workdir = made
     # Levels, "p < 0.001", and what 95 % means: 19 of 20.
     known = {"95", "5", "0.001", "19", "20"}
     for path in (workdir / "tables").iterdir():
@@ -184,12 +217,12 @@ def test_every_number_of_the_report_is_in_a_table(whole):
         for number in numbers_in(cells):
             assert number in known, (number, line)
             checked += 1
-    assert checked > 300
+    assert checked > (300 if (workdir / "tables" / "table5.csv").exists() else 10)
 
 
-def test_all_that_is_told_follows_from_the_evidence(whole, tmp_path):
+def test_all_that_is_told_follows_from_the_evidence(made, tmp_path):
     """Without studies, images or training: every table, and paper.md, to the byte."""
-    _, workdir = whole
+    workdir = made
     (tmp_path / "tables").mkdir()
     names = [f"tables/{name}.csv" for name in ("seeds", "curves", "mistakes", "speeds")]
     for name in ("config.json", *names):
@@ -203,10 +236,10 @@ def test_all_that_is_told_follows_from_the_evidence(whole, tmp_path):
         assert (tmp_path / path).read_text() == (workdir / path).read_text(), path
 
 
-def test_the_evidence_says_what_the_studies_say(whole):
-    _, workdir = whole
+def test_the_evidence_says_what_the_studies_say(made):
+    workdir = made
     found = Evidence.read(workdir)
-    for part in ("mlp", "cnn", "best"):
+    for part in found.parts:
         study = Study(workdir / part)
         seeds = found.seeds[found.seeds["part"] == part].set_index("trial")
         trials = study.trials.set_index("trial")
@@ -231,10 +264,11 @@ def test_the_evidence_says_what_the_studies_say(whole):
 @pytest.mark.usefixtures("quick_compile")
 def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
     options = Options(
-        tables=(2,),
+        tables=(1,),
         dataset="mnist",
         data_dir=str(digits),
         seeds=2,
+        cnn_seeds=2,
         epochs_scale=0.06,
     )
     one = reproduce(options, tmp_path / "one")
@@ -245,12 +279,12 @@ def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
         test = data.test._replace(labels=labels)
         return dataclasses.replace(data, test=test)
 
-    monkeypatch.setattr(inputs, "load", permuted)
+    monkeypatch.setattr(request, "load", permuted)
     two = reproduce(options, tmp_path / "two")
-    assert one.tables[2]["choice"].tolist() == two.tables[2]["choice"].tolist()
+    assert one.tables[1]["choice"].tolist() == two.tables[1]["choice"].tolist()
     same = ["validation_accuracy", "train_accuracy"]
-    pd.testing.assert_frame_equal(one.tables[2][same], two.tables[2][same])
-    assert (two.tables[2]["test_accuracy"] < one.tables[2]["test_accuracy"]).all()
+    pd.testing.assert_frame_equal(one.tables[1][same], two.tables[1][same])
+    assert (two.tables[1]["test_accuracy"] < one.tables[1]["test_accuracy"]).all()
 
 
 def test_progress_of_the_parts_is_told_as_of_one_study():
@@ -298,9 +332,9 @@ def test_bad_flags_are_refused(flag, words, tmp_path):
     assert not workdir.exists()
 
 
-def test_other_data_in_the_workdir_is_refused_and_nothing_is_lost(digits, whole):
-    _, workdir = whole
+def test_other_data_in_the_workdir_is_refused_and_nothing_is_lost(digits, some):
+    _, workdir = some
     before = (workdir / "paper.md").read_text()
-    flags = ("--train_examples=150", "--cnn_train_examples=100", "--tables=1,2")
-    assert_refused(paper(digits, workdir, *flags), "train_examples", "200", "150")
+    flags = ("--cnn_train_examples=50", *SOME)
+    assert_refused(paper(digits, workdir, *flags), "train_examples", "100", "50")
     assert (workdir / "paper.md").read_text() == before

@@ -152,7 +152,7 @@ def test_a_trial_has_the_numbers_of_its_counts_exactly(make_record):
             "best_validation_accuracy": 0.9,
             "best_test_accuracy": 0.755,
             "seconds": 0.875,
-            "machine": "",
+            "machine": "here",
         }
     ]
 

@@ -189,7 +189,7 @@ print(told[0], peak * (1 if sys.platform == "darwin" else 1024))
 """
 
 
-@pytest.mark.soak
+@pytest.mark.full
 @pytest.mark.parametrize("seeds", [1, 8, 64])
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_the_planned_memory_is_what_a_run_takes(tmp_path, model, seeds):

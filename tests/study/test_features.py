@@ -24,16 +24,16 @@ FEATURES = {
                   "horizon": 4, "warmup": 1, "lr_floor": 0.1},
     "mobilenet": {"model": "mobilenet_v1", "width": 0.1, "depth": 1},
 }  # fmt: skip
-# A light network takes ten times as long to trace.
-SOON = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name == "mobilenet"))
-    for name in FEATURES
-]
-# "averaged" has all that "batch norm" has.
-DISTINCT = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name in ("mobilenet", "batch norm")))
-    for name in FEATURES
-]
+
+
+def these(*names):
+    """Those features, and the others with -m full."""
+    marks = {name: [pytest.mark.full] * (name not in names) for name in FEATURES}
+    return [pytest.param(name, marks=marks[name]) for name in FEATURES]
+
+
+# "averaged" has all that "batch norm" has; a light network takes long to trace.
+DISTINCT = these("averaged", "augmented")
 RATES = [0.01, 0.003]
 
 
@@ -72,7 +72,7 @@ def assert_same(ours, theirs):
             )
 
 
-@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("name", these("averaged", "augmented", "scheduled"))
 def test_one_that_is_killed_and_continued_is_the_same(
     name, straight, tmp_path, monkeypatch
 ):
@@ -92,13 +92,13 @@ def test_one_that_is_killed_and_continued_is_the_same(
     assert_same(study, straight(name))
 
 
-@pytest.mark.parametrize("name", SOON)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_half_of_a_grid_on_one_device_is_the_same(name, straight, tmp_path):
     half = grid(name, epochs=2, lr=RATES[0], devices=1)
     assert_same(mnistopt.run(**half, workdir=tmp_path), straight(name))
 
 
-@pytest.mark.parametrize("name", SOON)
+@pytest.mark.parametrize("name", DISTINCT)
 def test_one_that_diverges_leaves_its_neighbour_alone(name, straight, tmp_path):
     study = mnistopt.run(**grid(name, epochs=2, lr=[RATES[0], 1e30]), workdir=tmp_path)
     status = study.trials.set_index("lr")["status"]
@@ -109,7 +109,7 @@ def test_one_that_diverges_leaves_its_neighbour_alone(name, straight, tmp_path):
         assert all(np.isfinite(leaf).all() for leaf in leaves)
 
 
-@pytest.mark.parametrize("name", ["batch norm", "averaged", "mobilenet"])
+@pytest.mark.parametrize("name", these("averaged"))
 def test_what_is_restored_is_what_was_evaluated(name, straight):
     study = straight(name)
     test = mnistopt.load("mnist_5k", train_examples=150).test

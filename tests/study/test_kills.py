@@ -67,19 +67,19 @@ def chains(count, *marks):
     return [pytest.param(seed, marks=marks) for seed in range(count)]
 
 
-SOAK = pytest.mark.soak
+FULL = pytest.mark.full
 
 
-@pytest.mark.parametrize("seed", [*chains(2), *chains(20, SOAK)[2:]])
+@pytest.mark.parametrize("seed", [*chains(2), *chains(20, FULL)[2:]])
 def test_killed_five_times_it_ends_with_the_same_bits(tmp_path, reference, seed):
-    """At seeded moments of an undisturbed run: 10 kills, and 90 more with -m soak."""
+    """At seeded moments of an undisturbed run: 10 kills, and 90 more with -m full."""
     study, seconds = reference
     for moment in np.random.default_rng(seed).uniform(0, seconds, 5):
         assert disturb(tmp_path, signal.SIGKILL, moment) in (0, -signal.SIGKILL)
     finish(tmp_path, study)
 
 
-@pytest.mark.parametrize("seed", [*chains(2), *chains(5, SOAK)[2:]])
+@pytest.mark.parametrize("seed", [*chains(2), *chains(5, FULL)[2:]])
 def test_told_to_stop_twice_it_ends_with_the_same_bits(tmp_path, reference, seed):
     """Before it listens, SIGTERM ends it as it ends any process."""
     study, seconds = reference
@@ -90,7 +90,7 @@ def test_told_to_stop_twice_it_ends_with_the_same_bits(tmp_path, reference, seed
 
 
 @pytest.mark.parametrize(
-    "rename", [3, *(pytest.param(one, marks=SOAK) for one in (1, 2, 5, 9, 17, 26, 33))]
+    "rename", [3, *(pytest.param(one, marks=FULL) for one in (1, 2, 5, 9, 17, 26, 33))]
 )
 def test_killed_before_a_file_takes_its_place(tmp_path, reference, rename):
     """Tables, config.json and checkpoints: each appears by a rename."""

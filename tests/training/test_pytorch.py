@@ -16,7 +16,7 @@ SEEDS = 3
 TOLERANCE = 0.003
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.full,
     pytest.mark.skipif(
         importlib.util.find_spec("torch") is None,
         reason="needs PyTorch: pip install -e '.[bench]'",
