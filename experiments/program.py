@@ -127,7 +127,7 @@ def _tell_once(told: set[str]) -> Callable[..., None]:
     def tell(message: Any, *_: Any, **__: Any) -> None:
         if str(message) not in told:  # as of the parts of a study, on the same data
             told.add(str(message))
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {_with_flags(str(message))}", file=sys.stderr)
 
     return tell
 
@@ -191,11 +191,20 @@ def _unraisable(unraisable: Any) -> None:
 def _message(error: Exception) -> str:
     """Returns an error in words, without absl's and Python's."""
     if not isinstance(error, flags.Error):
-        return str(error)
+        return _with_flags(str(error))
     text = re.sub(r"^flag (--.*?=.*?): ", r"\1 is not allowed: ", str(error), count=1)
     text = re.sub(r"\('Non-boolean .*\)", "expected true or false, or no value", text)
     text = re.sub(r"value should be one of <(.*)>", _choices, text)
     return f"{text} (see --help)"
+
+
+def _with_flags(text: str) -> str:
+    """Returns the library's words with its settings, `workdir`, as flags: --workdir."""
+
+    def flag(found: re.Match[str]) -> str:
+        return f"--{found[1]}{found[2]}" if found[1] in FLAGS else found[0]
+
+    return re.sub(r"`(\w+)((?:=[^`]*)?)`", flag, text)
 
 
 def _choices(found: re.Match[str]) -> str:

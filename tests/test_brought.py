@@ -371,7 +371,7 @@ REFUSED = {
         lambda f: idx(f, images=idx_bytes(IMAGES.astype(">f4"), 13)),
         "32-bit floats",
     ),
-    "larger images": (lambda f: idx(f, images=LARGER), "32x32 pixels.*--data"),
+    "larger images": (lambda f: idx(f, images=LARGER), "32x32 pixels.*`data="),
     "a million images": (
         lambda f: idx(f, images=idx_bytes(IMAGES)[:4] + b"\0\x20\0\0" + bytes(8)),
         "32x32|0x0 pixels|2097152",

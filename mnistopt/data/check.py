@@ -47,7 +47,7 @@ def check_stored(stored: Stored) -> Split:
         raise InputError(
             f"{images_from} holds {images.dtype} of shape {images.shape}; expected "
             f"are images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels, whole numbers 0 to 255. "
-            "Others are read by --data=FILE.npz"
+            "Others are read by `data=FILE.npz`"
         )
     if not 1 <= len(images) <= MAX_EXAMPLES:
         raise InputError(

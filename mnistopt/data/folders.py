@@ -179,7 +179,7 @@ def read_folder(
         raise InputError(
             f"data={folder} holds {loose}no folders with pictures in them, one per "
             f"class; there are {_entries(folder)}. IDX files are read by "
-            "--dataset=mnist --data_dir=..."
+            "`dataset=mnist` `data_dir=...`"
         )
     if len(found.class_names) == 1 and not channels:
         raise InputError(
@@ -273,7 +273,7 @@ def _alike(
             sizes = ["x".join(map(str, one.shape[:2])) for one in (image, images[0])]
             raise InputError(
                 f"{file} is {sizes[0]}, {files[0]} {sizes[1]} pixels: all pictures "
-                "must be of one size; --image_size=28 fits all into one"
+                "must be of one size; `image_size=28` fits all into one"
             )
     if words := frames_words(frames):
         warnings.warn(words, stacklevel=2)

@@ -104,7 +104,7 @@ def _read_header(
         raise InputError(
             f"{name} holds images of {shape[1]}x{shape[2]} pixels; only "
             f"{IMAGE_SIZE}x{IMAGE_SIZE} can be used here. Images of another size are "
-            "read by --data=FILE.npz."
+            "read by `data=FILE.npz`."
         )
     if not shape[0]:
         raise InputError(f"{name} holds 0 {kind}. Get the file again.")

@@ -140,7 +140,7 @@ def registered_files(name: str) -> dict[str, Any]:
         raise InputError(
             f"tensorflow-datasets {tfds.__version__} has no checksums of {registered} "
             "where 4.9.10 has them. Install that version, or give the IDX files with "
-            "--data_dir."
+            "`data_dir`."
         )
     return checksums.load_url_infos(path)
 
@@ -150,7 +150,7 @@ def _advice(name: str, root: Path, reason: str, sources: dict[str, Any]) -> str:
         f"{name} could not be downloaded into {root}: {reason}\n"
         f"Without a network, put the four files {', '.join(expected_files(name))} "
         f"(with or without .gz; from {', '.join(sources)}) into one folder and give it "
-        "with --data_dir=FOLDER. --dataset=mnist_5k needs no download."
+        "with `data_dir=FOLDER`. `dataset=mnist_5k` needs no download."
     )
 
 
@@ -233,7 +233,7 @@ def read_prepared(folder: Path) -> list[Stored]:
         raise InputError(
             f"The data that tensorflow-datasets prepared in {folder} cannot be read "
             f"({type(err).__name__}: {err}). Delete the folder and prepare it again, "
-            "or give the IDX files with --data_dir."
+            "or give the IDX files with `data_dir`."
         ) from err
 
 

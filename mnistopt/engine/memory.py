@@ -108,5 +108,5 @@ def check_call(
     if needed > there:
         raise Exhausted(
             f"lanes={lanes.seeds}x{lanes.points} need {needed / 1e9:.1f} GB of memory, "
-            f"and there are {there / 1e9:.1f} GB; give fewer --lanes"
+            f"and there are {there / 1e9:.1f} GB; give fewer `lanes`"
         )

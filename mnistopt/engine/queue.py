@@ -350,7 +350,7 @@ class Queue:
             raise Lost(
                 f"replicas {', '.join(list(one.places)[:3])} have lost "
                 f"{self._losses[one]} devices in a row ({error}): the same command "
-                "goes on; with fewer --lanes they take less memory"
+                "goes on; with fewer `lanes` they take less memory"
             ) from error
         # What else was begun of it is of no use.
         for mine in self._calls.values():

@@ -187,7 +187,7 @@ def _ties(summary: pd.DataFrame) -> str:
     if summary["n"].max() < 2:
         return (
             "With one seed per setting nothing tells the others from it but chance: "
-            "give --seeds=5 to learn which are worse."
+            "give five seeds to learn which are worse."
         )
     tied = summary[summary["choice"] == "tied"]["label"].tolist()
     fewer = summary[summary["choice"] == "fewer seeds"]

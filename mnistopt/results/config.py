@@ -233,7 +233,7 @@ def read_config(workdir: Path) -> Config:
         if (version := content["format"]) != FORMAT:
             raise InputError(
                 f"{path} has format {version!r}, not {FORMAT}: another version of "
-                "mnistopt has made it; give another --workdir, or use that version"
+                "mnistopt has made it; give another `workdir`, or use that version"
             )
         return Config.from_json(content)
     except FileNotFoundError as error:
@@ -245,7 +245,7 @@ def read_config(workdir: Path) -> Config:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({_reason(error)}); restore it, or give another "
-            "--workdir"
+            "`workdir`"
         ) from error
 
 

@@ -38,10 +38,10 @@ def study_data(config: Config, data_dir: str | Path | None) -> Dataset:
         moved = file or (None if data_dir else folder)
         if not moved or Path(moved).exists():
             raise
-        flag = "data" if file else "data_dir"
+        setting = "data" if file else "data_dir"
         raise InputError(
             f"{error}\nThe study's data were in {moved}. If they have been moved, tell "
-            f"where they are: --{flag}=..."
+            f"where they are: `{setting}=...`"
         ) from error
 
 
@@ -112,7 +112,7 @@ def evaluated_data(
         raise InputError(
             f"{found.name} is not the data that the study was trained on "
             f"({about.dataset}, {about.train} training examples): its {split} part was "
-            "not the study's. Only --split=test can be evaluated on other data"
+            "not the study's. Only `split=test` can be evaluated on other data"
         )
     return found
 

@@ -264,7 +264,7 @@ def fitted(
     if needs.disk > there.disk:
         raise InputError(
             f"the checkpoints of this study take {_size(needs.disk)} of disk, and "
-            f"{_size(there.disk)} are free: make room, or give a --workdir on another "
+            f"{_size(there.disk)} are free: make room, or give a `workdir` on another "
             "disk, or fewer numbers of epochs"
         )
     return dataclasses.replace(found, needs=needs)
@@ -284,7 +284,7 @@ def _refusal(job: Job, name: str, took: float, there: float) -> InputError:
         f"{len(job.records)} replicas of {job.program.structure}, "
         f"{job.records[0].params:,} parameters each, take {_size(took)} of {where}, "
         f"and there are {_size(there)}: give smaller networks, or fewer points or "
-        "seeds at a time, which may share one --workdir"
+        "seeds at a time, which may share one `workdir`"
     )
 
 

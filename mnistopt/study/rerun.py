@@ -128,7 +128,7 @@ def rerun(
     trials = read_table(folder, "trials")
     target = check_path("workdir", workdir) or folder.with_name(f"{folder.name}-rerun")
     if target.resolve() == folder.resolve():
-        raise InputError(f"{folder} cannot be run again into itself: give --workdir")
+        raise InputError(f"{folder} cannot be run again into itself: give `workdir`")
     data = _data(there)
     if isinstance(given := settings.get("data"), Dataset):
         data = {}

@@ -130,7 +130,7 @@ class Workdir:
             if others and not self.store.folder.exists():
                 raise InputError(
                     f"{self.folder} has {others[0]} of somebody else's, as there is "
-                    f"neither {CONFIG} nor checkpoints: give another --workdir"
+                    f"neither {CONFIG} nor checkpoints: give another `workdir`"
                 )
             return None
         try:
@@ -146,7 +146,7 @@ class Workdir:
             raise InputError(
                 f"workdir {self.folder} holds a study of other data:\n"
                 + "\n".join(differences)
-                + "\nGive another --workdir, or the settings it was made with."
+                + "\nGive another `workdir`, or the settings it was made with."
             )
         return found
 
@@ -165,7 +165,7 @@ class Workdir:
             raise InputError(
                 f"{len(others)} of the {len(records)} replicas whose checkpoints are "
                 f"in {self.folder} were trained on other data: one study cannot hold "
-                "both. Give another --workdir, or the data it was made with"
+                "both. Give another `workdir`, or the data it was made with"
             )
 
     def _check_complete(
@@ -192,7 +192,7 @@ class Workdir:
                 f"{self.folder}/trials.csv has {len(lost)} trained trials whose "
                 f"checkpoints are gone, {lost[0]} among them. Tables are made of "
                 "checkpoints, so these rows would be lost: bring the folder "
-                "checkpoints back, give another --workdir, or, to do without them, "
+                "checkpoints back, give another `workdir`, or, to do without them, "
                 "move trials.csv away"
             )
 
@@ -223,14 +223,14 @@ def _make(folder: Path) -> None:
     except OSError as error:
         raise InputError(
             f"workdir {folder} cannot be written to ({error.strerror}); "
-            "give another --workdir"
+            "give another `workdir`"
         ) from error
 
 
 def _in_the_way(path: Path, wanted: str) -> InputError:
     return InputError(
         f"{path} is in the way of {wanted} of that name: move it, or give another "
-        "--workdir"
+        "`workdir`"
     )
 
 
@@ -299,7 +299,7 @@ def _read(file: IO[str]) -> str:
 def _taken(workdir: Path, owner: str) -> InputError:
     return InputError(
         f"workdir {workdir} is being written to by {owner}: wait for it to end, or "
-        "give another --workdir"
+        "give another `workdir`"
     )
 
 

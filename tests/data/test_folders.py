@@ -152,7 +152,7 @@ def test_sizes_differ_where_image_size_says_what_to_do(tmp_path):
     folder = save(tmp_path / "own")
     large = Image.fromarray(IMAGES[0]).resize((56, 112))
     large.save(folder / "0" / "large.png")
-    with pytest.raises(InputError, match="large.png is 112x56, .* 28x28.*--image_size"):
+    with pytest.raises(InputError, match="large.png is 112x56, .* 28x28.*`image_size"):
         Dataset.from_file(folder)
     found = Dataset.from_file(folder, image_size=28)
     assert found.image_shape == (28, 28, 1) and found.image_size == (28, 28)

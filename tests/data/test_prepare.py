@@ -166,8 +166,8 @@ def test_load_downloads_once_and_agrees_with_the_idx_files(tmp_path, serve):
 def assert_advises(err, cache: Path):
     for file in expected_files("mnist"):
         assert file in str(err.value)
-    assert "--data_dir=FOLDER" in str(err.value)
-    assert "--dataset=mnist_5k needs no download" in str(err.value)
+    assert "`data_dir=FOLDER`" in str(err.value)
+    assert "`dataset=mnist_5k` needs no download" in str(err.value)
     assert not list(cache.glob("tfds/mnist/*/dataset_info.json"))
 
 

@@ -94,5 +94,5 @@ def test_too_few_examples_for_all_classes_are_warned_of(tmp_path):
 @pytest.mark.skipif(not REAL_MNIST.exists(), reason="needs all of MNIST")
 @pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
 def test_mnist_is_not_taken_for_others_whose_files_have_its_names(tmp_path, name):
-    with pytest.raises(InputError, match=f"hold mnist, not {name}.*--dataset=mnist"):
+    with pytest.raises(InputError, match=f"hold mnist, not {name}.*`dataset=mnist"):
         mnistopt.plan(model="mlp", dataset=name, data_dir=REAL_MNIST, workdir=tmp_path)

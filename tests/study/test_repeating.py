@@ -166,7 +166,7 @@ def test_what_cannot_be_run_again_is_refused(study, tmp_path):
     assert_refused(found, "leave out --lr, --seeds, --dry_run")
     with pytest.raises(InputError, match="no workdir of a grid"):
         mnistopt.rerun(tmp_path / "config.json")
-    with pytest.raises(InputError, match="into itself: give --workdir"):
+    with pytest.raises(InputError, match="into itself: give `workdir`"):
         mnistopt.rerun(study.workdir, study.workdir)
     copy = shutil.copytree(study.workdir, tmp_path / "w")
     trials = study.trials

@@ -42,7 +42,7 @@ def test_a_workdir_of_other_data_is_refused_with_every_difference(tmp_path):
         "  train_examples: None there, 30 asked for",
         "  train: 90 there, 30 asked for",
         f"  fingerprint: {DATA.fingerprint} there, {'f' * 16} asked for",
-        "Give another --workdir, or the settings it was made with.",
+        "Give another `workdir`, or the settings it was made with.",
     ]
 
 
@@ -84,7 +84,7 @@ def test_what_is_in_the_way_is_named(tmp_path, name):
 def test_a_file_in_the_way_of_the_workdir_is_refused(tmp_path, below):
     (tmp_path / "file").write_text("mine")
     workdir = Workdir(tmp_path / "file" / below, DATA)
-    refused = pytest.raises(InputError, match=r"cannot be written to .*--workdir")
+    refused = pytest.raises(InputError, match=r"cannot be written to .*`workdir`")
     with refused, workdir.writing():
         pytest.fail("let in")
     assert (tmp_path / "file").read_text() == "mine"

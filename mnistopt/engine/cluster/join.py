@@ -70,7 +70,7 @@ def _start() -> None:
         ray.shutdown()
         raise InputError(
             f"cluster=local would listen on {where}, which others may reach: this "
-            f"version of Ray ({ray.__version__}) is not known here; leave --cluster out"
+            f"version of Ray ({ray.__version__}) is not known here; leave `cluster` out"
         )
 
 

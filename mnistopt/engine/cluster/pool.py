@@ -156,7 +156,7 @@ class RayPool:
                     f"the data take {size / 1e6:,.0f} MB, and Ray's object store on "
                     f"{node['NodeManagerAddress']} has {room / 1e6:,.0f} MB: start Ray "
                     "with a larger --object-store-memory, or give fewer "
-                    "--train_examples"
+                    "`train_examples`"
                 )
         try:
             self._dataset = dataset, ray.put(dataset)
