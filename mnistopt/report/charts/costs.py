@@ -1,19 +1,16 @@
 """What accuracy costs: overfitting against dropout, error against size, work, time."""
 
-import itertools
 from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from mnistopt.report.charts.placing import Place, Scale, place_labels
 from mnistopt.report.charts.points import rank_colour
 from mnistopt.report.charts.theme import (
     HEIGHT,
     PALETTE,
     TOP,
-    WIDTH,
     faded,
     finished,
     legend,
@@ -88,6 +85,10 @@ def gap_chart(frame: pd.DataFrame) -> Any:
         f"Train minus test accuracy by dropout; least, {least['gap']:.2f} points, at "
         f"{least['label']}.",
     )
+
+
+# Points of a front that are named below a title.
+NAMED = 8
 
 
 class Cost(NamedTuple):
@@ -173,19 +174,18 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
     """
     told, choice = COSTS[cost], picked()
     frame = frame[frame[cost].notna()].sort_values([cost, "error"])
-    across = Scale.of(frame[cost], (), WIDTH)
-    down = Scale.of(frame["error"], (frame["low"], frame["high"]), HEIGHT, up=True)
-    placed = _placed(frame, cost, across, down)
+    front = frame[frame[f"{cost}_front"]]
+    front = front.assign(number=range(1, len(front) + 1))
     x = alt.X(
         f"{cost}:Q",
         title=told.axis,
-        scale=across.scale(),
+        scale=_scale(frame[cost], padding=24),
         axis=alt.Axis(format=told.form, tickCount=5),
     )
     y = alt.Y(
         "error:Q",
         title="validation error (%)",
-        scale=down.scale(),
+        scale=_scale(frame["error"], domain=_domain(frame)),
         axis=alt.Axis(format="~g", tickCount=5),
     )
     tooltip = [
@@ -197,27 +197,55 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         alt.Tooltip("n:Q", title="seeds"),
     ]
     base = alt.Chart(rows(frame)).encode(x=x, y=y)
-    front = base.transform_filter(f"datum.{cost}_front")
+    on = base.transform_filter(f"datum.{cost}_front")
     beaten = base.transform_filter(f"!datum.{cost}_front")
     spread = bool(frame["low"].notna().any())  # one seed has no interval
+    numbers = alt.Chart(rows(front)).encode(x=x, y=y, text="number:N")
     layers = [
-        front.mark_line(
+        on.mark_line(
             style="soft", interpolate="step-after", strokeWidth=1.5, opacity=0.6
         ),
         *_points(beaten, choice, 0.35, spread, tooltip),
-        *_points(front, choice, 1.0, spread, tooltip),
-        *_names(alt.Chart(rows(placed)).encode(x=x, y=y), choice),
+        *_points(on, choice, 1.0, spread, tooltip),
+        *(numbers.mark_text(style=one, dx=10, dy=-11) for one in ("halo", "ink")),
     ]
+    # The page has the lines in one.
+    names = [f"{i}: {label};" for i, label in enumerate(front["label"][:NAMED], 1)]
+    names[-1] = names[-1].rstrip(";") + "."
     return finished(
         alt.layer(*layers).properties(height=HEIGHT).add_params(choice),
         told.title,
         [
             "Means with 95 % intervals over seeds. On the line: no other point is both",
-            "cheaper and better by validation (the Pareto front).",
+            "cheaper and better by validation (the Pareto front); by their numbers:",
+            *names,
         ],
         f"Validation error against {told.axis}. On the Pareto front: "
-        f"{', '.join(placed['label'])}.",
+        f"{', '.join(front['label'])}.",
     )
+
+
+def _scale(values: pd.Series, **more: Any) -> alt.Scale:
+    """Returns an axis, logarithmic where all values are positive."""
+    kind: Any = {"type": "log"} if (values > 0).all() else {"zero": False}
+    return alt.Scale(nice=False, **kind, **more)
+
+
+def _domain(frame: pd.DataFrame) -> list[float]:
+    """Returns the ends of the axis of errors: of intervals it shows those nearby.
+
+    One point of two seeds may have an interval from 0 to 100 %, which would squeeze the
+    others.
+    """
+    positive = (frame["error"] > 0).all()
+    bent, back = (np.log, np.exp) if positive else (np.asarray, float)
+    errors = bent(frame["error"].to_numpy())
+    ends = frame[["low", "high"]].to_numpy(float).ravel()
+    shown = bent(ends[ends > 0] if positive else ends[~np.isnan(ends)])
+    wide = (errors.max() - errors.min()) or 1.0
+    first, last = errors.min() - wide / 3, errors.max() + wide / 3
+    near = [*errors, *shown[(shown > first) & (shown < last)]]
+    return [float(back(min(near) - wide / 9)), float(back(max(near) + wide / 9))]
 
 
 def _points(
@@ -234,38 +262,3 @@ def _points(
         color=rank_colour(), tooltip=tooltip, opacity=faded(choice, full)
     )
     return [interval, point] if spread else [point]
-
-
-def _names(base: Any, choice: alt.Parameter) -> list[Any]:
-    """Returns layers of labels in their places, and of what keeps them readable."""
-    ends = {name: alt.expr(f"datum.{name}") for name in Place._fields}
-    return [
-        base.mark_text(style=style, baseline="middle", **ends).encode(
-            text="label:N", opacity=faded(choice)
-        )
-        for style in ("halo", "ink")
-    ]
-
-
-def _placed(frame: pd.DataFrame, cost: str, across: Scale, down: Scale) -> pd.DataFrame:
-    """Returns the points of the front, with the places of their labels."""
-    front = frame[frame[f"{cost}_front"]]
-    columns = (frame[cost], frame["error"], frame["low"], frame["high"])
-    left, middle, low, high = (
-        scale.pixels(column).tolist()
-        for scale, column in zip((across, down, down, down), columns)
-    )
-    obstacles = [(x - 5, y - 5, x + 5, y + 5) for x, y in zip(left, middle)]
-    # The intervals of the front; the others' are faint.
-    obstacles += [
-        (x - 2, top, x + 2, bottom)
-        for x, bottom, top, on in zip(left, low, high, frame[f"{cost}_front"])
-        if on and not np.isnan(bottom)
-    ]
-    points = across.pixels(front[cost]), down.pixels(front["error"])
-    steps = itertools.pairwise(zip(*points))
-    obstacles += [(x, y - 1, until, y + 1) for (x, y), (until, _) in steps]
-    size = across.size, down.size
-    places = place_labels(list(zip(*points)), front["label"].tolist(), obstacles, size)
-    named = pd.DataFrame(places, front.index, columns=list(Place._fields))
-    return front[["label", "rank", "error", cost]].join(named)

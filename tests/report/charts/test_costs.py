@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mnistopt.report.charts.costs import (
     COSTS,
+    NAMED,
     cost_chart,
     cost_frame,
     gap_chart,
@@ -105,6 +106,11 @@ def test_the_front_is_joined_and_named(rivals, cost):
         text = spec["datasets"][one["data"]["name"]]
         named = pd.read_csv(io.StringIO(text))
         assert sorted(named["label"]) == sorted(frame[frame[f"{cost}_front"]]["label"])
+        assert named[cost].is_monotonic_increasing
+        assert named["number"].tolist() == list(range(1, len(named) + 1))
+    names = [f"{i}: {label}" for i, label in zip(named["number"], named["label"])]
+    shown = [line.rstrip(";.") for line in spec["title"]["subtitle"][2:]]
+    assert shown == names[:NAMED]
     rules = [one for one in spec["layer"] if one["mark"]["type"] == "rule"]
     assert len(texts) == len(rules) == 2
     assert to_svg(Picture.of(frame, cost_chart(frame, cost))).count("<text") > 9
