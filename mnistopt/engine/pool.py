@@ -36,16 +36,14 @@ class Trainer(Protocol):
             a round to another device, costs time; 0 where both are free.
         compile_seconds: Tracing and compiling.
         bytes: That a call needs on its device, beside the examples.
-        working_bytes: That a step of one replica takes beside its state.
+        cohort: The static part of its replicas.
     """
 
+    cohort: Cohort
     lanes: Lanes
     span: float
     compile_seconds: float
     bytes: int
-
-    @property
-    def working_bytes(self) -> int: ...  # noqa: D102
 
     @property
     def devices(self) -> Sequence[Any]:

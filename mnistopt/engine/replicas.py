@@ -10,7 +10,6 @@ each of which runs the same program.
 import contextlib
 import copy
 import functools
-import math
 import re
 import time
 import warnings
@@ -238,11 +237,6 @@ class Program:
         )
         self.bytes = _bytes(self._epoch[self.devices[0]], splits[self.devices[0]])
         self.compile_seconds = time.perf_counter() - start
-
-    @property
-    def working_bytes(self) -> int:
-        """Bytes that a step of one replica takes beside its state."""
-        return self.bytes // math.prod(self.lanes) - state_bytes(self.cohort)
 
     def train(
         self, one: Round, device: Device, epochs: range, in_full: bool

@@ -87,8 +87,8 @@ def mean_interval(values: Any, confidence: float = 0.95) -> Interval:
     return _interval(mean, std, mean - half, mean + half, n=np.shape(values)[-1])
 
 
-def accuracy_interval(values: Any, confidence: float = 0.95) -> Interval:
-    """Returns the mean of accuracies with Student's t interval on the logit scale.
+def accuracy_interval(values: Any) -> Interval:
+    """Returns the mean of accuracies with Student's 95 % interval on the logit scale.
 
     Near 100 % accuracies are skewed: a bad seed is far below, and none is far above.
     Student's interval then reaches beyond 100 %, and lies too high when the sample
@@ -103,9 +103,8 @@ def accuracy_interval(values: Any, confidence: float = 0.95) -> Interval:
 
     Args:
         values: One per seed, [..., n], in [0, 1]: floats [...] come of them.
-        confidence: Of the interval, in (0, 1).
     """
-    mean, std, half = _spread(values, confidence)
+    mean, std, half = _spread(values, 0.95)
     low, high = mean - half, mean + half
     with np.errstate(divide="ignore", invalid="ignore"):
         logit, width = special.logit(mean), half / (mean * (1 - mean))

@@ -1,5 +1,6 @@
 """The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -11,7 +12,7 @@ from mnistopt.engine.devices import name_of
 from mnistopt.engine.memory import check_call, exhaustible
 from mnistopt.engine.pool import Pool, Trainer, present
 from mnistopt.engine.queue import Done, Queue
-from mnistopt.engine.replicas import state_shapes
+from mnistopt.engine.replicas import state_bytes, state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.engine.writer import Writer
 from mnistopt.results.columns import Costs
@@ -179,7 +180,8 @@ class Loop:
     def working_bytes(self) -> dict[str, int]:
         """Of a step of one replica beside its state, by the identity of its cohort."""
         return {
-            point.identity(): program.working_bytes
+            point.identity(): program.bytes // math.prod(program.lanes)
+            - state_bytes(program.cohort)
             for (point, *_), program in self._programs.items()
         }
 
@@ -359,8 +361,6 @@ class Loop:
         self._on_progress(
             Progress(
                 structure=str(job.program.structure),
-                replicas=len(job.records),
-                lanes=job.lanes.seeds * job.lanes.points * len(present(self._pool)),
                 compiling=compiling,
                 epoch=epoch,
                 epochs=job.milestones[-1],

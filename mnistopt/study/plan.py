@@ -252,12 +252,12 @@ def fitted(
     """
     jobs = []
     for job in plan.jobs:
-        took = _of_job(job, plan.data_bytes, devices, known)
-        while too_much(took, there) and job.lanes != (1, 1):
+        while short := too_much(
+            took := _of_job(job, plan.data_bytes, devices, known), there
+        ):
+            if job.lanes == (1, 1):
+                raise _refusal(job, short, getattr(took, short), getattr(there, short))
             job = dataclasses.replace(job, lanes=job.lanes.halved())
-            took = _of_job(job, plan.data_bytes, devices, known)
-        if short := too_much(took, there):
-            raise _refusal(job, short, getattr(took, short), getattr(there, short))
         jobs.append(job)
     found = dataclasses.replace(plan, jobs=tuple(jobs), available=there)
     needs = needed(found, devices, known)

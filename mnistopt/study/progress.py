@@ -40,13 +40,11 @@ class Progress(NamedTuple):
 
     Attributes:
         structure: The network being trained, in words.
-        replicas: How many of it are being trained.
-        lanes: How many of them are computed at once, over all devices.
         compiling: Whether its program is being compiled.
         epoch: The epoch being trained, from 1.
         epochs: The last one.
         images_per_second: In the last epoch of its replicas; 0 before the first.
-        work: Multiplications done in this run, as `planning.Job.work` counts them.
+        work: Multiplications done in this run, as `jobs.Job.work` counts them.
         total_work: Of how many.
         seconds: That they took, without compiling.
         best: Best validation accuracy of a replica so far; None before the first.
@@ -54,8 +52,6 @@ class Progress(NamedTuple):
     """
 
     structure: str
-    replicas: int
-    lanes: int
     compiling: bool
     epoch: int
     epochs: int

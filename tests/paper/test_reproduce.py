@@ -290,7 +290,7 @@ def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
 def test_progress_of_the_parts_is_told_as_of_one_study():
     told = []
     whole = WholeProgress(total_work=60, on_progress=told.append)
-    state = Progress("mlp 8", 1, 2, False, 1, 2, 9.0, 0, 20, 0.0, None)
+    state = Progress("mlp 8", False, 1, 2, 9.0, 0, 20, 0.0, None)
     for work, seconds in ((10, 1.0), (20, 2.0)):
         whole(state._replace(work=work, seconds=seconds))
     whole.next_part()

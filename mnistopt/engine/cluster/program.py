@@ -89,7 +89,8 @@ class RemoteProgram:
             dataset: Where Ray has it.
             most: How many of the devices to use.
         """
-        self.cohort, self.lanes = cohort, lanes
+        self.cohort: Cohort = cohort
+        self.lanes: Lanes = lanes
         self._pool, self._most, self._dataset = pool, most, dataset
         self._number = next(_NUMBERS)
         for module in _own_modules() if isinstance(cohort.model, Known) else ():
@@ -118,11 +119,6 @@ class RemoteProgram:
                 )
         self.compile_seconds = max(told["seconds"] for told in found)
         self.bytes = int(max(told["bytes"] for told in found))
-
-    @property
-    def working_bytes(self) -> int:
-        """Bytes that a step of one replica takes beside its state."""
-        return self.bytes // int(np.prod(self.lanes)) - state_bytes(self.cohort)
 
     @property
     def devices(self) -> Sequence[RemoteDevice]:
