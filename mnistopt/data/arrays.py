@@ -1,18 +1,265 @@
 """Reads images of one's own: files of arrays, tables, and folders of pictures."""
 
+import gzip
+import math
+import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
-from mnistopt.data.content import listed, why_unreadable
+from mnistopt.data.classes import sorted_names
+from mnistopt.data.content import HEAD, listed, what_is, why_unreadable
 from mnistopt.data.folders import read_folder
 from mnistopt.data.official import Stored
-from mnistopt.data.pixels import has_labels, is_csv, named_labels, read_csv
 from mnistopt.errors import InputError
+
+# What the column of labels is called where columns have names: by Kaggle and OpenML,
+# and by others.
+_LABELS = ("label", "class", "labels", "target", "digit", "y")
+_SEPARATORS = ",;\t|"  # Or else spaces.
+# Patterns of names, numbers being 0, that have the column before the row.
+_COLUMN_FIRST = re.compile(r".*(x\W*_*0\W*_*y|c[a-z]*_*0_*r)")
+
+
+class _Layout(NamedTuple):
+    """What the first row of a table tells.
+
+    Attributes:
+        names: Of the columns, in lower case; [] where they have none.
+        columns: How many there are.
+        reading: What pandas needs to know.
+    """
+
+    names: list[str]
+    columns: int
+    reading: dict[str, Any]
+
+
+def is_csv(path: Path) -> bool:
+    """Says whether a file is called as a table is."""
+    return path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+
+
+def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads images and labels.
+
+    The column of labels is the one called label or class; without names it is the
+    first, or the last where the first is a corner of all images and always the same.
+    Pixels are in the order of the numbers in their columns' names, pixel10 after pixel9
+    and 2x1 after 1x28; columns of other names are ignored, with a warning.
+
+    Args:
+        path: Separated by commas, semicolons, tabs, bars or spaces, gzipped or not,
+            with or without a row of names.
+
+    Returns:
+        Square images [N, S, S], uint8 where all pixels are whole numbers of 0 to 255,
+        or of 16 bits, of which it has the upper eight, and else float32; and labels
+        [N], words where they are not all numbers.
+
+    Raises:
+        InputError: If it is no such table.
+    """
+    layout = _layout(path)
+    if _unlabelled(layout):
+        raise InputError(
+            f"{path} has {layout.columns} columns, a pixel each, and none of labels"
+        )
+    table = _read(path, layout)
+    column = _label_column(table, layout.names)
+    columns = _pixel_columns(path, layout, column)
+    side = math.isqrt(len(columns))
+    if not side or side**2 != len(columns):
+        raise InputError(
+            f"{path} has {layout.columns} columns; expected are a label and the pixels "
+            "of square images: 785 for 28 x 28"
+        )
+    try:
+        pixels = table[columns].to_numpy(np.float32)
+    except ValueError as error:
+        raise _unreadable(path, f"a pixel is no number: {error}") from error
+    if not np.isfinite(pixels).all():
+        row, bad = np.argwhere(~np.isfinite(pixels))[0]
+        raise InputError(f"{path} has no number in row {row}, column {columns[bad]}")
+    labels = _numbers(table[column])
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise InputError(f"{path} has no label in row {np.isnan(labels).argmax()}")
+    return _as_bytes(path, pixels).reshape(-1, side, side), labels
+
+
+def _as_bytes(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """Returns whole numbers of 8 or 16 bits as uint8, others as they are."""
+    most = pixels.max()
+    if (pixels != np.floor(pixels)).any() or pixels.min() < 0 or most > 65535:
+        return pixels
+    if most <= 255:
+        return pixels.astype(np.uint8)
+    warnings.warn(
+        f"{path} has pixels up to {most:.0f}: they are read as 16 bits, of which the "
+        "upper eight are kept",
+        stacklevel=2,
+    )
+    return (pixels.astype(np.uint16) >> 8).astype(np.uint8)
+
+
+def named_labels(labels: np.ndarray) -> np.ndarray:
+    """Returns labels as words where as numbers they do not count from 0 without gaps.
+
+    So that letters 1 to 26, or digits of which one is missing, are classes by name.
+    """
+    if labels.dtype.kind not in "iuf" or (labels != np.floor(labels)).any():
+        return labels
+    found = np.unique(labels)
+    if len(found) == found[-1] + 1:
+        return labels
+    return np.array([f"{label:.0f}" for label in labels])
+
+
+def has_labels(path: Path) -> bool:
+    """Says whether a table has a column of labels, by its first row."""
+    return not _unlabelled(_layout(path))
+
+
+def _unlabelled(layout: _Layout) -> bool:
+    """Says whether a table has pixels only, as Kaggle's test.csv."""
+    square = math.isqrt(layout.columns) ** 2 == layout.columns
+    return not set(_LABELS) & set(layout.names) and square
+
+
+def _layout(path: Path) -> _Layout:
+    """Reads the first row of a table."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+        packed = head.startswith(b"\x1f\x8b")
+        if (found := what_is(head)).startswith(("empty", "a web page")):
+            raise _unreadable(path, f"it is {found}")
+        with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as text:
+            line = text.readline().strip("\r\n")
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError) as error:
+        words = why_unreadable(path, error, "text")
+        raise _unreadable(path, words) from error
+    separator = max(_SEPARATORS, key=line.count)
+    split = line.split(separator if separator in line else None)
+    cells = [cell.strip().strip("\"'").lower() for cell in split]
+    texts = [cell for cell in cells if not _is_number(cell)]
+    # One text alone may be the label of a table without names.
+    named = len(texts) > 1 or bool(set(texts) & set(_LABELS))
+    # As pandas numbers columns that have no names.
+    numbered = cells == [str(i) for i in range(len(cells))]
+    if not line or len(cells) < 2:
+        raise _unreadable(path, "its first row has one column" if line else "no rows")
+    reading = {
+        "sep": separator if separator in line else r"\s+",
+        "skipinitialspace": True,
+        "header": None,
+        "skiprows": int(named or numbered),
+        "encoding": "utf-8-sig",
+        "compression": "gzip" if packed else None,
+        "decimal": "," if separator != "," and "," in line else ".",
+    }
+    return _Layout(cells if named else [], len(cells), reading)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _unreadable(path: Path, words: str) -> InputError:
+    return InputError(f"{path} cannot be read as a table of pixels ({words})")
+
+
+def _read(path: Path, layout: _Layout) -> Any:
+    """Returns a table as a data frame; what may be labels is text, all else float32."""
+    import pandas as pd
+
+    columns = range(layout.columns)
+    text = {0, layout.columns - 1}
+    text |= {i for i, name in enumerate(layout.names) if not re.search(r"\d", name)}
+    kinds: dict[Any, Any] = {i: str if i in text else np.float32 for i in columns}
+    try:
+        with warnings.catch_warnings():
+            # That a row is longer than the first.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                **layout.reading,
+                names=list(columns),
+                index_col=False,
+                dtype=kinds,
+                keep_default_na=False,
+                na_values=[""],
+            )
+    except (OSError, EOFError, ValueError, pd.errors.ParserWarning) as error:
+        words = why_unreadable(path, error, "text")
+        raise _unreadable(path, words) from error
+    if not len(table):
+        raise InputError(f"{path} has no rows")
+    return table
+
+
+def _numbers(column: Any) -> np.ndarray:
+    """Returns a column of text as numbers if all of it are some."""
+    try:
+        return column.to_numpy(float)
+    except ValueError:
+        return column.fillna("").to_numpy(dtype=str)
+
+
+def _label_column(table: Any, names: Sequence[str]) -> int:
+    for name in _LABELS:
+        if name in names:
+            return names.index(name)
+    first, last = (_numbers(table[column]) for column in (0, table.shape[1] - 1))
+    if (first == first[0]).all() and (last != last[0]).any():
+        return table.shape[1] - 1
+    return 0
+
+
+def _pixel_columns(path: Path, layout: _Layout, label: int) -> list[int]:
+    """Returns the columns of pixels in the order of the numbers in their names.
+
+    Raises:
+        InputError: If two are of the same name.
+    """
+    columns = [i for i in range(layout.columns) if i != label]
+    if not layout.names:
+        return columns
+    patterns: dict[str, dict[tuple, list[int]]] = {}
+    for i in columns:
+        numbers = tuple(map(int, re.findall(r"\d+", layout.names[i])))
+        if numbers:
+            pattern = re.sub(r"\d+", "0", layout.names[i])
+            if _COLUMN_FIRST.match(pattern):
+                numbers = numbers[::-1]
+            patterns.setdefault(pattern, {}).setdefault(numbers, []).append(i)
+    most = max(patterns.values(), key=len, default={})
+    if len(most) < len(columns) / 2:
+        return columns  # Names that tell no order.
+    if twice := [i for places in most.values() for i in places[1:]]:
+        raise InputError(
+            f"{path} has the column {layout.names[twice[0]]} twice: which is the pixel?"
+        )
+    found = [most[numbers][0] for numbers in sorted(most)]
+    if others := sorted_names(
+        layout.names[i] or "''" for i in set(columns) - set(found)
+    ):
+        warnings.warn(
+            f"{path} also has the columns {listed(others)}, which are ignored",
+            stacklevel=2,
+        )
+    return found
+
 
 _NAMES = ("images", "labels", "test_images", "test_labels", "class_names")
 # What others call them: Keras' mnist.npz.

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mnistopt.data.arrays import is_csv
 from mnistopt.data.content import HEAD, listed, what_is
 from mnistopt.data.official import DATASETS, expected_files
-from mnistopt.data.pixels import is_csv
 from mnistopt.data.prepare import download
 from mnistopt.errors import InputError
 

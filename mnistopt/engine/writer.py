@@ -14,7 +14,6 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
-from mnistopt.disk import Unwritable, check_room
 from mnistopt.engine.checkpoint import (
     CHECKSUM,
     FORMAT,
@@ -23,6 +22,7 @@ from mnistopt.engine.checkpoint import (
     row_checksums,
     text_checksum,
 )
+from mnistopt.files import Unwritable, check_room
 from mnistopt.logs import quiet
 
 # Share of the time that writing checkpoints may take: after one that took t seconds,

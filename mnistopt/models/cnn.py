@@ -5,8 +5,7 @@ import jax
 from jax.typing import ArrayLike
 
 from mnistopt.data.official import NUM_CLASSES
-from mnistopt.models.layers import Conv, Dense, Dropout
-from mnistopt.models.norm import BatchNorm
+from mnistopt.models.layers import BatchNorm, Conv, Dense, Dropout
 
 
 class CNN(nn.Module):

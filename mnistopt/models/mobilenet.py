@@ -5,8 +5,7 @@ import jax
 from jax.typing import ArrayLike
 
 from mnistopt.data.official import NUM_CLASSES
-from mnistopt.models.layers import Dense, Dropout
-from mnistopt.models.norm import BatchNorm
+from mnistopt.models.layers import BatchNorm, Dense, Dropout
 from mnistopt.models.separable import Depthwise, Pointwise, Stem
 
 # How much wider a bottleneck's depthwise convolution is than its input: section 4 of

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from mnistopt.data.official import NUM_CLASSES
-from mnistopt.models.layers import Dense, Dropout
+from mnistopt.models.layers import BatchNorm, Dense, Dropout
 from mnistopt.models.mobilenet import round_channels
-from mnistopt.models.norm import BatchNorm
 from mnistopt.models.separable import Depthwise, Pointwise, Stem, depthwise, shuffle
 
 # By the number of groups, the channels of stage 2: Table 1 of v1's paper. More groups

@@ -14,8 +14,8 @@ from mnistopt.engine.probe import agree, probe
 from mnistopt.errors import InputError
 from mnistopt.models import own
 from mnistopt.models.call import Known, bare
-from mnistopt.models.fields import axes_of
 from mnistopt.models.networks import make_network, trace
+from mnistopt.models.own import axes_of
 from mnistopt.points import Point, Structure
 from mnistopt.results.record import Record
 

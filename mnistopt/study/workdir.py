@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import IO, Any
 
-from mnistopt.disk import writing_to
 from mnistopt.engine.checkpoint import (
     ASIDE,
     Checkpoint,
@@ -20,6 +19,7 @@ from mnistopt.engine.checkpoint import (
     warn_of,
 )
 from mnistopt.errors import InputError
+from mnistopt.files import writing_to
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.config import CONFIG, Config, DataDescription

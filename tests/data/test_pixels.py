@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mnistopt.data.arrays import read_csv
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.pixels import read_csv
 from mnistopt.errors import InputError
 
 RNG = np.random.default_rng(0)

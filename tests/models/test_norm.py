@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from linen import assert_close, assert_same_bits, float64, replica, stacked
 
-from mnistopt.models.norm import BatchNorm
+from mnistopt.models.layers import BatchNorm
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
