@@ -3,8 +3,8 @@
 `checkpoints/GROUP/EPOCH/` is one Orbax checkpoint of the replicas that trained
 together as GROUP, after EPOCH epochs. Its item `state` holds
 
-- `weights`: `{"last": params, "best": params}`, stacked over the replicas; where a
-  network keeps statistics, `{"params": params, "batch_stats": ...}` in their places;
+- `weights`: `{"last": variables, "best": variables}`, stacked over the replicas, as
+  flax has them: `params`, and `batch_stats` where a network keeps such;
 - `stacked`: what only continuing needs (the optimizer's state and the like), likewise;
 
 and its item `about` is JSON: which replicas these are, and their history. A thousand
@@ -83,15 +83,10 @@ def row_checksums(tree: Any) -> dict[str, list[int]]:
         tree: Arrays [R, ...].
 
     Returns:
-        By the name that the array has in the store, "weights.last.Dense_0.bias".
+        By its path, as in "weights/last/params/Dense_0/bias".
     """
-    return {name: list(map(checksum, rows)) for name, rows in named(tree)}
-
-
-def named(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Yields the arrays of nested dictionaries, and their names in the store."""
-    for path, leaf in flatten_dict(tree).items():
-        yield ".".join(path), leaf
+    flat = flatten_dict(tree, sep="/")
+    return {path: list(map(checksum, rows)) for path, rows in flat.items()}
 
 
 def numbered(leaves: Sequence[Any]) -> dict[str, Any]:
@@ -174,12 +169,7 @@ class Store:
         Returns:
             Per replica `params` and perhaps more, as flax has them; numpy arrays.
         """
-        with self._undamaged(saved):
-            shapes = _read_shapes(saved.about["shapes"])
-            whole = saved.about["statistics"]
-        rows = self._read_rows(saved, replicas, {"weights": {which: shapes}})
-        found = {name: row["weights"][which] for name, row in rows.items()}
-        return {name: one if whole else {"params": one} for name, one in found.items()}
+        return self._read_rows(saved, replicas, f"weights/{which}/")
 
     def load(
         self, saved: Checkpoint, replicas: Sequence[str], like: Contents
@@ -194,14 +184,16 @@ class Store:
         Returns:
             Per replica its contents, numpy arrays.
         """
-        leaves, structure = jax.tree.flatten(like.rest)
-        rest = self._read_rows(saved, replicas, {"stacked": numbered(leaves)})
-        last = self.load_variables(saved, replicas, "last")
-        best = self.load_variables(saved, replicas, "best")
+        structure = jax.tree.structure(like.rest)
+        last, best, rest = (
+            self._read_rows(saved, replicas, part)
+            for part in ("weights/last/", "weights/best/", "stacked/")
+        )
         found = {}
         for name in replicas:
-            parts = rest[name]["stacked"].values()
-            one = Contents(last[name], best[name], jax.tree.unflatten(structure, parts))
+            with self._undamaged(saved):
+                others = jax.tree.unflatten(structure, rest[name].values())
+            one = Contents(last[name], best[name], others)
             if _described(one) != _described(like):
                 raise self._damaged(saved, "its arrays have other names or shapes")
             found[name] = one
@@ -217,17 +209,22 @@ class Store:
             self._read_arrays(saved, [name], range(len(saved.about["replicas"])))
 
     def _read_rows(
-        self, saved: Checkpoint, replicas: Sequence[str], tree: Any
+        self, saved: Checkpoint, replicas: Sequence[str], part: str
     ) -> dict[str, Any]:
-        """Reads some replicas' rows of the arrays of a checkpoint that `tree` names."""
+        """Reads some replicas' rows of the arrays whose paths begin with `part`.
+
+        Returns:
+            By replica, as nested dictionaries.
+        """
         with self._undamaged(saved):
             place = {name: i for i, name in enumerate(saved.about["replicas"])}
             rows = [place[name] for name in replicas]
-        names = [name for name, _ in named(tree)]
-        arrays = self._read_arrays(saved, names, rows)
+            paths = [path for path in saved.about["checksums"] if path.startswith(part)]
+        arrays = self._read_arrays(saved, paths, rows)
+        names = [path.removeprefix(part) for path in paths]
         return {
             name: unflatten_dict(
-                {path: np.array(a[i]) for path, a in zip(flatten_dict(tree), arrays)}
+                {path: np.array(a[i]) for path, a in zip(names, arrays)}, sep="/"
             )
             for i, name in enumerate(replicas)
         }
@@ -263,10 +260,12 @@ class Store:
         )
 
     def _array(self, saved: Checkpoint, name: str) -> tensorstore.TensorStore:
-        """Opens one of a checkpoint's arrays, once."""
+        """Opens one of a checkpoint's arrays by its path, once."""
         folder = self._folder / saved.group / str(saved.epoch) / "state"
         if (folder, name) not in self._arrays:
-            base = {"driver": "ocdbt", "base": folder.as_uri(), "path": f"{name}/"}
+            # As Orbax calls it.
+            path = f"{name.replace('/', '.')}/"
+            base = {"driver": "ocdbt", "base": folder.as_uri(), "path": path}
             opened = tensorstore.open(
                 {"driver": "zarr", "kvstore": base}, open=True, context=self._context
             )

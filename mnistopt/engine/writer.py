@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mnistopt.engine.checkpoint import (
@@ -37,12 +36,6 @@ FIRST_SAVE = 10.0
 SUPERSEDED = "superseded.orbax-checkpoint-tmp"
 # Where Orbax tells of a failure in the background, in a hundred lines.
 _LOG = logging.getLogger("absl")
-
-
-def _write_shapes(weights: Any) -> dict[str, Any]:
-    """Returns shape and type of each array of a dictionary, as JSON."""
-    flat = flatten_dict(weights, sep="/")
-    return {name: [list(leaf.shape), str(leaf.dtype)] for name, leaf in flat.items()}
 
 
 class _Kept(policies.PreservationPolicy):
@@ -139,7 +132,7 @@ class Writer:
         Args:
             epoch: Epochs done.
             replicas: Per identity its contents, numpy leaves that nobody changes.
-            about: For the item `about`, which also tells shapes and the like.
+            about: For the item `about`, which has checksums besides.
             keep: Whether it stays; of the others only the newest does.
             since: When the contents began to be brought here, which is part of what
                 the first one costs; time.monotonic().
@@ -156,15 +149,11 @@ class Writer:
             jax.tree.map(lambda *leaves: np.stack(leaves).view(_Ours), *parts)
             for parts in zip(*replicas.values())
         )
-        if not (statistics := set(last) != {"params"}):
-            last, best = last["params"], best["params"]
         weights = {"last": last, "best": best}
         tree = {"weights": weights, "stacked": numbered(jax.tree.leaves(rest))}
         # A chunk for each replica.
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
-        shapes = _write_shapes(jax.tree.map(lambda leaf: leaf[0], last))
         told = {**about, "format": FORMAT, "replicas": list(replicas)}
-        told |= {"shapes": shapes, "statistics": statistics}
         told["checksums"] = row_checksums(tree)
         told[CHECKSUM] = text_checksum(told)
         args = ocp.args.Composite(
