@@ -335,6 +335,6 @@ def test_bad_flags_are_refused(flag, words, tmp_path):
 def test_other_data_in_the_workdir_is_refused_and_nothing_is_lost(digits, some):
     _, workdir = some
     before = (workdir / "paper.md").read_text()
-    flags = ("--cnn_train_examples=50", *SOME)
-    assert_refused(paper(digits, workdir, *flags), "train_examples", "100", "50")
+    flags = ("--cnn_train_examples=90", *SOME)
+    assert_refused(paper(digits, workdir, *flags), "train_examples", "100", "90")
     assert (workdir / "paper.md").read_text() == before

@@ -85,7 +85,7 @@ def test_data_that_lack_or_have_gained_a_class(study, digits, tmp_path):
     shutil.copytree(digits / "3", more / "new")
     for name in ("data", "images"):
         told = run("evaluate", *flags, f"--{name}={more}")
-        assert_refused(told, "class new", "no class of the study's: 0, 1, 2", "12")
+        assert_refused(told, "class new", "matches no class of 0, 1, 2", "12")
     # The study's own folder, in which a class has come since.
     shutil.copytree(digits / "3", digits / "new")
     try:
