@@ -10,7 +10,6 @@ import pytest
 from hypothesis import strategies as st
 
 import mnistopt
-from experiments.flags import parse_devices, parse_lanes
 from mnistopt.axes import Typed
 from mnistopt.engine.checkpoint import Store
 from mnistopt.errors import InputError
@@ -18,9 +17,9 @@ from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.models.registry import NETWORKS
 from mnistopt.results import config
 from mnistopt.results.tables import TABLES, best_trial, read_table
+from mnistopt.study import request
 from mnistopt.study.grid import grid
 from mnistopt.study.jobs import merge_records
-from mnistopt.study.request import check_bytes
 from mnistopt.study.workdir import sound
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
@@ -86,7 +85,11 @@ def test_any_words_make_points_or_an_error(name, words):
 @hypothesis.settings(max_examples=300)
 @hypothesis.given(WORDS)
 def test_any_lanes_devices_and_sizes_are_read_or_refused(word):
-    for read in (parse_lanes, parse_devices, lambda w: check_bytes("budget", w)):
+    for read in (
+        request._lanes,
+        request._devices,
+        lambda w: request.check_bytes("b", w),
+    ):
         try:
             found = read(word)
         except InputError as error:

@@ -22,7 +22,7 @@ def init(reinit, id, config):
 SHOWN = {
     "study.report()": (
         "print(study.summary['n'].tolist(), logits.shape, os.path.exists('error.png'))",
-        "[5, 5, 5] (1000, 10) True",
+        "[2, 2, 2] (1000, 10) True",
     ),
     "Strided": (
         "print(sorted(study.summary['width'].tolist()), len(study.trials))",
@@ -46,6 +46,8 @@ def test_a_block_runs(name, tmp_path):
     (block,) = (one for one in BLOCKS if name in one)
     show, wanted = SHOWN[name]
     (tmp_path / "wandb.py").write_text(WANDB)
+    # As it stands there, but for the seeds: a few more train nothing new.
+    block = block.replace("seeds=5", "seeds=2")
     (tmp_path / "readme.py").write_text(f"import os\n{block}\n{show}\n")
     found = subprocess.run(
         [sys.executable, "readme.py"],

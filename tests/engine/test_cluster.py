@@ -125,11 +125,15 @@ GRID = {
 }
 
 
-def test_twelve_replicas_that_lose_a_node_and_gain_another_are_the_same(
-    cluster, seen, tmp_path
+@pytest.mark.parametrize("model", ["mlp", pytest.param("cnn", marks=pytest.mark.full)])
+def test_replicas_that_lose_a_node_and_gain_another_are_the_same(
+    cluster, seen, tmp_path, model
 ):
     """The node dies in the middle; training goes on when another has joined."""
-    local = mnistopt.run(**GRID, workdir=tmp_path / "local")
+    grid = {**GRID, "model": model}
+    for name in ("channels", "dense") if model == "mlp" else ("hidden",):
+        del grid[name]
+    local = mnistopt.run(**grid, workdir=tmp_path / "local")
     trained_on = set()
 
     def disturb(frame):
@@ -157,7 +161,7 @@ def test_twelve_replicas_that_lose_a_node_and_gain_another_are_the_same(
         pytest.warns(UserWarning, match="is gone: its replicas go on elsewhere"),
     ):
         study = mnistopt.run(
-            **GRID,
+            **grid,
             workdir=tmp_path / "disturbed",
             cluster=cluster.address,
             on_epoch=disturb,

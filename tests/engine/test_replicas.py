@@ -131,7 +131,7 @@ def plain_run(model, batch_size, hparams, seed, epochs):
 @pytest.mark.parametrize(
     ("model", "plain", "lanes"),
     [
-        (MLP((16,)), Plain(), (1, 1)),
+        pytest.param(MLP((16,)), Plain(), (1, 1), marks=pytest.mark.full),
         (MLP((16,)), Plain(), (2, 3)),
         (CNN((4, 6, 5), 16), Plain((4, 6, 5)), (1, 2)),
     ],

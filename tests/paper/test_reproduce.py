@@ -261,6 +261,7 @@ def test_the_evidence_says_what_the_studies_say(made):
         )
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("quick_compile")
 def test_permuted_test_labels_change_no_choice(digits, tmp_path, monkeypatch):
     options = Options(

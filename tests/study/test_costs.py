@@ -9,7 +9,7 @@ import pytest
 
 import mnistopt
 from mnistopt.results.columns import COSTS, TIMED, network_name
-from mnistopt.study import costs
+from mnistopt.study import training
 from mnistopt.study.grid import make_point
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -36,7 +36,7 @@ def measured(monkeypatch):
         models.append(type(model).__name__)
         return {1: len(models) / 1e3, 256: len(models) / 1e2}
 
-    monkeypatch.setattr(costs, "measure_latency", measure)
+    monkeypatch.setattr(training, "measure_latency", measure)
     return models
 
 

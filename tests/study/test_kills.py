@@ -70,16 +70,16 @@ def chains(count, *marks):
 FULL = pytest.mark.full
 
 
-@pytest.mark.parametrize("seed", [*chains(2), *chains(20, FULL)[2:]])
+@pytest.mark.parametrize("seed", [*chains(1), *chains(20, FULL)[1:]])
 def test_killed_five_times_it_ends_with_the_same_bits(tmp_path, reference, seed):
-    """At seeded moments of an undisturbed run: 10 kills, and 90 more with -m full."""
+    """At seeded moments of an undisturbed run: 5 kills, and 95 more with -m full."""
     study, seconds = reference
     for moment in np.random.default_rng(seed).uniform(0, seconds, 5):
         assert disturb(tmp_path, signal.SIGKILL, moment) in (0, -signal.SIGKILL)
     finish(tmp_path, study)
 
 
-@pytest.mark.parametrize("seed", [*chains(2), *chains(5, FULL)[2:]])
+@pytest.mark.parametrize("seed", [*chains(1), *chains(5, FULL)[1:]])
 def test_told_to_stop_twice_it_ends_with_the_same_bits(tmp_path, reference, seed):
     """Before it listens, SIGTERM ends it as it ends any process."""
     study, seconds = reference

@@ -60,11 +60,11 @@ def epochs_trained(monkeypatch):
 
 def test_each_epoch_is_told_with_the_rows_that_the_curves_get(tmp_path):
     told = []
-    settings = {"model": ["mlp", "cnn"], "channels": (2,), "dense": 4}
+    settings = {"hidden": [(8,), (4,)]}
     run(tmp_path, **settings, epochs=2, on_epoch=told.append)
     study = run(tmp_path, **settings, epochs=3, on_epoch=told.append)
     for frame in told:
-        assert frame["epoch"].nunique() == frame["model"].nunique() == 1
+        assert frame["epoch"].nunique() == frame["hidden"].nunique() == 1
         assert frame["replica"].is_unique
     order = ["replica", "epoch"]
     found, wanted = (

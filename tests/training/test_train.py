@@ -121,7 +121,7 @@ def plain_training(model, optimizer, split, batch_size, epochs, seed, smoothing)
 
 
 @pytest.mark.parametrize(
-    ("replica", "hparams", "plain", "optimizer"),
+    ("cohort", "hparams", "plain", "optimizer"),
     [
         (MLP_ADAM, numbers(lr=0.01), Plain((), (8,)), optax.adam(0.01)),
         (
@@ -246,7 +246,7 @@ def test_training_and_test_splits_are_measured_when_asked_for_only(tiny):
     assert last.best_test.loss_sum != last.test.loss_sum
 
 
-@pytest.mark.parametrize("replica", [MLP_ADAM, CNN_ADAM], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("cohort", [MLP_ADAM, CNN_ADAM], ids=["mlp", "cnn"])
 def test_loss_falls_on_a_tiny_set(cohort, tiny):
     metrics = run(cohort, numbers(lr=0.01, dropout=0.1), splits_of(tiny), 60)[-1][1]
     # Guessing has ln 10 = 2.3, and 3 right. (Labels are random: it is all by heart.)
