@@ -110,7 +110,7 @@ def _branching(equation: Any, given: Sequence[bytes]) -> list[bytes]:
         bodies = [_outputs(branch, operands) for branch in params["branches"]]
         rest = [choice]
     elif name == "scan":
-        fixed, carried = params["num_consts"], params["num_carry"]
+        fixed, carried = _scanned(params)
         starts, lists = given[fixed:][:carried], given[fixed + carried :]
         inside = [_digest("carried", i) for i in range(carried)]
         inside += [_digest("each", one) for one in lists]
@@ -127,6 +127,15 @@ def _branching(equation: Any, given: Sequence[bytes]) -> list[bytes]:
     flat = [one for body in bodies for one in (b"body", *body)]
     one = _digest(name, *flat, *rest)
     return [_digest(one, i) for i in range(len(equation.outvars))]
+
+
+def _scanned(params: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many inputs of a scan are the same in all steps, or carried on."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    # Since JAX 0.12.
+    fixed, carried, _ = params["ft_in"].unpack()
+    return len(fixed), len(carried)
 
 
 def _called(equation: Any) -> Any:
