@@ -110,11 +110,11 @@ def _branching(equation: Any, given: Sequence[bytes]) -> list[bytes]:
         bodies = [_outputs(branch, operands) for branch in params["branches"]]
         rest = [choice]
     elif name == "scan":
-        fixed, carried = _scanned(params)
-        starts, lists = given[fixed:][:carried], given[fixed + carried :]
+        consts, carried = _scanned(params)
+        starts, lists = given[consts:][:carried], given[consts + carried :]
         inside = [_digest("carried", i) for i in range(carried)]
         inside += [_digest("each", one) for one in lists]
-        bodies = [_outputs(params["jaxpr"], [*given[:fixed], *inside])]
+        bodies = [_outputs(params["jaxpr"], [*given[:consts], *inside])]
         rest = [_digest(params["length"], params["reverse"]), *starts]
     else:
         first, second = params["cond_nconsts"], params["body_nconsts"]
