@@ -185,7 +185,9 @@ def versions(name):
     return {re.sub("[-_.]+", "-", name).lower(): version for name, version in pairs}
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "constraints-oldest.txt"])
+@pytest.mark.parametrize(
+    "name", ["constraints.txt", "constraints-oldest.txt", "constraints-newest.txt"]
+)
 def test_every_dependency_has_an_exact_version_within_its_bounds(name):
     known = versions(name)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
