@@ -65,9 +65,14 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The file; its folder is made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    yield partial
-    os.replace(partial, path)
+    # Two processes may write the same file of a cache.
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

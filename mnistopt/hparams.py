@@ -57,7 +57,7 @@ class Hparams(NamedTuple):
         ),
     ]
     label_smoothing: Annotated[Any, share(0.0, "label smoothing, in [0, 1)")]
-    # How the rate changes: `training/schedules.py`.
+    # How the rate changes: `training/optimizers.py`.
     warmup: Annotated[
         Any, strength("epochs in which the learning rate rises to lr", "warmup")
     ] = 0.0

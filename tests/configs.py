@@ -26,7 +26,7 @@ def make_config(data: dict[str, Any] | DataDescription = DATA, **parts: Any) -> 
     others: dict[str, Any] = {
         "data_dir": None,
         "data_file": None,
-        "asked": {},
+        "asked": {"model": ["mlp"], "seeds": 2},
         "modules": {},
         "warnings": [],
         "devices": ["cpu 0"],

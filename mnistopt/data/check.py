@@ -1,4 +1,4 @@
-"""Checks examples, and makes them ready for use."""
+"""Checks examples, makes them ready for use, and says what is doubtful in them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -103,17 +103,22 @@ def check_own(
     given = [images] if test_images is None else [images, test_images]
     pixels = _as_bytes(list(map(np.asarray, given)))
     train = _check_arrays(pixels[0], labels, "images", "labels", known)
-    known = known or default_names(int(train.labels.max()) + 1)
+    names = known or default_names(int(train.labels.max()) + 1)
     if test_images is None:
-        return [train], known
+        return [train], names
     test = _check_arrays(pixels[1], test_labels, "test_images", "test_labels", known)
+    if test.labels.max() >= len(names):
+        raise InputError(
+            f"test_labels hold {test.labels.max()}, but labels are 0 to "
+            f"{len(names) - 1}"
+        )
     kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
     if kinds[0] != kinds[1]:
         raise InputError(
             f"test_images are {kinds[1][0]} {kinds[1][1]}, images {kinds[0][0]} "
             f"{kinds[0][1]}; they must be alike"
         )
-    return [train, test], known
+    return [train, test], names
 
 
 def _is_word(label: Any) -> bool:

@@ -15,8 +15,12 @@ MOST_CLASSES = 256
 
 def natural(name: str) -> tuple:
     """Returns a sort key by which numbers in names count as numbers."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts], name
+    parts: list[tuple] = []
+    for i, part in enumerate(re.split(r"(\d+)", name)):
+        # By length first: Python refuses to read numbers of thousands of digits.
+        digits = part.lstrip("0")
+        parts.append((len(digits), digits) if i % 2 else (-1, part))
+    return parts, name
 
 
 def plain(name: Any) -> str:

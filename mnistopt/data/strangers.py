@@ -229,7 +229,7 @@ def read_strangers(
     path = Path(path).expanduser()
     placed_as_mnist = tuple(image_shape) == (IMAGE_SIZE, IMAGE_SIZE, 1)
     if path.suffix == ".npz":
-        images, labels = _read_arrays(path, class_names)
+        images, labels = _read_arrays(path, class_names, image_shape[-1])
         names, skipped = list(map(str, range(len(images)))), ""
     else:
         found, frames = _find(path), list[Path]()
@@ -253,6 +253,11 @@ def read_strangers(
         height, width, channels = image_shape
         fitted = (pictures.fitted(image, (height, width)) for image in images)
         placed = np.stack([pictures.with_channels(one, channels) for one in fitted])
+        if placed.shape[-1] != channels:
+            raise InputError(
+                f"{path} holds images of {placed.shape[-1]} channels; the study's have "
+                f"{channels}"
+            )
         ink = (placed != placed[:, :1, :1]).any(axis=(1, 2, 3))
     return Strangers(placed, labels, names, ink, skipped)
 
@@ -274,9 +279,12 @@ def _find(path: Path) -> folders.Pictures:
 
 
 def _read_arrays(
-    path: Path, class_names: Sequence[str]
+    path: Path, class_names: Sequence[str], channels: int
 ) -> tuple[list[np.ndarray], np.ndarray | None]:
-    """Returns images for `place`, and labels if there are any."""
+    """Returns images as pictures are read, and labels if there are any.
+
+    Where a study's images have 2 or 4 channels, as many are its own.
+    """
     kept: Mapping[str, Any] = read_npz(path, ("images",), _EXPECTED)
     count = kept["images"].shape[:1]
     labels = kept.get("labels", np.zeros(count, int))
@@ -292,4 +300,5 @@ def _read_arrays(
         known = positions(theirs, class_names, str(path), numbers)
     if images.dtype != np.uint8:
         images = np.rint(255 * pictures.as_unit(images)).astype(np.uint8)
-    return list(map(pictures.opaque, images)), known
+    own = channels in (2, 4) and images.shape[-1] == channels
+    return list(images if own else map(pictures.opaque, images)), known

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
@@ -134,6 +133,10 @@ class Store:
         """Opens the store at `folder`, which need not exist yet."""
         quiet()
         self.folder, self._folder = folder.absolute(), plain_path(folder.absolute())
+        self._open_anew()
+
+    def _open_anew(self) -> None:
+        """Lets go of arrays that have been opened."""
         self._arrays: dict[tuple[Path, str], tensorstore.TensorStore] = {}
         cache = {"total_bytes_limit": READ_CACHE}
         self._context = tensorstore.Context({"cache_pool": cache})
@@ -324,6 +327,8 @@ class Store:
             aside.mkdir(exist_ok=True)
             count = len(list(aside.iterdir()))
             step.rename(aside / f"{step.parent.name}-{step.name}-{count}")
+        # Others may come in their places, which are not to be read through these.
+        self._open_anew()
 
 
 def _check(about: dict[str, Any]) -> None:
@@ -347,15 +352,6 @@ def warn_of(folder: Path, error: object) -> None:
         f"the checkpoint {folder} is damaged ({str(error).strip():.200}) and left out"
     )
     warnings.warn(f"{message}; what only it has is trained again", stacklevel=3)
-
-
-def _read_shapes(content: Mapping[str, Any]) -> Any:
-    """Reads what `_write_shapes` wrote."""
-    flat = {
-        name: jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(kind))
-        for name, (shape, kind) in content.items()
-    }
-    return unflatten_dict(flat, sep="/")
 
 
 def _measured(one: Checkpoint) -> bool:

@@ -41,7 +41,11 @@ _UNREADABLE = re.compile("Error reading persistent compilation cache entry for '
 
 @contextlib.contextmanager
 def mending() -> Iterator[None]:
-    """Removes what cannot be read of the compile cache, so that it is written anew."""
+    """Removes what cannot be read of the compile cache, so that it is written anew.
+
+    JAX never writes over an entry: one that was cut off by a kill or a full disk would
+    be warned of, and compiled anew, for ever.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message=_UNREADABLE.pattern)
         show = warnings.showwarning
@@ -299,8 +303,9 @@ def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
-# A second run in a process, as in a notebook's next cell, compiles nothing again.
-@functools.lru_cache(maxsize=32)
+# A second run in a process, as in a notebook's next cell, compiles none of the last
+# programs again; more of them would keep a user's modules and their constants alive.
+@functools.lru_cache(maxsize=16)
 @fixed()
 def compiled(
     cohort: Cohort, lanes: Lanes, splits: Any, xla: jax.Device

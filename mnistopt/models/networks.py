@@ -132,7 +132,7 @@ def _applied(
         return result
 
     with nn.intercept_methods(note):
-        variable_shapes(model, shape)["params"]
+        variable_shapes(model, shape)
     return tuple(found)
 
 

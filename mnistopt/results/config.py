@@ -149,6 +149,9 @@ class Config:
             TypeError: If one is of another kind.
         """
         found = _read(cls, content)
+        complete = {"model", "seeds"} <= set(found.asked)
+        if not complete or len(found.data.image_shape) != 3:
+            raise TypeError("image_shape or asked lacks a part")
         if not all(map(_LANES.fullmatch, found.lanes.values())):
             raise TypeError("lanes are not as in 1x2")
         for costs in found.costs.values():

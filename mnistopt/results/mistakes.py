@@ -1,4 +1,4 @@
-"""The test images that a study's points misread most confidently."""
+"""Images to look at: the surest mistakes, and training images as networks see them."""
 
 import base64
 import functools

@@ -1,4 +1,8 @@
-"""Intervals over seeds, and of one network's accuracy."""
+"""Intervals over seeds, and comparisons: by seeds, by images, of many with the best.
+
+Points of one seed start from the same weights and see the same batches, so they are
+compared seed by seed: what a seed does to both drops out of their difference.
+"""
 
 import bisect
 import math
@@ -8,9 +12,9 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import special
 
 # Not scipy.stats, which takes over a second to import: that happens where it is used.
+from scipy import special
 
 
 class Interval(NamedTuple):
@@ -99,7 +103,7 @@ def accuracy_interval(values: Any) -> Interval:
     coverage is 94 to 96 %, as Student's; where by half of itself, 93 to 95 % (Student's
     92 to 94 %); where by as much as itself, 92 to 95 % (88 to 91 %). Other ways were
     worse somewhere: the mean of logits (down to 81 %), arcsine roots (85 %).
-    `tests/test_stats.py` repeats it.
+    `tests/results/test_stats.py` repeats it.
 
     Args:
         values: One per seed, [..., n], in [0, 1]: floats [...] come of them.

@@ -44,7 +44,7 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     diverged seed after all without, and one with nothing finished last. The test split
     has no say.
     `choice` is "best" for the first, "tied" for those that cannot be told from it
-    (`compare.tied_with_best`, at 5 %), and "fewer seeds" for those that are not
+    (`stats.tied_with_best`, at 5 %), and "fewer seeds" for those that are not
     compared for lack of them.
     """
     if trials.empty:

@@ -1,4 +1,4 @@
-"""What a study's networks are evaluated on: its own examples, or a stranger's."""
+"""What a study's networks are evaluated on: its own examples, or other data."""
 
 import warnings
 from collections.abc import Sequence

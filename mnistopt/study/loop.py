@@ -1,4 +1,4 @@
-"""The loop over epochs: trains a plan's jobs, writing checkpoints and tables."""
+"""The loop over epochs, writing checkpoints and tables, and who decides what trains."""
 
 import math
 import time

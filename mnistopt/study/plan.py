@@ -177,7 +177,7 @@ def working_bytes(job: Job, known: Mapping[str, int]) -> int:
     of a batch, what the layers compute and its gradient.
 
     Args:
-        job: Has the replica.
+        job: Has the cohort.
         known: By the identity of a cohort.
     """
     name = job.program.identity()

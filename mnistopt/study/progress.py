@@ -1,4 +1,4 @@
-"""What a run tells about where it is."""
+"""What a run tells about where it is, and what its seconds are spent on."""
 
 import contextlib
 import html

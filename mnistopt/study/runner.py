@@ -75,11 +75,11 @@ def run(
         request = Request.of(**settings)
         workdir = Workdir(request.workdir, request.about)
         pool = _make_pool(request.cluster, request.devices, request.cache / "jax")
-    bar = NotebookBar() if shown and in_notebook() else None
     with pool:
         with stopwatch("planning"), noting(noted):
             known, devices = workdir.config, present(pool)
             cohorts = find_cohorts(request, known, devices, measured=True)
+        bar = NotebookBar() if shown and in_notebook() else None
         with workdir.writing(), Stop() as stop:
             with stopwatch("planning"), noting(noted):
                 found = plan_run(request, cohorts, workdir, pool)

@@ -61,7 +61,7 @@ class Study:
         """Returns the study's pictures by name: Altair charts, which show themselves.
 
         Which there are depends on what was swept: "seeds", "error", "loss", "sweep",
-        "differences", "gap", "params", "multiply_adds", "latency_1_ms",
+        "differences", "gap", "samples", "params", "multiply_adds", "latency_1_ms",
         "latency_256_ms", "seconds", "mistakes", "confusion", "reliability".
         """
         from mnistopt.report.study import make_pictures

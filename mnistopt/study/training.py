@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mnistopt.axes import show
@@ -11,7 +11,7 @@ from mnistopt.engine.devices import Device, Lanes, name_of
 from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.pool import Pool, present
 from mnistopt.engine.predict import measure_latency
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, noting
 from mnistopt.models.networks import count_bytes, multiply_adds
 from mnistopt.points import Point
 from mnistopt.results.columns import COSTS, Costs, network_name
@@ -35,7 +35,7 @@ def train(
     cohorts: Cohorts,
     workdir: Workdir,
     pool: Pool,
-    noted: Sequence[str],
+    noted: list[str],
     stopwatch: Stopwatch,
     on_progress: OnProgress,
     on_epoch: OnEpoch | None,
@@ -65,10 +65,12 @@ def train(
             loop.run()
             break
         except Exhausted as error:
-            cohorts = cohorts.with_lanes(_fewer_lanes(loop, error))
+            with noting(noted):
+                cohorts = cohorts.with_lanes(_fewer_lanes(loop, error))
         # From the last checkpoints, and with nothing of the loop in memory.
         del loop
-        plan = plan_run(request, cohorts, workdir, pool)
+        with noting(noted):
+            plan = plan_run(request, cohorts, workdir, pool)
     stop.check()
     folder, data = workdir.folder, request.data
     with stopwatch("predictions"):
@@ -93,7 +95,7 @@ def train(
     workdir.write(
         runs=runs,
         costs=costs,
-        compile_seconds={**known.compile_seconds, **loop.compile_seconds},
+        compile_seconds=_longest(known.compile_seconds, loop.compile_seconds),
         working_bytes={**known.working_bytes, **loop.working_bytes},
         seconds=stopwatch.seconds,
     )
@@ -137,6 +139,12 @@ def _note_run(
             "runs": [*(known.runs if known else []), run],
         }
     return workdir.write(**content)
+
+
+def _longest(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """Returns the seconds of what took longest: from a cache it takes next to none."""
+    names = dict.fromkeys((*before, *now))
+    return {name: max(before.get(name, 0.0), now.get(name, 0.0)) for name in names}
 
 
 def _fewer_lanes(loop: Loop, error: Exhausted) -> dict[Point, Lanes]:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import platform
+import shutil
 import threading
 import time
 import warnings
@@ -67,14 +68,20 @@ class Workdir:
                 written there since config.json was read.
             Unwritable: For a failure of the disk meanwhile.
         """
+        new = not self.folder.exists()
         _make(self.folder)
-        with writing_to(self.folder), locked(self.folder):
-            if self._read() != self.config:
-                raise InputError(
-                    f"another run has just written to workdir {self.folder}: the same "
-                    "command again goes on from what is there now"
-                )
-            yield
+        try:
+            with writing_to(self.folder), locked(self.folder):
+                if self._read() != self.config:
+                    raise InputError(
+                        f"another run has just written to workdir {self.folder}: the "
+                        "same command again goes on from what is there now"
+                    )
+                yield
+        finally:
+            # A run that was refused leaves nothing.
+            if new and [path.name for path in self.folder.iterdir()] == [LOCK]:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, **changes: Any) -> Config:
         """Writes config.json, of a known study with some parts changed; returns it."""

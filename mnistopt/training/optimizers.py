@@ -1,4 +1,4 @@
-"""Optax transformations whose hyper-parameters may be traced."""
+"""Optimizers and schedules whose hyper-parameters may be traced."""
 
 import jax
 import jax.numpy as jnp

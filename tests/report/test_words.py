@@ -72,7 +72,7 @@ def test_ties_are_named_and_more_seeds_advised(make_record):
 
 def test_one_seed_says_nothing_of_chance(make_record):
     _, _, text = words_of([record_of(make_record, p, 0, 40) for p in POINTS], 1)
-    assert "with one seed" in text and "--seeds=5" in text
+    assert "with one seed" in text and "five seeds" in text
     assert "interval from" not in text
 
 

@@ -17,7 +17,7 @@ from tests.configs import DATA, make_config
 
 @pytest.fixture
 def content():
-    return make_config(asked={"lr": [0.1], "seeds": 3}, platform="naïve")
+    return make_config(platform="naïve")
 
 
 def test_data_are_described_by_sizes_and_fingerprint(tiny):

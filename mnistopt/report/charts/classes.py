@@ -1,4 +1,4 @@
-"""Classes taken for others: confusion, calibration, and the surest mistakes."""
+"""Pictures and classes: confusion, calibration, mistakes, and a contact sheet."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -256,7 +256,7 @@ def samples_chart(frame: pd.DataFrame) -> Any:
     """Draws images as they are, and as each setting changes them.
 
     Args:
-        frame: From `samples.read_samples`.
+        frame: From `mistakes.read_samples`.
     """
     lines = frame[["row", "draw"]].drop_duplicates().reset_index(drop=True)
     # A setting's draws stand together, a little apart from the next.

@@ -1,4 +1,4 @@
-"""Which pictures a study has."""
+"""Which pictures a study has, what they are made of, and how they are written."""
 
 import contextlib
 from collections.abc import Mapping
