@@ -465,7 +465,7 @@ REFUSED = {
         "cannot be read",
     ),
     "no file": (lambda f: own(f / "none.npz"), "No such file"),
-    "IDX files as own data": (lambda f: own(idx(f)["data_dir"]), "--dataset=mnist"),
+    "IDX files as own data": (lambda f: own(idx(f)["data_dir"]), "`dataset=mnist`"),
 }
 
 
