@@ -125,3 +125,14 @@ def test_arrays_are_fitted_too(tmp_path, channels, shape, dtype):
     np.savez(tmp_path / "x.npz", images=images if dtype == "uint8" else images / 255)
     found = read_strangers(tmp_path / "x.npz", DIGITS, (14, 32, channels))
     assert found.images.shape == (2, 14, 32, channels) and found.ink.all()
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_channels_that_a_study_has_are_its_own(tmp_path, channels):
+    images = np.random.default_rng(0).integers(0, 256, (2, 9, 9, channels), np.uint8)
+    np.savez(tmp_path / "x.npz", images=images)
+    found = read_strangers(tmp_path / "x.npz", DIGITS, (9, 9, channels))
+    np.testing.assert_array_equal(found.images, images)
+    np.savez(tmp_path / "x.npz", images=images[..., [0, 1, 0]])
+    with pytest.raises(InputError, match=f"3 channels; the study's have {channels}"):
+        read_strangers(tmp_path / "x.npz", DIGITS, (9, 9, channels))

@@ -246,6 +246,14 @@ def test_a_cohort_compiles_once_whatever_its_numbers_and_its_size(caplog, log_co
     assert sum("train_rows" in message for message in compiled) == 1
 
 
+def test_a_second_program_in_a_process_compiles_nothing():
+    replicas.compiled.cache_clear()
+    first, second = (program.__wrapped__(SMALL, Lanes(1, 2)) for _ in range(2))
+    found = replicas.compiled.cache_info()
+    assert (found.misses, found.hits) == (1, 1)
+    assert first.bytes == second.bytes > 0
+
+
 def test_predict_agrees_with_the_metrics():
     data = digits()
     ((state, metrics),) = train([setting(1e-2)])

@@ -343,3 +343,12 @@ def test_a_report_is_drawn_anew(grid):
     assert (workdir / "report.html").exists()
     assert_refused(run("report"), "--workdir")
     assert_refused(run("report", f"--workdir={workdir / 'none'}"), "no workdir")
+
+
+def test_what_the_library_calls_settings_are_flags_here(tmp_path):
+    (tmp_path / "trials.csv").write_text("mine")
+    asked = {"model": "mlp", "train_examples": 200, "workdir": tmp_path}
+    with pytest.raises(mnistopt.InputError, match="give another `workdir`"):
+        mnistopt.plan(**asked)
+    flags = [f"--{name}={value}" for name, value in asked.items()]
+    assert_refused(run("grid", *flags), "give another --workdir")

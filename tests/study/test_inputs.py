@@ -1,5 +1,6 @@
 """What a run is given besides its axes."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import mnistopt
 from mnistopt.data.check import doubts
 from mnistopt.data.splits import Split
 from mnistopt.errors import InputError
+from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.study import request
 from mnistopt.study.evaluation import study_data
 from tests.configs import make_config
@@ -36,6 +38,17 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, name, value, words):
     with pytest.raises(InputError, match=words):
         mnistopt.plan(model="mlp", **settings)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("call", [mnistopt.run, mnistopt.plan])
+def test_help_shows_every_setting_and_hyper_parameter(call):
+    known = inspect.signature(call).parameters
+    assert {"data", "dataset", "workdir", "seeds", "lanes", "fail_fast"} <= set(known)
+    declared = {**RECIPE, **NUMBERS, "epochs": EPOCHS}
+    assert {name: known[name].default for name in declared} == {
+        name: axis.default for name, axis in declared.items()
+    }
+    assert "modules" not in known and ("on_plan" in known) == (call is mnistopt.run)
 
 
 def test_lanes_are_points_or_seeds_and_points():
