@@ -132,8 +132,10 @@ def test_a_fine_pen_gets_the_width_of_mnists():
         0.9 + 0.01 * np.random.default_rng(0).standard_normal((60, 60)),
         opaque(np.zeros((5, 5, 4), np.uint8)),
         np.ones((1, 1)),
+        # A blot as large as a digit, but as wide as it is long.
+        (np.hypot(*(np.indices((40, 40)) - 20)) > 10).astype(float),
     ],
-    ids=["black", "white", "shade", "noise", "transparent", "one pixel"],
+    ids=["black", "white", "shade", "noise", "transparent", "one pixel", "blot"],
 )
 def test_a_picture_without_ink_stays_empty(empty):
     assert not place(empty).any()
