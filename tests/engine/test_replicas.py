@@ -180,8 +180,15 @@ def test_packing_changes_no_bit_of_a_replica(model, lanes):
     assert_same_bits(extended[len(more) :], together)
 
 
-@pytest.mark.parametrize("model", [MLP((16,)), CNN((3, 4), 8)], ids=["mlp", "cnn"])
-@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        *((MLP((16,)), count) for count in (1, 3, 7)),
+        (CNN((3, 4), 8), 3),
+        *(pytest.param(CNN((3, 4), 8), n, marks=pytest.mark.full) for n in (1, 7)),
+    ],
+    ids=str,
+)
 def test_devices_change_no_bit_of_a_replica(model, count):
     cohort = Cohort(model, "adam", 32)
     settings = [setting(1e-2, 0.2, seed) for seed in range(count)]
