@@ -80,13 +80,14 @@ class DataDescription:
 
     def differences(self, asked: "DataDescription") -> list[str]:
         """Returns a line per difference that makes it another study's data."""
-        # What follows from the examples, whatever was asked for, is left out.
-        names = [field.name for field in dataclasses.fields(self)][:-2]
+        # These follow from the examples, which the fingerprint compares.
+        follows = {"image_size", "dark_on_light"}
+        names = [field.name for field in dataclasses.fields(self)]
         pairs = {name: (getattr(self, name), getattr(asked, name)) for name in names}
         return [
             f"  {name}: {there} there, {here} asked for"
             for name, (there, here) in pairs.items()
-            if there != here
+            if there != here and name not in follows
         ]
 
 
