@@ -230,7 +230,7 @@ _NAMES = {
     "summary": ("point",),
 }
 _NUMBERS = {
-    "trials": ("seed", "epochs_done", "params", *MEASURED, "seconds"),
+    "trials": ("seed", "epochs_done", "params", *COSTS, *MEASURED, "seconds"),
     "curves": _CURVE_COLUMNS,
     "summary": ("n", "diverged", "unfinished"),
 }
@@ -239,8 +239,16 @@ _NUMBERS = {
 def _check_columns(name: str, table: pd.DataFrame) -> None:
     """Raises KeyError or ValueError if a table lacks what each study has."""
     # A study without a trial has no columns in its summary.
-    if name != "summary" or len(table):
-        table[list(_NAMES[name])], table[list(_NUMBERS[name])].astype(float)
+    if name == "summary" and table.empty:
+        return
+    names, numbers = table[list(_NAMES[name])], table[list(_NUMBERS[name])]
+    numbers.astype(float)
+    if names.isna().any(axis=None):
+        raise ValueError("a row lacks its name")
+    if name == "trials":
+        chosen_by = numbers.loc[names["status"] == FINISHED, "validation_accuracy"]
+        if not chosen_by.between(0, 1).all():
+            raise ValueError("a finished trial lacks its validation accuracy")
 
 
 def read_table(workdir: Path, name: str) -> pd.DataFrame:
