@@ -74,19 +74,18 @@ class _Node:
     async def compile(self, device: int, *_: Any) -> dict[str, float]:
         return {"seconds": 0.0, "bytes": 0}
 
-    async def train(self, device: int, order: Any, moved: Any = None) -> Any:
+    async def train(self, device: int, *call: Any) -> Any:
         from mnistopt.engine.replicas import Result, Trained
 
-        count = len(order.epochs)
+        *_, epochs, _ = call
+        count = len(epochs)
         async with self._locks.setdefault(device, asyncio.Lock()):
             await asyncio.sleep(count * self._seconds)
         counts = np.zeros((1, 1, 12), np.int32)
         counts[..., -2:] = -1, 1
         one = Result(counts, np.zeros((1, 1, 5), np.float32))
-        return Trained([one] * count, count * self._seconds)
-
-    async def take(self, device: int, number: int) -> np.ndarray:
-        return np.zeros(1, np.float32)
+        trained = Trained([one] * count, count * self._seconds)
+        return trained, np.zeros(1, np.float32)
 
 
 class _Worker:
@@ -106,8 +105,8 @@ class _Method:
     def remote(self, *arguments: Any) -> Any:
         return self._method.remote(self._device, *arguments)
 
-    def options(self, **_: Any) -> "_Method":
-        return self
+    def options(self, **how: Any) -> "_Method":
+        return _Method(self._method.options(**how), self._device)
 
 
 class _Pool:
@@ -117,7 +116,7 @@ class _Pool:
         from mnistopt.engine.cluster.device import RemoteDevice
 
         about = {"platform": "cpu", "machine": {}, "memory": 0.0, "idle_bytes": 0.0}
-        about |= {"node": "", "node_id": "", "process": 0}
+        about |= {"node": "", "where": ""}
         self.traffic: Any = collections.Counter()
         self.devices = [
             RemoteDevice(_Worker(nodes[i % len(nodes)], i), i, about, lambda: None)

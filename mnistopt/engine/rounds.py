@@ -3,7 +3,6 @@
 The points of a round's **row** share a seed, and with it batches and random bits.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -31,9 +30,6 @@ class Member(NamedTuple):
     state: TrainState | None = None
 
 
-_NUMBERS = itertools.count()
-
-
 class Round:
     """Up to `lanes.seeds` rows of up to `lanes.points` replicas.
 
@@ -42,7 +38,6 @@ class Round:
         device: What computed them last; None before the first call.
         state: Of all of them, leaves [rows, lanes, ...]; None before the first call
             of those that begin: the device makes it.
-        number: Of this process's rounds.
     """
 
     def __init__(self, lanes: Lanes, rows: Sequence[Sequence[Member]]):
@@ -72,7 +67,6 @@ class Round:
             for r, row in enumerate(rows)
             for p, member in enumerate(row)
         }
-        self.number = next(_NUMBERS)
         self.device: Any = None
         self.state: TrainState | None = jax.tree.map(
             stack, *[one.state for one in members]
@@ -84,8 +78,8 @@ class Round:
         self.seeds: Any = np.array([row[0].seed for row in padded], np.int32)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Is sent without its device, which is of this process."""
-        return {**self.__dict__, "device": None}
+        """Is sent without its device, which is of this process, and its state."""
+        return {**self.__dict__, "device": None, "state": None}
 
     def bring_to(self, device: Device) -> None:
         """Copies it to where a device computes, unless it is there."""

@@ -1,15 +1,12 @@
 """A worker, as the device that it has."""
 
-import collections
 import contextlib
-import os
-import signal
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, InvalidStateError, wait
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import TURN, Lost
@@ -40,9 +37,7 @@ class RemoteDevice:
         platform: As of a `Device`.
         memory: Bytes that there are for it.
         idle_bytes: Of them, those that are taken before it computes.
-        waiting: Calls that it has not answered.
         gone: Whether it has died.
-        forgotten: Rounds that it may forget.
     """
 
     on_host = False
@@ -57,18 +52,24 @@ class RemoteDevice:
         look: Callable[[], object],
     ):
         """Takes what `Worker.about` tells, and what to do while one waits for it."""
-        self.actor, self.number, self.where = actor, number, about["node"]
-        self._look = look
+        self.actor, self.number = actor, number
+        self.node, self.where = about["node"], about["where"]
         self.platform, self._machine = about["platform"], about["machine"]
         self.memory, self.idle_bytes = about["memory"], about["idle_bytes"]
-        self.node, self._process = about["node_id"], about["process"]
-        self.waiting: set[Future] = set()
         self.gone = False
-        self.forgotten: collections.deque[int] = collections.deque()
+        self._look = look
+        self._waiting: set[Future] = set()
+        # When it was last heard of, or began to have something to do.
+        self._since = 0.0
 
     def __str__(self) -> str:
         """Its kind, number and node, as in "cpu 0 on 10.0.0.2"."""
         return f"{self.platform} {self.number} on {self.where}"
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which it has not answered, though it was asked."""
+        return time.monotonic() - self._since if self._waiting else 0.0
 
     def describe(self, lanes: Lanes) -> dict[str, Any]:
         """Returns all that decides the bits of what it computes in these lanes."""
@@ -78,43 +79,30 @@ class RemoteDevice:
         """Begins `call(device, *arguments)` where the device is."""
         return self.answer(self.actor.ask.remote(call, *arguments))
 
-    def read(self, number: int) -> Future:
-        """Begins to bring the state of a round here, while others compute."""
-        read = self.actor.read.options(concurrency_group="io")
-        return self.answer(read.remote(number))
-
     def answer(self, ref: Any, then: Callable[[Any], Any] = lambda found: found):
         """Returns the future of a call to the worker; what `then` makes of its result.
 
         Its error is `Lost` if the worker, or a state on its way to it, is.
         """
         found = _Answer(self._look)
-        self.waiting.add(found)
+        if not self._waiting:
+            self._since = time.monotonic()
+        self._waiting.add(found)
 
         def tell(of: Future) -> None:
-            self.waiting.discard(found)
+            self._since = time.monotonic()
+            self._waiting.discard(found)
             set_outcome: Callable[[Any], None] = found.set_result
             try:
                 outcome = then(of.result())
             except Exception as error:  # noqa: BLE001 - whoever waits is told
                 set_outcome, outcome = found.set_exception, self._error(error)
-            # Nobody waits for it any more, or it was lost.
+            # Nobody waits for it any more.
             with contextlib.suppress(InvalidStateError):
                 set_outcome(outcome)
 
         ref.future().add_done_callback(tell)
         return found
-
-    def end(self) -> None:
-        """Ends the worker; what it has not answered is lost."""
-        self.gone = True
-        ray.kill(self.actor)
-        # Ray asks a process to end; one that is frozen does not hear it.
-        here = NodeAffinitySchedulingStrategy(self.node, soft=False)
-        _kill.options(num_cpus=0, scheduling_strategy=here).remote(self._process)
-        for found in list(self.waiting):
-            with contextlib.suppress(InvalidStateError):
-                found.set_exception(Lost(f"{self} was ended"))
 
     def _error(self, error: BaseException) -> BaseException:
         if lost(error):
@@ -124,12 +112,6 @@ class RemoteDevice:
         if isinstance(error, ray.exceptions.RayTaskError):
             return error.cause
         return error
-
-
-@ray.remote(max_retries=0)
-def _kill(process: int) -> None:
-    with contextlib.suppress(OSError):
-        os.kill(process, signal.SIGKILL)
 
 
 def lost(error: BaseException) -> bool:

@@ -1,14 +1,15 @@
 """Joining a Ray cluster, or starting one on this machine for one run."""
 
 import contextlib
+import functools
 import logging
 import re
 import socket
 import warnings
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
+import jax
 import ray
 from ray._private import ray_constants
 
@@ -20,6 +21,8 @@ PATIENCE = 5.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _QUIETLY: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
 _EXPECTED = "expected local, auto or HOST:PORT"
+# Ray's name of what a worker takes one of, by JAX's names of platforms.
+RESOURCES = {"cuda": "GPU", "rocm": "GPU", "gpu": "GPU", "tpu": "TPU", "cpu": "CPU"}
 
 
 def join(address: str) -> bool:
@@ -80,8 +83,12 @@ def _on_loopback(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
         yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _check_reachable(address: str) -> None:
@@ -108,3 +115,33 @@ def _why(error: Exception) -> str:
     if "ersion mismatch" in text:
         text += ". Install the same versions on all nodes"
     return text[:400]
+
+
+@functools.cache
+def _asked_platform() -> str:
+    """Returns the platform that JAX was first told to use; "" for none."""
+    return (jax.config.values["jax_platforms"] or "").split(",")[0]
+
+
+def find_resource() -> str:
+    """Returns what workers take one of each: what JAX was told to use, or is best.
+
+    Raises:
+        InputError: If the cluster has none.
+    """
+    there, asked = ray.cluster_resources(), _asked_platform()
+    wanted = [RESOURCES.get(asked, asked)] if asked else ["GPU", "TPU", "CPU"]
+    found = [name for name in wanted if there.get(name, 0) >= 1]
+    if not found:
+        has = {name: there.get(name, 0) for name in ("GPU", "TPU", "CPU")}
+        told = ", ".join(f"{count:.0f} {name}" for name, count in has.items())
+        raise InputError(
+            f"the cluster has no {' or '.join(wanted)}"
+            + (f" (JAX_PLATFORMS={asked})" if asked else "")
+            + f": it has {told}. Leave JAX_PLATFORMS out to use what there is, or "
+            "start nodes that have one"
+        )
+    if found[0] != "CPU":
+        # The accelerators are the workers'. This has no effect if it is too late.
+        jax.config.update("jax_platforms", "cpu")
+    return found[0]

@@ -4,18 +4,18 @@ import collections
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ray
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.engine.cluster.device import RemoteDevice, lost, reason
-from mnistopt.engine.cluster.hiring import Hiring
-from mnistopt.engine.cluster.join import join
+from mnistopt.engine.cluster.device import RemoteDevice, reason
+from mnistopt.engine.cluster.join import find_resource, join
 from mnistopt.engine.cluster.program import RemoteProgram
+from mnistopt.engine.cluster.worker import Worker, versions
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES
 from mnistopt.errors import InputError
@@ -23,43 +23,34 @@ from mnistopt.training.cohort import Cohort
 
 # Seconds between two looks at who is there.
 PERIOD = 2.0
-# Seconds without an answer, and without a sign of computing, after which a worker
-# hangs. An accelerator computes without such signs, for no more than ten times as long
-# as the longest call so far.
-SILENCE = 30.0
-STILL, TIMES_LONGEST = 60.0, 10
+# Seconds without an answer after which a worker hangs, and how many times the longest
+# call so far they are at least. Dead processes and nodes are noticed by Ray, at once.
+SILENCE, TIMES_LONGEST = 600.0, 10
 # Bytes of an epoch's result of one replica: 12 counts and 5 losses.
 RESULT = (12 + 5) * 4
-# Share of the time in which a process that computes uses a core.
-BUSY = 0.1
+# Seconds that workers have to start: to import JAX, many at a time on one node.
+START = 180.0
 # Seconds that Ray has to end workers.
 LEAVING = 5.0
 # Seconds without any worker after which a run ends.
 ALONE = 300.0
-
-
-class _Pulse(NamedTuple):
-    """When a worker was last heard of, and what it said.
-
-    Attributes:
-        asked: When it was asked; time.monotonic().
-        answer: Of Ray, that is waited for; None while it is not asked.
-        told: What `Worker.beat` has told.
-        moved: When it last had done something, or had nothing to do.
-    """
-
-    asked: float
-    answer: Any
-    told: tuple[int, float]
-    moved: float
+# Threads of XLA's pool on a CPU. Unless told it has as many as there are cores, and
+# those of all workers of a node would be in each other's way: on two cores an epoch of
+# four CNNs took 3.5 s, and takes 2.0 s with one thread each. And XLA shapes some
+# programs by their number: with one, the bits do not depend on a node's cores.
+ONE_THREAD = {"NPROC": "1"}
 
 
 class RayPool:
     """A worker per core or accelerator of a Ray cluster; a context manager.
 
+    A worker is an actor, as a device needs a process that stays on it: of Ray's tasks,
+    those on accelerators begin a process each (2.3 s for a call of 0.2 s), or, told to
+    reuse it, come upon one that JAX has bound to another accelerator (17 of 30 calls).
+
     Attributes:
         traffic: Bytes that were sent, by what they are: "data", "rounds" to workers,
-            "moved" between them, "results" and "states" to the driver.
+            "moved" between nodes, "results" and "states" to the driver.
     """
 
     def __init__(self, address: str, count: int | None, cache_dir: Path):
@@ -76,16 +67,25 @@ class RayPool:
         """
         self.traffic: collections.Counter[str] = collections.Counter()
         self._joined = join(address)
-        self._count, self._failures = count, 0
-        self._pulses: dict[RemoteDevice, _Pulse] = {}
-        self._hiring: Hiring | None = None
+        self._cache_dir, self._count = str(cache_dir), count
+        self._devices: list[RemoteDevice] = []
+        # What each worker that starts will tell of itself.
+        self._starting: dict[Any, Any] = {}
+        self._started = self._failures = 0
         self._looked, self._alone = time.monotonic(), math.inf
         self._longest = 0.0
         self._dataset: tuple[Dataset, Any] | None = None
+        self._resource = ""
         try:
-            self._hiring = Hiring(cache_dir, lambda: self.devices)
-            for device in self._hiring.hire_all(count):
-                self._pulses[device] = _new_pulse()
+            self._resource = find_resource()
+            cpu = self._resource == "CPU"
+            self._worker = ray.remote(
+                num_cpus=int(cpu),
+                num_gpus=int(self._resource == "GPU"),
+                resources={"TPU": 1} if self._resource == "TPU" else {},
+                runtime_env={"env_vars": ONE_THREAD if cpu else {}},
+            )(Worker)
+            self._start_all()
         except BaseException:
             self.__exit__()
             raise
@@ -96,18 +96,17 @@ class RayPool:
 
     def __exit__(self, *_: object) -> None:
         """Ends the workers, and leaves the cluster."""
-        actors = [one.actor for one in self._pulses]
-        actors += self._hiring.starting if self._hiring else []
+        actors = [*(device.actor for device in self._devices), *self._starting]
         for actor in actors:
             ray.kill(actor)
-        self._pulses, self._dataset = {}, None
+        self._devices, self._dataset = [], None
         if self._joined:
             ray.shutdown()
-        elif self._hiring:
-            # Who comes next is to find the devices free.
-            until = time.monotonic() + LEAVING
-            while self._hiring.free() < len(actors) and time.monotonic() < until:
-                time.sleep(0.05)
+            return
+        # Who comes next is to find the devices free.
+        until = time.monotonic() + LEAVING
+        while self._free() < len(actors) and time.monotonic() < until:
+            time.sleep(0.05)
 
     @property
     def devices(self) -> Sequence[RemoteDevice]:
@@ -117,10 +116,11 @@ class RayPool:
             InputError: If there has been none for long.
         """
         now = time.monotonic()
-        if any(device.gone for device in self._pulses) or now > self._looked + PERIOD:
+        if any(one.gone for one in self._devices) or now > self._looked + PERIOD:
             self._looked = now
-            self._look(now)
-        if self._pulses:
+            self._let_go()
+            self._take_in()
+        if self._devices:
             self._alone = math.inf
         elif now < self._alone:
             self._alone = now
@@ -129,7 +129,7 @@ class RayPool:
                 f"the cluster has had no worker for {ALONE:.0f} s: start nodes; the "
                 "same command goes on"
             )
-        return list(self._pulses)
+        return list(self._devices)
 
     def called(self, seconds: float) -> None:
         """Takes note of how long a call took."""
@@ -137,7 +137,7 @@ class RayPool:
 
     def crossing(self, data: int, replicas: int, states: int) -> dict[str, int]:
         """Returns the bytes that will cross the network, as `Pool.crossing` does."""
-        data *= len({device.node for device in self._pulses})
+        data *= len({device.node for device in self._devices})
         return {"data": data, "results": replicas * RESULT, "states": states}
 
     def load(self, dataset: Dataset) -> None:
@@ -173,66 +173,107 @@ class RayPool:
             raise InputError("compile comes after load: the workers have no data")
         return RemoteProgram(self, cohort, lanes, self._dataset[1], most)
 
-    def _look(self, now: float) -> None:
-        """Ends workers that are gone or hang, and takes in others that have come."""
-        asked = [pulse.answer for pulse in self._pulses.values() if pulse.answer]
-        done = set(
-            ray.wait(asked, num_returns=len(asked), timeout=0)[0] if asked else ()
-        )
-        for device, pulse in list(self._pulses.items()):
-            if device.gone:
-                self._end(device, "is gone")
-            elif pulse.answer is None:
-                beat = device.actor.beat.options(concurrency_group="io").remote()
-                self._pulses[device] = pulse._replace(asked=now, answer=beat)
-            elif pulse.answer in done:
-                self._hear(device, pulse, now)
-            elif now - pulse.asked > SILENCE:
-                self._end(device, f"has not answered for {SILENCE:.0f} s")
-        self._take_in()
+    def _free(self) -> int:
+        """Returns how many devices nobody uses."""
+        return int(ray.available_resources().get(self._resource, 0))
 
-    def _hear(self, device: RemoteDevice, pulse: _Pulse, now: float) -> None:
-        try:
-            told = ray.get(pulse.answer)
-        except ray.exceptions.RayError as error:
-            if not lost(error):
-                raise
-            self._end(device, "is gone")
-            return
-        calls, seconds = (new - old for new, old in zip(told, pulse.told))
-        works = calls or seconds > BUSY * (now - pulse.asked)
-        moved = now if works or not device.waiting else pulse.moved
-        self._pulses[device] = _Pulse(now, None, told, moved)
-        still = max(STILL, TIMES_LONGEST * self._longest)
-        if now - moved > still:
-            self._end(device, f"has done nothing for {still:.0f} s")
+    def _start(self, count: int) -> None:
+        """Starts so many workers, if any."""
+        for _ in range(count):
+            actor = self._worker.remote(self._resource == "CPU", self._cache_dir)
+            self._starting[actor] = actor.about.remote()
 
-    def _end(self, device: RemoteDevice, why: str) -> None:
-        """Ends a worker, as far as it is there; its calls then fail as lost."""
-        del self._pulses[device]
-        device.end()
-        warnings.warn(
-            f"{device} {why}: its replicas go on elsewhere, {len(self._pulses)} "
-            f"device{'' if len(self._pulses) == 1 else 's'} left",
-            stacklevel=2,
+    def _start_all(self) -> None:
+        """Starts a worker for each device that is free, and waits for them.
+
+        Raises:
+            InputError: If there are fewer than were asked for, or one cannot work with
+                this process.
+        """
+        free, count = self._free(), self._count
+        if not free or (count or 0) > free:
+            there = ray.cluster_resources().get(self._resource, 0)
+            asked = f"devices={count}" if count else "a device is needed"
+            raise InputError(
+                f"{asked}, but of the cluster's {there:.0f} {self._resource} {free} "
+                "are free: give a smaller number, or auto, or wait for others to end"
+            )
+        self._start(count or free)
+        until = time.monotonic() + START
+        while self._starting and (left := until - time.monotonic()) > 0:
+            self._devices += self._come(left)
+        if not self._devices:
+            raise InputError(f"no worker has started within {START:.0f} s")
+
+    def _come(self, timeout: float = 0.0) -> Iterator[RemoteDevice]:
+        """Yields the devices of workers that have started.
+
+        Args:
+            timeout: Seconds to wait for one.
+
+        Raises:
+            InputError: If one cannot work with this process; says why.
+        """
+        refs = list(self._starting.values())
+        done = ray.wait(refs, timeout=timeout)[0] if refs else ()
+        for actor in [one for one, ref in self._starting.items() if ref in done]:
+            try:
+                about = ray.get(self._starting.pop(actor))
+            except ray.exceptions.RayError as error:
+                raise InputError(
+                    f"a worker cannot start: {reason(error)}. Every node needs "
+                    "mnistopt and the same libraries as here"
+                ) from error
+            self._check(about)
+            yield RemoteDevice(actor, self._started, about, lambda: self.devices)
+            self._started += 1
+
+    def _check(self, about: dict[str, Any]) -> None:
+        """Checks what a worker tells of itself."""
+        where, ours, theirs = about["where"], versions(), about["versions"]
+        apart = ", ".join(
+            f"{name} {theirs.get(name)} and here {ours[name]}"
+            for name in ours
+            if theirs.get(name) != ours[name]
         )
+        if apart:
+            raise InputError(
+                f"a worker on {where} has {apart}: install the same on all nodes, so "
+                "that they compute the same"
+            )
+        if self._resource != "CPU" and about["platform"] == "cpu":
+            raise InputError(
+                f"Ray has given a worker on {where} a {self._resource}, but its JAX "
+                "finds none: install JAX for it there"
+            )
+
+    def _let_go(self) -> None:
+        """Ends workers that are gone or hang; their calls then fail as lost."""
+        longest = max(SILENCE, TIMES_LONGEST * self._longest)
+        nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        for device in list(self._devices):
+            gone = device.gone or device.node not in nodes
+            if not gone and device.silence < longest:
+                continue
+            why = "is gone" if gone else f"has not answered for {longest:.0f} s"
+            self._devices.remove(device)
+            ray.kill(device.actor)
+            left = len(self._devices)
+            warnings.warn(
+                f"{device} {why}: its replicas go on elsewhere, {left} "
+                f"device{'' if left == 1 else 's'} left",
+                stacklevel=2,
+            )
 
     def _take_in(self) -> None:
         """Takes in workers that have started, and starts some where there is room."""
-        if self._hiring is None:
-            return
         try:
-            for device in self._hiring.hired():
-                self._pulses[device] = _new_pulse()
+            self._devices += self._come()
         except InputError as error:
             self._failures += 1
             warnings.warn(f"{error}; it is left out", stacklevel=2)
-        free = self._hiring.free()
-        room = free if self._count is None else self._count - len(self._pulses)
+        free = self._free()
+        room = free if self._count is None else self._count - len(self._devices)
         # One that cannot start is not tried for ever.
-        if not self._hiring.starting and self._failures < MOST_LOSSES:
-            self._hiring.start(min(room, free))
-
-
-def _new_pulse() -> _Pulse:
-    return _Pulse(0.0, None, (0, 0.0), time.monotonic())
+        if not self._starting and self._failures < MOST_LOSSES:
+            self._start(min(room, free))

@@ -16,8 +16,7 @@ import jax
 import numpy as np
 import ray
 
-from mnistopt.engine.cluster.device import RemoteDevice
-from mnistopt.engine.cluster.worker import Order
+from mnistopt.engine.cluster.device import RemoteDevice, lost
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
 from mnistopt.engine.replicas import Result, Trained, state_bytes
@@ -93,9 +92,14 @@ class RemoteProgram:
         self.lanes: Lanes = lanes
         self._pool, self._most, self._dataset = pool, most, dataset
         self._number = next(_NUMBERS)
+        self._round_bytes = int(np.prod(lanes)) * state_bytes(cohort)
         for module in _own_modules() if isinstance(cohort.model, Known) else ():
             ray.cloudpickle.register_pickle_by_value(module)
         self._about = ray.put((cohort, lanes))
+        # References to the states of rounds that have trained, where they are now.
+        self._states: weakref.WeakKeyDictionary[Round, Any] = (
+            weakref.WeakKeyDictionary()
+        )
         self._compiled: weakref.WeakKeyDictionary[RemoteDevice, Future] = (
             weakref.WeakKeyDictionary()
         )
@@ -130,29 +134,26 @@ class RemoteProgram:
     ) -> Future[Trained]:
         """Starts some epochs of a round, as `Trainer.train` has it."""
         self._compile(device)
-        sent: Round | None = None
-        moved: tuple[Any, ...] = ()
-        if one.device is not device:
-            sent = one
-            if one.device is not None:
-                take = one.device.actor.take.options(concurrency_group="io")
-                moved = (take.remote(one.number),)
-                sent = _without_state(one)
-                self._pool.traffic["moved"] += self._state_bytes
-            else:
-                self._pool.traffic["rounds"] += _bytes((one.state, one.hparams))
-            one.device = device
-            # Who has the round may forget it when nobody wants it any more.
-            weakref.finalize(one, device.forgotten.append, one.number)
-        forget = [device.forgotten.popleft() for _ in range(len(device.forgotten))]
-        order = Order(self._number, one.number, sent, epochs, in_full, forget)
-        return device.answer(device.actor.train.remote(order, *moved), self._count)
+        if one.device is None:
+            state = one.state
+            self._pool.traffic["rounds"] += _bytes((state, one.hparams))
+        else:
+            state = self._states[one]
+            if one.device.node != device.node:
+                self._pool.traffic["moved"] += self._round_bytes
+        train = device.actor.train.options(num_returns=2)
+        trained, self._states[one] = train.remote(
+            self._number, one, state, epochs, in_full
+        )
+        one.device = device
+        return device.answer(trained, self._count)
 
     def measure(self, one: Round, device: RemoteDevice) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits."""
         self._compile(device)
         self._pool.traffic["rounds"] += _bytes((one.state, one.hparams))
-        return device.answer(device.actor.measure.remote(self._number, one))
+        measured = device.actor.measure.remote(self._number, one, one.state)
+        return device.answer(measured)
 
     def read(self, rounds: Sequence[Round]) -> dict[Round, dict[str, TrainState]]:
         """Brings states to the host, a few at a time; leaves out those that are lost.
@@ -160,23 +161,23 @@ class RemoteProgram:
         They stay there, so that rounds which are lost later can go on from them.
         """
         found = {one: one.read(one.state) for one in rounds if one.device is None}
-        left = iter([one for one in rounds if one.device is not None])
-        size = max(1, int(WINDOW / self._state_bytes))
-        while some := list(itertools.islice(left, size)):
-            reading = [one.device.read(one.number) for one in some]
-            for one, state in zip(some, map(_told, reading)):
-                if state is None:
+        away = [one for one in rounds if one.device is not None]
+        size = max(1, int(WINDOW / self._round_bytes))
+        for some in (away[i : i + size] for i in range(0, len(away), size)):
+            # Brings them here side by side.
+            ray.wait([self._states[one] for one in some], num_returns=len(some))
+            for one in some:
+                try:
+                    state = ray.get(self._states[one])
+                except ray.exceptions.RayError as error:
+                    if not lost(error):
+                        raise
                     continue
                 # Copied, as Ray's own would fill its store.
                 one.state = jax.tree.map(np.array, state)
                 found[one] = one.read(one.state)
-                self._pool.traffic["states"] += self._state_bytes
+                self._pool.traffic["states"] += self._round_bytes
         return found
-
-    @property
-    def _state_bytes(self) -> int:
-        """Bytes of a round's state."""
-        return int(np.prod(self.lanes)) * state_bytes(self.cohort)
 
     def _compile(self, device: RemoteDevice) -> Future:
         if device not in self._compiled:
@@ -197,13 +198,6 @@ def _told(answer: Future) -> Any:
         return answer.result()
     except Lost:
         return None
-
-
-def _without_state(one: Round) -> Round:
-    """Returns a round to be sent, whose state comes from elsewhere."""
-    sent = object.__new__(Round)
-    sent.__dict__.update(one.__getstate__(), state=None)
-    return sent
 
 
 def _bytes(tree: Any) -> int:

@@ -1,27 +1,22 @@
-"""What computes in a process of its own: one device, with programs and rounds."""
+"""What computes in a process of its own: one device, with programs and the data."""
 
 import contextlib
 import functools
 import hashlib
 import importlib.metadata
-import os
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 import ray
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.engine import devices
-from mnistopt.engine.devices import Device, Lanes, cores, local_devices
+from mnistopt.engine.devices import Device, Lanes, cores, describe_device, local_devices
 from mnistopt.engine.memory import host_memory, process_memory
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
-from mnistopt.errors import InputError
 from mnistopt.training.cohort import Cohort
 
 # What numbers depend on, or how they are sent.
@@ -45,31 +40,10 @@ def _code() -> str:
     return "+" + hashlib.sha256(content).hexdigest()[:8]
 
 
-class Order(NamedTuple):
-    """What a worker is to train, in one piece: Ray packs each argument by itself.
-
-    Attributes:
-        program: Number of the program.
-        number: Of the round.
-        sent: The round, if it is not there.
-        epochs: As in `Program.train`.
-        in_full: As in `Program.train`.
-        forget: Rounds that nobody needs any more.
-    """
-
-    program: int
-    number: int
-    sent: Round | None
-    epochs: range
-    in_full: bool
-    forget: Sequence[int]
-
-
 class Worker:
-    """Trains rounds on one device. Who it works for has placed it there.
+    """Trains rounds on one device, one call after the other.
 
-    Its methods are called one after the other, but for `read`, `take` and `beat`, which
-    answer while others compute.
+    It keeps no round: a call takes a state and returns the next, both in Ray's store.
     """
 
     def __init__(self, cpu: bool, cache_dir: str):
@@ -88,40 +62,30 @@ class Worker:
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
         self._splits: dict[str, dict[Device, Splits]] = {}
         self._programs: dict[int, Program] = {}
-        self._rounds: dict[int, tuple[Round, int]] = {}
-        self._calls = 0
 
     def about(self) -> dict[str, Any]:
         """Returns what it computes with, and what it runs on."""
         device = self._device
-        told = devices.describe_device(device.xla)
+        machine = describe_device(device.xla)
         # XLA's pool there has one thread, as on a machine of one core.
-        told["cores"] = 1 if device.on_host else None
+        machine["cores"] = 1 if device.on_host else None
         return {
             "versions": versions(),
             "platform": device.platform,
             # A core's share: there may be a worker on each.
             "memory": host_memory() / cores() if device.on_host else device.memory,
             "idle_bytes": process_memory() if device.on_host else 0.0,
-            "machine": told,
-            "process": os.getpid(),
-            "node": platform.node(),
-            "node_id": ray.get_runtime_context().get_node_id(),
+            "machine": machine,
+            "where": platform.node(),
+            "node": ray.get_runtime_context().get_node_id(),
         }
-
-    def beat(self) -> tuple[int, float]:
-        """Returns the calls that are done, and the seconds of computing so far."""
-        return self._calls, time.process_time()
 
     def ask(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Returns `call(device, *arguments)`."""
         return self._device.ask(call, *arguments).result()
 
     def compile(
-        self,
-        number: int,
-        cohort: tuple[Cohort, Lanes],
-        dataset: Dataset,
+        self, number: int, cohort: tuple[Cohort, Lanes], dataset: Dataset
     ) -> dict[str, float]:
         """Compiles the program of a cohort; returns its seconds and bytes."""
         if dataset.fingerprint not in self._splits:
@@ -130,47 +94,28 @@ class Worker:
         self._programs[number] = program
         return {"seconds": program.compile_seconds, "bytes": program.bytes}
 
-    def train(self, order: Order, moved: Any = None) -> Trained:
-        """Trains some epochs of a round.
+    def train(
+        self, program: int, one: Round, state: Any, epochs: range, in_full: bool
+    ) -> tuple[Trained, Any]:
+        """Trains some epochs of a round, as `Program.train` does.
 
         Args:
-            order: What to train.
-            moved: The round's state, numpy leaves, if it comes from another worker.
+            program: Its number.
+            one: The round, which is sent without its state.
+            state: Numpy leaves, or None at the start.
+            epochs: As in `Program.train`.
+            in_full: As in `Program.train`.
 
         Returns:
-            What they have given, numpy leaves.
-
-        Raises:
-            InputError: If the round is not here as it should be.
+            What they have given, and the state after them; numpy leaves.
         """
-        program, number, sent, epochs, in_full, forget = order
-        for other in forget:
-            self._rounds.pop(other, None)
-        if sent is not None:
-            sent.state = sent.state if moved is None else moved
-            self._rounds[number] = sent, epochs.start
-        one, at = self._rounds[number]
-        if at != epochs.start:
-            raise InputError(f"a round is at epoch {at}, and not at {epochs.start}")
+        one.state = state
         training = self._programs[program].train(one, self._device, epochs, in_full)
         results, seconds = training.result()
-        self._rounds[number] = one, epochs.stop
-        self._calls += 1
-        return Trained(jax.device_get(results), seconds)
+        return Trained(jax.device_get(results), seconds), jax.device_get(one.state)
 
-    def measure(self, program: int, one: Round) -> Result:
-        """Measures a round on all splits; it does not stay here."""
+    def measure(self, program: int, one: Round, state: Any) -> Result:
+        """Measures a round on all splits."""
+        one.state = state
         measured = self._programs[program].measure(one, self._device).result()
-        self._calls += 1
         return jax.device_get(measured)
-
-    def read(self, number: int) -> Any:
-        """Returns the state of a round that is not computed now, numpy leaves."""
-        one, _ = self._rounds[number]
-        return jax.tree.map(np.asarray, jax.device_get(one.state))
-
-    def take(self, number: int) -> Any:
-        """Returns the state of a round as `read` does, which goes elsewhere."""
-        state = self.read(number)
-        del self._rounds[number]
-        return state
