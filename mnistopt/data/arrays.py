@@ -88,10 +88,10 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     labels = _numbers(table[column])
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise InputError(f"{path} has no label in row {np.isnan(labels).argmax()}")
-    return _as_bytes(path, pixels).reshape(-1, side, side), labels
+    return _pixels_of(path, pixels).reshape(-1, side, side), labels
 
 
-def _as_bytes(path: Path, pixels: np.ndarray) -> np.ndarray:
+def _pixels_of(path: Path, pixels: np.ndarray) -> np.ndarray:
     """Returns whole numbers of 8 or 16 bits as uint8, others as they are."""
     most = pixels.max()
     if (pixels != np.floor(pixels)).any() or pixels.min() < 0 or most > 65535:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer
-from mnistopt.engine.replicas import Program, Result, Trained
+from mnistopt.engine.replicas import Result, Trained
 from mnistopt.engine.rounds import Member, Round, make_rounds
 from mnistopt.hparams import Hparams
 from mnistopt.training.cohort import TrainState
@@ -368,7 +368,7 @@ def _rounds(mine: Iterable[_Call]) -> set[Round]:
 
 
 def make_timer(
-    program: Program, numbers: Hparams, replicas: int, in_full: bool = False
+    program: Trainer, numbers: Hparams, replicas: int, in_full: bool = False
 ) -> Callable[[], float]:
     """Returns a function that trains replicas for one epoch, and returns its seconds.
 

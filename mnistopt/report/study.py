@@ -20,7 +20,7 @@ from mnistopt.report.charts.pictures import (
     write_picture,
 )
 from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
-from mnistopt.results.config import CONFIG, Config
+from mnistopt.results.config import CONFIG, Config, read_config
 from mnistopt.results.predictions import FOLDER
 from mnistopt.results.tables import TABLES
 
@@ -48,12 +48,14 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
         InputError: If it is no workdir.
     """
     path, folder = workdir / "report.html", workdir / "figures"
+    read_config(workdir)  # Or says that it is no workdir.
     sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += [*workdir.glob(f"{FOLDER}/*"), workdir / CONFIG]
+    if not anew and path.exists():
+        written = path.stat().st_mtime_ns
+        if all(one.exists() and one.stat().st_mtime_ns < written for one in sources):
+            return path
     results = Results.read(workdir)
-    newest = max(source.stat().st_mtime_ns for source in sources)
-    if not anew and path.exists() and path.stat().st_mtime_ns > newest:
-        return path
     pictures = study_pictures(results)
     stills = {
         name: write_picture(folder, name, picture) for name, picture in pictures.items()

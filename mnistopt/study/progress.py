@@ -120,6 +120,10 @@ class NotebookBar:
             )
         )
 
-    def done(self) -> None:
-        """Takes the bar away."""
+    def __enter__(self) -> "NotebookBar":
+        """Does nothing: the bar is there."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Takes the bar away, however the run ends."""
         self._handle.update(self._html(""))

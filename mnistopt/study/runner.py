@@ -1,5 +1,6 @@
 """A run in four steps: what was asked, its workdir, the plan, and the training."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,8 @@ def run(
         with stopwatch("planning"), noting(noted):
             known, devices = workdir.config, present(pool)
             cohorts = find_cohorts(request, known, devices, measured=True)
-        bar = NotebookBar() if shown and in_notebook() else None
-        with workdir.writing(), Stop() as stop:
+        showing = NotebookBar() if shown and in_notebook() else contextlib.nullcontext()
+        with showing as bar, workdir.writing(), Stop() as stop:
             with stopwatch("planning"), noting(noted):
                 found = plan_run(request, cohorts, workdir, pool)
             if on_plan:
@@ -88,8 +89,6 @@ def run(
             told = _all_of(one for one in (on_progress, bar) if one)
             asked = request, cohorts, workdir, pool
             train(found, *asked, noted, stopwatch, told, on_epoch, stop)
-    if bar:
-        bar.done()
     return Study(workdir.folder)
 
 
