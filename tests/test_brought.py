@@ -392,7 +392,7 @@ REFUSED = {
     ),
     "a browser's second copies": (
         lambda f: renamed(f, "{} (1).gz".format),
-        r"otherwise: .*train-labels-idx1-ubyte \(1\).gz. Rename",
+        r"it has none of .* lies there: .*train-labels-idx1-ubyte \(1\).gz",
     ),
     "one of the files as a folder": (
         lambda f: mnist(idx(f)["data_dir"] / FILES[0]),
@@ -406,7 +406,7 @@ REFUSED = {
         lambda f: mnist(zipped(f / "a.zip", emnist(f / "x")["data_dir"])),
         "it has no train-images-idx3-ubyte, but emnist",
     ),
-    "a preparation that was cut off": (unfinished, "has not finished .*incomplete"),
+    "a preparation that was cut off": (unfinished, "it has none of .* lies there: "),
     "another dataset's preparation": (
         lambda f: mnist(prepared(f, "kmnist")),
         "holds kmnist as prepared",
@@ -428,7 +428,7 @@ REFUSED = {
     ),
     "a label of 10": (
         lambda f: mnist(npz(f / "x.npz", images=IMAGES, labels=LABELS + 1)),
-        "holds the label 10",
+        "are 1 to 10, the first wrong one 10 at",
     ),
     "a table without labels": (
         lambda f: own(csv(f / "t.csv", IMAGES[:, :, 1:], LABELS, None)),

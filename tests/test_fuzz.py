@@ -6,6 +6,7 @@ import warnings
 
 import hypothesis
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
@@ -139,6 +140,27 @@ def test_any_config_is_used_or_refused(workdir, finished, data):
         assert str(error)
 
 
+def read_or_refused(folder, name):
+    """Reads a table, and the best of its trials, as the programs do."""
+    try:
+        table = read_table(folder, name)
+        if name == "trials" and len(table):
+            best_trial(table)
+    except InputError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_that_lacks_a_column_or_a_value_is_read_or_refused(workdir, name):
+    folder = workdir()
+    path = folder / f"{name}.csv"
+    whole = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for column in whole.columns:
+        for changed in (whole.drop(columns=column), whole.assign(**{column: ""})):
+            changed.to_csv(path, index=False)
+            read_or_refused(folder, name)
+
+
 @hypothesis.settings(few, max_examples=60)
 @hypothesis.given(st.data())
 def test_any_table_is_read_or_refused(workdir, finished, data):
@@ -152,12 +174,7 @@ def test_any_table_is_read_or_refused(workdir, finished, data):
         )
     path.write_bytes(bytes(content))
     for name in TABLES:
-        try:
-            table = read_table(folder, name)
-            if name == "trials" and len(table):
-                best_trial(table)
-        except InputError as error:
-            assert str(error)
+        read_or_refused(folder, name)
     # Weights are chosen by the checkpoints, whatever the tables say.
     assert mnistopt.open_study(folder).trial()["trial"] == finished.trial()["trial"]
 

@@ -86,8 +86,8 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
         row, bad = np.argwhere(~np.isfinite(pixels))[0]
         raise InputError(f"{path} has no number in row {row}, column {columns[bad]}")
     labels = _numbers(table[column])
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise InputError(f"{path} has no label in row {np.isnan(labels).argmax()}")
+    if labels.dtype.kind == "f" and (wrong := ~np.isfinite(labels)).any():
+        raise InputError(f"{path} has no label in row {wrong.argmax()}")
     return _pixels_of(path, pixels).reshape(-1, side, side), labels
 
 

@@ -17,7 +17,6 @@ from mnistopt.data.classes import (
 from mnistopt.data.official import (
     DATASETS,
     IMAGE_SIZE,
-    MAX_EXAMPLES,
     NUM_CLASSES,
     Stored,
 )
@@ -39,34 +38,16 @@ def check_stored(stored: Stored) -> Split:
             a label is not within 0..9.
     """
     images, labels, images_from, labels_from = stored
-    if images.ndim == 4 and images.shape[-1] == 1:
-        images = images[..., 0]
     (images,) = _as_bytes([images])
     size = (IMAGE_SIZE, IMAGE_SIZE)
-    if images.ndim != 3 or images.shape[1:] != size or images.dtype != np.uint8:
+    if images.shape[1:] not in (size, (*size, 1)) or images.dtype != np.uint8:
         raise InputError(
             f"{images_from} holds {images.dtype} of shape {images.shape}; expected "
             f"are images of {IMAGE_SIZE}x{IMAGE_SIZE} pixels, whole numbers 0 to 255. "
             "Others are read by `data=FILE.npz`"
         )
-    if not 1 <= len(images) <= MAX_EXAMPLES:
-        raise InputError(
-            f"{images_from} holds {len(images)} images; expected are 1 to "
-            f"{MAX_EXAMPLES}: take a part of them"
-        )
-    labels = _plain_labels(labels, labels_from)
-    if len(images) != len(labels):
-        raise InputError(
-            f"{images_from} holds {len(images)} images but {labels_from} "
-            f"{len(labels)} labels; the two do not belong together."
-        )
-    wrong = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
-    if wrong.size:
-        raise InputError(
-            f"{labels_from} holds the label {labels[wrong[0]]:g} at position "
-            f"{wrong[0]} (counted from 0); labels are 0 to {NUM_CLASSES - 1}."
-        )
-    return Split(images[..., np.newaxis], labels.astype(np.int32))
+    names = default_names(NUM_CLASSES)
+    return _check_arrays(images, labels, images_from, labels_from, names)
 
 
 def check_own(
@@ -96,12 +77,12 @@ def check_own(
     if (test_images is None) != (test_labels is None):
         raise InputError("give test_images and test_labels together, or neither")
     known = None if class_names is None else check_names(class_names)
-    words = np.asarray(labels)
+    words = _array(labels, "labels")
     in_words = words.dtype.kind in "USO" and words.ndim == 1
     if known is None and in_words and all(map(_is_word, words.tolist())):
         known = check_names(sorted_names(words.tolist()))
     given = [images] if test_images is None else [images, test_images]
-    pixels = _as_bytes(list(map(np.asarray, given)))
+    pixels = _as_bytes([_array(part, "images") for part in given])
     train = _check_arrays(pixels[0], labels, "images", "labels", known)
     names = known or default_names(int(train.labels.max()) + 1)
     if test_images is None:
@@ -121,6 +102,13 @@ def check_own(
     return [train, test], names
 
 
+def _array(given: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # Rows of several lengths.
+        raise InputError(f"{name} are no array: {error}") from error
+
+
 def _is_word(label: Any) -> bool:
     return isinstance(label, (str, bytes))
 
@@ -133,7 +121,7 @@ def _check_arrays(
     class_names: Sequence[str] | None,
 ) -> Split:
     """Checks images and labels, which errors call by these names."""
-    labels = np.asarray(labels)
+    labels = _array(labels, labels_name)
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or not images.size:
@@ -166,9 +154,11 @@ def _check_arrays(
             f"one for each of the {len(images)} images"
         )
     most = MOST_CLASSES if class_names is None else len(class_names)
-    if labels.min() < 0 or labels.max() >= most:
+    wrong = np.flatnonzero((labels < 0) | (labels >= most))
+    if wrong.size:
         raise InputError(
-            f"{labels_name} are {labels.min():g} to {labels.max():g}; expected are 0 "
+            f"{labels_name} are {labels.min():g} to {labels.max():g}, the first wrong "
+            f"one {labels[wrong[0]]:g} at position {wrong[0]}; expected are 0 "
             + (
                 f"to K - 1, K at most {MOST_CLASSES}"
                 if class_names is None

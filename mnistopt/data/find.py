@@ -3,7 +3,6 @@
 What people have, and what is found of it, is a table in docs/data.md.
 """
 
-import difflib
 import json
 import os
 import re
@@ -64,7 +63,8 @@ def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
             )
         return Source("mnist_5k", ())
     if not data_dir:
-        return Source("prepared", (download(name, cache / "tfds"),))
+        kind = "zip" if name == "emnist_digits" else "idx"
+        return Source(kind, download(name, cache / "tfds"))
     folder = Path(os.path.expanduser(data_dir))
     if os.path.isfile(folder):  # Path.is_file raises where access is denied
         return _of_file(folder, name)
@@ -177,30 +177,9 @@ def _nothing(folder: Path, name: str) -> InputError:
         else f"it has none of {expected}"
     )
     there = os.listdir(place) if os.access(place, os.R_OK) else []
-    close = [
-        found[0]
-        for file in missing
-        if (found := difflib.get_close_matches(file, there, 1, 0.8))
-    ]
-    hints = [f" Called otherwise: {listed(close)}. Rename them."] if close else []
-    hints += [
-        f" tensorflow-datasets has not finished {path}: prepare {name} again."
-        for path in _unfinished(folder, name)
-    ]
     return InputError(
-        f"No {name} in {place}: {problem}; {others}. What lies there: "
-        f"{listed(there)}.{''.join(hints)}"
+        f"No {name} in {place}: {problem}; {others}. What lies there: {listed(there)}."
     )
-
-
-def _unfinished(folder: Path, name: str) -> list[Path]:
-    """Returns the folders in which tensorflow-datasets has begun a dataset."""
-    return [
-        path
-        for base, _ in _bases(folder, name)
-        for path in sorted(base.glob("*.*.*"))
-        if path.is_dir() and not (path / "dataset_info.json").exists()
-    ]
 
 
 def find_prepared(data_dir: Path, name: str) -> Path | None:

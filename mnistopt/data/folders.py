@@ -6,7 +6,6 @@ They are read as by torchvision's `ImageFolder` and Keras'
 
 import collections
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -131,7 +130,7 @@ def skipped_words(found: Pictures, folder: Path) -> str:
     for kind, paths in found.skipped.items():
         if paths:
             names = [str(path.relative_to(folder)) for path in paths]
-            words.append(f"{len(names)} {_one(kind, names)} ({listed(names, _NAMED)})")
+            words.append(f"{kind}: {len(names)} ({listed(names, _NAMED)})")
     if not words:
         return ""
     return (
@@ -145,13 +144,6 @@ def frames_words(files: Sequence[Path]) -> str:
         return ""
     names = listed([file.name for file in files], _NAMED)
     return f"{len(files)} pictures have several frames; the first is read ({names})"
-
-
-def _one(kind: str, names: Sequence[str]) -> str:
-    """Returns the words for a kind, in the singular where there is one."""
-    if len(names) > 1:
-        return kind
-    return re.sub(r"\b(leftover|folder|picture|file)s\b", r"\1", kind, count=1)
 
 
 def read_folder(
@@ -192,7 +184,10 @@ def read_folder(
     start = 0
     for prefix, part in zip(("", "test_"), parts.values()):
         arrays[f"{prefix}images"] = images[start : start + len(part.files)]
-        arrays[f"{prefix}labels"] = _labels(part, found.class_names, folder)
+        numbers: Any = part.labels  # Each part has a folder per class.
+        arrays[f"{prefix}labels"] = positions(
+            part.class_names, found.class_names, f"a part of {folder}", numbers
+        )
         start += len(part.files)
     return arrays
 
@@ -240,14 +235,6 @@ def _tell(found: Pictures, folder: Path) -> None:
 
 def _entries(folder: Path) -> str:
     return listed(entry.name for entry in folder.iterdir())
-
-
-def _labels(part: Pictures, class_names: Sequence[str], folder: Path) -> np.ndarray:
-    """Returns the labels of a part by the names of all classes."""
-    if part.labels is None:
-        raise InputError(f"{folder} has a part with pictures and no folder per class")
-    where = f"a part of {folder}"
-    return positions(part.class_names, class_names, where, part.labels)
 
 
 def _alike(

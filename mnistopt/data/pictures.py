@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mnistopt.data.content import HEAD, what_is
+from mnistopt.data.content import why_unreadable
 from mnistopt.errors import InputError
 
 # Formats that Pillow knows, and reads only with a program of somebody else's.
@@ -61,7 +61,7 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
     Raises:
         InputError: If it cannot be read.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(file) as opened:
@@ -83,21 +83,9 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
                 return opaque(np.stack([grey, shown], axis=-1))
             return deep
     except Exception as error:  # whatever a format's reader stumbles over
-        raise InputError(
-            f"{file} cannot be read as a picture ({_why(file, error)})"
-        ) from error
-
-
-def _why(file: Path, error: Exception) -> str:
-    """Returns in words why a picture cannot be read."""
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, UnidentifiedImageError):
-        with open(file, "rb") as content:
-            return f"it is {what_is(content.read(HEAD))}"
-    return str(error) or type(error).__name__
+        unknown = isinstance(error, UnidentifiedImageError)
+        why = why_unreadable(file, error, "a picture" if unknown else "")
+        raise InputError(f"{file} cannot be read as a picture ({why})") from error
 
 
 def _deep(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
@@ -116,15 +104,10 @@ def _deep(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
 
 def _in_colours(picture: Any) -> Any:
     """Returns a picture of 8 bits in grey, RGB or RGBA."""
-    from PIL import ImageCms
-
+    if picture.mode == "La":  # grey is multiplied by alpha
+        picture = picture.convert("LA")
     if picture.has_transparency_data:
-        if picture.mode in ("La", "RGBa"):  # colours are multiplied by alpha
-            picture = picture.convert({"La": "LA", "RGBa": "RGBA"}[picture.mode])
         return picture.convert("RGBA")
-    if picture.mode == "LAB":
-        lab, srgb = (ImageCms.createProfile(name) for name in ("LAB", "sRGB"))
-        return ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 

@@ -125,10 +125,10 @@ def _applied(
             "params", "kernel"
         ):
             kernel = module.get_variable("params", "kernel")
+            given = (*args, *kwargs.values())[0]
             # A pool after the convolution drops what has been computed.
-            at = args[0] if isinstance(module, Conv) else result
-            places = at.shape[:-1] if kernel.ndim > 2 else args[0].shape[:-1]
-            found.append((kernel.shape, math.prod(places)))
+            at = result if kernel.ndim > 2 and not isinstance(module, Conv) else given
+            found.append((kernel.shape, math.prod(at.shape[:-1])))
         return result
 
     with nn.intercept_methods(note):

@@ -55,17 +55,6 @@ def axes_of(kind: type[nn.Module]) -> dict[str, Axis]:
     return axes
 
 
-def lists_of(kind: type[nn.Module]) -> set[str]:
-    """Returns the fields of a class that are lists, where others are tuples."""
-    hints = _hints(kind)
-    return {
-        field.name
-        for field in fields_of(kind)
-        if isinstance(_default(field), list)
-        or (get_origin(hints.get(field.name)) or hints.get(field.name)) is list
-    }
-
-
 def _hints(kind: type[nn.Module]) -> dict[str, Any]:
     try:
         return get_type_hints(kind)
@@ -322,10 +311,8 @@ def construct(kind: type[nn.Module], fields: Mapping[str, Any]) -> nn.Module:
     Raises:
         InputError: If the class does not take them; says why.
     """
-    lists = lists_of(kind)
-    given = {k: list(v) if k in lists else v for k, v in fields.items()}
     try:
-        return kind(**given)
+        return kind(**fields)
     except Exception as error:  # whatever the code of a stranger raises
         words = ", ".join(f"{name}={show(value)}" for name, value in fields.items())
         raise InputError(

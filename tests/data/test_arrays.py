@@ -68,6 +68,8 @@ def test_what_python_has_is_taken(images, labels, kind):
         (IMAGES, LABELS * 200, "labels are 0 to 400"),
         (IMAGES, LABELS + 0.5, "expected are whole numbers"),
         (IMAGES, [None] * 60, "expected are whole numbers"),
+        ([IMAGES[0], IMAGES[0, 1:]], LABELS[:2], "images are no array"),
+        (IMAGES, [[0], [1, 2]], "labels are no array"),
         (IMAGES.astype(int) - 1, LABELS, "images are int64 of -1 to 254"),
         (np.where(IMAGES > 9, np.nan, 1.0), LABELS, "contain NaN or infinity"),
         (IMAGES[:9], LABELS[:9], "9 examples are too few.*give 10 or more"),

