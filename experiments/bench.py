@@ -18,7 +18,6 @@ from typing import Any
 
 from absl import flags
 
-from experiments import flags as common
 from experiments.program import run
 from mnistopt.errors import InputError
 
@@ -27,7 +26,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    common.define_path("workdir", "runs/bench", "folder of the results")
+    flags.DEFINE_string("workdir", "runs/bench", "folder of the results")
     flags.DEFINE_bool(
         "quick", False, "two networks, batch 64, 1 and 8 replicas; no studies"
     )
@@ -42,7 +41,7 @@ def define_flags() -> None:
 
 def main() -> None:
     """Measures, and writes what was found after each step."""
-    workdir = Path(FLAGS.workdir)
+    workdir = Path(FLAGS.workdir).expanduser()
     if FLAGS.cluster:
         _cluster(workdir)
         return
@@ -84,9 +83,9 @@ def main() -> None:
             tell("evaluation beside training")
             found["evaluation_share"] = ours.evaluation_share(devices)
     if studies:
-        for study in stages.STUDIES:
-            tell(f"a study: {study.name}")
-            found["studies"] += stages.time_study(study)
+        for name in stages.STUDIES:
+            tell(f"a study: {name}")
+            found["studies"] += stages.time_study(name)
             _write(workdir, found)
     print(report.markdown(found))
     print(f"Written: {', '.join(map(str, report.write(workdir, found)))}")

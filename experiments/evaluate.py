@@ -25,7 +25,7 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """Defines this program's flags."""
     common.GROUPS |= {"workdir": "Which replica", "split": "Which images"}
-    common.define_path("workdir", None, "folder of the study")
+    flags.DEFINE_string("workdir", None, "folder of the study")
     flags.DEFINE_string("trial", "best", "best (by validation), or a trial's name")
     flags.DEFINE_enum(
         "weights",
@@ -33,8 +33,7 @@ def define_flags() -> None:
         ["last", "best"],
         "last: after the trial's epochs; best: after its best epoch by validation",
     )
-    common.define_data(None)
-    common.define_own_data()
+    common.define_data(None, own=True)
     flags.DEFINE_enum(
         "split",
         "test",

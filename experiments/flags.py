@@ -5,7 +5,6 @@ Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 import contextlib
-import os
 import re
 import sys
 from typing import Any
@@ -44,13 +43,6 @@ class _Count(flags.ArgumentParser):
             if (found := int(argument)) >= self._least:
                 return found
         raise ValueError(f"expected a whole number of at least {self._least}")
-
-
-class _Path(flags.ArgumentParser):
-    """Parses a path: ~ is the home folder, which bash leaves alone after a "="."""
-
-    def parse(self, argument: Any) -> str:
-        return os.path.expanduser(argument)
 
 
 class _Serializer(flags.ArgumentSerializer):
@@ -143,13 +135,8 @@ def define_count(name: str, default: int | None, text: str, least: int = 1) -> N
     )
 
 
-def define_path(name: str, default: str | None, text: str) -> None:
-    """Defines a flag that names a file or a folder."""
-    flags.DEFINE(_Path(), name, default, text, serializer=flags.ArgumentSerializer())
-
-
-def define_data(dataset: str | None) -> None:
-    """Defines `--dataset` and `--data_dir`."""
+def define_data(dataset: str | None, own: bool = False) -> None:
+    """Defines `--dataset` and `--data_dir`, and for one's own data `--data`."""
     GROUPS["dataset"] = "Data"
     flags.DEFINE_string(
         "dataset",
@@ -163,27 +150,14 @@ def define_data(dataset: str | None) -> None:
         "where the dataset lies: a folder with its IDX files, or one of the other ways "
         "in docs/data.md; without it the dataset is downloaded",
     )
-
-
-def define_own_data() -> None:
-    """Defines `--data`."""
-    flags.DEFINE_string(
-        "data",
-        None,
-        "instead of --dataset, images of your own: an .npz file with the arrays images "
-        "and labels, a .csv file with a row per image, or a folder with a folder of "
-        "pictures per class",
-    )
-
-
-def define_image_size() -> None:
-    """Defines `--image_size`."""
-    flags.DEFINE_string(
-        "image_size",
-        None,
-        "fit the pictures of a --data folder into a size in pixels, as in 28 or 28x32 "
-        "(height x width), their aspect kept",
-    )
+    if own:
+        flags.DEFINE_string(
+            "data",
+            None,
+            "instead of --dataset, images of your own: an .npz file with the arrays "
+            "images and labels, a .csv file with a row per image, or a folder with a "
+            "folder of pictures per class",
+        )
 
 
 def define_train_examples() -> None:

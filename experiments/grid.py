@@ -33,12 +33,16 @@ def define_flags() -> None:
     common.define_axes()
     common.GROUPS["seeds"] = "Seeds"
     common.define_count("seeds", 3, "number of seeds per point")
-    common.define_data("mnist_5k")
-    common.define_own_data()
-    common.define_image_size()
+    common.define_data("mnist_5k", own=True)
+    flags.DEFINE_string(
+        "image_size",
+        None,
+        "fit the pictures of a --data folder into a size in pixels, as in 28 or 28x32 "
+        "(height x width), their aspect kept",
+    )
     common.define_train_examples()
     common.GROUPS["workdir"] = "Run"
-    common.define_path("workdir", None, "folder of the study [runs/DATASET-MODEL]")
+    flags.DEFINE_string("workdir", None, "folder of the study [runs/DATASET-MODEL]")
     flags.DEFINE_string(
         "lanes",
         "auto",
@@ -55,7 +59,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "tensorboard", False, "write TensorBoard events to WORKDIR/tensorboard"
     )
-    common.define_path(
+    flags.DEFINE_string(
         "rerun", None, "config.json of a study: run all of it again, and compare"
     )
     flags.DEFINE_bool("fail_fast", False, "stop when the first replica diverges")
@@ -114,7 +118,7 @@ def _rerun() -> None:
     settings = {name: value for name, value in data.items() if FLAGS[name].present}
     settings |= {name: FLAGS[name].value for name in _WITH}
     with show.Bar(FLAGS.quiet) as bar:
-        on_plan = bar.above(show.plan)
+        on_plan = None if FLAGS.quiet else show.plan
         found = mnistopt.rerun(
             FLAGS.rerun, FLAGS.workdir, on_plan=on_plan, on_progress=bar, **settings
         )
@@ -137,7 +141,7 @@ def main() -> None:
         show.plan(mnistopt.plan(**arguments))
         return
     with _board() as board, show.Bar(FLAGS.quiet) as bar:
-        on_plan = bar.above(show.plan)
+        on_plan = None if FLAGS.quiet else show.plan
         study = mnistopt.run(
             on_plan=on_plan, on_progress=bar, on_epoch=board, **arguments
         )

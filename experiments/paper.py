@@ -63,7 +63,7 @@ def define_flags() -> None:
         "compared with the CNN on as many",
     )
     common.GROUPS |= {"tables": "What", "workdir": "Run"}
-    common.define_path(
+    flags.DEFINE_string(
         "workdir", None, "folder of the results [runs/paper-SCALE, runs/outlook-SCALE]"
     )
     common.define_quiet()
@@ -124,12 +124,13 @@ def _outlook(arguments: dict[str, Any], command: str) -> None:
     from mnistopt.paper.outlook.rows import Options
 
     asked = Options(**arguments)
-    workdir = Path(FLAGS.workdir or f"runs/outlook-{FLAGS.scale}")
+    workdir = Path(FLAGS.workdir or f"runs/outlook-{FLAGS.scale}").expanduser()
     if FLAGS.dry_run:
         show.plan(plan(asked, workdir))
         return
     with show.Bar(FLAGS.quiet) as bar:
-        measure(asked, workdir, command, bar.above(show.plan), bar)
+        on_plan = None if FLAGS.quiet else show.plan
+        measure(asked, workdir, command, on_plan, bar)
     conclude(workdir)
     if not FLAGS.quiet:
         show.section((workdir / "outlook.md").read_text(encoding="utf-8"), "The claims")
@@ -144,12 +145,12 @@ def _tables(arguments: dict[str, Any], command: str) -> None:
     from mnistopt.paper.reproduce import plan, reproduce
 
     asked = Options(**arguments)
-    workdir = Path(FLAGS.workdir or f"runs/paper-{FLAGS.scale}")
+    workdir = Path(FLAGS.workdir or f"runs/paper-{FLAGS.scale}").expanduser()
     if FLAGS.dry_run:
         show.plans(plan(asked, workdir))
         return
     with show.Bar(FLAGS.quiet) as bar:
-        on_plan = bar.above(show.plans)
+        on_plan = None if FLAGS.quiet else show.plans
         reproduce(asked, workdir, command, on_plan, bar)
     if not FLAGS.quiet:
         show.section((workdir / "paper.md").read_text(encoding="utf-8"), "The answer")

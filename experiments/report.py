@@ -10,7 +10,6 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import flags as common
 from experiments.program import run, short_path
 from mnistopt.errors import InputError
 
@@ -19,7 +18,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines this program's flags."""
-    common.define_path("workdir", None, "folder of the study")
+    flags.DEFINE_string("workdir", None, "folder of the study")
 
 
 def main() -> None:
@@ -34,7 +33,7 @@ def main() -> None:
     from mnistopt.paper.page import is_reproduction, write_page
     from mnistopt.report.study import write_report
 
-    workdir = Path(FLAGS.workdir)
+    workdir = Path(FLAGS.workdir).expanduser()
     if is_reproduction(workdir):
         conclude(workdir)
         path = write_page(workdir, anew=True)

@@ -1,14 +1,12 @@
 """What the programs print: the plan, the progress bar and the tables."""
 
-import contextlib
 import functools
 import math
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.markdown import Markdown
@@ -174,77 +172,45 @@ class _TwoLines(Progress):
         yield Text(self.below, no_wrap=True, overflow="ellipsis", style="dim")
 
 
-def _make_bar(quiet: bool) -> _TwoLines:
-    bar = _TwoLines(
-        TextColumn("{task.fields[what]}", markup=False),
-        BarColumn(bar_width=12),
-        TextColumn("{task.fields[figures]}", markup=False),
-        console=Console(stderr=True, emoji=False),
-        transient=True,
-        disable=quiet or not sys.stderr.isatty(),
-    )
-    bar.add_task("", total=None, what="preparing", figures="")
-    return bar
-
-
 class Bar:
-    """A progress bar on a terminal, and plain lines elsewhere; a context manager."""
+    """A progress bar on a terminal, and plain lines elsewhere; a context manager.
+
+    It begins with the first progress: the plan is printed before, and stands above it.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
-        self._bar = _make_bar(quiet)
+        self._bar = _TwoLines(
+            TextColumn("{task.fields[what]}", markup=False),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=Console(stderr=True, emoji=False),
+            transient=True,
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task("", total=None, what="", figures="")
         self._stage: tuple = ()
         self._printed = 0.0
 
     def __enter__(self) -> "Bar":
-        # Some versions of rich print an empty line for a bar that is not shown.
-        if not self._bar.disable:
-            self._bar.start()
         return self
 
     def __exit__(self, *_) -> None:
+        # Some versions of rich print an empty line for a bar that is not shown.
         if not self._bar.disable:
             self._bar.stop()
-
-    def above(self, show: Callable[[Any], None]) -> Callable[[Any], None] | None:
-        """Returns a callback that prints where the bar is, which goes on below.
-
-        None where nothing is to be printed.
-
-        Args:
-            show: Prints what it is given to stdout.
-        """
-        if self._quiet:
-            return None
-
-        def print_it(found: Any) -> None:
-            with self._away():
-                show(found)
-
-        return print_it
-
-    @contextlib.contextmanager
-    def _away(self) -> Iterator[None]:
-        """Takes the bar away, which would be drawn over what is printed."""
-        if self._bar.disable:
-            yield
-            return
-        self._bar.stop()
-        yield
-        # A new one, as the old one would first go up to where it was.
-        self._bar = _make_bar(self._quiet)
-        self._bar.start()
 
     def __call__(self, state: State) -> None:
         """Shows where a run is."""
         self._bar.below = state.leader
         self._bar.update(
-            self._bar.task_ids[0],
+            self._task,
             total=state.total_work,
             completed=state.work,
             what=state.structure,
             figures=state.figures,
         )
+        self._bar.start()  # Does nothing where it has.
         # Off a terminal a line for each epoch, and in long ones every half minute.
         stage = (state.structure, state.compiling, state.epoch)
         due = stage != self._stage or time.monotonic() > self._printed + 30

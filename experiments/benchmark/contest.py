@@ -96,7 +96,7 @@ def compete(
         their spread `low` to `high`; `flops`, as `update_flops` counts them, per
         second; `failed`, why there are none; and of ours `compile_seconds`,
         `cached_seconds`, `planned_bytes`, `bytes` and `peak_bytes`, as in `ours.Made`
-        and `ours.Timed`.
+        and `ours.timed`.
     """
     rows: list[dict[str, Any]] = []
     about = {"network": network.name, "batch": batch}
@@ -143,14 +143,8 @@ def _row(one: Contender, seconds: Sequence[float], flops: int) -> dict[str, Any]
 def _ours(made: ours.Made, network: Network, scope: Scope) -> Iterator[Contender]:
     cold, cached = made.compile_seconds
     for replicas in scope.replicas(network.most):
-        run, planned, grown, peak = ours.timed(made, replicas)
-        more = {
-            "compile_seconds": cold,
-            "cached_seconds": cached,
-            "planned_bytes": planned,
-            "bytes": grown,
-            "peak_bytes": peak,
-        }
+        run, memory = ours.timed(made, replicas)
+        more = {"compile_seconds": cold, "cached_seconds": cached, **memory}
         images = replicas * network.examples
         yield Contender(OURS, "replicas", replicas, images, run, more)
 

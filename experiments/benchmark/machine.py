@@ -1,7 +1,6 @@
 """The machine, and the most that its arithmetic and its memory can do."""
 
 import functools
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ REPEATS = 7
 
 def describe(devices: Sequence[Any]) -> dict[str, Any]:
     """Returns processor, versions and devices; the widest instructions, if told."""
+    from mnistopt.engine.devices import cores
     from mnistopt.results.config import describe_machine
 
     flags: set[str] = set()
@@ -24,7 +24,7 @@ def describe(devices: Sequence[Any]) -> dict[str, Any]:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     return {
         **describe_machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "instructions": next((s for s in INSTRUCTION_SETS if s in flags), ""),
         "devices": list(map(str, devices)),
     }

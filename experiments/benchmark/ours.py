@@ -62,36 +62,28 @@ def noise(examples: int) -> Any:
     )
 
 
-class Timed(NamedTuple):
-    """Replicas that can be trained for an epoch again and again.
+def timed(
+    made: Made, replicas: int
+) -> tuple[Callable[[], float], dict[str, int | None]]:
+    """Makes replicas and trains their first epoch, which warms up.
 
-    Attributes:
-        run: Trains one epoch, returns its seconds.
-        planned_bytes: Their states, as a plan has them.
-        bytes: By which the process has grown for them; None where the system does not
-            tell.
-        peak_bytes: The same at its highest, while they were made.
+    Returns:
+        What trains one epoch and returns its seconds; and of their memory
+        `planned_bytes`, their states, as a plan has them; `bytes`, by which the process
+        has grown for them; and `peak_bytes`, the same at its highest, while they were
+        made; None where the system does not tell.
     """
-
-    run: Callable[[], float]
-    planned_bytes: int
-    bytes: int | None
-    peak_bytes: int | None
-
-
-def timed(made: Made, replicas: int) -> Timed:
-    """Makes replicas and trains their first epoch, which warms up."""
     from mnistopt.engine.queue import make_timer
     from mnistopt.engine.replicas import state_bytes
 
     before = _reset_peak()
     run = make_timer(made.program, made.numbers, replicas)
     run()
+    grown = peak = None
+    if before is not None:
+        grown, peak = memory("VmRSS") - before, memory("VmHWM") - before
     planned = replicas * state_bytes(made.program.cohort)
-    if before is None:
-        return Timed(run, planned, None, None)
-    now, peak = memory("VmRSS"), memory("VmHWM")
-    return Timed(run, planned, now - before, peak - before)
+    return run, {"planned_bytes": planned, "bytes": grown, "peak_bytes": peak}
 
 
 def _reset_peak() -> int | None:

@@ -7,37 +7,27 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from experiments.benchmark.ours import memory
 
-
-class Study(NamedTuple):
-    """A study to time.
-
-    Attributes:
-        name: In tables.
-        flags: Of `experiments.grid`.
-    """
-
-    name: str
-    flags: tuple[str, ...]
-
-
+# Flags of `experiments.grid`, by the study's name in tables.
 _RATES = ",".join(f"{rate:.6g}" for rate in (1e-4 * 10 ** (i / 10) for i in range(20)))
-STUDIES = (
-    Study("the main job: CNN, 3 rates x 3 seeds", ("--lr=1e-4,1e-3,1e-2",)),
-    Study("60 replicas: MLP, 20 rates x 3 seeds", ("--model=mlp", f"--lr={_RATES}")),
-    Study(
-        "1,024 tiny replicas: MLP 32, 1,024 seeds, 3 epochs of 1,000 digits",
-        ("--model=mlp", "--hidden=32", "--seeds=1024", "--epochs=3")
-        + ("--train_examples=1000",),
+STUDIES = {
+    "the main job: CNN, 3 rates x 3 seeds": ("--lr=1e-4,1e-3,1e-2",),
+    "60 replicas: MLP, 20 rates x 3 seeds": ("--model=mlp", f"--lr={_RATES}"),
+    "1,024 tiny replicas: MLP 32, 1,024 seeds, 3 epochs of 1,000 digits": (
+        *("--model=mlp", "--hidden=32", "--seeds=1024", "--epochs=3"),
+        "--train_examples=1000",
     ),
-)
+}
 
 
-def time_study(study: Study) -> list[dict[str, Any]]:
+def time_study(name: str) -> list[dict[str, Any]]:
     """Runs a study with an empty compile cache, anew with a full one, and once more.
+
+    Args:
+        name: One of `STUDIES`.
 
     Returns:
         A row each: `study`, `run` ("cold", "cached" or "nothing to do"), the wall
@@ -47,13 +37,10 @@ def time_study(study: Study) -> list[dict[str, Any]]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         cold, cached = Path(folder, "cold"), Path(folder, "cached")
-        for run, workdir in (
-            ("cold", cold),
-            ("cached", cached),
-            ("nothing to do", cached),
-        ):
+        runs = {"cold": cold, "cached": cached, "nothing to do": cached}
+        for run, workdir in runs.items():
             command = [sys.executable, "-m", "experiments.grid", "--quiet"]
-            command += [f"--workdir={workdir}", *study.flags]
+            command += [f"--workdir={workdir}", *STUDIES[name]]
             # The cache of compiled programs is the user's own, in the home folder.
             env = {**os.environ, "HOME": folder}
             start = time.perf_counter()
@@ -67,16 +54,7 @@ def time_study(study: Study) -> list[dict[str, Any]]:
             if process.returncode:
                 status = process.returncode
                 raise RuntimeError(f"{' '.join(command)} ended with {status}")
-            stages = json.loads((workdir / "config.json").read_text(encoding="utf-8"))[
-                "seconds"
-            ]
-            rows.append(
-                {
-                    "study": study.name,
-                    "run": run,
-                    "seconds": seconds,
-                    "peak_bytes": peak,
-                    "stages": stages,
-                }
-            )
+            config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+            row = {"study": name, "run": run, "seconds": seconds, "peak_bytes": peak}
+            rows.append({**row, "stages": config["seconds"]})
     return rows

@@ -35,31 +35,17 @@ from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
 
 
-class Contents(NamedTuple):
-    """What is kept of one replica.
+def parted(state: TrainState) -> tuple[dict[str, Any], TrainState]:
+    """Returns a state's weights, by the names they are kept under, and its rest."""
+    last = "variables" if state.average is None else "average"
+    gone: dict[str, Any] = {"best": None, last: None}
+    return {"last": state.evaluated, "best": state.best}, state._replace(**gone)
 
-    Attributes:
-        last: Its variables, as flax has them: `params` and perhaps more.
-        best: Its variables after its best epoch, of the same structure.
-        rest: A pytree of whatever else continuing it needs.
-    """
 
-    last: Any
-    best: Any
-    rest: Any
-
-    @classmethod
-    def of(cls, state: TrainState) -> "Contents":
-        """Returns what is kept of a state."""
-        last = "variables" if state.average is None else "average"
-        gone: dict[str, Any] = {last: None}
-        rest = state._replace(best=None, **gone)
-        return cls(last=state.evaluated, best=state.best, rest=rest)
-
-    def state(self) -> TrainState:
-        """Returns the state that this was kept of."""
-        last = "variables" if self.rest.variables is None else "average"
-        return self.rest._replace(best=self.best, **{last: self.last})
+def joined(weights: Mapping[str, Any], rest: TrainState) -> TrainState:
+    """Returns the state that `parted` has parted."""
+    last = "variables" if rest.variables is None else "average"
+    return rest._replace(best=weights["best"], **{last: weights["last"]})
 
 
 # Of a checkpoint's records, beside them.
@@ -86,11 +72,6 @@ def row_checksums(tree: Any) -> dict[str, list[int]]:
     """
     flat = flatten_dict(tree, sep="/")
     return {path: list(map(checksum, rows)) for path, rows in flat.items()}
-
-
-def numbered(leaves: Sequence[Any]) -> dict[str, Any]:
-    """Returns leaves by the names that they have in the store."""
-    return {f"{i:03d}": leaf for i, leaf in enumerate(leaves)}
 
 
 def text_checksum(content: Mapping[str, Any]) -> int:
@@ -159,44 +140,29 @@ class Store:
                         warn_of(self.folder / folder.name / str(epoch), error)
         return entries
 
-    def load_variables(
-        self, saved: Checkpoint, replicas: Sequence[str], which: str
-    ) -> dict[str, Any]:
-        """Reads the variables of some replicas' networks, and no other's.
-
-        Args:
-            saved: A checkpoint with these replicas.
-            replicas: Their identities.
-            which: "last", or "best" by validation accuracy.
-
-        Returns:
-            Per replica `params` and perhaps more, as flax has them; numpy arrays.
-        """
-        return self._read_rows(saved, replicas, f"weights/{which}/")
-
     def load(
-        self, saved: Checkpoint, replicas: Sequence[str], like: Contents
-    ) -> dict[str, Contents]:
+        self, saved: Checkpoint, replicas: Sequence[str], like: TrainState
+    ) -> dict[str, TrainState]:
         """Reads some of a checkpoint's replicas, to continue them.
 
         Args:
             saved: A checkpoint with these replicas.
             replicas: Their identities.
-            like: Contents of the same structure, with arrays or shapes as leaves.
+            like: A state of the same structure, with arrays or shapes as leaves.
 
         Returns:
-            Per replica its contents, numpy arrays.
+            Per replica its state, numpy arrays.
         """
-        structure = jax.tree.structure(like.rest)
+        structure = jax.tree.structure(parted(like)[1])
         last, best, rest = (
-            self._read_rows(saved, replicas, part)
-            for part in ("weights/last/", "weights/best/", "stacked/")
+            self.load_part(saved, replicas, part)
+            for part in ("weights/last", "weights/best", "stacked")
         )
         found = {}
         for name in replicas:
             with self._undamaged(saved):
                 others = jax.tree.unflatten(structure, rest[name].values())
-            one = Contents(last[name], best[name], others)
+            one = joined({"last": last[name], "best": best[name]}, others)
             if _described(one) != _described(like):
                 raise self._damaged(saved, "its arrays have other names or shapes")
             found[name] = one
@@ -211,20 +177,26 @@ class Store:
         for name in saved.about["checksums"]:
             self._read_arrays(saved, [name], range(len(saved.about["replicas"])))
 
-    def _read_rows(
+    def load_part(
         self, saved: Checkpoint, replicas: Sequence[str], part: str
     ) -> dict[str, Any]:
-        """Reads some replicas' rows of the arrays whose paths begin with `part`.
+        """Reads one part of some replicas, and of no other.
+
+        Args:
+            saved: A checkpoint with these replicas.
+            replicas: Their identities.
+            part: "weights/last", "weights/best" by validation accuracy, or "stacked".
 
         Returns:
-            By replica, as nested dictionaries.
+            Per replica nested dictionaries, of weights as flax has them; numpy arrays.
         """
         with self._undamaged(saved):
             place = {name: i for i, name in enumerate(saved.about["replicas"])}
             rows = [place[name] for name in replicas]
-            paths = [path for path in saved.about["checksums"] if path.startswith(part)]
+            known = saved.about["checksums"]
+            paths = [path for path in known if path.startswith(f"{part}/")]
         arrays = self._read_arrays(saved, paths, rows)
-        names = [path.removeprefix(part) for path in paths]
+        names = [path.removeprefix(f"{part}/") for path in paths]
         return {
             name: unflatten_dict(
                 {path: np.array(a[i]) for path, a in zip(names, arrays)}, sep="/"
@@ -340,9 +312,9 @@ def _check(about: dict[str, Any]) -> None:
         raise ValueError("its records have another checksum")
 
 
-def _described(contents: Contents) -> tuple[list[tuple[Any, Any]], Any]:
+def _described(state: TrainState) -> tuple[list[tuple[Any, Any]], Any]:
     """Returns names, shapes and types of what a checkpoint has of a replica."""
-    leaves, structure = jax.tree.flatten(contents)
+    leaves, structure = jax.tree.flatten(state)
     return [(leaf.shape, leaf.dtype) for leaf in leaves], structure
 
 

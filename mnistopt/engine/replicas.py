@@ -13,7 +13,6 @@ import functools
 import re
 import time
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -34,8 +33,6 @@ from mnistopt.training.cohort import Cohort, TrainState, init_state
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.train import EpochMetrics, measure_in_full, run_epoch
 
-# How an entry begins where the package zstandard is installed.
-_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _UNREADABLE = re.compile("Error reading persistent compilation cache entry for '(.+?)'")
 
 
@@ -44,7 +41,8 @@ def mending() -> Iterator[None]:
     """Removes what cannot be read of the compile cache, so that it is written anew.
 
     JAX never writes over an entry: one that was cut off by a kill or a full disk would
-    be warned of, and compiled anew, for ever.
+    be warned of, and compiled anew, for ever. It names the program and not the entry,
+    so all of the program's go.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message=_UNREADABLE.pattern)
@@ -52,39 +50,16 @@ def mending() -> Iterator[None]:
 
         def mend(message: Any, *rest: Any, **more: Any) -> None:
             found = _UNREADABLE.match(str(message))
-            if not (found and _remove(found[1])):
+            if not found:
                 show(message, *rest, **more)
+                return
+            folder = Path(jax.config.values["jax_compilation_cache_dir"])
+            for entry in folder.glob(f"{found[1]}-*-cache"):
+                with contextlib.suppress(OSError):
+                    entry.unlink()
 
         warnings.showwarning = mend
         yield
-
-
-def _remove(module: str) -> int:
-    """Removes the damaged entries of a module's name; returns how many there were."""
-    count = 0
-    folder = jax.config.values["jax_compilation_cache_dir"]
-    for entry in Path(folder or "").glob(f"{module}-*-cache"):
-        with contextlib.suppress(OSError):
-            if _damaged(entry.read_bytes()):
-                entry.unlink()
-                count += 1
-    return count
-
-
-def _damaged(content: bytes) -> bool:
-    """Says whether an entry cannot be unpacked by what JAX packs with."""
-    try:
-        if content.startswith(_ZSTANDARD):
-            import zstandard
-
-            zstandard.ZstdDecompressor().decompress(content)
-        else:
-            zlib.decompress(content)
-    except ImportError:
-        return False
-    except Exception:  # noqa: BLE001 - each has errors of its own
-        return True
-    return False
 
 
 Splits = tuple[Split, Split, Split]

@@ -16,13 +16,13 @@ from orbax.checkpoint import checkpoint_managers as policies
 from mnistopt.engine.checkpoint import (
     CHECKSUM,
     FORMAT,
-    Contents,
-    numbered,
+    parted,
     row_checksums,
     text_checksum,
 )
 from mnistopt.files import Unwritable, check_room
 from mnistopt.logs import quiet
+from mnistopt.training.cohort import TrainState
 
 # Share of the time that writing checkpoints may take: after one that took t seconds,
 # the next (but for those that are kept) waits for t / SAVE_SHARE.
@@ -88,9 +88,9 @@ class Writer:
     def __exit__(self, kind: Any, *_: Any) -> None:
         """Waits until everything is written."""
         # Who could not write is told once.
-        quiet = [Exception] if kind else []
+        ignored = [Exception] if kind else []
         try:
-            with contextlib.suppress(*quiet):
+            with contextlib.suppress(*ignored):
                 self.finish()
         finally:
             with contextlib.suppress(Exception):
@@ -120,7 +120,7 @@ class Writer:
     def save(
         self,
         epoch: int,
-        replicas: Mapping[str, Contents],
+        replicas: Mapping[str, TrainState],
         about: Mapping[str, Any],
         keep: bool,
         since: float | None = None,
@@ -131,7 +131,7 @@ class Writer:
 
         Args:
             epoch: Epochs done.
-            replicas: Per identity its contents, numpy leaves that nobody changes.
+            replicas: Per identity its state, numpy leaves that nobody changes.
             about: For the item `about`, which has checksums besides.
             keep: Whether it stays; of the others only the newest does.
             since: When the contents began to be brought here, which is part of what
@@ -145,12 +145,13 @@ class Writer:
         brought = 0.0 if since is None else time.monotonic() - since
         self.finish()
         start = time.monotonic()
-        last, best, rest = (
-            jax.tree.map(lambda *leaves: np.stack(leaves).view(_Ours), *parts)
-            for parts in zip(*replicas.values())
+        weights, rest = parted(
+            jax.tree.map(
+                lambda *leaves: np.stack(leaves).view(_Ours), *replicas.values()
+            )
         )
-        weights = {"last": last, "best": best}
-        tree = {"weights": weights, "stacked": numbered(jax.tree.leaves(rest))}
+        leaves = {f"{i:03d}": one for i, one in enumerate(jax.tree.leaves(rest))}
+        tree = {"weights": weights, "stacked": leaves}
         # A chunk for each replica.
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
         told = {**about, "format": FORMAT, "replicas": list(replicas)}

@@ -101,11 +101,14 @@
     name.replaceChildren(button);
   }
 
+  // Of "1,234" and "97.17 [96.15, 97.92]" the first number; NaN of "128x128".
+  const number = (text) => parseFloat(text.match(/^[-+]?[\d.,]+(?= |$)/)?.[0].replaceAll(",", ""));
+
   function compare(one, other) {
-    const [a, b] = [one, other].map((cell) => cell?.dataset.order ?? cell?.textContent ?? "");
-    const numbers = [a, b].map(Number);
-    if (a !== "" && b !== "" && numbers.every(Number.isFinite)) return numbers[0] - numbers[1];
-    return a.localeCompare(b, undefined, { numeric: true });
+    const texts = [one, other].map((cell) => cell?.textContent ?? "");
+    const [a, b] = texts.map(number);
+    if (!isNaN(a) && !isNaN(b)) return a - b;
+    return texts[0].localeCompare(texts[1], undefined, { numeric: true });
   }
 
   for (const table of document.querySelectorAll("table.sortable, .text table")) {

@@ -25,32 +25,18 @@ from mnistopt.report.charts.theme import LIGHT, PAGE
 _PADDING = {"left": 4, "top": 4, "right": 16, "bottom": 4}
 
 
-class Cell(NamedTuple):
-    """A cell of a table.
-
-    Attributes:
-        text: What is shown.
-        order: What the column is sorted by; None where it is no number.
-    """
-
-    text: str
-    order: float | None = None
-
-
 class Table(NamedTuple):
     """A table that a click on a column's name sorts.
 
     Attributes:
         caption: What it shows.
-        columns: Their names.
-        rows: A list of cells each; the first cell names the row.
+        frame: Its cells, of text or whole numbers; the first column names the rows.
         labels: Per row the label of its point, which its first cell chooses; or None.
         folded: Whether only the caption shows at first.
     """
 
     caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    frame: pd.DataFrame
     labels: Sequence[str] | None = None
     folded: bool = False
 
@@ -130,26 +116,11 @@ def _still(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def glimpse_html(
-    title: str, lead: str, text: Markup, table: Table, picture: Picture | None
-) -> str:
-    """Returns a few words, a table and a still picture as HTML without a page.
-
-    Args:
-        title: What it shows.
-        lead: A sentence below it.
-        text: HTML.
-        table: Its first rows.
-        picture: Shown below, or None.
-    """
-    template = _environment().get_template("glimpse.html")
-    still = ""
-    if picture:
-        png = vl_convert.svg_to_png(to_svg(picture), scale=2)
-        still = _still(png)
-    return template.render(
-        title=title, lead=lead, text=text, table=table, picture=picture, still=still
-    )
+def image(picture: Picture) -> Markup:
+    """Returns a still picture as HTML."""
+    url = _still(vl_convert.svg_to_png(to_svg(picture), scale=2))
+    tag = Markup('<img src="{}" alt="{}" style="max-width: 100%">')
+    return tag.format(url, picture.spec["description"])
 
 
 def render(

@@ -19,7 +19,7 @@ from mnistopt.report.charts.pictures import (
     study_pictures,
     write_picture,
 )
-from mnistopt.report.page import Cell, Section, Table, glimpse_html, render
+from mnistopt.report.page import Section, Table, image, render
 from mnistopt.results.config import CONFIG, Config, read_config
 from mnistopt.results.predictions import FOLDER
 from mnistopt.results.tables import TABLES
@@ -87,14 +87,19 @@ def glimpse(workdir: Path) -> str:
         return Markup("<p>{}: nothing has been trained yet.</p>").format(workdir)
     facts = words.count_facts(results)
     title, lead = words.headline(config, summary)
-    known = curves_frame(curves, trials, summary)
-    return glimpse_html(
-        title,
-        " ".join(filter(None, (words.notice(facts), lead))),
+    points = _tables(summary.head(_GLIMPSE), trials)[0]
+    with pd.option_context("display.max_colwidth", None):
+        table = points.frame.to_html(index=False)
+    parts = [
+        Markup("<h3>{}</h3>").format(title),
+        Markup("<p>{}</p>").format(" ".join(filter(None, (words.notice(facts), lead)))),
         bullets(words.sentences(facts, results)),
-        _tables(summary.head(_GLIMPSE), trials)[0],
-        Picture.of(known, error_chart(known)) if len(known) else None,
-    )
+        Markup(table),
+    ]
+    known = curves_frame(curves, trials, summary)
+    if len(known):
+        parts.append(image(Picture.of(known, error_chart(known))))
+    return Markup("<div>\n{}\n</div>").format(Markup("\n").join(parts))
 
 
 def bullets(texts: Sequence[str]) -> Markup:
@@ -103,70 +108,58 @@ def bullets(texts: Sequence[str]) -> Markup:
     return Markup("<ul>\n{}\n</ul>").format(items)
 
 
-def _ranged(row: pd.Series, name: str) -> Cell:
-    mean, low, high = (row[f"{name}_{end}"] for end in ("mean", "low", "high"))
-    if pd.isna(mean):
-        return Cell("–")
-    text = f"{100 * mean:.2f}"
-    if not pd.isna(low):
-        text += f" [{100 * low:.2f}, {100 * high:.2f}]"
-    return Cell(text, float(mean))
+_PER_CENT = {
+    "validation %": "validation_accuracy",
+    "test %": "test_accuracy",
+    "train %": "train_accuracy",
+}
+
+
+def _per_cent(values: pd.Series) -> pd.Series:
+    return (100 * values).map("{:.2f}".format).where(values.notna(), "–")
+
+
+def _ranged(summary: pd.DataFrame, name: str) -> pd.Series:
+    mean, low, high = (
+        _per_cent(summary[f"{name}_{end}"]) for end in ("mean", "low", "high")
+    )
+    return mean.where(low == "–", mean + " [" + low + ", " + high + "]")
 
 
 def _tables(summary: pd.DataFrame, trials: pd.DataFrame) -> list[Table]:
     labels = dict(zip(summary["point"], summary["label"]))
-    shown = summary.head(_ROWS)
-    by_point = [
-        [
-            Cell(row["label"]),
-            Cell(str(row["n"]), float(row["n"])),
-            Cell(_state(row)),
-            *(
-                _ranged(row, name)
-                for name in (
-                    *("validation_accuracy", "test_accuracy", "train_accuracy"),
-                    "overfitting",
-                )
-            ),
-            Cell(f"{row['params']:,}", float(row["params"])),
-            Cell(f"{row['seconds']:.1f}", float(row["seconds"])),
-        ]
-        for _, row in shown.iterrows()
+    shown, each = summary.head(_ROWS), trials.head(_ROWS)
+    points = {
+        "setting": shown["label"],
+        "n": shown["n"],
+        "choice": [_state(row) for _, row in shown.iterrows()],
+        **{column: _ranged(shown, name) for column, name in _PER_CENT.items()},
+        "train − test": _ranged(shown, "overfitting"),
+        "parameters": shown["params"].map("{:,}".format),
+        "seconds": shown["seconds"].map("{:.1f}".format),
+    }
+    replicas = {
+        "trial": each["trial"],
+        "setting": each["point"].map(labels).fillna(""),
+        "seed": each["seed"],
+        "status": each["status"],
+        **{column: _per_cent(each[name]) for column, name in _PER_CENT.items()},
+        "convergence epoch": each["convergence_epoch"].astype("string").fillna("–"),
+    }
+    return [
+        Table(
+            "Settings, best first by validation: means over n seeds with 95 % intervals"
+            f"{_left_out(summary, 'summary.csv')}. A click on a setting shows its "
+            "curves and mistakes; one on a column's name sorts.",
+            pd.DataFrame(points),
+            shown["label"].tolist(),
+        ),
+        Table(
+            f"Every replica{_left_out(trials, 'trials.csv')}",
+            pd.DataFrame(replicas),
+            folded=True,
+        ),
     ]
-    columns = ("setting", "n", "choice", "validation %", "test %", "train %")
-    points = Table(
-        f"Settings, best first by validation: means over n seeds with 95 % intervals"
-        f"{_left_out(summary, 'summary.csv')}. A click on a setting shows its curves "
-        "and mistakes; one on a column's name sorts.",
-        (*columns, "train − test", "parameters", "seconds"),
-        by_point,
-        shown["label"].tolist(),
-    )
-    each = [
-        [
-            Cell(row["trial"]),
-            Cell(labels.get(row["point"], "")),
-            Cell(str(row["seed"]), float(row["seed"])),
-            Cell(row["status"]),
-            *(
-                Cell("–" if pd.isna(row[name]) else f"{100 * row[name]:.2f}")
-                for name in ("validation_accuracy", "test_accuracy", "train_accuracy")
-            ),
-            Cell(
-                "–"
-                if pd.isna(row["convergence_epoch"])
-                else str(row["convergence_epoch"])
-            ),
-        ]
-        for _, row in trials.head(_ROWS).iterrows()
-    ]
-    replicas = Table(
-        f"Every replica{_left_out(trials, 'trials.csv')}",
-        ("trial", "setting", "seed", "status", *columns[3:], "convergence epoch"),
-        each,
-        folded=True,
-    )
-    return [points, replicas]
 
 
 def _left_out(table: pd.DataFrame, name: str) -> str:

@@ -149,7 +149,7 @@ def _networks(
     for _, group in itertools.groupby(checkpoints, key=lambda one: one[0][:2]):
         parts = list(group)
         saved, names = parts[0][0], [content["replica"] for _, content in parts]
-        variables = store.load_variables(saved, names, "last")
+        variables = store.load_part(saved, names, "weights/last")
         yield from ((model, variables[name]) for name in names)
 
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
-from mnistopt.engine.checkpoint import Contents
 from mnistopt.engine.devices import name_of
 from mnistopt.engine.memory import check_call, exhaustible
 from mnistopt.engine.pool import Pool, Trainer, present
@@ -322,9 +321,8 @@ class Loop:
         if job.checkpoint is None:
             return {}
         names = [record.replica for record in job.records]
-        like = Contents.of(state_shapes(job.cohort))
-        loaded = self._workdir.store.load(job.checkpoint, names, like)
-        return {name: loaded[name].state() for name in names}
+        like = state_shapes(job.cohort)
+        return self._workdir.store.load(job.checkpoint, names, like)
 
     def _save(
         self, records: Mapping[str, Record], queue: Queue, writer: Writer, keep: bool
@@ -332,9 +330,9 @@ class Loop:
         with self._stopwatch("saving"):
             since = time.monotonic()
             states = queue.states()
-            contents = {name: Contents.of(states[name]) for name in records}
+            mine = {name: states[name] for name in records}
             about = {"records": [record.to_json() for record in records.values()]}
-            writer.save(queue.epoch, contents, about, keep, since)
+            writer.save(queue.epoch, mine, about, keep, since)
             if keep:
                 # A table must not know of a trial whose checkpoint a kill may yet undo.
                 writer.finish()

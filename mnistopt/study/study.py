@@ -160,7 +160,7 @@ class Study:
                 "give weights=last, or another trial"
             )
         name = record.replica
-        return self._store.load_variables(saved, [name], weights)[name]
+        return self._store.load_part(saved, [name], f"weights/{weights}")[name]
 
     def predictions(self, trial: str = "best", split: str = "test") -> Predictions:
         """Returns what all finished seeds of a trial's point say of each image.

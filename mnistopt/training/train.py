@@ -79,50 +79,18 @@ def train_step(
         loss = optax.softmax_cross_entropy(logits, targets).mean()
         return loss, (logits, statistics)
 
-    gradient = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, (logits, statistics)), grads = gradient(state.variables["params"])
-    params, opt_state = _updated(cohort, state, hparams, grads, step / epoch_steps)
-    variables = {"params": params, **statistics}
-
-    state = _moved(state, hparams, loss, variables, step)
-    state = state._replace(opt_state=opt_state)
-    return state, measure(logits, batch.labels, jnp.ones(batch.labels.shape, bool))
-
-
-def _updated(
-    cohort: Cohort,
-    state: TrainState,
-    hparams: Hparams,
-    grads: Any,
-    epochs: jax.Array,
-) -> tuple[Any, Any]:
-    """Returns parameters and the optimizer's state after an update.
-
-    Args:
-        cohort: The static part of the replica.
-        state: Before the step.
-        hparams: Float32 scalars.
-        grads: As the parameters.
-        epochs: Passes over the training examples so far, float32 [].
-    """
     params = state.variables["params"]
+    gradient = jax.value_and_grad(loss_of, has_aux=True)
+    (loss, (logits, statistics)), grads = gradient(params)
+    epochs = step / epoch_steps
     if "clip" in cohort.stages:
         grads, _ = optax.clip_by_global_norm(hparams.clip).update(grads, ())
     if cohort.schedule != "constant" or "warmup" in cohort.stages:
         hparams = hparams._replace(lr=learning_rate(cohort.schedule, hparams, epochs))
     optimizer = make_optimizer(cohort.optimizer, hparams)
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
-    return optax.apply_updates(params, updates), opt_state
+    variables = {"params": optax.apply_updates(params, updates), **statistics}
 
-
-def _moved(
-    state: TrainState,
-    hparams: Hparams,
-    loss: jax.Array,
-    variables: Any,
-    step: jax.Array,
-) -> TrainState:
-    """Returns a replica with new variables, unless it has diverged or does so now."""
     healthy = jnp.isfinite(loss) & (loss < LOSS_LIMIT)
     alive = (state.diverged_at < 0) & healthy
     # Choosing between the optimizer's states too would make XLA copy them every step
@@ -134,11 +102,13 @@ def _moved(
         moved = optax.incremental_update(variables, average, share)
         average = _choose(alive, moved, average)
     first = (state.diverged_at < 0) & ~healthy
-    return state._replace(
+    state = state._replace(
         variables=variables,
+        opt_state=opt_state,
         diverged_at=jnp.where(first, step, state.diverged_at),
         average=average,
     )
+    return state, measure(logits, batch.labels, jnp.ones(batch.labels.shape, bool))
 
 
 def _choose(condition: jax.Array, new: Any, old: Any) -> Any:

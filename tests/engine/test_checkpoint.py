@@ -11,7 +11,7 @@ import pytest
 import tensorstore
 
 from mnistopt.engine import writer as writing
-from mnistopt.engine.checkpoint import Contents, Damaged, Store
+from mnistopt.engine.checkpoint import Damaged, Store
 from mnistopt.engine.writer import Writer
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
@@ -33,28 +33,22 @@ def make_state(cohort, seed):
     return jax.tree.map(draw, jax.eval_shape(lambda: init_state(cohort, 0)))
 
 
-def make_contents(cohort, seed):
-    state = make_state(cohort, seed)
-    rest = state._replace(variables=None, best=None)
-    return Contents(state.variables, state.best, rest)
-
-
-def filled(contents, value):
-    return jax.tree.map(lambda leaf: np.full_like(leaf, value), contents)
+def filled(state, value):
+    return jax.tree.map(lambda leaf: np.full_like(leaf, value), state)
 
 
 @pytest.fixture(scope="module")
-def saved_contents():
-    return {name: make_contents(CNN_ADAM, i) for i, name in enumerate(NAMES)}
+def saved_states():
+    return {name: make_state(CNN_ADAM, i) for i, name in enumerate(NAMES)}
 
 
 @pytest.fixture(scope="module")
-def folder(saved_contents, tmp_path_factory):
+def folder(saved_states, tmp_path_factory):
     """A store with one group of these three after 4 epochs; not to be changed."""
     folder = tmp_path_factory.mktemp("store") / "checkpoints"
     with Writer(Store(folder).group("group")) as writer:
         about = {"records": [{"loss": [0.1 + 0.2, math.nan, math.inf]}], "word": "é"}
-        writer.save(4, saved_contents, about, keep=True)
+        writer.save(4, saved_states, about, keep=True)
     return folder
 
 
@@ -68,7 +62,7 @@ def assert_same_bits(found, wanted):
 
 def save_epochs(store, epochs, keep, group="group", cohort="aa11"):
     """Saves a checkpoint per epoch, whose numbers tell the epoch."""
-    contents = make_contents(CNN_ADAM, 0)
+    contents = make_state(CNN_ADAM, 0)
     with Writer(store.group(group)) as writer:
         for epoch in epochs:
             marked = filled(contents, epoch)
@@ -82,24 +76,24 @@ def places(store):
 # --- There and back ---
 
 
-def test_what_is_saved_is_loaded_to_the_bit(folder, saved_contents):
+def test_what_is_saved_is_loaded_to_the_bit(folder, saved_states):
     """With Adam's state, whose structure is optax's own."""
     store = Store(folder)
     (saved,) = store.saved()
-    like = filled(saved_contents["aa11"], 0)
+    like = filled(saved_states["aa11"], 0)
     loaded = store.load(saved, NAMES, like)
     assert list(loaded) == list(NAMES)
     for name in NAMES:
-        assert_same_bits(loaded[name], saved_contents[name])
+        assert_same_bits(loaded[name], saved_states[name])
     some = store.load(saved, ["cc33", "aa11"], like)
     assert list(some) == ["cc33", "aa11"]
     for name, contents in some.items():
-        assert_same_bits(contents, saved_contents[name])
+        assert_same_bits(contents, saved_states[name])
 
 
 def test_training_on_while_a_save_is_written_changes_nothing_in_it(tmp_path):
     store = Store(tmp_path / "checkpoints")
-    contents = make_contents(CNN_ADAM, 0)
+    contents = make_state(CNN_ADAM, 0)
     with Writer(store.group("group")) as writer:
         # The first is waited for, the second is written in the background.
         for epoch in (1, 2):
@@ -115,7 +109,7 @@ def test_training_on_while_a_save_is_written_changes_nothing_in_it(tmp_path):
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_every_optimizer_s_state_comes_back(tmp_path, optimizer):
     cohort = Cohort(MLP((3,)), optimizer, 8)
-    contents = {name: make_contents(cohort, i) for i, name in enumerate(NAMES)}
+    contents = {name: make_state(cohort, i) for i, name in enumerate(NAMES)}
     store = Store(tmp_path)
     with Writer(store.group("group")) as writer:
         writer.save(1, contents, {"records": []}, keep=True)
@@ -135,15 +129,16 @@ def test_what_it_is_about_comes_back_with_the_replicas(folder):
 
 
 @pytest.mark.parametrize("which", ["last", "best"])
-def test_parameters_of_one_replica_are_loaded_to_the_bit(folder, saved_contents, which):
+def test_parameters_of_one_replica_are_loaded_to_the_bit(folder, saved_states, which):
     store = Store(folder)
     for name in NAMES:
-        params = store.load_variables(store.saved()[0], [name], which)[name]
-        assert_same_bits(params, getattr(saved_contents[name], which))
+        params = store.load_part(store.saved()[0], [name], f"weights/{which}")[name]
+        state = saved_states[name]
+        assert_same_bits(params, state.best if which == "best" else state.variables)
 
 
 def test_loading_one_replica_reads_no_other_s_chunks(
-    folder, saved_contents, tmp_path, monkeypatch
+    folder, saved_states, tmp_path, monkeypatch
 ):
     """Every array is in chunks of a replica each, and one's are all that is fetched."""
     fetched = []
@@ -165,17 +160,17 @@ def test_loading_one_replica_reads_no_other_s_chunks(
     store = Store(folder)
     (saved,) = store.saved()
     assert fetched == [], "listing reads no array"
-    params = store.load_variables(saved, ["bb22"], "best")["bb22"]
-    assert_same_bits(params, saved_contents["bb22"].best)
+    params = store.load_part(saved, ["bb22"], "weights/best")["bb22"]
+    assert_same_bits(params, saved_states["bb22"].best)
     assert fetched == [[1]] * len(
         jax.tree.leaves(variable_shapes(CNN_ADAM.model)["params"])
     )
-    store.load(saved, ["bb22"], filled(make_contents(CNN_ADAM, 0), 0))
+    store.load(saved, ["bb22"], filled(make_state(CNN_ADAM, 0), 0))
     assert set(map(tuple, fetched)) == {(1,)}
 
 
 def test_a_thousand_replicas_are_as_few_arrays_as_one(tmp_path):
-    one = make_contents(Cohort(MLP((3,)), "adam", 8), 0)
+    one = make_state(Cohort(MLP((3,)), "adam", 8), 0)
     store = Store(tmp_path)
     arrays = []
     for group, count in (("few", 1), ("many", 1000)):
@@ -186,18 +181,18 @@ def test_a_thousand_replicas_are_as_few_arrays_as_one(tmp_path):
         arrays.append(len(json.loads(metadata)["tree_metadata"]))
     assert arrays[0] == arrays[1]
     few, many = store.saved()
-    found = store.load_variables(many, ["r999", "r0"], "last")
+    found = store.load_part(many, ["r999", "r0"], "weights/last")
     assert list(found) == ["r999", "r0"]
     for params in found.values():
-        assert_same_bits(params, one.last)
+        assert_same_bits(params, one.variables)
 
 
-def test_a_store_that_was_moved_is_read_all_the_same(folder, saved_contents, tmp_path):
+def test_a_store_that_was_moved_is_read_all_the_same(folder, saved_states, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(folder, moved)
     store = Store(moved)
-    params = store.load_variables(store.saved()[0], ["cc33"], "last")["cc33"]
-    assert_same_bits(params, saved_contents["cc33"].last)
+    params = store.load_part(store.saved()[0], ["cc33"], "weights/last")["cc33"]
+    assert_same_bits(params, saved_states["cc33"].variables)
 
 
 # --- What is kept ---
@@ -207,7 +202,7 @@ def test_milestones_stay_and_of_the_others_only_the_newest(tmp_path):
     store = Store(tmp_path)
     save_epochs(store, [1, 2, 3, 4, 5], keep=[2, 4])
     assert places(store) == [("group", 2), ("group", 4), ("group", 5)]
-    like = filled(make_contents(CNN_ADAM, 0), 0)
+    like = filled(make_state(CNN_ADAM, 0), 0)
     for saved in store.saved():
         loaded = store.load(saved, ["aa11"], like)["aa11"]
         assert_same_bits(loaded, filled(like, saved.epoch))
@@ -268,7 +263,7 @@ def test_a_checkpoint_is_due_when_time_allows(tmp_path, monkeypatch):
     clock = [100.0]
     time = SimpleNamespace(monotonic=lambda: clock[0])
     monkeypatch.setattr(writing, "time", time)
-    contents = {"aa11": make_contents(CNN_ADAM, 0)}
+    contents = {"aa11": make_state(CNN_ADAM, 0)}
     with Writer(Store(tmp_path).group("group")) as writer:
         manager = writer._manager
         save = manager.save
@@ -303,10 +298,10 @@ def flip(path, place):
 
 
 @pytest.mark.filterwarnings("ignore:the checkpoint .* is damaged")
-def test_no_flipped_bit_changes_what_is_restored(folder, saved_contents, tmp_path):
+def test_no_flipped_bit_changes_what_is_restored(folder, saved_states, tmp_path):
     """At 50 places: it does nothing, or the checkpoint is refused or left out."""
     rng = np.random.default_rng(0)
-    like = filled(saved_contents["aa11"], 0)
+    like = filled(saved_states["aa11"], 0)
     (told,) = Store(folder).saved()
     found = {"harmless": 0, "refused": 0, "left out": 0}
     for turn in range(50):
@@ -327,12 +322,12 @@ def test_no_flipped_bit_changes_what_is_restored(folder, saved_contents, tmp_pat
             found["refused"] += 1
             continue
         for name in NAMES:
-            assert_same_bits(loaded[name], saved_contents[name])
+            assert_same_bits(loaded[name], saved_states[name])
         found["harmless"] += 1
     assert min(found.values()) > 0, found
 
 
-def test_a_flipped_bit_of_a_weight_is_noticed(folder, saved_contents, tmp_path):
+def test_a_flipped_bit_of_a_weight_is_noticed(folder, saved_states, tmp_path):
     """Uncompressed data are found in the file by their bytes."""
     copy = shutil.copytree(folder, tmp_path / "copy")
     (saved,) = Store(copy).saved()
@@ -342,18 +337,18 @@ def test_a_flipped_bit_of_a_weight_is_noticed(folder, saved_contents, tmp_path):
     )
     flip(largest, 4 * largest.stat().st_size)  # In the middle.
     with pytest.raises(Damaged, match="is damaged .*: the grid's command again"):
-        Store(copy).load(saved, NAMES, filled(saved_contents["aa11"], 0))
+        Store(copy).load(saved, NAMES, filled(saved_states["aa11"], 0))
 
 
-def test_arrays_of_another_network_are_not_taken_for_one_s_own(folder, saved_contents):
+def test_arrays_of_another_network_are_not_taken_for_one_s_own(folder, saved_states):
     store = Store(folder)
     (saved,) = store.saved()
-    like = saved_contents["aa11"]
-    first, *others = jax.tree.leaves(like.rest)
+    like = saved_states["aa11"]
+    first, *others = jax.tree.leaves(like.opt_state)
     wider = jax.tree.unflatten(
-        jax.tree.structure(like.rest), [np.zeros((2, *first.shape)), *others]
+        jax.tree.structure(like.opt_state), [np.zeros((2, *first.shape)), *others]
     )
     with pytest.raises(Damaged, match="other names or shapes"):
-        store.load(saved, NAMES, like._replace(rest=wider))
+        store.load(saved, NAMES, like._replace(opt_state=wider))
     with pytest.raises(Damaged, match="other names or shapes"):
-        store.load(saved, NAMES, like._replace(last={"params": {}}))
+        store.load(saved, NAMES, like._replace(variables={"params": {}}))

@@ -54,13 +54,11 @@ def test_a_damaged_entry_is_written_anew(compile_one, damage):
             "empty": b"",
         }[damage]
     )
-    other = cache / "jit_triple-0123-cache"
-    other.write_bytes(whole)
     # As JAX has it: warned of, and left as it is.
     with pytest.warns(UserWarning, match="Error reading persistent"):
         compile_it(False)
     assert entry.read_bytes() != whole
     # Without a word, and whole again; warnings are errors here.
     assert compile_it(True)(np.float32(2)) == 6
-    assert len(entry.read_bytes()) > middle and other.exists()
+    assert len(entry.read_bytes()) > middle
     compile_it(False)

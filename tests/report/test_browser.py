@@ -14,7 +14,7 @@ from mnistopt.paper.reproduce import reproduce
 from mnistopt.report.charts.curves import error_chart
 from mnistopt.report.charts.pictures import Picture, write_picture
 from mnistopt.report.charts.theme import LIGHT
-from mnistopt.report.page import Cell, Section, Table, render
+from mnistopt.report.page import Section, Table, render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -180,7 +180,7 @@ def test_a_hostile_name_stays_inert(open_page, tmp_path):
     frame = pd.DataFrame(rows)
     picture = Picture.of(frame, error_chart(frame))
     png = write_picture(tmp_path, "error", picture)
-    table = Table("", ("a", "b"), [[Cell(name), Cell("1", 1.0)]], [name])
+    table = Table("", pd.DataFrame({"a": [name], "b": 1}), [name])
     sections = [Section(name, pictures={"error": picture}, tables=[table])]
     path = tmp_path / "page.html"
     path.write_text(render(name, name, name, sections, {"error": png}))

@@ -1,6 +1,7 @@
 """The report of a study, from its workdir."""
 
 import dataclasses
+import html
 import os
 import shlex
 
@@ -125,6 +126,15 @@ def test_a_study_of_one_replica_has_a_report(tmp_path, make_record, done):
          [make_record(point, done=0, measured=())])  # fmt: skip
     assert "MLPs on mnist_5k" in write_report(tmp_path).read_text()
     assert "MLPs on mnist_5k" in glimpse(tmp_path)
+
+
+def test_a_glimpse_is_escaped_and_needs_no_script(tmp_path, make_record):
+    hostile = "<script>alert('x')</script>\"&" + "y" * 200
+    point = grid(model="mlp", hidden=(8,), epochs=4)[0]
+    structure = dataclasses.replace(point.structure, model=hostile)
+    fake(tmp_path, [make_record(dataclasses.replace(point, structure=structure))])
+    shown = glimpse(tmp_path)
+    assert hostile in html.unescape(shown) and "<script" not in shown
 
 
 def test_a_study_in_which_all_diverged_has_a_report(tmp_path, make_record):

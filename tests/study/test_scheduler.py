@@ -71,7 +71,7 @@ def weights(workdir, replica, epoch):
         for one in workdir.store.saved()
         if one.epoch == epoch and replica in one.about["replicas"]
     ]
-    return workdir.store.load_variables(there, [replica], "last")[replica]
+    return workdir.store.load_part(there, [replica], "weights/last")[replica]
 
 
 def assert_same_bits(one, other):

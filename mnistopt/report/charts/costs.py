@@ -1,6 +1,6 @@
 """What accuracy costs: overfitting against dropout, error against size, work, time."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -91,30 +91,18 @@ def gap_chart(frame: pd.DataFrame) -> Any:
 NAMED = 8
 
 
-class Cost(NamedTuple):
-    """How a cost is told.
-
-    Attributes:
-        title: Of the picture.
-        axis: What is measured, with its unit.
-        form: Of its numbers, as d3 has it.
-    """
-
-    title: str
-    axis: str
-    form: str
-
-
-# By the columns of `cost_frame`. Bytes are left out: four times the parameters, and
-# the running statistics, a tenth of them at most.
+# By the columns of `cost_frame`: the picture's title, what is measured, with its unit,
+# and the format of its numbers, as d3 has it. Bytes are left out: four times the
+# parameters, and the running statistics, a tenth of them at most.
 COSTS = {
-    "params": Cost("Error and size", "parameters", "~s"),
-    "multiply_adds": Cost("Error and work", "multiplications per image", "~s"),
-    "latency_1_ms": Cost("Error and latency", "time to classify an image (ms)", "~g"),
-    "latency_256_ms": Cost(
-        "Error and latency of a batch", "time to classify 256 images at once (ms)", "~g"
+    "params": ("Error and size", "parameters", "~s"),
+    "multiply_adds": ("Error and work", "multiplications per image", "~s"),
+    "latency_1_ms": ("Error and latency", "time to classify an image (ms)", "~g"),
+    "latency_256_ms": (
+        *("Error and latency of a batch", "time to classify 256 images at once (ms)"),
+        "~g",
     ),
-    "seconds": Cost("Error and training time", "training time of a replica (s)", "~g"),
+    "seconds": ("Error and training time", "training time of a replica (s)", "~g"),
 }
 
 
@@ -172,15 +160,15 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         frame: A `cost_frame`.
         cost: One of `COSTS`.
     """
-    told, choice = COSTS[cost], picked()
+    (picture, measured, form), choice = COSTS[cost], picked()
     frame = frame[frame[cost].notna()].sort_values([cost, "error"])
     front = frame[frame[f"{cost}_front"]]
     front = front.assign(number=range(1, len(front) + 1))
     x = alt.X(
         f"{cost}:Q",
-        title=told.axis,
+        title=measured,
         scale=_scale(frame[cost], padding=24),
-        axis=alt.Axis(format=told.form, tickCount=5),
+        axis=alt.Axis(format=form, tickCount=5),
     )
     y = alt.Y(
         "error:Q",
@@ -193,7 +181,7 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
         alt.Tooltip("low:Q", format=".2f"),
         alt.Tooltip("high:Q", format=".2f"),
-        alt.Tooltip(f"{cost}:Q", title=told.axis, format=",.4~g"),
+        alt.Tooltip(f"{cost}:Q", title=measured, format=",.4~g"),
         alt.Tooltip("n:Q", title="seeds"),
     ]
     base = alt.Chart(rows(frame)).encode(x=x, y=y)
@@ -214,13 +202,13 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
     names[-1] = names[-1].rstrip(";") + "."
     return finished(
         alt.layer(*layers).properties(height=HEIGHT).add_params(choice),
-        told.title,
+        picture,
         [
             "Means with 95 % intervals over seeds. On the line: no other point is both",
             "cheaper and better by validation (the Pareto front); by their numbers:",
             *names,
         ],
-        f"Validation error against {told.axis}. On the Pareto front: "
+        f"Validation error against {measured}. On the Pareto front: "
         f"{', '.join(front['label'])}.",
     )
 

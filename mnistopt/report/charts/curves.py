@@ -1,6 +1,6 @@
 """Learning curves: loss and error by epoch, a line per point, a band over its seeds."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import altair as alt
@@ -10,9 +10,9 @@ import pandas as pd
 from mnistopt.report.charts.theme import (
     PALETTE,
     TOP,
-    colour,
     faded,
     finished,
+    legend,
     picked,
     rows,
 )
@@ -92,37 +92,12 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     shown = frame[frame[name] > 0].copy()
     shown[f"{name}_low"] = shown[f"{name}_low"].where(shown[f"{name}_low"] > 0)
     far = bool(name == "loss" and shown[name].max() > FAR)
-    layers = _layers(shown, labels, name, f"{title.lower()} ({unit})", far)
-    words = f"{title} by epoch of {len(labels)} points."
-    best = shown[shown["rank"] == 0].tail(1)
-    for label, last in zip(best["label"], best[name]):
-        words += f" The best, {label}, ends at {last:.3g} {unit}."
-    return finished(
-        alt.layer(*layers),
-        title,
-        ["Mean over each point's seeds; bands from the lowest to the highest."]
-        + [f"Losses above {FAR} nats, of what learns nothing, are cut off."] * far,
-        words,
-    )
-
-
-def _layers(
-    shown: pd.DataFrame, labels: Sequence[str], name: str, title: str, far: bool
-) -> list[Any]:
-    """Returns bands, lines and points of one of the values.
-
-    Args:
-        shown: The rows of a `curves_frame` with positive values.
-        labels: Of all points, best first.
-        name: "loss" or "error".
-        title: Of the vertical axis.
-        far: Whether values above `FAR` are cut off.
-    """
     choice = picked(legend=True)
     top: dict[str, Any] = {"domainMax": FAR} if far else {}
     scale = alt.Scale(type="log", nice=False, padding=8, **top)
     axis = alt.Axis(tickCount=5, format="~g")
-    y = alt.Y(f"{name}:Q", title=title, scale=scale, axis=axis)
+    words = f"{title.lower()} ({unit})"
+    y = alt.Y(f"{name}:Q", title=words, scale=scale, axis=axis)
     tooltip = [
         alt.Tooltip("label:N", title="point"),
         alt.Tooltip("epoch:Q", format="d"),
@@ -133,7 +108,8 @@ def _layers(
     ]
     base = alt.Chart(rows(shown)).encode(x=_epochs(shown))
     best = base.transform_filter(f"datum.rank < {len(PALETTE)}")
-    best = best.encode(color=colour(labels))
+    colours = alt.Scale(domain=labels[: len(PALETTE)])
+    best = best.encode(color=alt.Color("label:N", scale=colours, legend=legend()))
     size = 30 if shown["epoch"].nunique() < 20 else 12
     layers = [
         best.mark_area(strokeWidth=0, clip=far).encode(
@@ -157,7 +133,17 @@ def _layers(
         lines = others.mark_line(style="others", strokeWidth=1, clip=far)
         opacity = faded(choice, 0.5)
         layers.insert(0, lines.encode(y=y, detail="label:N", opacity=opacity))
-    return layers
+    words = f"{title} by epoch of {len(labels)} points."
+    last = shown[shown["rank"] == 0].tail(1)
+    for label, end in zip(last["label"], last[name]):
+        words += f" The best, {label}, ends at {end:.3g} {unit}."
+    return finished(
+        alt.layer(*layers),
+        title,
+        ["Mean over each point's seeds; bands from the lowest to the highest."]
+        + [f"Losses above {FAR} nats, of what learns nothing, are cut off."] * far,
+        words,
+    )
 
 
 def _epochs(shown: pd.DataFrame) -> alt.X:

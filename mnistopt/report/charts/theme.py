@@ -86,16 +86,6 @@ def faded(choice: alt.Parameter, full: float = 1.0) -> Any:
     return alt.when(choice).then(alt.value(full)).otherwise(alt.value(0.08 * full))
 
 
-def colour(labels: Sequence[str]) -> alt.Color:
-    """Returns the colour of the best points, by their labels, with its legend.
-
-    Args:
-        labels: Of the points, best first; those after the palette's end have none.
-    """
-    best = list(labels)[: len(PALETTE)]
-    return alt.Color("label:N", scale=alt.Scale(domain=best), legend=legend())
-
-
 def finished(chart: Any, title: str, subtitle: Sequence[str], alt_text: str) -> Any:
     """Returns a chart with its title, its words for those who cannot see, its look.
 
