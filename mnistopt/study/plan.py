@@ -1,4 +1,4 @@
-"""What a run will do: the cohorts of its points, and jobs that fit into memory."""
+"""What a run will do: lanes for each cohort, and jobs that fit into memory."""
 
 import dataclasses
 import math
@@ -6,7 +6,6 @@ import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mnistopt.axes import show
 from mnistopt.engine.devices import (
@@ -28,7 +27,6 @@ from mnistopt.engine.pool import Pool, present
 from mnistopt.errors import InputError
 from mnistopt.models.networks import count_bytes, count_outputs
 from mnistopt.points import Point
-from mnistopt.results.config import Config
 from mnistopt.study.jobs import Job, Plan, make_plan
 from mnistopt.study.modules import check_records, identify
 from mnistopt.study.request import Request
@@ -41,63 +39,40 @@ EFFICIENCY = 0.85
 FLOAT = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Cohorts:
-    """A request's points, by the programs that train them.
-
-    Attributes:
-        points: Those of the request; modules of one's own are named by what they do.
-        modules: What config.json is to know of those.
-        lanes: Per cohort, by `Point.program`.
-    """
-
-    points: tuple[Point, ...]
-    modules: Mapping[str, Any]
-    lanes: Mapping[Point, Lanes]
-
-    def with_lanes(self, lanes: Mapping[Point, Lanes]) -> "Cohorts":
-        """Returns them with other lanes of some."""
-        return dataclasses.replace(self, lanes={**self.lanes, **lanes})
-
-
-def find_cohorts(
-    request: Request, known: Config | None, devices: Sequence[Device], measured: bool
-) -> Cohorts:
-    """Returns the cohorts of a request: the first to use JAX, so devices come first.
+def plan_run(
+    request: Request,
+    workdir: Workdir,
+    pool: Pool,
+    lanes: Mapping[Point, Lanes] | None = None,
+    measured: bool = True,
+) -> Plan:
+    """Returns what is to be trained, by the checkpoints that there are.
 
     Args:
-        request: Its points, seeds and lanes are used.
-        known: What the workdir's config.json says; None of a new study.
-        devices: Those that will compute.
+        request: What was asked for.
+        workdir: Where it is to be.
+        pool: Of devices: they come first, as all else uses JAX.
+        lanes: Per cohort; None to choose.
         measured: Whether to compute the probes of modules too, for config.json.
 
     Raises:
-        InputError: If a module cannot be trained or has changed, or there are more
-            lanes than replicas.
+        InputError: If a module cannot be trained or has changed, there are more lanes
+            than replicas, what is there is not of this request's data, modules or
+            study, or what is to be trained does not fit into memory or on the disk.
     """
+    devices, known = present(pool), workdir.config
     modules = {**request.modules, **(known.modules if known else {})}
     points, modules = identify(request.points, request.data, modules, measured)
-    before = known.lanes if known else {}
-    lanes = _lanes(points, request.seeds, request.lanes, before, devices)
-    return Cohorts(tuple(points), modules, lanes)
-
-
-def plan_run(request: Request, cohorts: Cohorts, workdir: Workdir, pool: Pool) -> Plan:
-    """Returns what is to be trained, by the checkpoints that there are.
-
-    Raises:
-        InputError: If what is there is not of this request's data, modules or study, or
-            what is to be trained does not fit into memory or on the disk.
-    """
+    if lanes is None:
+        before = known.lanes if known else {}
+        lanes = _lanes(points, request.seeds, request.lanes, before, devices)
     saved = workdir.checkpoints()
-    asked = cohorts.points, request.seeds, request.data, saved, cohorts.lanes
-    found = make_plan(*asked)
-    check_records(cohorts.points, found.records.values())
+    found = make_plan(points, request.seeds, request.data, saved, lanes)
+    found = dataclasses.replace(found, modules=modules)
+    check_records(points, found.records.values())
     workdir.check(found.records, saved, found.trials)
-    devices = present(pool)
-    known = workdir.config.working_bytes if workdir.config else {}
     free = available(devices, workdir.folder, request.memory_budget)
-    found = fitted(found, devices, known, free)
+    found = fitted(found, devices, known.working_bytes if known else {}, free)
     _warn_of_other_machines(found, devices)
     if found.jobs:
         most = max(len(job.records) for job in found.jobs)

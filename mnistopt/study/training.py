@@ -22,7 +22,7 @@ from mnistopt.results.tables import read_table
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import Loop, OnEpoch
 from mnistopt.study.modules import Maker
-from mnistopt.study.plan import Cohorts, plan_run
+from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import OnProgress, Stopwatch
 from mnistopt.study.request import Request
 from mnistopt.study.stopping import Stop
@@ -32,7 +32,6 @@ from mnistopt.study.workdir import Workdir, sound
 def train(
     plan: Plan,
     request: Request,
-    cohorts: Cohorts,
     workdir: Workdir,
     pool: Pool,
     noted: list[str],
@@ -46,7 +45,6 @@ def train(
     Args:
         plan: What is to be trained.
         request: What was asked for.
-        cohorts: Of the request.
         workdir: That nobody else writes to.
         pool: Of devices.
         noted: Warnings for config.json; those of the training are added.
@@ -57,7 +55,7 @@ def train(
     """
     workdir.store.set_aside(plan.saved)
     while True:
-        known = _note_run(plan, request, cohorts, workdir, present(pool), noted)
+        known = _note_run(plan, request, workdir, present(pool), noted)
         loop = Loop(
             plan, request, workdir, pool, stopwatch, on_progress, on_epoch, stop=stop
         )
@@ -66,21 +64,21 @@ def train(
             break
         except Exhausted as error:
             with noting(noted):
-                cohorts = cohorts.with_lanes(_fewer_lanes(loop, error))
+                lanes = {**plan.lanes, **_fewer_lanes(loop, error)}
         # From the last checkpoints, and with nothing of the loop in memory.
         del loop
         with noting(noted):
-            plan = plan_run(request, cohorts, workdir, pool)
+            plan = plan_run(request, workdir, pool, lanes)
     stop.check()
     folder, data = workdir.folder, request.data
     with stopwatch("predictions"):
         trials = read_table(folder, "trials")
         made = {job.program.structure: job.cohort.model for job in plan.jobs}
-        make = Maker(cohorts.modules, data.image_shape, data.classes, made)
+        make = Maker(plan.modules, data.image_shape, data.classes, made)
         write_predictions(folder, workdir.store, trials, data, make)
         write_mistakes(folder, trials, data)
         if plan.jobs:
-            write_samples(folder, cohorts.points, data)
+            write_samples(folder, plan.points, data)
     with stopwatch("costs"):
         records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
         points, device = [record.point for record in records], present(pool)[0]
@@ -104,7 +102,6 @@ def train(
 def _note_run(
     plan: Plan,
     request: Request,
-    cohorts: Cohorts,
     workdir: Workdir,
     devices: Sequence[Device],
     noted: Sequence[str],
@@ -117,7 +114,7 @@ def _note_run(
         "data_dir": str(request.data_dir) if request.data_dir else None,
         "data_file": str(request.data_file) if request.data_file else None,
         "asked": request.asked,
-        "modules": cohorts.modules,
+        "modules": plan.modules,
         "warnings": list(noted),
     }
     if plan.jobs or known is None:

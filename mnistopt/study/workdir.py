@@ -64,19 +64,15 @@ class Workdir:
         """Makes the folder, and keeps other runs out of it meanwhile.
 
         Raises:
-            InputError: If it cannot be written to, another run writes there, or has
-                written there since config.json was read.
+            InputError: If it cannot be written to, or another run writes there.
             Unwritable: For a failure of the disk meanwhile.
         """
         new = not self.folder.exists()
         _make(self.folder)
         try:
             with writing_to(self.folder), locked(self.folder):
-                if self._read() != self.config:
-                    raise InputError(
-                        f"another run has just written to workdir {self.folder}: the "
-                        "same command again goes on from what is there now"
-                    )
+                # Another run may have written since it was read.
+                self.config = self._read()
                 yield
         finally:
             # A run that was refused leaves nothing.
