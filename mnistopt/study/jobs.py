@@ -13,10 +13,10 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.memory import Capacity
+from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import state_bytes
 from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
-from mnistopt.results.record import Record
 from mnistopt.results.tables import trial_id
 from mnistopt.training.cohort import Cohort
 
@@ -177,10 +177,9 @@ def merge_records(saved: Iterable[Checkpoint]) -> dict[str, Record]:
     """Returns what all checkpoints together know of each replica, by its name."""
     records: dict[str, Record] = {}
     for checkpoint in saved:
-        for content in checkpoint.about["records"]:
-            record = Record.from_json(content)
-            known = records.get(record.replica)
-            records[record.replica] = known.merged(record) if known else record
+        for name, record in checkpoint.records.items():
+            known = records.get(name)
+            records[name] = known.merged(record) if known else record
     return records
 
 

@@ -11,13 +11,13 @@ import jax
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import local_devices
 from mnistopt.engine.probe import agree, probe
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.models import own
 from mnistopt.models.call import Known, bare
 from mnistopt.models.networks import make_network, trace
 from mnistopt.models.own import axes_of
 from mnistopt.points import Point, Structure
-from mnistopt.results.record import Record
 
 # What traces depend on besides the module; and the kind of device.
 _TOOLS = ("jax", "flax", "mnistopt")

@@ -7,16 +7,15 @@ import pandas as pd
 
 from mnistopt.data.content import listed
 from mnistopt.engine.checkpoint import Checkpoint, Store
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.models.call import bare
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
-from mnistopt.results.record import Record
 from mnistopt.results.tables import best_trial, read_table, trials_table
 from mnistopt.study.jobs import merge_records
 from mnistopt.study.modules import Maker
-from mnistopt.study.workdir import sound
 
 # Letters of a trial's name that may stand for all of it.
 _FEWEST = 4
@@ -184,7 +183,7 @@ class Study:
         folder = self.workdir / "checkpoints"
         there = sorted(folder.glob("*/*/"))
         if there != self._seen[0]:
-            self._seen = there, sound(self._store)
+            self._seen = there, self._store.saved()
         return self._seen[1]
 
     def _trained(self) -> pd.DataFrame:
@@ -198,10 +197,9 @@ class Study:
         """Returns the checkpoint of a trial, and the replica's record in it."""
         row = self.trial(trial)
         for saved in self._saved():
-            if saved.epoch == row["epochs_done"]:
-                for content in saved.about["records"]:
-                    if content["replica"] == row["replica"]:
-                        return saved, Record.from_json(content)
+            replicas = saved.about["replicas"]
+            if saved.epoch == row["epochs_done"] and row["replica"] in replicas:
+                return saved, saved.records[row["replica"]]
         raise InputError(
             f"trial {row['trial']} of {self.workdir} is {row['status']} and has no "
             "checkpoint; run the grid again to go on"

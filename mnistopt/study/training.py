@@ -26,7 +26,7 @@ from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import OnProgress, Stopwatch
 from mnistopt.study.request import Request
 from mnistopt.study.stopping import Stop
-from mnistopt.study.workdir import Workdir, sound
+from mnistopt.study.workdir import Workdir
 
 
 def train(
@@ -86,7 +86,7 @@ def train(
         costs = {**known.costs, **found}
         loop.write(costs)
     if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
-        workdir.store.tidy(sound(workdir.store))
+        workdir.store.tidy()
     runs = list(known.runs)
     if plan.jobs and pool.traffic:
         runs[-1] = runs[-1] | {"traffic": dict(pool.traffic)}

@@ -12,19 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import IO, Any
 
-from mnistopt.engine.checkpoint import (
-    ASIDE,
-    Checkpoint,
-    Damaged,
-    Store,
-    warn_of,
-)
+from mnistopt.engine.checkpoint import ASIDE, Checkpoint, Damaged, Store
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import writing_to
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.config import CONFIG, Config, DataDescription
-from mnistopt.results.record import Record
 from mnistopt.results.summary import UNFINISHED
 from mnistopt.results.tables import TABLES, read_table
 
@@ -91,7 +85,7 @@ class Workdir:
     def checkpoints(self) -> list[Checkpoint]:
         """Returns the checkpoints that can be used, arrays and all; warns of others."""
         found = []
-        for saved in sound(self.store):
+        for saved in self.store.saved():
             try:
                 self.store.check(saved)
                 found.append(saved)
@@ -198,23 +192,6 @@ class Workdir:
                 "checkpoints back, give another `workdir`, or, to do without them, "
                 "move trials.csv away"
             )
-
-
-def sound(store: Store) -> list[Checkpoint]:
-    """Returns the checkpoints whose records can be read; warns of others."""
-    found = []
-    for saved in store.saved():
-        try:
-            records = [Record.from_json(content) for content in saved.about["records"]]
-            lengths = {
-                len(values) for record in records for values in record.history.values()
-            }
-            if lengths != {saved.epoch}:
-                raise ValueError(f"histories of {sorted(lengths)} epochs")
-            found.append(saved)
-        except Exception as error:  # noqa: BLE001 - whatever its content leads to
-            warn_of(store.folder / saved.group / str(saved.epoch), error)
-    return found
 
 
 def _make(folder: Path) -> None:

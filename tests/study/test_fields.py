@@ -12,12 +12,12 @@ import pytest
 
 import mnistopt
 from mnistopt.data.dataset import Dataset
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.models.own import declare
 from mnistopt.points import replica_id
 from mnistopt.results.config import write_config
 from mnistopt.results.labels import point_labels
-from mnistopt.results.record import Record
 from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import (
     curves_table,

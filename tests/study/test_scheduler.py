@@ -11,9 +11,9 @@ import pytest
 from mnistopt.engine.devices import local_devices
 from mnistopt.engine.pool import LocalPool
 from mnistopt.engine.queue import Queue
+from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
-from mnistopt.results.record import Record
 from mnistopt.results.tables import read_table
 from mnistopt.study.loop import Changes, Loop, Scheduler, ToTheEnd
 from mnistopt.study.plan import plan_run
