@@ -12,12 +12,12 @@ from mnistopt.engine.devices import (
     multiply_rate,
     name_of,
 )
+from mnistopt.engine.identity import check_records, identify
 from mnistopt.engine.memory import Capacity, available, needs
 from mnistopt.engine.pool import Pool, present
 from mnistopt.errors import InputError
 from mnistopt.points import Point
 from mnistopt.study.jobs import Job, Plan, make_plan
-from mnistopt.study.modules import check_records, identify
 from mnistopt.study.request import Request
 from mnistopt.study.workdir import Workdir
 

@@ -13,6 +13,7 @@ from mnistopt.axes import Typed, as_list, count, layers, show
 from mnistopt.data.check import doubts
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder, load
+from mnistopt.engine.identity import Modules
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
@@ -21,7 +22,6 @@ from mnistopt.points import NEUTRAL, Point
 from mnistopt.results.columns import columns
 from mnistopt.results.config import DataDescription
 from mnistopt.study import grid
-from mnistopt.study.modules import Modules
 
 _COUNT = count(None, "")
 _DEVICES = dataclasses.replace(_COUNT, rule="expected auto or a number")

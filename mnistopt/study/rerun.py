@@ -8,6 +8,7 @@ import pandas as pd
 
 from mnistopt.axes import Typed, parse_layers
 from mnistopt.data.dataset import Dataset
+from mnistopt.engine.identity import Modules
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.hparams import NUMBERS, RECIPE
@@ -16,7 +17,6 @@ from mnistopt.points import Point, replica_id
 from mnistopt.results.columns import axes_of
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.tables import read_table
-from mnistopt.study.modules import Modules
 from mnistopt.study.runner import run
 from mnistopt.study.study import Study
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from mnistopt.data.content import listed
 from mnistopt.engine.checkpoint import Checkpoint, Store
+from mnistopt.engine.identity import Maker
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
@@ -15,7 +16,6 @@ from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.tables import best_trial, read_table, trials_table
 from mnistopt.study.jobs import merge_records
-from mnistopt.study.modules import Maker
 
 # Letters of a trial's name that may stand for all of it.
 _FEWEST = 4

@@ -8,6 +8,7 @@ from typing import Any
 from mnistopt.axes import show
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import Device, Lanes, name_of
+from mnistopt.engine.identity import Maker
 from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.pool import Pool, present
 from mnistopt.engine.predict import measure_latency
@@ -21,7 +22,6 @@ from mnistopt.results.predictions import write_predictions
 from mnistopt.results.tables import read_table
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import Loop, OnEpoch
-from mnistopt.study.modules import Maker
 from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import OnProgress, Stopwatch
 from mnistopt.study.request import Request

@@ -12,6 +12,7 @@ import pytest
 
 import mnistopt
 from mnistopt.data.dataset import Dataset
+from mnistopt.engine.identity import identify
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.models.own import declare
@@ -26,7 +27,6 @@ from mnistopt.results.tables import (
     write_tables,
 )
 from mnistopt.study.grid import grid
-from mnistopt.study.modules import identify
 from mnistopt.study.request import Request
 from mnistopt.study.rerun import points as rerun_points
 from mnistopt.study.runner import run as call

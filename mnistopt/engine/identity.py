@@ -1,22 +1,29 @@
-"""A user's own modules: named by what they compute, and told from changed ones."""
+"""A user's own modules: named by what they compute, and told from changed ones.
+
+By a hash of what they trace to; across versions, whose traces differ, by their answers.
+"""
 
 import dataclasses
-import functools
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+from mnistopt.ambient import PRNG, fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import local_devices
-from mnistopt.engine.probe import agree, probe
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.models import own
-from mnistopt.models.call import Known, bare
+from mnistopt.models.call import Known, apply, apply_training, bare
 from mnistopt.models.networks import make_network, trace
 from mnistopt.models.own import axes_of
+from mnistopt.models.program import BATCH
 from mnistopt.points import Point, Structure
 
 # What traces depend on besides the module; and the kind of device.
@@ -26,7 +33,11 @@ _TOOLS = ("jax", "flax", "mnistopt")
 # `programs`, by `_key`, the `values` of a module, the `name` of what it computes, the
 # hashes of its `traces` by toolchain, and its `probe`.
 Modules = Mapping[str, Mapping[str, Any]]
-Probe = Sequence[Sequence[float]]
+# The dropout rate that training is probed at.
+RATE = 0.25
+# Of the largest number of a probe: rounding by another version of XLA, or by another
+# machine, stays below it; bfloat16's would not.
+TOLERANCE = 1e-4
 
 
 def identify(
@@ -53,15 +64,15 @@ def identify(
     for structure in dict.fromkeys(point.structure for point in points):
         if not structure.path:
             continue
-        one = _traced(structure, data)
+        one = _Traced(own.make(structure), data.image_shape, data.classes)
         first = keys.setdefault(_key(structure), one)
-        if first.traced != one.traced:
+        if first.name != one.name:
             raise InputError(
                 f"two modules {structure} compute different things, and no field tells "
                 "them apart: give them a field with a word or a number for each, or "
                 "functions with names of their own"
             )
-        named[structure] = _named(one, data, found, measured)
+        named[structure] = _named(structure, one, found, measured)
     _check_others(list(named.values()), data, known)
     renamed = [
         dataclasses.replace(
@@ -78,63 +89,52 @@ def toolchain() -> str:
     return ", ".join((*versions, jax.default_backend()))
 
 
-class _Traced(NamedTuple):
-    """A module, the hash of its trace, and the shapes of its variables."""
+class _Traced:
+    """A module, and the hash of what it traces to on images of some shape."""
 
-    structure: Structure
-    module: Any
-    traced: str
-    shapes: Any
+    def __init__(self, module: nn.Module, shape: tuple[int, ...], classes: int):
+        """Traces it; raises InputError if it cannot be trained."""
+        self.module, self._on = module, (shape, classes)
+        self.name, self._variables = trace(module, shape, classes)
 
-    def probe(self, data: Dataset) -> Probe:
-        return probe(self.module, data.image_shape, self.shapes)
+    def again(self) -> "_Traced":
+        return _Traced(self.module, *self._on)
 
+    def probe(self) -> list[list[float]]:
+        return probe(self.module, self._on[0], self._variables)
 
-def _traced(structure: Structure, data: Dataset) -> _Traced:
-    module = own.make(structure)
-    found = trace(module, data.image_shape, data.classes)
-    return _Traced(structure, module, *found)
+    def is_as(self, entry: Mapping[str, Any]) -> bool:
+        """Says whether it computes what it did, by what config.json knows of it."""
+        traces = entry["traces"]
+        if toolchain() in traces or self.name in traces.values():
+            return traces.get(toolchain(), self.name) == self.name
+        return agree(self.probe(), entry["probe"])
 
 
 def _named(
-    one: _Traced, data: Dataset, found: dict[str, Any], measured: bool
+    structure: Structure, one: _Traced, found: dict[str, Any], measured: bool
 ) -> Structure:
     """Returns a structure with the name of its program, noting what is new of it."""
-    structure = one.structure
     about = found.setdefault(structure.model, {"programs": {}})
     about["path"] = structure.path
     plain = set(dict(structure.values)) <= set(axes_of(type(one.module)))
     about["command"] = plain and own.is_importable(type(one.module))
     entry = about["programs"].get(_key(structure))
     if entry is None:
-        entry = {"values": dict(structure.values), "name": one.traced, "traces": {}}
+        entry = {"values": dict(structure.values), "name": one.name, "traces": {}}
         if measured:
-            entry["probe"] = one.probe(data)
-    elif not _same(entry, one.traced, lambda: one.probe(data)):
-        if _traced(structure, data).traced != one.traced:
+            entry["probe"] = one.probe()
+    elif not one.is_as(entry):
+        if one.again().name != one.name:
             raise InputError(
                 f"{structure} computes something else each time it is traced, as if it "
                 "drew from NumPy's or Python's generators: take numbers from its key, "
                 "or from constants"
             )
         raise _changed(structure, type(one.module))
-    entry = entry | {"traces": entry["traces"] | {toolchain(): one.traced}}
+    entry = entry | {"traces": entry["traces"] | {toolchain(): one.name}}
     about["programs"] = about["programs"] | {_key(structure): entry}
     return dataclasses.replace(structure, program=entry["name"], module=one.module)
-
-
-def _same(entry: Mapping[str, Any], traced: str, measure: Callable[[], Probe]) -> bool:
-    """Says whether a module computes what it did.
-
-    Args:
-        entry: What config.json knows of it.
-        traced: The hash of its trace now.
-        measure: Returns its probe, which decides where versions differ.
-    """
-    traces = entry["traces"]
-    if toolchain() in traces or traced in traces.values():
-        return traces.get(toolchain(), traced) == traced
-    return agree(measure(), entry["probe"])
 
 
 def _changed(structure: Structure, kind: type) -> InputError:
@@ -165,10 +165,10 @@ def _check_others(asked: Sequence[Structure], data: Dataset, known: Modules) -> 
         except InputError:
             continue  # It cannot be made again from its values, nor be continued.
         try:
-            one = _traced(dataclasses.replace(other, module=module), data)
+            one = _Traced(module, data.image_shape, data.classes)
         except InputError as error:
             raise _changed(other, kind) from error
-        if not _same(entry, one.traced, functools.partial(one.probe, data)):
+        if not one.is_as(entry):
             raise _changed(other, kind)
 
 
@@ -236,16 +236,11 @@ class Maker:
         entry = about.get("programs", {}).get(_key(structure))
         local_devices()  # Before JAX is used.
         try:
-            traced, shapes = trace(module, self._shape, self._classes)
+            one = _Traced(module, self._shape, self._classes)
         except InputError as error:
             raise _not_as_trained(structure) from error
-        if entry is None:
-            same = traced == structure.program
-        else:
-            same = entry["name"] == structure.program and _same(
-                entry, traced, lambda: probe(module, self._shape, shapes)
-            )
-        if not same:
+        name = one.name if entry is None else entry["name"]
+        if name != structure.program or (entry and not one.is_as(entry)):
             raise _not_as_trained(structure)
 
 
@@ -255,3 +250,82 @@ def _not_as_trained(structure: Structure) -> InputError:
         "something else: bring back what it was, or make the module yourself: "
         "module.apply(study.variables(...), images)"
     )
+
+
+# --- Answers, where traces cannot be compared ---
+
+
+@fixed()
+def probe(model: nn.Module, shape: tuple[int, ...], shapes: Any) -> list[list[float]]:
+    """Returns what a network makes of fixed variables and pixels, six digits each.
+
+    First variables are not in it: to compile their draws takes longer than all else,
+    and a replica that has begun needs them no more.
+
+    Args:
+        model: The network.
+        shape: Of an image, (H, W, C).
+        shapes: Of its variables.
+
+    Returns:
+        The logits in evaluation; those in training; and the norms of each leaf of the
+        running statistics after it, and of the gradients of weighted logits.
+    """
+    variables = jax.tree_util.tree_map_with_path(_numbers, shapes)
+    images = _spread((BATCH, *shape)).astype(np.float32)
+    key = jax.random.key(0, impl=PRNG)
+
+    def answers(variables, images, key):
+        def weighted(params):
+            now = {**variables, "params": params}
+            logits, statistics = apply_training(model, now, images, RATE, key)
+            weights = _spread(logits.shape).astype(np.float32)
+            return (weights * logits).sum(), (logits, statistics)
+
+        gradient = jax.grad(weighted, has_aux=True)
+        grads, (trained, statistics) = gradient(variables["params"])
+        norms = [[jnp.linalg.norm(leaf.ravel()) for leaf in jax.tree.leaves(tree)]
+                 for tree in (statistics, grads)]  # fmt: skip
+        return apply(model, variables, images), trained, *map(jnp.array, norms)
+
+    with jax.default_matmul_precision("highest"):
+        lowered = jax.jit(answers).lower(variables, images, key)
+        # It runs once: what compiles soonest is best.
+        program = lowered.compile(dict[str, Any](xla_backend_optimization_level=0))
+        found = program(variables, images, key)
+    return [
+        [float(f"{x:.6g}") for x in np.asarray(group, float).flat] for group in found
+    ]
+
+
+def _spread(shape: tuple[int, ...]) -> np.ndarray:
+    """Returns fixed numbers spread evenly over [0, 1), without any order.
+
+    Weyl's sequence of the golden ratio, in an order mixed by Knuth's multiplier.
+    """
+    mixed = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(2654435761)
+    return (mixed % np.uint64(2**32) / 2**32).reshape(shape)
+
+
+def _numbers(path: Any, leaf: Any) -> np.ndarray:
+    """Returns fixed numbers for a leaf, of both signs unless it is a variance.
+
+    Kernels are scaled so that activations stay near 1.
+    """
+    spread = _spread(leaf.shape)
+    if "var" in jax.tree_util.keystr(path[-1:]):
+        return (0.5 + spread).astype(leaf.dtype)
+    fan_in = math.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 1
+    return ((2 * spread - 1) * math.sqrt(3 / max(fan_in, 1))).astype(leaf.dtype)
+
+
+def agree(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:
+    """Says whether two probes are the same to rounding."""
+    if [len(group) for group in one] != [len(group) for group in other] or not one:
+        return False
+    for mine, theirs in zip(map(np.array, one), map(np.array, other)):
+        finite = np.abs(theirs[np.isfinite(theirs)])
+        slack = TOLERANCE * finite.max(initial=0)
+        if not np.allclose(mine, theirs, TOLERANCE, slack, equal_nan=True):
+            return False
+    return True
