@@ -49,11 +49,12 @@ def plan_run(
             study, or what is to be trained does not fit into memory or on the disk.
     """
     devices, known = present(pool), workdir.config
-    modules = {**request.modules, **(known.modules if known else {})}
+    before = [one for one in (request.rerun, known) if one]
+    modules = {name: about for one in before for name, about in one.modules.items()}
     points, modules = identify(request.points, request.data, modules, measured)
     if lanes is None:
-        before = known.lanes if known else {}
-        lanes = _lanes(points, request.seeds, request.lanes, before, devices)
+        had = {cohort: text for one in before for cohort, text in one.lanes.items()}
+        lanes = _lanes(points, request.seeds, request.lanes, had, devices)
     saved = workdir.checkpoints()
     found = make_plan(points, request.seeds, request.data, saved, lanes)
     found = dataclasses.replace(found, modules=modules)

@@ -13,14 +13,13 @@ from mnistopt.axes import Typed, as_list, count, layers, show
 from mnistopt.data.check import doubts
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder, load
-from mnistopt.engine.identity import Modules
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.models.registry import DEFAULT, NETWORKS
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results.columns import columns
-from mnistopt.results.config import DataDescription
+from mnistopt.results.config import Config, DataDescription
 from mnistopt.study import grid
 
 _COUNT = count(None, "")
@@ -51,7 +50,7 @@ class Request:
         cluster: Ray's address, or None for this machine.
         memory_budget: Bytes to use at most, of a device's or, on a CPU, of all.
         fail_fast: Whether the first replica that diverges ends the run.
-        modules: Those of a study that runs again, as its config.json knows them.
+        rerun: The config of a study that is run again: its modules and lanes hold.
     """
 
     points: tuple[Point, ...]
@@ -67,7 +66,7 @@ class Request:
     cluster: str | None
     memory_budget: float
     fail_fast: bool
-    modules: Modules
+    rerun: Config | None
 
     @classmethod
     def of(
@@ -87,7 +86,7 @@ class Request:
         memory_budget: float | str | None = None,
         fail_fast: bool = False,
         cache_dir: str | Path = CACHE_DIR,
-        modules: Modules | None = None,
+        rerun: Config | None = None,
         **axes: Any,
     ) -> "Request":
         """Checks the settings of `run`, loads the data, and warns of doubts.
@@ -122,7 +121,7 @@ class Request:
             cluster=cluster,
             memory_budget=budget,
             fail_fast=fail_fast,
-            modules=modules or {},
+            rerun=rerun,
         )
 
     @property
@@ -153,7 +152,7 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     ]
     model = inspect.Parameter("model", keyword, default=DEFAULT)
     *callbacks, _ = own.parameters.values()
-    *settings, rest = (one for name, one in asked.items() if name != "modules")
+    *settings, rest = (one for name, one in asked.items() if name != "rerun")
     function.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[*settings, *callbacks, model, *axes, rest]
     )
