@@ -93,27 +93,6 @@ class Workdir:
                 warnings.warn(str(error), stacklevel=2)
         return found
 
-    def check(
-        self,
-        records: Mapping[str, Record],
-        saved: Sequence[Checkpoint],
-        retrained: Set[str],
-    ) -> None:
-        """Checks that what is there is of this data, and complete.
-
-        Args:
-            records: What the checkpoints know, by replica.
-            saved: The checkpoints that can be used.
-            retrained: Trials that are to be trained.
-
-        Raises:
-            InputError: If it is not; says how many replicas or trials are concerned.
-        """
-        self._check_data(records)
-        # What damage has taken is trained again, what somebody has removed is not.
-        taken = (self.folder / ASIDE).exists() or self.store.damaged(saved)
-        self._check_complete(records, retrained if taken else frozenset())
-
     def _read(self) -> Config | None:
         for name in FOLDERS:
             if (self.folder / name).exists() and not (self.folder / name).is_dir():
@@ -147,7 +126,7 @@ class Workdir:
             )
         return found
 
-    def _check_data(self, records: Mapping[str, Record]) -> None:
+    def check_data(self, records: Mapping[str, Record]) -> None:
         """Checks that replicas were trained on the data at hand.
 
         A replica's name is made of what it was trained on: this needs no config.json.
@@ -165,12 +144,20 @@ class Workdir:
                 "both. Give another `workdir`, or the data it was made with"
             )
 
-    def _check_complete(
-        self, records: Mapping[str, Record], retrained: Set[str]
+    def check_complete(
+        self,
+        records: Mapping[str, Record],
+        saved: Sequence[Checkpoint],
+        retrained: Set[str],
     ) -> None:
         """Checks that the checkpoints of all trained trials are there.
 
         Tables are made of checkpoints: a trial without one would vanish from them.
+
+        Args:
+            records: What the checkpoints know, by replica.
+            saved: The checkpoints that can be used.
+            retrained: Trials that are to be trained.
         """
         try:
             trials = read_table(self.folder, "trials")
@@ -184,7 +171,9 @@ class Workdir:
             ]
         except (InputError, KeyError):
             return  # Not there or not readable: it is made anew.
-        if lost := [trial for trial in lost if trial not in retrained]:
+        # What damage has taken is trained again, what somebody has removed is not.
+        taken = (self.folder / ASIDE).exists() or self.store.damaged(saved)
+        if lost := [trial for trial in lost if not (taken and trial in retrained)]:
             raise InputError(
                 f"{self.folder}/trials.csv has {len(lost)} trained trials whose "
                 f"checkpoints are gone, {lost[0]} among them. Tables are made of "
