@@ -1,8 +1,9 @@
 """Carries a plan out: trains its jobs, and writes all that is known then."""
 
+import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnistopt.axes import show
@@ -15,7 +16,7 @@ from mnistopt.engine.predict import measure_latency
 from mnistopt.errors import InputError, noting
 from mnistopt.models.networks import count_bytes, multiply_adds
 from mnistopt.points import Point
-from mnistopt.results.columns import COSTS, Costs, network_name
+from mnistopt.results.columns import COSTS, network_name
 from mnistopt.results.config import Config, describe_machine
 from mnistopt.results.mistakes import write_mistakes, write_samples
 from mnistopt.results.predictions import write_predictions
@@ -81,9 +82,13 @@ def train(
             write_samples(folder, plan.points, data)
     with stopwatch("costs"):
         records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
-        points, device = [record.point for record in records], present(pool)[0]
-        found = find_costs(points, known.costs, data, device, make)
-        costs = {**known.costs, **found}
+        wanted = {network_name(r.point.structure): r.point for r in records}
+        costs = dict(known.costs)
+        for name, point in wanted.items():
+            if name not in costs:
+                # A module of one's own that cannot be had any more has none.
+                with contextlib.suppress(InputError):
+                    costs[name] = _costs(make(point), data, present(pool)[0])
         loop.write(costs)
     if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
         workdir.store.tidy()
@@ -165,41 +170,8 @@ def _fewer_lanes(loop: Loop, error: Exhausted) -> dict[Point, Lanes]:
     return {job.program: fewer}
 
 
-def find_costs(
-    points: Iterable[Point],
-    there: Costs,
-    dataset: Dataset,
-    device: Device,
-    make: Callable[[Point], Any],
-) -> dict[str, dict[str, float]]:
-    """Returns the costs of the networks of points, of those that are not there yet.
-
-    A module of the user's own that cannot be had any more has none.
-
-    Args:
-        points: Of which the structures count.
-        there: What is known.
-        dataset: Of which the first training images are classified.
-        device: Which does so.
-        make: Returns the network of a point.
-
-    Returns:
-        Per network, by its name, the numbers of `COSTS`.
-    """
-    wanted = {network_name(point.structure): point for point in points}
-    found = {}
-    for name, point in wanted.items():
-        if name in there:
-            continue
-        try:
-            model = make(point)
-        except InputError:
-            continue
-        found[name] = _costs(model, dataset, device)
-    return found
-
-
 def _costs(model: Any, dataset: Dataset, device: Device) -> dict[str, Any]:
+    """Returns the `COSTS` of a network, of the first training images on a device."""
     shape, images = dataset.image_shape, dataset.train.images
     counted = multiply_adds(model, shape), count_bytes(model, shape)
     seconds = measure_latency(model, images, device).values()
