@@ -15,7 +15,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder, load
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
+from mnistopt.hparams import TRAINING
 from mnistopt.models.registry import DEFAULT, NETWORKS
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results.columns import columns
@@ -144,7 +144,7 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     own = inspect.signature(function)
     asked = inspect.signature(Request.of).parameters
     declared = {name: axis for n in NETWORKS.values() for name, axis in n.axes.items()}
-    declared |= {**RECIPE, **NUMBERS, "epochs": EPOCHS}
+    declared |= TRAINING
     keyword = inspect.Parameter.KEYWORD_ONLY
     axes = [
         inspect.Parameter(name, keyword, default=axis.default)

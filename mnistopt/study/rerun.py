@@ -11,7 +11,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.engine.identity import Modules
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-from mnistopt.hparams import NUMBERS, RECIPE
+from mnistopt.hparams import TRAINING
 from mnistopt.points import Point, replica_id
 from mnistopt.results.columns import axes_of
 from mnistopt.results.config import Config, read_config
@@ -197,7 +197,7 @@ def _candidates(row: pd.Series, modules: Modules) -> Iterator[Point]:
         given = {k: Typed(v) if isinstance(v, str) else v for k, v in values.items()}
         yield make_point(**{k: v for k, v in given.items() if v is not None})
         return
-    known = {"model", *RECIPE, *NUMBERS, "epochs"}
+    known = {"model", *TRAINING}
     common = {name: value for name, value in values.items() if name in known}
     for entry in about["programs"].values():
         point = common | entry["values"]
