@@ -195,53 +195,34 @@ def _key(structure: Structure) -> str:
     return " ".join((structure.model, *values))
 
 
-class Maker:
-    """Makes the networks of points again, checking that they compute what they did."""
+def make_again(
+    point: Point, modules: Modules, shape: Sequence[int], classes: int
+) -> Any:
+    """Returns the network of a point as `make_network`, if it computes what it did.
 
-    def __init__(
-        self,
-        modules: Modules,
-        shape: Sequence[int],
-        classes: int,
-        made: Mapping[Structure, Any] | None = None,
-    ):
-        """Knows what there is.
+    Args:
+        point: Of which the structure counts.
+        modules: From config.json.
+        shape: Of an image, (H, W, C).
+        classes: K.
 
-        Args:
-            modules: From config.json.
-            shape: Of an image, (H, W, C).
-            classes: K.
-            made: Networks that are made already.
-        """
-        self._modules, self._made = modules, dict(made or {})
-        self._shape, self._classes = tuple(shape), classes
-
-    def __call__(self, point: Point) -> Any:
-        """Returns the network of a point, as `make_network`.
-
-        Raises:
-            InputError: If it is a module of one's own that cannot be had or has
-                changed since.
-        """
-        structure = point.structure
-        if structure not in self._made:
-            network = make_network(point, self._classes)
-            if isinstance(network, Known):
-                self._check(structure, bare(network))
-            self._made[structure] = network
-        return self._made[structure]
-
-    def _check(self, structure: Structure, module: Any) -> None:
-        about = self._modules.get(structure.model, {})
-        entry = about.get("programs", {}).get(_key(structure))
-        local_devices()  # Before JAX is used.
-        try:
-            one = _Traced(module, self._shape, self._classes)
-        except InputError as error:
-            raise _not_as_trained(structure) from error
-        name = one.name if entry is None else entry["name"]
-        if name != structure.program or (entry and not one.is_as(entry)):
-            raise _not_as_trained(structure)
+    Raises:
+        InputError: If it is a module of one's own that cannot be had or has changed
+            since.
+    """
+    structure, network = point.structure, make_network(point, classes)
+    if not isinstance(network, Known):
+        return network
+    entry = modules.get(structure.model, {}).get("programs", {}).get(_key(structure))
+    local_devices()  # Before JAX is used.
+    try:
+        one = _Traced(bare(network), tuple(shape), classes)
+    except InputError as error:
+        raise _not_as_trained(structure) from error
+    name = one.name if entry is None else entry["name"]
+    if name != structure.program or (entry and not one.is_as(entry)):
+        raise _not_as_trained(structure)
+    return network
 
 
 def _not_as_trained(structure: Structure) -> InputError:

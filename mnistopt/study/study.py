@@ -7,7 +7,7 @@ import pandas as pd
 
 from mnistopt.data.content import listed
 from mnistopt.engine.checkpoint import Checkpoint, Store
-from mnistopt.engine.identity import Maker
+from mnistopt.engine.identity import make_again
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
@@ -127,8 +127,8 @@ class Study:
     def network(self, trial: str = "best") -> Any:
         """Returns `model` as `engine.predict` takes it; raises as that."""
         shape, classes = self.config.data.image_shape, len(self.class_names)
-        make = Maker(self.config.modules, shape, classes)
-        return make(self._find(trial)[1].point)
+        point = self._find(trial)[1].point
+        return make_again(point, self.config.modules, shape, classes)
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:
         """Restores one trial's parameters: `variables` without running statistics."""

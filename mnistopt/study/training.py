@@ -9,7 +9,7 @@ from typing import Any
 from mnistopt.axes import show
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import Device, Lanes, name_of
-from mnistopt.engine.identity import Maker
+from mnistopt.engine.identity import make_again
 from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.pool import Pool, present
 from mnistopt.engine.predict import measure_latency
@@ -75,7 +75,13 @@ def train(
     with stopwatch("predictions"):
         trials = read_table(folder, "trials")
         made = {job.program.structure: job.cohort.model for job in plan.jobs}
-        make = Maker(plan.modules, data.image_shape, data.classes, made)
+
+        def make(point: Point) -> Any:
+            if (one := point.structure) not in made:
+                about = plan.modules, data.image_shape, data.classes
+                made[one] = make_again(point, *about)
+            return made[one]
+
         write_predictions(folder, workdir.store, trials, data, make)
         write_mistakes(folder, trials, data)
         if plan.jobs:
