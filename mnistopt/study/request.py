@@ -95,9 +95,10 @@ class Request:
             InputError: If one cannot be used.
         """
         asked = _points(points, axes)
-        seeds = check_count("seeds", seeds)
+        seeds = _COUNT.check("seeds", seeds)
         grid.check_size(len(asked) * seeds)
-        train_examples = _optional("train_examples", train_examples)
+        if train_examples is not None:
+            train_examples = _COUNT.check("train_examples", train_examples)
         file = None if isinstance(data, Dataset) else check_path("data", data)
         folder, cache = check_path("data_dir", data_dir), cache_folder(cache_dir)
         target = check_path("workdir", workdir)
@@ -194,19 +195,6 @@ def _check_steps(points: Sequence[Point], examples: int) -> None:
             )
     for doubt in grid.average_doubts(points, examples):
         warnings.warn(doubt, stacklevel=2)
-
-
-def check_count(name: str, value: Any) -> int:
-    """Returns a whole number of at least 1; numpy's and whole floats are some too.
-
-    Raises:
-        InputError: If it is none.
-    """
-    return _COUNT.check(name, value)
-
-
-def _optional(name: str, value: Any) -> int | None:
-    return None if value is None else check_count(name, value)
 
 
 def _lanes(value: Any) -> tuple[int, int] | None:

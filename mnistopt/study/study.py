@@ -214,10 +214,5 @@ def _named(trials: pd.DataFrame, name: str) -> pd.DataFrame:
     return found
 
 
-def open_study(workdir: str | Path) -> Study:
-    """Opens the workdir of a grid that has run, or is running.
-
-    Raises:
-        InputError: If it is none.
-    """
-    return Study(workdir)
+# Opens the workdir of a grid that has run, or is running.
+open_study = Study
