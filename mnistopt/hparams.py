@@ -134,3 +134,5 @@ def declared(group: type) -> dict[str, Axis]:
 RECIPE = declared(Recipe)
 NUMBERS = declared(Hparams)
 EPOCHS = count(6, "passes over the training examples")
+# All of them, as they are told and shown.
+TRAINING = {**RECIPE, **NUMBERS, "epochs": EPOCHS}

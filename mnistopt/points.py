@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnistopt.axes import show, single
-from mnistopt.hparams import NUMBERS, RECIPE, Hparams, Recipe
+from mnistopt.hparams import NUMBERS, RECIPE, TRAINING, Hparams, Recipe
 
 # The columns of the first studies. They are in every table and every identity, empty
 # where a model lacks them: what has a name keeps it. Others are where they are used.
@@ -142,7 +142,7 @@ class Point:
         values = tuple(
             (name, value)
             for name, value in row.items()
-            if name not in {"model", *RECIPE, *NUMBERS, "epochs"} and value is not None
+            if name not in {"model", *TRAINING} and value is not None
         )
         structure = Structure(row["model"], values, takes_dropout, program, path)
         asked = Hparams(**numbers)

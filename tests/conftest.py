@@ -9,10 +9,10 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.engine import predict
 from mnistopt.engine.devices import local_devices
+from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import compiled
 from mnistopt.models import separable
 from mnistopt.points import Point, replica_id
-from mnistopt.results.record import Record
 
 # Before the first JAX operation, as a study does it: then all cores compute.
 local_devices()

@@ -21,7 +21,6 @@ from mnistopt.results.tables import TABLES, best_trial, read_table
 from mnistopt.study import request
 from mnistopt.study.grid import grid
 from mnistopt.study.jobs import merge_records
-from mnistopt.study.workdir import sound
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
 AXES = [*NETWORKS["mlp"].axes, *NETWORKS["cnn"].axes, *RECIPE, *NUMBERS, "epochs"]
@@ -194,7 +193,7 @@ def test_any_records_are_used_or_left_out(workdir, data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         store = Store(folder / "checkpoints")
-        records = merge_records(sound(store))
+        records = merge_records(store.saved())
     assert 1 <= len(records) <= 3
     try:
         use(folder)

@@ -117,7 +117,7 @@ def test_the_replica_axis_is_in_one_file():
 
 def test_programs_are_compiled_in_the_engine_only():
     users = {module(path) for path in LIBRARY if "jit" in names(path)}
-    assert users == {"engine.replicas", "engine.predict", "engine.probe"}
+    assert users == {"engine.replicas", "engine.predict", "engine.identity"}
 
 
 def test_the_library_prints_nothing_and_reads_no_environment():

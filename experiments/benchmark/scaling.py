@@ -162,9 +162,9 @@ def _reach(pool: _Pool, seconds: float) -> dict[str, Any]:
     from mnistopt.engine.cluster.program import RemoteProgram
     from mnistopt.engine.devices import Lanes
     from mnistopt.engine.queue import Queue
+    from mnistopt.engine.record import Record
     from mnistopt.engine.rounds import Member, make_rounds
     from mnistopt.models.mlp import MLP
-    from mnistopt.results.record import Record
     from mnistopt.study.grid import grid
     from mnistopt.training.cohort import Cohort
 

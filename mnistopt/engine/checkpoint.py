@@ -29,6 +29,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import plain_path
 from mnistopt.logs import quiet
@@ -102,6 +103,16 @@ class Checkpoint(NamedTuple):
     epoch: int
     about: dict[str, Any]
 
+    @property
+    def records(self) -> dict[str, Record]:
+        """What was known of its replicas then, by name."""
+        return {one["replica"]: Record.from_json(one) for one in self.about["records"]}
+
+    def record(self, replica: str) -> Record:
+        """What was known of one of them."""
+        known = self.about["records"]
+        return Record.from_json(next(one for one in known if one["replica"] == replica))
+
 
 class Store:
     """All checkpoints of a study.
@@ -125,7 +136,7 @@ class Store:
     def saved(self) -> list[Checkpoint]:
         """Reads what is there: one entry per whole checkpoint.
 
-        One that cannot be read is left out, with a warning.
+        One whose records cannot be read is left out, with a warning.
         """
         entries = []
         for folder in sorted(self._folder.glob("*/")):
@@ -134,10 +145,11 @@ class Store:
                     args = ocp.args.Composite(about=ocp.args.JsonRestore())
                     try:
                         about = manager.restore(epoch, args=args)["about"]
-                        _check(about)
-                        entries.append(Checkpoint(folder.name, epoch, about))
-                    except Exception as error:  # noqa: BLE001
-                        warn_of(self.folder / folder.name / str(epoch), error)
+                        found = Checkpoint(folder.name, epoch, about)
+                        _check(found)
+                        entries.append(found)
+                    except Exception as error:  # noqa: BLE001 - whatever is in it
+                        _warn_of(self.folder / folder.name / str(epoch), error)
         return entries
 
     def load(
@@ -252,23 +264,21 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self._folder / name
 
-    def tidy(self, saved: Sequence[Checkpoint]) -> None:
+    def tidy(self) -> None:
         """Removes partial checkpoints, superseded ones, and folders without any.
 
         A checkpoint is superseded if none of its replicas was measured in full there,
         and all of them have gone further in others. Nobody else may write meanwhile.
-
-        Args:
-            saved: All checkpoints that can be used.
         """
-        newest: dict[str, int] = {}
+        saved, newest = self.saved(), dict[str, int]()
         for one in saved:
             for name in one.about["replicas"]:
                 newest[name] = max(one.epoch, newest.get(name, 0))
         for one in saved:
-            if not _measured(one) and all(
-                newest[name] > one.epoch for name in one.about["replicas"]
-            ):
+            further = all(newest[name] > one.epoch for name in one.about["replicas"])
+            # Any: those that have stopped are measured before the others.
+            measured = any(one.epoch in r.measured for r in one.records.values())
+            if further and not measured:
                 step = self.folder / one.group / str(one.epoch)
                 # In one step, so that there is no half of it if this is killed.
                 step.rename(step.with_name(step.name + PARTIAL))
@@ -303,13 +313,17 @@ class Store:
         self._open_anew()
 
 
-def _check(about: dict[str, Any]) -> None:
-    """Raises ValueError if another version has written it, or its checksum is wrong."""
+def _check(saved: Checkpoint) -> None:
+    """Raises an exception if the records are of another version, or are damaged."""
+    about = saved.about
     if about["format"] != FORMAT:
         raise ValueError(f"another version has written it, in format {about['format']}")
     rest = {name: value for name, value in about.items() if name != CHECKSUM}
     if about[CHECKSUM] != text_checksum(rest):
         raise ValueError("its records have another checksum")
+    for name, record in saved.records.items():
+        if set(map(len, record.history.values())) != {saved.epoch}:
+            raise ValueError(f"{name} has no history of {saved.epoch} epochs")
 
 
 def _described(state: TrainState) -> tuple[list[tuple[Any, Any]], Any]:
@@ -318,15 +332,9 @@ def _described(state: TrainState) -> tuple[list[tuple[Any, Any]], Any]:
     return [(leaf.shape, leaf.dtype) for leaf in leaves], structure
 
 
-def warn_of(folder: Path, error: object) -> None:
+def _warn_of(folder: Path, error: object) -> None:
     """Warns of a checkpoint that is left out as it is damaged, whatever that did."""
     message = (
         f"the checkpoint {folder} is damaged ({str(error).strip():.200}) and left out"
     )
     warnings.warn(f"{message}; what only it has is trained again", stacklevel=3)
-
-
-def _measured(one: Checkpoint) -> bool:
-    """Says whether any replica was measured in full: those of stopped ones, too."""
-    histories = (record["history"] for record in one.about["records"])
-    return any(history["train_total"][one.epoch - 1] for history in histories)

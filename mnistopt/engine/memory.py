@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,12 @@ from typing import NamedTuple
 import jax
 
 from mnistopt.engine.devices import Device, Lanes
+from mnistopt.engine.replicas import state_bytes
 from mnistopt.errors import InputError
+from mnistopt.models.networks import count_bytes, count_outputs
+from mnistopt.training.cohort import Cohort
+
+FLOAT = 4
 
 # What compiling takes and the process keeps: 250 MB for an MLP, 390 MB for a CNN, by
 # the peak of a process (Linux, JAX 0.10.2) before and after. From the cache: 100 MB.
@@ -71,6 +77,59 @@ def process_memory() -> float:
         pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
         return float(pages * os.sysconf("SC_PAGE_SIZE"))
     return USUAL
+
+
+def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capacity:
+    """Returns what there is.
+
+    Args:
+        devices: Those that compute.
+        workdir: Need not exist.
+        budget: Bytes of memory to use at most.
+    """
+    folder = workdir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if devices[0].on_host:
+        return Capacity(min(host_memory(), budget), 0, free)
+    return Capacity(host_memory(), min(device_memory(devices), budget), free)
+
+
+def needs(
+    cohort: Cohort,
+    lanes: Lanes,
+    replicas: int,
+    kept: int,
+    devices: Sequence[Device],
+    data: int,
+    working: int | None,
+) -> Capacity:
+    """Returns what training replicas of a cohort takes.
+
+    Args:
+        cohort: Their static part.
+        lanes: What one device computes side by side.
+        replicas: How many there are.
+        kept: How many of their checkpoints stay.
+        devices: Those that compute.
+        data: Bytes of the examples.
+        working: Bytes that a step of one replica takes beside its state, as XLA has
+            told before; None for roughly: gradients and, for each image of a batch,
+            what the layers compute and its gradient.
+    """
+    if working is None:
+        model, shape = cohort.model, cohort.image_shape
+        outputs = cohort.batch_size * count_outputs(model, shape) * FLOAT
+        working = count_bytes(model, shape) + 2 * outputs
+    first, states = devices[0], replicas * state_bytes(cohort)
+    host = process_memory() + COMPILING + (COPIES - 1 + first.host_copies) * states
+    call = math.prod(lanes) * working
+    if first.on_host:
+        calls = min(len(devices), replicas) * call
+        return Capacity(host + data + calls, 0, kept * states)
+    device = first.idle_bytes + data + states / len(devices) + call
+    return Capacity(host, device, kept * states)
 
 
 @contextlib.contextmanager

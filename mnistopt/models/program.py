@@ -2,7 +2,7 @@
 
 It sees whatever changes the program, wherever it stands in the user's code, and nothing
 that does not: comments, names of variables and helpers, the order of what does not
-depend on each other. Traces differ between versions of JAX: see `engine.probe`.
+depend on each other. Traces differ between versions of JAX: see `engine.identity`.
 """
 
 import hashlib

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from mnistopt.axes import kind_of, show
-from mnistopt.hparams import NUMBERS, RECIPE
+from mnistopt.hparams import TRAINING
 from mnistopt.models.registry import NETWORKS
 from mnistopt.points import ALWAYS, NEUTRAL, Point, Structure
 
@@ -23,7 +23,6 @@ COSTS = (*COUNTED, *TIMED)
 Kinds = Mapping[str, set[str]]
 _DTYPES = {"truth": "boolean", "whole": "Int64", "number": "float64"}
 _TRUTH = {"True": True, "False": False}
-_TRAINING = {**RECIPE, **NUMBERS}
 
 
 def columns(points: Iterable[Point]) -> tuple[str, ...]:
@@ -34,9 +33,9 @@ def columns(points: Iterable[Point]) -> tuple[str, ...]:
     """
     rows = [point.row() for point in points]
     named = dict.fromkeys(name for row in rows for name in (*ALWAYS, *row)) or ALWAYS
-    training = [name for name in (*RECIPE, *NUMBERS) if name in named]
-    network = [name for name in named if name not in {*training, "epochs"}]
-    return (*network, *training, "epochs")
+    training = [name for name in TRAINING if name in named]
+    network = [name for name in named if name not in training]
+    return (*network, *training)
 
 
 def axes_of(table: pd.DataFrame) -> list[str]:
@@ -48,8 +47,7 @@ def axes_of(table: pd.DataFrame) -> list[str]:
 
 def network_axes(table: pd.DataFrame) -> list[str]:
     """Returns the columns of the fields of networks."""
-    known = {"model", *_TRAINING, "epochs"}
-    return [axis for axis in axes_of(table) if axis not in known]
+    return [axis for axis in axes_of(table) if axis not in {"model", *TRAINING}]
 
 
 def declared_kinds(models: Iterable[str], modules: Mapping[str, Any]) -> Kinds:

@@ -100,7 +100,7 @@ class Config:
         data_dir: The folder with the dataset's files, or None.
         data_file: The file or folder of one's own data, or None.
         asked: The values of each axis, and the number of `seeds`.
-        modules: What is known of the user's own, by class: see `study.modules`.
+        modules: What is known of the user's own, by class: see `engine.identity`.
         warnings: That the last run has shown.
         devices: Their names.
         python: Version of Python.

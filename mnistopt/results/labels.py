@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from mnistopt.axes import tell_apart
+from mnistopt.engine.record import Record
 from mnistopt.results.columns import axes_of
-from mnistopt.results.record import Record
 
 
 def varying_axes(points: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ of all: the mean of their probabilities.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -22,7 +22,6 @@ from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.points import Point
-from mnistopt.results.record import Record
 from mnistopt.results.tables import FINISHED
 from mnistopt.training.metrics import confusion
 
@@ -89,15 +88,16 @@ def write_predictions(
     labels["class_names"] = np.array(data.class_names)
     _write(folder / "labels.npz", labels)
     checkpoints = {
-        (content["replica"], saved.epoch): (saved, content)
+        (name, saved.epoch): saved
         for saved in store.saved()
-        for content in saved.about["records"]
+        for name in saved.about["replicas"]
     }
     images = {name: getattr(data, name).images for name in SPLITS}
     predictor = Predictor(images)
     for point, group in todo:
-        keys = list(zip(group["replica"], group["epochs_done"]))
-        networks = _networks(store, [checkpoints[key] for key in keys], data, make)
+        done = zip(group["replica"], group["epochs_done"])
+        where = {name: checkpoints[name, epoch] for name, epoch in done}
+        networks = _networks(store, where, make)
         arrays = _predict_all(networks, predictor)
         seeds = group["seed"].to_numpy()
         names = group["trial"].to_numpy(dtype=str)
@@ -136,20 +136,15 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
 
 
 def _networks(
-    store: Store,
-    checkpoints: Sequence[tuple[Checkpoint, Mapping[str, Any]]],
-    data: Dataset,
-    make: Callable[[Point], Any],
+    store: Store, where: Mapping[str, Checkpoint], make: Callable[[Point], Any]
 ) -> Iterator[tuple[Any, Any]]:
-    """Restores model and variables of a point's checkpointed replicas, in order."""
-    _, first = checkpoints[0]
-    point = Record.from_json(first).point
-    model = make(point)
+    """Restores model and variables of a point's replicas, in order."""
+    first = next(iter(where))
+    model = make(where[first].record(first).point)
     # Seeds that came later are in other checkpoints.
-    for _, group in itertools.groupby(checkpoints, key=lambda one: one[0][:2]):
-        parts = list(group)
-        saved, names = parts[0][0], [content["replica"] for _, content in parts]
-        variables = store.load_part(saved, names, "weights/last")
+    for _, group in itertools.groupby(where, key=lambda name: where[name][:2]):
+        names = list(group)
+        variables = store.load_part(where[names[0]], names, "weights/last")
         yield from ((model, variables[name]) for name in names)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
 from mnistopt.hparams import RECIPE
@@ -26,7 +27,6 @@ from mnistopt.results.columns import (
     typed,
 )
 from mnistopt.results.config import read_config
-from mnistopt.results.record import Record
 from mnistopt.results.summary import (
     DIVERGED,
     FINISHED,

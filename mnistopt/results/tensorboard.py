@@ -7,7 +7,6 @@ thread and an open file each, and cannot name a group, nor go on with a file.
 """
 
 import dataclasses
-import importlib.util
 import math
 import shutil
 import struct
@@ -76,15 +75,7 @@ class TensorBoard:
 
         Args:
             workdir: That of the run.
-
-        Raises:
-            InputError: If tensorboardX is not installed.
         """
-        if importlib.util.find_spec("tensorboardX") is None:
-            raise InputError(
-                "TensorBoard's files need the package tensorboardX: "
-                "pip install tensorboardX"
-            )
         self._workdir = Path(workdir).expanduser().absolute()
         self.folder = self._workdir / FOLDER
         self._sessions: dict[Hashable, _Session] = {}

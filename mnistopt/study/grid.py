@@ -9,11 +9,11 @@ from typing import Any
 from mnistopt.axes import as_list, show, single
 from mnistopt.errors import InputError
 from mnistopt.hparams import (
-    EPOCHS,
     EXPONENTIAL_FLOOR,
     NUMBERS,
     ONECYCLE_WARMUP,
     RECIPE,
+    TRAINING,
     Hparams,
     Recipe,
     averaging_steps,
@@ -78,7 +78,7 @@ def grid(**axes: Any) -> list[Point]:
     _check_schedule(axes)
     points: list[Point] = []
     for network in networks:
-        declared = {**network.axes, **RECIPE, **NUMBERS, "epochs": EPOCHS}
+        declared = {**network.axes, **TRAINING}
         values = [
             axis.values(name, axes[name]) if name in axes else [axis.default]
             for name, axis in declared.items()
@@ -237,22 +237,12 @@ def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
     for network in networks:
         if kinds.setdefault(network.name, network.kind) is not network.kind:
             raise InputError(f"two different networks are called {network.name}")
-    training = {**RECIPE, **NUMBERS, "epochs": EPOCHS}
-    used = {name for network in networks for name in network.axes} | set(training)
+    used = {name for network in networks for name in network.axes} | set(TRAINING)
     if not any(network.dropout for network in networks):
         used.remove("dropout")
-    all_networks = {
-        network.name: network for network in (*NETWORKS.values(), *networks)
-    }
-    known = {
-        name: None
-        for named in (
-            {"model": None},
-            *(one.axes for one in all_networks.values()),
-            training,
-        )
-        for name in named
-    }
+    everywhere = {one.name: one for one in (*NETWORKS.values(), *networks)}.values()
+    told = (name for network in everywhere for name in network.axes)
+    known = dict.fromkeys(("model", *told, *TRAINING))
     if unknown := sorted(set(axes) - set(known)):
         raise InputError(
             f"unknown hyper-parameter {', '.join(unknown)}; "
@@ -261,7 +251,7 @@ def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
     for name in axes:
         if name not in used:
             chosen = " and ".join(network.name for network in networks)
-            have = " or ".join(n.name for n in all_networks.values() if name in n.axes)
+            have = " or ".join(one.name for one in everywhere if name in one.axes)
             raise InputError(
                 f"{name}={','.join(map(show, as_list(axes[name])))} has no effect with "
                 f"model={chosen}: leave it out"

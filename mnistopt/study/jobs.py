@@ -13,10 +13,10 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.memory import Capacity
+from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import state_bytes
 from mnistopt.models.networks import count_params, multiply_adds
 from mnistopt.points import Point, replica_id
-from mnistopt.results.record import Record
 from mnistopt.results.tables import trial_id
 from mnistopt.training.cohort import Cohort
 
@@ -82,6 +82,8 @@ class Plan:
     """What is asked, what of it is there, and the jobs that do the rest.
 
     Attributes:
+        points: That were asked for; modules of one's own are named by what they do.
+        lanes: Per cohort, by `Point.program`.
         asked: How many trials were asked for.
         there: How many of them have been trained already.
         jobs: In the order they will run.
@@ -92,8 +94,11 @@ class Plan:
         available: What there is.
         crossing: Bytes that will cross a network, as `Pool.crossing` tells.
         work_per_second: Multiplications per second to expect of the other cohorts.
+        modules: What config.json is to know of modules of one's own.
     """
 
+    points: Sequence[Point]
+    lanes: Mapping[Point, Lanes]
     asked: int
     there: int
     jobs: tuple[Job, ...]
@@ -104,6 +109,7 @@ class Plan:
     available: Capacity = Capacity(0, 0, 0)
     crossing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     work_per_second: float = math.inf
+    modules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def trials(self) -> frozenset[str]:
@@ -171,10 +177,9 @@ def merge_records(saved: Iterable[Checkpoint]) -> dict[str, Record]:
     """Returns what all checkpoints together know of each replica, by its name."""
     records: dict[str, Record] = {}
     for checkpoint in saved:
-        for content in checkpoint.about["records"]:
-            record = Record.from_json(content)
-            known = records.get(record.replica)
-            records[record.replica] = known.merged(record) if known else record
+        for name, record in checkpoint.records.items():
+            known = records.get(name)
+            records[name] = known.merged(record) if known else record
     return records
 
 
@@ -230,7 +235,8 @@ def make_plan(
         program, start, missing, _ = group
         static = program, cohorts[program], lanes[program]
         jobs.append(Job(*static, tuple(members), start, missing, sources[group]))
-    return Plan(len(points) * seeds, there, tuple(jobs), dataset, known, saved)
+    asked = len(points) * seeds
+    return Plan(points, lanes, asked, there, tuple(jobs), dataset, known, saved)
 
 
 def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[int]]:

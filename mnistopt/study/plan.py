@@ -1,12 +1,8 @@
-"""What a run will do: the cohorts of its points, and jobs that fit into memory."""
+"""What a run will do: lanes for each cohort, and jobs that fit into memory."""
 
 import dataclasses
-import math
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from mnistopt.axes import show
 from mnistopt.engine.devices import (
@@ -16,21 +12,12 @@ from mnistopt.engine.devices import (
     multiply_rate,
     name_of,
 )
-from mnistopt.engine.memory import (
-    COMPILING,
-    COPIES,
-    Capacity,
-    device_memory,
-    host_memory,
-    process_memory,
-)
+from mnistopt.engine.identity import check_records, identify
+from mnistopt.engine.memory import Capacity, available, needs
 from mnistopt.engine.pool import Pool, present
 from mnistopt.errors import InputError
-from mnistopt.models.networks import count_bytes, count_outputs
 from mnistopt.points import Point
-from mnistopt.results.config import Config
 from mnistopt.study.jobs import Job, Plan, make_plan
-from mnistopt.study.modules import check_records, identify
 from mnistopt.study.request import Request
 from mnistopt.study.workdir import Workdir
 
@@ -38,66 +25,44 @@ from mnistopt.study.workdir import Workdir
 # multiplications, of which Winograd's convolution does fewer: measured on two cores of
 # an AMD EPYC, 0.75 for the MLP 128x128 and 1.0 for the CNNs 32x64 and 32x64x64.
 EFFICIENCY = 0.85
-FLOAT = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Cohorts:
-    """A request's points, by the programs that train them.
-
-    Attributes:
-        points: Those of the request; modules of one's own are named by what they do.
-        modules: What config.json is to know of those.
-        lanes: Per cohort, by `Point.program`.
-    """
-
-    points: tuple[Point, ...]
-    modules: Mapping[str, Any]
-    lanes: Mapping[Point, Lanes]
-
-    def with_lanes(self, lanes: Mapping[Point, Lanes]) -> "Cohorts":
-        """Returns them with other lanes of some."""
-        return dataclasses.replace(self, lanes={**self.lanes, **lanes})
-
-
-def find_cohorts(
-    request: Request, known: Config | None, devices: Sequence[Device], measured: bool
-) -> Cohorts:
-    """Returns the cohorts of a request: the first to use JAX, so devices come first.
+def plan_run(
+    request: Request,
+    workdir: Workdir,
+    pool: Pool,
+    lanes: Mapping[Point, Lanes] | None = None,
+    measured: bool = True,
+) -> Plan:
+    """Returns what is to be trained, by the checkpoints that there are.
 
     Args:
-        request: Its points, seeds and lanes are used.
-        known: What the workdir's config.json says; None of a new study.
-        devices: Those that will compute.
+        request: What was asked for.
+        workdir: Where it is to be.
+        pool: Of devices: they come first, as all else uses JAX.
+        lanes: Per cohort; None to choose.
         measured: Whether to compute the probes of modules too, for config.json.
 
     Raises:
-        InputError: If a module cannot be trained or has changed, or there are more
-            lanes than replicas.
+        InputError: If a module cannot be trained or has changed, there are more lanes
+            than replicas, what is there is not of this request's data, modules or
+            study, or what is to be trained does not fit into memory or on the disk.
     """
-    modules = {**request.modules, **(known.modules if known else {})}
+    devices, known = present(pool), workdir.config
+    before = [one for one in (request.rerun, known) if one]
+    modules = {name: about for one in before for name, about in one.modules.items()}
     points, modules = identify(request.points, request.data, modules, measured)
-    before = known.lanes if known else {}
-    lanes = _lanes(points, request.seeds, request.lanes, before, devices)
-    return Cohorts(tuple(points), modules, lanes)
-
-
-def plan_run(request: Request, cohorts: Cohorts, workdir: Workdir, pool: Pool) -> Plan:
-    """Returns what is to be trained, by the checkpoints that there are.
-
-    Raises:
-        InputError: If what is there is not of this request's data, modules or study, or
-            what is to be trained does not fit into memory or on the disk.
-    """
+    if lanes is None:
+        had = {cohort: text for one in before for cohort, text in one.lanes.items()}
+        lanes = _lanes(points, request.seeds, request.lanes, had, devices)
     saved = workdir.checkpoints()
-    asked = cohorts.points, request.seeds, request.data, saved, cohorts.lanes
-    found = make_plan(*asked)
-    check_records(cohorts.points, found.records.values())
-    workdir.check(found.records, saved, found.trials)
-    devices = present(pool)
-    known = workdir.config.working_bytes if workdir.config else {}
+    found = make_plan(points, request.seeds, request.data, saved, lanes)
+    found = dataclasses.replace(found, modules=modules)
+    check_records(points, found.records.values())
+    workdir.check_data(found.records)
+    workdir.check_complete(found.records, saved, found.trials)
     free = available(devices, workdir.folder, request.memory_budget)
-    found = fitted(found, devices, known, free)
+    found = fitted(found, devices, known.working_bytes if known else {}, free)
     _warn_of_other_machines(found, devices)
     if found.jobs:
         most = max(len(job.records) for job in found.jobs)
@@ -167,74 +132,6 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
             return
 
 
-# --- Memory and disk ---
-
-
-def working_bytes(job: Job, known: Mapping[str, int]) -> int:
-    """Returns the bytes that a step of one replica takes beside its state.
-
-    What XLA has told of the cohort before; else, roughly, gradients and, for each image
-    of a batch, what the layers compute and its gradient.
-
-    Args:
-        job: Has the cohort.
-        known: By the identity of a cohort.
-    """
-    name = job.program.identity()
-    if name in known:
-        return known[name]
-    model, shape = job.cohort.model, job.cohort.image_shape
-    outputs = job.cohort.batch_size * count_outputs(model, shape) * FLOAT
-    return count_bytes(model, shape) + 2 * outputs
-
-
-def needed(plan: Plan, devices: Sequence[Device], known: Mapping[str, int]) -> Capacity:
-    """Returns what a plan takes; its jobs come one after the other.
-
-    Args:
-        plan: What is to be trained.
-        devices: Those that compute.
-        known: As in `working_bytes`.
-    """
-    if not plan.jobs:
-        return Capacity(0, 0, 0)
-    each = [_of_job(job, plan.data_bytes, devices, known) for job in plan.jobs]
-    # Before an older checkpoint is removed, the next one is there.
-    disk = sum(one.disk for one in each) + max(j.state_bytes() for j in plan.jobs)
-    return Capacity(max(o.host for o in each), max(o.device for o in each), disk)
-
-
-def _of_job(
-    job: Job, data: int, devices: Sequence[Device], known: Mapping[str, int]
-) -> Capacity:
-    first, states = devices[0], job.state_bytes()
-    host = process_memory() + COMPILING + (COPIES - 1 + first.host_copies) * states
-    disk = len(job.milestones) * states
-    call = math.prod(job.lanes) * working_bytes(job, known)
-    if first.on_host:
-        calls = min(len(devices), len(job.records)) * call
-        return Capacity(host + data + calls, 0, disk)
-    device = first.idle_bytes + data + states / len(devices) + call
-    return Capacity(host, device, disk)
-
-
-def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capacity:
-    """Returns what there is.
-
-    Args:
-        devices: Those that compute.
-        workdir: Need not exist.
-        budget: Bytes of memory to use at most.
-    """
-    folder = workdir.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if devices[0].on_host:
-        return Capacity(min(host_memory(), budget), 0, free)
-    return Capacity(host_memory(), min(device_memory(devices), budget), free)
-
-
 def fitted(
     plan: Plan, devices: Sequence[Device], known: Mapping[str, int], there: Capacity
 ) -> Plan:
@@ -243,47 +140,49 @@ def fitted(
     Args:
         plan: What is to be trained.
         devices: Those that compute.
-        known: As in `working_bytes`.
+        known: Bytes of a replica's step beside its state, by the identity of a cohort.
         there: From `available`.
 
     Raises:
         InputError: If it takes more than there is, however few lanes it has; says of
             what, and what to do.
     """
-    jobs = []
+    jobs, each = [], []
     for job in plan.jobs:
-        while short := too_much(
-            took := _of_job(job, plan.data_bytes, devices, known), there
-        ):
+        working = known.get(job.program.identity())
+        while True:
+            size = job.lanes, len(job.records), len(job.milestones)
+            took = needs(job.cohort, *size, devices, plan.data_bytes, working)
+            if took.host <= there.host and took.device <= there.device:
+                break
             if job.lanes == (1, 1):
-                raise _refusal(job, short, getattr(took, short), getattr(there, short))
+                raise _refusal(job, took, there)
             job = dataclasses.replace(job, lanes=job.lanes.halved())
         jobs.append(job)
-    found = dataclasses.replace(plan, jobs=tuple(jobs), available=there)
-    needs = needed(found, devices, known)
-    if needs.disk > there.disk:
+        each.append(took)
+    if not jobs:
+        return dataclasses.replace(plan, available=there)
+    # Before an older checkpoint is removed, the next one is there.
+    disk = sum(one.disk for one in each) + max(job.state_bytes() for job in jobs)
+    if disk > there.disk:
         raise InputError(
-            f"the checkpoints of this study take {_size(needs.disk)} of disk, and "
+            f"the checkpoints of this study take {_size(disk)} of disk, and "
             f"{_size(there.disk)} are free: make room, or give a `workdir` on another "
             "disk, or fewer numbers of epochs"
         )
-    return dataclasses.replace(found, needs=needs)
+    # Jobs come one after the other.
+    most = Capacity(max(o.host for o in each), max(o.device for o in each), disk)
+    return dataclasses.replace(plan, jobs=tuple(jobs), needs=most, available=there)
 
 
-def too_much(took: Capacity, there: Capacity) -> str:
-    """Returns which memory is too small, "host" or "device"; "" if none is."""
-    for name in ("host", "device"):
-        if getattr(took, name) > getattr(there, name):
-            return name
-    return ""
-
-
-def _refusal(job: Job, name: str, took: float, there: float) -> InputError:
-    where = "memory of each device" if name == "device" else "memory"
+def _refusal(job: Job, took: Capacity, there: Capacity) -> InputError:
+    what, taken, free = "memory", took.host, there.host
+    if taken <= free:
+        what, taken, free = "memory of each device", took.device, there.device
     return InputError(
         f"{len(job.records)} replicas of {job.program.structure}, "
-        f"{job.records[0].params:,} parameters each, take {_size(took)} of {where}, "
-        f"and there are {_size(there)}: give smaller networks, or fewer points or "
+        f"{job.records[0].params:,} parameters each, take {_size(taken)} of {what}, "
+        f"and there are {_size(free)}: give smaller networks, or fewer points or "
         "seeds at a time, which may share one `workdir`"
     )
 

@@ -15,13 +15,12 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder, load
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
+from mnistopt.hparams import TRAINING
 from mnistopt.models.registry import DEFAULT, NETWORKS
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results.columns import columns
-from mnistopt.results.config import DataDescription
+from mnistopt.results.config import Config, DataDescription
 from mnistopt.study import grid
-from mnistopt.study.modules import Modules
 
 _COUNT = count(None, "")
 _DEVICES = dataclasses.replace(_COUNT, rule="expected auto or a number")
@@ -51,7 +50,7 @@ class Request:
         cluster: Ray's address, or None for this machine.
         memory_budget: Bytes to use at most, of a device's or, on a CPU, of all.
         fail_fast: Whether the first replica that diverges ends the run.
-        modules: Those of a study that runs again, as its config.json knows them.
+        rerun: The config of a study that is run again: its modules and lanes hold.
     """
 
     points: tuple[Point, ...]
@@ -67,7 +66,7 @@ class Request:
     cluster: str | None
     memory_budget: float
     fail_fast: bool
-    modules: Modules
+    rerun: Config | None
 
     @classmethod
     def of(
@@ -87,7 +86,7 @@ class Request:
         memory_budget: float | str | None = None,
         fail_fast: bool = False,
         cache_dir: str | Path = CACHE_DIR,
-        modules: Modules | None = None,
+        rerun: Config | None = None,
         **axes: Any,
     ) -> "Request":
         """Checks the settings of `run`, loads the data, and warns of doubts.
@@ -96,9 +95,10 @@ class Request:
             InputError: If one cannot be used.
         """
         asked = _points(points, axes)
-        seeds = check_count("seeds", seeds)
+        seeds = _COUNT.check("seeds", seeds)
         grid.check_size(len(asked) * seeds)
-        train_examples = _optional("train_examples", train_examples)
+        if train_examples is not None:
+            train_examples = _COUNT.check("train_examples", train_examples)
         file = None if isinstance(data, Dataset) else check_path("data", data)
         folder, cache = check_path("data_dir", data_dir), cache_folder(cache_dir)
         target = check_path("workdir", workdir)
@@ -122,7 +122,7 @@ class Request:
             cluster=cluster,
             memory_budget=budget,
             fail_fast=fail_fast,
-            modules=modules or {},
+            rerun=rerun,
         )
 
     @property
@@ -145,7 +145,7 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     own = inspect.signature(function)
     asked = inspect.signature(Request.of).parameters
     declared = {name: axis for n in NETWORKS.values() for name, axis in n.axes.items()}
-    declared |= {**RECIPE, **NUMBERS, "epochs": EPOCHS}
+    declared |= TRAINING
     keyword = inspect.Parameter.KEYWORD_ONLY
     axes = [
         inspect.Parameter(name, keyword, default=axis.default)
@@ -153,7 +153,7 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     ]
     model = inspect.Parameter("model", keyword, default=DEFAULT)
     *callbacks, _ = own.parameters.values()
-    *settings, rest = (one for name, one in asked.items() if name != "modules")
+    *settings, rest = (one for name, one in asked.items() if name != "rerun")
     function.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[*settings, *callbacks, model, *axes, rest]
     )
@@ -195,19 +195,6 @@ def _check_steps(points: Sequence[Point], examples: int) -> None:
             )
     for doubt in grid.average_doubts(points, examples):
         warnings.warn(doubt, stacklevel=2)
-
-
-def check_count(name: str, value: Any) -> int:
-    """Returns a whole number of at least 1; numpy's and whole floats are some too.
-
-    Raises:
-        InputError: If it is none.
-    """
-    return _COUNT.check(name, value)
-
-
-def _optional(name: str, value: Any) -> int | None:
-    return None if value is None else check_count(name, value)
 
 
 def _lanes(value: Any) -> tuple[int, int] | None:

@@ -6,17 +6,17 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mnistopt.axes import Typed, parse_layers
+from mnistopt.axes import Typed
 from mnistopt.data.dataset import Dataset
+from mnistopt.engine.identity import Modules
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-from mnistopt.hparams import NUMBERS, RECIPE
-from mnistopt.models.registry import NETWORKS
+from mnistopt.hparams import TRAINING
 from mnistopt.points import Point, replica_id
 from mnistopt.results.columns import axes_of
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.tables import read_table
-from mnistopt.study.modules import Modules
+from mnistopt.study.grid import make_point
 from mnistopt.study.runner import run
 from mnistopt.study.study import Study
 
@@ -130,13 +130,11 @@ def rerun(
     if target.resolve() == folder.resolve():
         raise InputError(f"{folder} cannot be run again into itself: give `workdir`")
     data = _data(there)
-    if isinstance(given := settings.get("data"), Dataset):
-        data = {}
-    elif given is not None:
-        kept = ("image_size", "train_examples")
-        data = {name: data[name] for name in kept if name in data}
-    asked = {**data, **_lanes(there), "workdir": target, **settings}
-    asked["modules"] = there.modules
+    if (given := settings.get("data")) is not None:
+        theirs = {"dataset", "data_dir", "data"}
+        theirs |= {"image_size"} if isinstance(given, Dataset) else set()
+        data = {name: value for name, value in data.items() if name not in theirs}
+    asked = {**data, "workdir": target, **settings, "rerun": there}
     # Points of as many seeds are run together.
     for seeds, some in points(trials, there).items():
         study = run(points=some, seeds=seeds, **asked)
@@ -152,12 +150,6 @@ def _data(there: Config) -> dict[str, Any]:
     own = {"data": file, "image_size": about.image_size}
     size = {"train_examples": about.train_examples}
     return {**(own if file else named), **size}
-
-
-def _lanes(there: Config) -> dict[str, Any]:
-    """Returns the lanes of all of a study, if all had the same."""
-    known = set(there.lanes.values())
-    return {"lanes": parse_layers(known.pop())} if len(known) == 1 else {}
 
 
 def points(trials: pd.DataFrame, there: Config) -> dict[int, list[Point]]:
@@ -202,12 +194,10 @@ def _candidates(row: pd.Series, modules: Modules) -> Iterator[Point]:
     about = modules.get(values["model"])
     if not about:
         # Beside a module's field of the same name a column may be text.
-        for name, axis in NETWORKS[values["model"]].axes.items():
-            if axis.kind != "text" and isinstance(values.get(name), str):
-                values[name] = axis.check(name, Typed(values[name]))
-        yield Point.from_row(values)
+        given = {k: Typed(v) if isinstance(v, str) else v for k, v in values.items()}
+        yield make_point(**{k: v for k, v in given.items() if v is not None})
         return
-    known = {"model", *RECIPE, *NUMBERS, "epochs"}
+    known = {"model", *TRAINING}
     common = {name: value for name, value in values.items() if name in known}
     for entry in about["programs"].values():
         point = common | entry["values"]

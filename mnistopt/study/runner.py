@@ -1,15 +1,15 @@
 """A run in four steps: what was asked, its workdir, the plan, and the training."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mnistopt.engine.pool import LocalPool, Pool, present
+from mnistopt.engine.pool import LocalPool, Pool
 from mnistopt.errors import InputError, noting
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import OnEpoch
-from mnistopt.study.plan import find_cohorts, plan_run
+from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import (
     NotebookBar,
     OnProgress,
@@ -76,19 +76,19 @@ def run(
         request = Request.of(**settings)
         workdir = Workdir(request.workdir, request.about)
         pool = _make_pool(request.cluster, request.devices, request.cache / "jax")
-    with pool:
+    showing = NotebookBar() if shown and in_notebook() else contextlib.nullcontext()
+    with pool, showing as bar, workdir.writing(), Stop() as stop:
+
+        def tell(progress: Progress) -> None:
+            for callback in (on_progress, bar):
+                if callback:
+                    callback(progress)
+
         with stopwatch("planning"), noting(noted):
-            known, devices = workdir.config, present(pool)
-            cohorts = find_cohorts(request, known, devices, measured=True)
-        showing = NotebookBar() if shown and in_notebook() else contextlib.nullcontext()
-        with showing as bar, workdir.writing(), Stop() as stop:
-            with stopwatch("planning"), noting(noted):
-                found = plan_run(request, cohorts, workdir, pool)
-            if on_plan:
-                on_plan(found)
-            told = _all_of(one for one in (on_progress, bar) if one)
-            asked = request, cohorts, workdir, pool
-            train(found, *asked, noted, stopwatch, told, on_epoch, stop)
+            found = plan_run(request, workdir, pool)
+        if on_plan:
+            on_plan(found)
+        train(found, request, workdir, pool, noted, stopwatch, tell, on_epoch, stop)
     return Study(workdir.folder)
 
 
@@ -98,9 +98,7 @@ def plan(**settings: Any) -> Plan:
     request = Request.of(**settings)
     workdir = Workdir(request.workdir, request.about)
     with _make_pool(request.cluster, request.devices, request.cache / "jax") as pool:
-        known, devices = workdir.config, present(pool)
-        cohorts = find_cohorts(request, known, devices, measured=False)
-        return plan_run(request, cohorts, workdir, pool)
+        return plan_run(request, workdir, pool, measured=False)
 
 
 def _make_pool(cluster: str | None, devices: int | None, cache_dir: Path) -> Pool:
@@ -126,14 +124,3 @@ def _make_pool(cluster: str | None, devices: int | None, cache_dir: Path) -> Poo
             "on all nodes"
         ) from error
     return RayPool(cluster, devices, cache_dir)
-
-
-def _all_of(callbacks: Iterable[OnProgress]) -> OnProgress:
-    """Returns a callback that calls others."""
-    several = list(callbacks)
-
-    def call(progress: Progress) -> None:
-        for callback in several:
-            callback(progress)
-
-    return call

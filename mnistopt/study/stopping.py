@@ -9,8 +9,8 @@ import time
 from types import FrameType
 from typing import Any
 
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
-from mnistopt.results.record import Record
 
 # Seconds that the epoch in progress has to end, so that it can be saved.
 PATIENCE = 5.0

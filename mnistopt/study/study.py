@@ -7,16 +7,15 @@ import pandas as pd
 
 from mnistopt.data.content import listed
 from mnistopt.engine.checkpoint import Checkpoint, Store
+from mnistopt.engine.identity import make_again
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.models.call import bare
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
-from mnistopt.results.record import Record
 from mnistopt.results.tables import best_trial, read_table, trials_table
 from mnistopt.study.jobs import merge_records
-from mnistopt.study.modules import Maker
-from mnistopt.study.workdir import sound
 
 # Letters of a trial's name that may stand for all of it.
 _FEWEST = 4
@@ -128,8 +127,8 @@ class Study:
     def network(self, trial: str = "best") -> Any:
         """Returns `model` as `engine.predict` takes it; raises as that."""
         shape, classes = self.config.data.image_shape, len(self.class_names)
-        make = Maker(self.config.modules, shape, classes)
-        return make(self._find(trial)[1].point)
+        point = self._find(trial)[1].point
+        return make_again(point, self.config.modules, shape, classes)
 
     def params(self, trial: str = "best", weights: str = "last") -> Any:
         """Restores one trial's parameters: `variables` without running statistics."""
@@ -184,7 +183,7 @@ class Study:
         folder = self.workdir / "checkpoints"
         there = sorted(folder.glob("*/*/"))
         if there != self._seen[0]:
-            self._seen = there, sound(self._store)
+            self._seen = there, self._store.saved()
         return self._seen[1]
 
     def _trained(self) -> pd.DataFrame:
@@ -198,10 +197,9 @@ class Study:
         """Returns the checkpoint of a trial, and the replica's record in it."""
         row = self.trial(trial)
         for saved in self._saved():
-            if saved.epoch == row["epochs_done"]:
-                for content in saved.about["records"]:
-                    if content["replica"] == row["replica"]:
-                        return saved, Record.from_json(content)
+            replicas = saved.about["replicas"]
+            if saved.epoch == row["epochs_done"] and row["replica"] in replicas:
+                return saved, saved.record(row["replica"])
         raise InputError(
             f"trial {row['trial']} of {self.workdir} is {row['status']} and has no "
             "checkpoint; run the grid again to go on"
@@ -216,10 +214,5 @@ def _named(trials: pd.DataFrame, name: str) -> pd.DataFrame:
     return found
 
 
-def open_study(workdir: str | Path) -> Study:
-    """Opens the workdir of a grid that has run, or is running.
-
-    Raises:
-        InputError: If it is none.
-    """
-    return Study(workdir)
+# Opens the workdir of a grid that has run, or is running.
+open_study = Study

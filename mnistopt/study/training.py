@@ -1,38 +1,38 @@
 """Carries a plan out: trains its jobs, and writes all that is known then."""
 
+import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnistopt.axes import show
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import Device, Lanes, name_of
+from mnistopt.engine.identity import make_again
 from mnistopt.engine.memory import Exhausted
 from mnistopt.engine.pool import Pool, present
 from mnistopt.engine.predict import measure_latency
 from mnistopt.errors import InputError, noting
 from mnistopt.models.networks import count_bytes, multiply_adds
 from mnistopt.points import Point
-from mnistopt.results.columns import COSTS, Costs, network_name
+from mnistopt.results.columns import COSTS, network_name
 from mnistopt.results.config import Config, describe_machine
 from mnistopt.results.mistakes import write_mistakes, write_samples
 from mnistopt.results.predictions import write_predictions
 from mnistopt.results.tables import read_table
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import Loop, OnEpoch
-from mnistopt.study.modules import Maker
-from mnistopt.study.plan import Cohorts, plan_run
+from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import OnProgress, Stopwatch
 from mnistopt.study.request import Request
 from mnistopt.study.stopping import Stop
-from mnistopt.study.workdir import Workdir, sound
+from mnistopt.study.workdir import Workdir
 
 
 def train(
     plan: Plan,
     request: Request,
-    cohorts: Cohorts,
     workdir: Workdir,
     pool: Pool,
     noted: list[str],
@@ -46,7 +46,6 @@ def train(
     Args:
         plan: What is to be trained.
         request: What was asked for.
-        cohorts: Of the request.
         workdir: That nobody else writes to.
         pool: Of devices.
         noted: Warnings for config.json; those of the training are added.
@@ -57,7 +56,7 @@ def train(
     """
     workdir.store.set_aside(plan.saved)
     while True:
-        known = _note_run(plan, request, cohorts, workdir, present(pool), noted)
+        known = _note_run(plan, request, workdir, present(pool), noted)
         loop = Loop(
             plan, request, workdir, pool, stopwatch, on_progress, on_epoch, stop=stop
         )
@@ -66,29 +65,39 @@ def train(
             break
         except Exhausted as error:
             with noting(noted):
-                cohorts = cohorts.with_lanes(_fewer_lanes(loop, error))
+                lanes = {**plan.lanes, **_fewer_lanes(loop, error)}
         # From the last checkpoints, and with nothing of the loop in memory.
         del loop
         with noting(noted):
-            plan = plan_run(request, cohorts, workdir, pool)
+            plan = plan_run(request, workdir, pool, lanes)
     stop.check()
     folder, data = workdir.folder, request.data
     with stopwatch("predictions"):
         trials = read_table(folder, "trials")
         made = {job.program.structure: job.cohort.model for job in plan.jobs}
-        make = Maker(cohorts.modules, data.image_shape, data.classes, made)
+
+        def make(point: Point) -> Any:
+            if (one := point.structure) not in made:
+                about = plan.modules, data.image_shape, data.classes
+                made[one] = make_again(point, *about)
+            return made[one]
+
         write_predictions(folder, workdir.store, trials, data, make)
         write_mistakes(folder, trials, data)
         if plan.jobs:
-            write_samples(folder, cohorts.points, data)
+            write_samples(folder, plan.points, data)
     with stopwatch("costs"):
         records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
-        points, device = [record.point for record in records], present(pool)[0]
-        found = find_costs(points, known.costs, data, device, make)
-        costs = {**known.costs, **found}
+        wanted = {network_name(r.point.structure): r.point for r in records}
+        costs = dict(known.costs)
+        for name, point in wanted.items():
+            if name not in costs:
+                # A module of one's own that cannot be had any more has none.
+                with contextlib.suppress(InputError):
+                    costs[name] = _costs(make(point), data, present(pool)[0])
         loop.write(costs)
     if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
-        workdir.store.tidy(sound(workdir.store))
+        workdir.store.tidy()
     runs = list(known.runs)
     if plan.jobs and pool.traffic:
         runs[-1] = runs[-1] | {"traffic": dict(pool.traffic)}
@@ -104,7 +113,6 @@ def train(
 def _note_run(
     plan: Plan,
     request: Request,
-    cohorts: Cohorts,
     workdir: Workdir,
     devices: Sequence[Device],
     noted: Sequence[str],
@@ -117,7 +125,7 @@ def _note_run(
         "data_dir": str(request.data_dir) if request.data_dir else None,
         "data_file": str(request.data_file) if request.data_file else None,
         "asked": request.asked,
-        "modules": cohorts.modules,
+        "modules": plan.modules,
         "warnings": list(noted),
     }
     if plan.jobs or known is None:
@@ -168,41 +176,8 @@ def _fewer_lanes(loop: Loop, error: Exhausted) -> dict[Point, Lanes]:
     return {job.program: fewer}
 
 
-def find_costs(
-    points: Iterable[Point],
-    there: Costs,
-    dataset: Dataset,
-    device: Device,
-    make: Callable[[Point], Any],
-) -> dict[str, dict[str, float]]:
-    """Returns the costs of the networks of points, of those that are not there yet.
-
-    A module of the user's own that cannot be had any more has none.
-
-    Args:
-        points: Of which the structures count.
-        there: What is known.
-        dataset: Of which the first training images are classified.
-        device: Which does so.
-        make: Returns the network of a point.
-
-    Returns:
-        Per network, by its name, the numbers of `COSTS`.
-    """
-    wanted = {network_name(point.structure): point for point in points}
-    found = {}
-    for name, point in wanted.items():
-        if name in there:
-            continue
-        try:
-            model = make(point)
-        except InputError:
-            continue
-        found[name] = _costs(model, dataset, device)
-    return found
-
-
 def _costs(model: Any, dataset: Dataset, device: Device) -> dict[str, Any]:
+    """Returns the `COSTS` of a network, of the first training images on a device."""
     shape, images = dataset.image_shape, dataset.train.images
     counted = multiply_adds(model, shape), count_bytes(model, shape)
     seconds = measure_latency(model, images, device).values()

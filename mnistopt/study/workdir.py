@@ -12,19 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import IO, Any
 
-from mnistopt.engine.checkpoint import (
-    ASIDE,
-    Checkpoint,
-    Damaged,
-    Store,
-    warn_of,
-)
+from mnistopt.engine.checkpoint import ASIDE, Checkpoint, Damaged, Store
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import writing_to
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.config import CONFIG, Config, DataDescription
-from mnistopt.results.record import Record
 from mnistopt.results.summary import UNFINISHED
 from mnistopt.results.tables import TABLES, read_table
 
@@ -64,19 +58,15 @@ class Workdir:
         """Makes the folder, and keeps other runs out of it meanwhile.
 
         Raises:
-            InputError: If it cannot be written to, another run writes there, or has
-                written there since config.json was read.
+            InputError: If it cannot be written to, or another run writes there.
             Unwritable: For a failure of the disk meanwhile.
         """
         new = not self.folder.exists()
         _make(self.folder)
         try:
             with writing_to(self.folder), locked(self.folder):
-                if self._read() != self.config:
-                    raise InputError(
-                        f"another run has just written to workdir {self.folder}: the "
-                        "same command again goes on from what is there now"
-                    )
+                # Another run may have written since it was read.
+                self.config = self._read()
                 yield
         finally:
             # A run that was refused leaves nothing.
@@ -95,34 +85,13 @@ class Workdir:
     def checkpoints(self) -> list[Checkpoint]:
         """Returns the checkpoints that can be used, arrays and all; warns of others."""
         found = []
-        for saved in sound(self.store):
+        for saved in self.store.saved():
             try:
                 self.store.check(saved)
                 found.append(saved)
             except Damaged as error:
                 warnings.warn(str(error), stacklevel=2)
         return found
-
-    def check(
-        self,
-        records: Mapping[str, Record],
-        saved: Sequence[Checkpoint],
-        retrained: Set[str],
-    ) -> None:
-        """Checks that what is there is of this data, and complete.
-
-        Args:
-            records: What the checkpoints know, by replica.
-            saved: The checkpoints that can be used.
-            retrained: Trials that are to be trained.
-
-        Raises:
-            InputError: If it is not; says how many replicas or trials are concerned.
-        """
-        self._check_data(records)
-        # What damage has taken is trained again, what somebody has removed is not.
-        taken = (self.folder / ASIDE).exists() or self.store.damaged(saved)
-        self._check_complete(records, retrained if taken else frozenset())
 
     def _read(self) -> Config | None:
         for name in FOLDERS:
@@ -157,7 +126,7 @@ class Workdir:
             )
         return found
 
-    def _check_data(self, records: Mapping[str, Record]) -> None:
+    def check_data(self, records: Mapping[str, Record]) -> None:
         """Checks that replicas were trained on the data at hand.
 
         A replica's name is made of what it was trained on: this needs no config.json.
@@ -175,12 +144,20 @@ class Workdir:
                 "both. Give another `workdir`, or the data it was made with"
             )
 
-    def _check_complete(
-        self, records: Mapping[str, Record], retrained: Set[str]
+    def check_complete(
+        self,
+        records: Mapping[str, Record],
+        saved: Sequence[Checkpoint],
+        retrained: Set[str],
     ) -> None:
         """Checks that the checkpoints of all trained trials are there.
 
         Tables are made of checkpoints: a trial without one would vanish from them.
+
+        Args:
+            records: What the checkpoints know, by replica.
+            saved: The checkpoints that can be used.
+            retrained: Trials that are to be trained.
         """
         try:
             trials = read_table(self.folder, "trials")
@@ -194,7 +171,9 @@ class Workdir:
             ]
         except (InputError, KeyError):
             return  # Not there or not readable: it is made anew.
-        if lost := [trial for trial in lost if trial not in retrained]:
+        # What damage has taken is trained again, what somebody has removed is not.
+        taken = (self.folder / ASIDE).exists() or self.store.damaged(saved)
+        if lost := [trial for trial in lost if not (taken and trial in retrained)]:
             raise InputError(
                 f"{self.folder}/trials.csv has {len(lost)} trained trials whose "
                 f"checkpoints are gone, {lost[0]} among them. Tables are made of "
@@ -202,23 +181,6 @@ class Workdir:
                 "checkpoints back, give another `workdir`, or, to do without them, "
                 "move trials.csv away"
             )
-
-
-def sound(store: Store) -> list[Checkpoint]:
-    """Returns the checkpoints whose records can be read; warns of others."""
-    found = []
-    for saved in store.saved():
-        try:
-            records = [Record.from_json(content) for content in saved.about["records"]]
-            lengths = {
-                len(values) for record in records for values in record.history.values()
-            }
-            if lengths != {saved.epoch}:
-                raise ValueError(f"histories of {sorted(lengths)} epochs")
-            found.append(saved)
-        except Exception as error:  # noqa: BLE001 - whatever its content leads to
-            warn_of(store.folder / saved.group / str(saved.epoch), error)
-    return found
 
 
 def _make(folder: Path) -> None:

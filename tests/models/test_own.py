@@ -14,11 +14,11 @@ import pytest
 
 import mnistopt
 from mnistopt.data.dataset import Dataset
+from mnistopt.engine.identity import identify
 from mnistopt.errors import InputError
 from mnistopt.models.call import apply, apply_training
 from mnistopt.models.own import declare
 from mnistopt.study.grid import grid
-from mnistopt.study.modules import identify
 from tests.programs import assert_refused
 from tests.programs import run as program
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mnistopt.engine.probe import agree, probe
+from mnistopt.engine.identity import agree, probe
 from mnistopt.errors import InputError
 from mnistopt.models.networks import trace
 from tests.models import changes

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mnistopt.results.record import Record
+from mnistopt.engine.record import Record
 from mnistopt.study.grid import make_point
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.train import EpochMetrics

@@ -13,9 +13,9 @@ from pandas.testing import assert_frame_equal
 from points import changed
 from scipy import special, stats
 
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.results.columns import network_name
-from mnistopt.results.record import Record
 from mnistopt.results.summary import MEASURED, summary_table
 from mnistopt.results.tables import (
     TABLES,

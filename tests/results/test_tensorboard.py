@@ -2,7 +2,6 @@
 
 import contextlib
 import struct
-import sys
 from collections import defaultdict
 
 import numpy as np
@@ -239,12 +238,6 @@ def test_a_board_of_another_workdir_is_refused(finished, tmp_path):
         run(tmp_path, board, lr=[0.1, 0.2])
     with pytest.raises(InputError, match="cannot be read"):
         run(tmp_path / "new", TensorBoard(tmp_path / "none"))
-
-
-def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(InputError, match="pip install tensorboardX"):
-        TensorBoard(tmp_path)
 
 
 def test_the_program_writes_them_and_says_how_to_look(tmp_path):

@@ -10,7 +10,12 @@ import pandas as pd
 import pytest
 
 import mnistopt
-from mnistopt.engine.memory import Capacity, host_memory, process_memory
+from mnistopt.engine.memory import (
+    COMPILING,
+    Capacity,
+    host_memory,
+    process_memory,
+)
 from mnistopt.engine.replicas import Program
 from mnistopt.errors import InputError
 from mnistopt.study import plan as planning
@@ -27,6 +32,8 @@ class Accelerator:
     platform, on_host, host_copies, idle_bytes = "gpu", False, 0, 0.0
 
 
+ROOM = Capacity(math.inf, math.inf, math.inf)
+
 # --- The plan ---
 
 
@@ -38,11 +45,11 @@ def test_a_plan_counts_states_calls_data_and_checkpoints(tmp_path):
     known = {job.program.identity(): 1000}
     # Two numbers of epochs are kept, and the next is there before one is removed.
     assert plan.needs.disk == 3 * states
-    before = process_memory() + planning.COMPILING + plan.data_bytes
+    before = process_memory() + COMPILING + plan.data_bytes
     cpu = [type("Core", (), {"on_host": True, "host_copies": 1})()] * 2
-    host = planning.needed(plan, cpu, known).host
+    host = planning.fitted(plan, cpu, known, ROOM).needs.host
     assert host == pytest.approx(before + 3 * states + 2 * 1000, rel=0.01)
-    found = planning.needed(plan, [Accelerator()] * 2, known)
+    found = planning.fitted(plan, [Accelerator()] * 2, known, ROOM).needs
     assert found.device == plan.data_bytes + states / 2 + 1000
     assert found.host == pytest.approx(before - plan.data_bytes + 2 * states, rel=0.01)
     assert 0 < plan.needs.host < plan.available.host <= host_memory()
@@ -53,9 +60,9 @@ def test_what_xla_says_of_a_call_is_known_to_the_next_plan(tmp_path, monkeypatch
     (told,) = study.config.working_bytes.values()
     assert told > 0
     seen = []
-    original = planning.working_bytes
+    original = planning.needs
     monkeypatch.setattr(
-        planning, "working_bytes", lambda *a: seen.append(original(*a)) or seen[-1]
+        planning, "needs", lambda *a: seen.append(a[-1]) or original(*a)
     )
     mnistopt.plan(**{**GRID, "seeds": 3}, workdir=tmp_path)
     assert set(seen) == {told}
@@ -94,7 +101,7 @@ def test_lanes_are_chosen_to_fit(tmp_path):
     plan = mnistopt.plan(**GRID, lanes=(2, 3), workdir=tmp_path)
     known = {plan.jobs[0].program.identity(): 1_000_000}
     device = [Accelerator()]
-    base = planning.needed(plan, device, known).device - 6e6
+    base = planning.fitted(plan, device, known, ROOM).needs.device - 6e6
     for room, lanes in ((6, (2, 3)), (5, (2, 2)), (2, (2, 1)), (1, (1, 1))):
         there = Capacity(math.inf, base + room * 1e6 + 1, math.inf)
         (job,) = planning.fitted(plan, device, known, there).jobs

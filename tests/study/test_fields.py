@@ -12,12 +12,13 @@ import pytest
 
 import mnistopt
 from mnistopt.data.dataset import Dataset
+from mnistopt.engine.identity import identify
+from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.models.own import declare
 from mnistopt.points import replica_id
 from mnistopt.results.config import write_config
 from mnistopt.results.labels import point_labels
-from mnistopt.results.record import Record
 from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import (
     curves_table,
@@ -26,7 +27,6 @@ from mnistopt.results.tables import (
     write_tables,
 )
 from mnistopt.study.grid import grid
-from mnistopt.study.modules import identify
 from mnistopt.study.request import Request
 from mnistopt.study.rerun import points as rerun_points
 from mnistopt.study.runner import run as call

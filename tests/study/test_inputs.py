@@ -48,7 +48,7 @@ def test_help_shows_every_setting_and_hyper_parameter(call):
     assert {name: known[name].default for name in declared} == {
         name: axis.default for name, axis in declared.items()
     }
-    assert "modules" not in known and ("on_plan" in known) == (call is mnistopt.run)
+    assert "rerun" not in known and ("on_plan" in known) == (call is mnistopt.run)
 
 
 def test_lanes_are_points_or_seeds_and_points():

@@ -11,12 +11,12 @@ import pytest
 from mnistopt.engine.devices import local_devices
 from mnistopt.engine.pool import LocalPool
 from mnistopt.engine.queue import Queue
+from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
-from mnistopt.results.record import Record
 from mnistopt.results.tables import read_table
 from mnistopt.study.loop import Changes, Loop, Scheduler, ToTheEnd
-from mnistopt.study.plan import find_cohorts, plan_run
+from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import Stopwatch
 from mnistopt.study.request import Request
 from mnistopt.study.workdir import Workdir
@@ -50,8 +50,7 @@ def train(tmp_path):
         request = Request.of(**asked, **GRID)
         workdir = Workdir(request.workdir, request.about)
         pool = LocalPool(None, request.cache)
-        cohorts = find_cohorts(request, None, pool.devices, measured=False)
-        plan = plan_run(request, cohorts, workdir, pool)
+        plan = plan_run(request, workdir, pool, measured=False)
         scheduler = scheduler or At2(change)
         make_scheduler = {"make_scheduler": lambda _: scheduler}
         told = Stopwatch(), lambda _: None
