@@ -200,6 +200,10 @@ def make_plan(
         lanes: Per cohort.
     """
     known = merge_records(saved)
+    holders: dict[str, list[Checkpoint]] = {}
+    for checkpoint in saved:
+        for name in checkpoint.about["replicas"]:
+            holders.setdefault(name, []).append(checkpoint)
     there = 0
     groups: dict[tuple, list[Record]] = {}
     sources: dict[tuple, Checkpoint | None] = {}
@@ -223,7 +227,7 @@ def make_plan(
         there += len(counts) - len(missing)
         if not missing:
             continue
-        source = _newest(saved, name, before=missing[0])
+        source = _newest(holders.get(name, ()), before=missing[0])
         start = source.epoch if source else 0
         record = record.until(start).training_to(missing[-1])
         folder = source.group if source else None
@@ -249,15 +253,9 @@ def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[i
     return asked
 
 
-def _newest(
-    saved: Iterable[Checkpoint], replica: str, before: int
-) -> Checkpoint | None:
-    """Returns the checkpoint of a replica with most epochs, but fewer than `before`."""
-    entries = [
-        entry
-        for entry in saved
-        if entry.epoch < before and replica in entry.about["replicas"]
-    ]
+def _newest(saved: Iterable[Checkpoint], before: int) -> Checkpoint | None:
+    """Returns the checkpoint with most epochs, but fewer than `before`."""
+    entries = [entry for entry in saved if entry.epoch < before]
     return max(entries, key=lambda entry: entry.epoch, default=None)
 
 

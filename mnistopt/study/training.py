@@ -55,8 +55,9 @@ def train(
         stop: Says when to; what is done is saved then.
     """
     workdir.store.set_aside(plan.saved)
+    again = False
     while True:
-        known = _note_run(plan, request, workdir, present(pool), noted)
+        known = _note_run(plan, request, workdir, present(pool), noted, again)
         loop = Loop(
             plan, request, workdir, pool, stopwatch, on_progress, on_epoch, stop=stop
         )
@@ -68,6 +69,7 @@ def train(
                 lanes = {**plan.lanes, **_fewer_lanes(loop, error)}
         # From the last checkpoints, and with nothing of the loop in memory.
         del loop
+        again = True
         with noting(noted):
             plan = plan_run(request, workdir, pool, lanes)
     stop.check()
@@ -116,9 +118,14 @@ def _note_run(
     workdir: Workdir,
     devices: Sequence[Device],
     noted: Sequence[str],
+    again: bool,
 ) -> Config:
-    """Writes to config.json what trains, and what it trains with; returns it."""
+    """Writes to config.json what trains, and what it trains with; returns it.
+
+    One that begins `again` with fewer lanes is the same run.
+    """
     known = workdir.config
+    before = list(known.runs if known else [])
     now = {"devices": list(map(str, devices)), **describe_machine()}
     content: dict[str, Any] = {
         "data": request.about,
@@ -141,10 +148,14 @@ def _note_run(
             **now,
             "machines": list(machines),
         }
+        if again:
+            first = before.pop()
+            names = dict.fromkeys((*first["machines"], *machines))
+            run = {**first, "machines": list(names)}
         content |= {
             "lanes": {**(known.lanes if known else {}), **lanes},
             "machines": {**(known.machines if known else {}), **machines},
-            "runs": [*(known.runs if known else []), run],
+            "runs": [*before, run],
         }
     return workdir.write(**content)
 

@@ -63,15 +63,15 @@ class Workdir:
         """
         new = not self.folder.exists()
         _make(self.folder)
-        try:
-            with writing_to(self.folder), locked(self.folder):
+        with writing_to(self.folder), locked(self.folder):
+            try:
                 # Another run may have written since it was read.
                 self.config = self._read()
                 yield
-        finally:
-            # A run that was refused leaves nothing.
-            if new and [path.name for path in self.folder.iterdir()] == [LOCK]:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            finally:
+                # A run that was refused leaves nothing.
+                if new and [path.name for path in self.folder.iterdir()] == [LOCK]:
+                    shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, **changes: Any) -> Config:
         """Writes config.json, of a known study with some parts changed; returns it."""
