@@ -12,7 +12,11 @@ import mnistopt
 from experiments import show
 from mnistopt.engine import devices
 from mnistopt.errors import InputError
+from mnistopt.results.tables import read_table, write_tables
+from mnistopt.study.grid import grid
 from mnistopt.study.rerun import compare
+from mnistopt.study.rerun import points as rerun_points
+from tests.configs import make_config
 from tests.programs import assert_refused, run
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lr": [0.1, 0.01]}
@@ -77,6 +81,19 @@ def test_more_devices_of_the_same_machine_are_no_other_machine(tmp_path):
 
 
 # --- Once more ---
+
+
+def test_the_points_of_a_table_are_those_that_made_it(tmp_path, make_record):
+    """Where some networks have an axis and others do not, and some numbers are none."""
+    asked = grid(
+        model=["mlp", "cnn", "mobilenet_v1"], norm=["none", "batch"], width=0.5,
+        hidden=[(8,), (8, 8)], schedule=["constant", "cosine"], average=[0, 0.5],
+        patience=[0, 2], epochs=3,
+    )  # fmt: skip
+    write_tables(tmp_path, [make_record(point) for point in asked])
+    trials = read_table(tmp_path, "trials")
+    (found,) = rerun_points(trials, make_config()).values()
+    assert sorted(map(repr, found)) == sorted(map(repr, asked))
 
 
 @pytest.fixture(scope="module")
