@@ -21,7 +21,7 @@ from mnistopt.models.call import apply
 from mnistopt.models.networks import variable_shapes
 from mnistopt.points import stages
 from mnistopt.training.augment import augment
-from mnistopt.training.evaluate import EVAL_BATCH, pixels
+from mnistopt.training.metrics import EVAL_BATCH, pixels
 
 
 class Predicted(NamedTuple):

@@ -11,8 +11,7 @@ from mnistopt.hparams import AVERAGE_START, Hparams
 from mnistopt.models.call import apply_training
 from mnistopt.training.augment import STAGES, augment
 from mnistopt.training.cohort import Cohort, TrainState, stream
-from mnistopt.training.evaluate import evaluate, nothing, pixels
-from mnistopt.training.metrics import Metrics, measure
+from mnistopt.training.metrics import Metrics, evaluate, measure, nothing, pixels
 from mnistopt.training.optimizers import learning_rate, make_optimizer
 
 # A batch loss beyond this counts as divergence, as does one that is not finite:

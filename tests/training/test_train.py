@@ -15,8 +15,7 @@ from mnistopt.hparams import Hparams
 from mnistopt.models.cnn import CNN
 from mnistopt.models.mlp import MLP
 from mnistopt.training.cohort import Cohort, init_state
-from mnistopt.training.evaluate import EVAL_BATCH, evaluate, pixels
-from mnistopt.training.metrics import Metrics
+from mnistopt.training.metrics import EVAL_BATCH, Metrics, evaluate, pixels
 from mnistopt.training.train import LOSS_LIMIT, run_epoch, train_epoch, train_step
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
