@@ -4,7 +4,7 @@ The queue and the study know these two interfaces, and not who is behind them.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,7 +52,10 @@ class Trainer(Protocol):
     def train(
         self, one: Round, device: Any, epochs: range, in_full: bool
     ) -> Future[Trained]:
-        """Starts some epochs of a round, as `Program.train` does; may be `Lost`."""
+        """Starts some epochs of a round, as `Program.train` does; may be `Lost`.
+
+        Where devices may be lost, the round's `device` is set before this returns.
+        """
 
     def measure(self, one: Round, device: Any) -> Future[Result]:
         """Starts measuring a round, as `Program.measure` does; may be `Lost`."""
@@ -100,10 +103,13 @@ class Pool(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-def present(pool: Pool) -> Sequence[Any]:
+def present(
+    pool: Pool | Trainer, while_waiting: Callable[[], None] = lambda: None
+) -> Sequence[Any]:
     """Returns the devices that compute: one at least, for which it waits."""
     while not (devices := pool.devices):
         time.sleep(TURN)
+        while_waiting()
     return devices
 
 

@@ -1,105 +1,95 @@
 """Rounds taking turns on the devices, none of which waits for another."""
 
 import collections
-import queue
+import itertools
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer
+from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer, present
 from mnistopt.engine.replicas import Result, Trained
 from mnistopt.engine.rounds import Member, Round, make_rounds
 from mnistopt.hparams import Hparams
 from mnistopt.training.cohort import TrainState
 
+# Where a round is that is being computed.
+_BUSY = object()
+
 
 class Line:
-    """Rounds by the epochs that they have begun.
+    """Rounds by the epochs that they have begun, and by whom they wait for.
 
     What it is asked is answered at once among ten thousand rounds, too.
-
-    Attributes:
-        begun: Epochs that each round has begun.
     """
 
     def __init__(self, rounds: Mapping[Round, int]):
-        """All of them wait.
+        """All of them wait for any device.
 
         Args:
             rounds: With the epochs that each has done before.
         """
-        self.begun = dict(rounds)
-        # How many rounds have begun so many epochs.
-        self._at = collections.Counter(rounds.values())
-        # Those that wait, by epochs and by the device that they were trained on last.
-        # The inner dictionaries are ordered sets.
-        self._waiting: dict[int, dict[Any, dict[Round, None]]] = {}
-        for one in rounds:
-            self.put_back(one)
+        self._place: dict[Round, tuple[int, Any]] = {}
+        # The same the other way round. The inner dictionaries are ordered sets.
+        self._rounds: dict[int, dict[Any, dict[Round, None]]] = {}
+        for round_, epoch in rounds.items():
+            self.put(round_, epoch, None)
 
     @property
     def lowest(self) -> int:
         """Epochs that the round furthest behind has begun."""
-        return min(self._at)
+        return min(self._rounds)
 
     @property
     def highest(self) -> int:
         """Epochs that the foremost round has begun."""
-        return max(self._at)
+        return max(self._rounds)
 
-    def take(self, one: Round) -> None:
-        """Takes a round out of those that wait, if it is there."""
-        epoch = self.begun[one]
-        by_device = self._waiting.get(epoch, {})
-        by_device.get(one.device, {}).pop(one, None)
-        self._waiting[epoch] = {d: some for d, some in by_device.items() if some}
-        if not self._waiting[epoch]:
-            del self._waiting[epoch]
+    def begun(self, round_: Round) -> int:
+        """Returns the epochs that a round has begun."""
+        return self._place[round_][0]
 
-    def move(self, one: Round, epoch: int) -> None:
-        """Sets the epochs that a round which does not wait has begun."""
-        before = self.begun[one]
-        self._at[before] -= 1
-        if not self._at[before]:
-            del self._at[before]
-        self._at[epoch] += 1
-        self.begun[one] = epoch
+    def put(self, round_: Round, epoch: int, where: Any) -> None:
+        """Puts a round into its place.
 
-    def put_back(self, one: Round) -> None:
-        """Lets a round wait."""
-        by_device = self._waiting.setdefault(self.begun[one], {})
-        by_device.setdefault(one.device, {})[one] = None
+        Args:
+            round_: It is taken out of where it was.
+            epoch: Epochs that it has begun.
+            where: The device that it waits for, as it was trained there last; None for
+                any; `_BUSY` if it does not wait.
+        """
+        if round_ in self._place:
+            before, there = self._place[round_]
+            places = self._rounds[before]
+            del places[there][round_]
+            if not places[there]:
+                del places[there]
+            if not places:
+                del self._rounds[before]
+        self._place[round_] = epoch, where
+        self._rounds.setdefault(epoch, {}).setdefault(where, {})[round_] = None
 
     def first(self, device: Any, most: int, own: bool) -> Round | None:
         """Returns the waiting round that is furthest behind.
 
         Args:
-            device: Whose own are preferred among equals, then new ones.
+            device: Whose own are preferred among equals, then new ones, then those of
+                the device that has most of them.
             most: Epochs that it may have begun at most.
             own: Whether those that were trained elsewhere are left out.
         """
-        for epoch in sorted(self._waiting):
+        for epoch in sorted(self._rounds):
             if epoch > most:
                 break
-            places = self._waiting[epoch]
-            if mine := places.get(device) or places.get(None):
-                return next(iter(mine))
-            if not own:
-                return next(iter(next(iter(places.values()))))
+            places = self._rounds[epoch]
+            waiting = places.get(device) or places.get(None)
+            if not waiting and not own:
+                others = [places[where] for where in places if where is not _BUSY]
+                waiting = max(others, key=len, default=None)
+            if waiting:
+                return next(iter(waiting))
         return None
-
-    def other(self, most: int) -> Round | None:
-        """Returns a waiting round of the device that has most of those furthest behind.
-
-        Args:
-            most: Epochs that it may have begun at most.
-        """
-        epoch = min(self._waiting, default=most + 1)
-        if epoch > most:
-            return None
-        most_of = max(self._waiting[epoch].values(), key=lambda some: len(some))
-        return next(iter(most_of))
 
 
 # Calls begun per device: while the host reads one, the device computes the other.
@@ -123,7 +113,7 @@ class Done(NamedTuple):
 
 
 class _Call(NamedTuple):
-    one: Round
+    round_: Round
     epochs: range
     result: Future[Trained]
 
@@ -156,8 +146,8 @@ class Queue:
         self._stride = 1
         self._while_waiting: Callable[[], None] = lambda: None
         self._calls: dict[Any, collections.deque[_Call]] = {}
-        # Devices of which a call has been done.
-        self._answered: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # Whether a call has been done.
+        self._answered = threading.Event()
         # Busy devices without another round for now, by the lowest epoch then.
         self._sated: dict[Any, int] = {}
 
@@ -179,11 +169,12 @@ class Queue:
         rounds, epoch = list(self._held), self.epoch
         while True:
             found = self.program.read(rounds)
-            for one in rounds:
-                if one in found:
-                    self._held[one], self._losses[one] = self._line.begun[one], 0
+            for round_ in rounds:
+                if round_ in found:
+                    self._held[round_] = self._line.begun(round_)
+                    self._losses[round_] = 0
                 else:
-                    self._lose(one, Lost(f"{one.device} is gone"))
+                    self._lose(round_, Lost(f"{round_.device} is gone"))
             if len(found) == len(rounds):
                 break
             for _ in self.train(epoch, False, self._while_waiting):
@@ -195,19 +186,17 @@ class Queue:
         found: dict[str, Result] = {}
         left = list(rounds)
         for _ in range(1 + MOST_LOSSES):
-            while not (devices := self.program.devices):
-                time.sleep(TURN)
-                self._while_waiting()
+            devices = present(self.program, self._while_waiting)
             begun = [
-                (one, self.program.measure(one, devices[i % len(devices)]))
-                for i, one in enumerate(left)
+                (round_, self.program.measure(round_, device))
+                for round_, device in zip(left, itertools.cycle(devices))
             ]
             left = []
-            for one, result in begun:
+            for round_, result in begun:
                 try:
-                    found |= one.read(result.result())
+                    found |= round_.read(result.result())
                 except Lost as error:
-                    left.append(one)
+                    left.append(round_)
                     reason = error
             if not left:
                 return found
@@ -236,26 +225,28 @@ class Queue:
                 self._begin(until if in_full else None)
                 if not any(self._calls.values()) and self._line.lowest >= self._limit:
                     return
-                for device in self._some_answered():
-                    mine = self._calls[device]
-                    while mine and mine[0].result.done():
+                if self._answered.wait(TURN):
+                    self._answered.clear()
+                else:
+                    while_waiting()
+                for device, calls in self._calls.items():
+                    while calls and calls[0].result.done():
                         yield from self._finish(device)
         finally:
             # Who stops in the middle waits for no more than what is being computed.
-            for mine in self._calls.values():
-                for call in mine:
+            for calls in self._calls.values():
+                for call in calls:
                     call.result.cancel()
             self._calls, self._sated = {}, {}
-            self._answered = queue.SimpleQueue()
 
     def _follow_devices(self) -> None:
         """Takes in devices that have come, and lets go of those that are gone."""
         devices = self.program.devices
         for device in self._calls.keys() - devices:
-            lost = _rounds(self._calls.pop(device))
-            lost |= {one for one in self._held if one.device is device}
-            for one in lost:
-                self._lose(one, Lost(f"{device} is gone"))
+            del self._calls[device]
+            for round_ in self._held:
+                if round_.device is device:
+                    self._lose(round_, Lost(f"{device} is gone"))
         for device in devices[: len(self._held)]:
             if device not in self._calls:
                 self._calls[device] = collections.deque()
@@ -266,64 +257,45 @@ class Queue:
         # another have one to itself: then whatever is not computed is free for both.
         few = len(self._calls) < len(self._held) < AHEAD * len(self._calls)
         for ahead in range(1 if few else AHEAD):
-            for device, mine in self._calls.items():
-                if len(mine) > ahead or self._sated.get(device) == self._line.lowest:
+            for device, calls in self._calls.items():
+                if len(calls) > ahead or self._sated.get(device) == self._line.lowest:
                     continue
-                one = self._furthest_behind(device)
-                if one is None:
+                round_ = self._furthest_behind(device)
+                if round_ is None:
                     # Nothing but its own calls or a loss will change that.
-                    if mine and self.program.span:
+                    if calls and self.program.span:
                         self._sated[device] = self._line.lowest
                     continue
-                self._line.take(one)
-                start = self._line.begun[one]
+                start = self._line.begun(round_)
                 stop = min(start + self._stride, self._limit)
-                result = self.program.train(
-                    one, device, range(start, stop), stop == full_at
-                )
-                self._line.move(one, stop)
-                mine.append(_Call(one, range(start, stop), result))
-                self._listen(device, result)
-
-    def _listen(self, device: Any, result: Future) -> None:
-        """Lets a device be noted when a call of its is done."""
-        answered = self._answered
-        result.add_done_callback(lambda _: answered.put(device))
-
-    def _some_answered(self) -> list[Any]:
-        """Waits for devices that have done a call; they come in that order."""
-        found: dict[Any, None] = {}
-        try:
-            found[self._answered.get(timeout=TURN)] = None
-            while True:
-                found[self._answered.get_nowait()] = None
-        except queue.Empty:
-            if not found:
-                self._while_waiting()
-        return [device for device in found if device in self._calls]
+                self._line.put(round_, stop, _BUSY)
+                epochs = range(start, stop)
+                result = self.program.train(round_, device, epochs, stop == full_at)
+                calls.append(_Call(round_, epochs, result))
+                result.add_done_callback(lambda _: self._answered.set())
 
     def _finish(self, device: Any) -> Iterator[Done]:
         """Reads a device's first call, which is done, and tells of its epochs."""
-        call = self._calls[device].popleft()
+        calls = self._calls[device]
+        round_, epochs, result = calls.popleft()
         self._sated.pop(device, None)
-        one = call.one
         try:
-            results, seconds = call.result.result()
+            results, seconds = result.result()
         except Lost as error:
-            self._lose(one, error)
+            self._lose(round_, error)
             return
-        if one not in _rounds(self._calls[device]):
-            self._line.put_back(one)
+        if all(call.round_ is not round_ for call in calls):
+            self._line.put(round_, self._line.begun(round_), device)
         seconds /= len(results)
         if self.program.span:
             # Not above twice as many: the first epochs are no measure of all.
             wanted = round(self.program.span / max(seconds, 1e-9))
             self._stride = max(1, min(wanted, 2 * self._stride))
-        for epoch, result in zip(call.epochs, results):
-            if epoch >= self._told[one]:
-                self._told[one] = epoch + 1
+        for epoch, told in zip(epochs, results):
+            if epoch >= self._told[round_]:
+                self._told[round_] = epoch + 1
                 share = seconds / len(self._calls)
-                yield Done(epoch + 1, one.read(result), share, device)
+                yield Done(epoch + 1, round_.read(told), share, device)
 
     def _furthest_behind(self, device: Any) -> Round | None:
         """Returns the round that a device is to train next; None to wait for one.
@@ -331,40 +303,32 @@ class Queue:
         A round that is computed elsewhere stays there. Where moving one costs time, it
         is for a device that has nothing else to do.
         """
-        begun, costly = self._line.begun, bool(self.program.span)
-        here = _rounds(self._calls[device])
+        line, calls = self._line, self._calls[device]
         # Who has something to do leaves the others time to catch up.
-        most = min(self._line.lowest + (0 if here else self._stride), self._limit - 1)
-        again = min(here, key=begun.__getitem__, default=None)
-        if again and begun[again] > most:
-            again = None
-        one = self._line.first(device, begun[again] if again else most, own=costly)
-        if one is None and costly and not here:
-            one = self._line.other(most)
-        return one or again
+        ahead = 0 if calls else self._stride
+        most = min(line.lowest + ahead, self._limit - 1)
+        round_ = line.first(device, most, own=bool(self.program.span))
+        if round_ is None and not calls:
+            return line.first(device, most, own=False)
+        again = (call.round_ for call in calls if line.begun(call.round_) <= most)
+        return round_ or next(again, None)
 
-    def _lose(self, one: Round, error: Lost) -> None:
+    def _lose(self, round_: Round, error: Lost) -> None:
         """Goes back with a round to the state that the host has."""
-        self._losses[one] += 1
-        if self._losses[one] > MOST_LOSSES:
+        self._losses[round_] += 1
+        if self._losses[round_] > MOST_LOSSES:
             raise Lost(
-                f"replicas {', '.join(list(one.places)[:3])} have lost "
-                f"{self._losses[one]} devices in a row ({error}): the same command "
+                f"replicas {', '.join(list(round_.places)[:3])} have lost "
+                f"{self._losses[round_]} devices in a row ({error}): the same command "
                 "goes on; with fewer `lanes` they take less memory"
             ) from error
         # What else was begun of it is of no use.
-        for mine in self._calls.values():
-            for call in [call for call in mine if call.one is one]:
-                mine.remove(call)
+        for calls in self._calls.values():
+            for call in [call for call in calls if call.round_ is round_]:
+                calls.remove(call)
         self._sated.clear()
-        self._line.take(one)
-        one.device = None
-        self._line.move(one, self._held[one])
-        self._line.put_back(one)
-
-
-def _rounds(mine: Iterable[_Call]) -> set[Round]:
-    return {call.one for call in mine}
+        round_.device = None
+        self._line.put(round_, self._held[round_], None)
 
 
 def make_timer(
