@@ -10,6 +10,13 @@ import ray
 
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import TURN, Lost
+from mnistopt.engine.replicas import Trained
+
+# Errors of a call that say that a worker, or what it had, is gone.
+GONE = (
+    *(ray.exceptions.RayActorError, ray.exceptions.ObjectLostError),
+    *(ray.exceptions.OwnerDiedError, ray.exceptions.NodeDiedError),
+)
 
 
 class _Answer(Future):
@@ -38,6 +45,7 @@ class RemoteDevice:
         memory: Bytes that there are for it.
         idle_bytes: Of them, those that are taken before it computes.
         gone: Whether it has died.
+        longest: Seconds of the longest call that has trained.
     """
 
     on_host = False
@@ -56,7 +64,7 @@ class RemoteDevice:
         self.node, self.where = about["node"], about["where"]
         self.platform, self._machine = about["platform"], about["machine"]
         self.memory, self.idle_bytes = about["memory"], about["idle_bytes"]
-        self.gone = False
+        self.gone, self.longest = False, 0.0
         self._look = look
         self._waiting: set[Future] = set()
         # When it was last heard of, or began to have something to do.
@@ -79,48 +87,39 @@ class RemoteDevice:
         """Begins `call(device, *arguments)` where the device is."""
         return self.answer(self.actor.ask.remote(call, *arguments))
 
-    def answer(self, ref: Any, then: Callable[[Any], Any] = lambda found: found):
-        """Returns the future of a call to the worker; what `then` makes of its result.
+    def answer(self, ref: Any) -> Future:
+        """Returns the future of a call to the worker.
 
         Its error is `Lost` if the worker, or a state on its way to it, is.
         """
-        found = _Answer(self._look)
+        answer = _Answer(self._look)
         if not self._waiting:
             self._since = time.monotonic()
-        self._waiting.add(found)
+        self._waiting.add(answer)
 
-        def tell(of: Future) -> None:
+        def tell(done: Future) -> None:
             self._since = time.monotonic()
-            self._waiting.discard(found)
-            set_outcome: Callable[[Any], None] = found.set_result
-            try:
-                outcome = then(of.result())
-            except Exception as error:  # noqa: BLE001 - whoever waits is told
-                set_outcome, outcome = found.set_exception, self._error(error)
-            # Nobody waits for it any more.
+            self._waiting.discard(answer)
+            # Nobody waits any more for what was cancelled.
             with contextlib.suppress(InvalidStateError):
-                set_outcome(outcome)
+                if (error := done.exception()) is None:
+                    if isinstance(result := done.result(), Trained):
+                        self.longest = max(self.longest, result.seconds)
+                    answer.set_result(result)
+                else:
+                    answer.set_exception(self._error(error))
 
         ref.future().add_done_callback(tell)
-        return found
+        return answer
 
     def _error(self, error: BaseException) -> BaseException:
-        if lost(error):
+        if isinstance(error, GONE):
             # A worker that says of a call what it lacks is not gone itself.
             self.gone |= not isinstance(error, ray.exceptions.RayTaskError)
             return Lost(f"{self} is gone: {reason(error)}")
         if isinstance(error, ray.exceptions.RayTaskError):
             return error.cause
         return error
-
-
-def lost(error: BaseException) -> bool:
-    """Says whether a call failed as a worker, or what it had, is gone."""
-    gone = (
-        *(ray.exceptions.RayActorError, ray.exceptions.ObjectLostError),
-        *(ray.exceptions.OwnerDiedError, ray.exceptions.NodeDiedError),
-    )
-    return isinstance(error, gone)
 
 
 def reason(error: BaseException) -> str:

@@ -1,12 +1,10 @@
 """Joining a Ray cluster, or starting one on this machine for one run."""
 
-import contextlib
 import functools
 import logging
 import re
 import socket
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -55,40 +53,25 @@ def join(address: str) -> bool:
 
 
 def _join(address: str) -> None:
-    if address == "local":
-        _start()
-    elif address == "auto":
-        ray.init("auto", **_QUIETLY)
-    else:
+    local, about = address == "local", _QUIETLY
+    if local:
+        about = {**_QUIETLY, "num_cpus": cores(), "include_dashboard": False}
+    elif address != "auto":
         _check_reachable(address)
-        with _on_loopback(address.rpartition(":")[0] in LOOPBACK):
-            ray.init(address, **_QUIETLY)
-
-
-def _start() -> None:
-    with _on_loopback(True):
-        ray.init("local", num_cpus=cores(), include_dashboard=False, **_QUIETLY)
-    where = ray.nodes()[0]["NodeManagerAddress"]
-    if where not in LOOPBACK:
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    if local or address.rpartition(":")[0] in LOOPBACK:
+        # Ray then listens on loopback only, as it does by itself on macOS and Windows.
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        ray.init(address, **about)
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+    if local and (where := ray.nodes()[0]["NodeManagerAddress"]) not in LOOPBACK:
         ray.shutdown()
         raise InputError(
             f"cluster=local would listen on {where}, which others may reach: this "
             f"version of Ray ({ray.__version__}) is not known here; leave `cluster` out"
         )
-
-
-@contextlib.contextmanager
-def _on_loopback(wanted: bool) -> Iterator[None]:
-    """Lets Ray listen on loopback only, as it does by itself on macOS and Windows."""
-    if not wanted:
-        yield
-        return
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _check_reachable(address: str) -> None:

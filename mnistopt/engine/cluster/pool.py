@@ -14,7 +14,7 @@ import ray
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.cluster.device import RemoteDevice, reason
 from mnistopt.engine.cluster.join import find_resource, join
-from mnistopt.engine.cluster.program import RemoteProgram
+from mnistopt.engine.cluster.program import RESULT, RemoteProgram
 from mnistopt.engine.cluster.worker import Worker, versions
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES
@@ -26,8 +26,6 @@ PERIOD = 2.0
 # Seconds without an answer after which a worker hangs, and how many times the longest
 # call so far they are at least. Dead processes and nodes are noticed by Ray, at once.
 SILENCE, TIMES_LONGEST = 600.0, 10
-# Bytes of an epoch's result of one replica: 12 counts and 5 losses.
-RESULT = (12 + 5) * 4
 # Seconds that workers have to start: to import JAX, many at a time on one node.
 START = 180.0
 # Seconds that Ray has to end workers.
@@ -73,7 +71,6 @@ class RayPool:
         self._starting: dict[Any, Any] = {}
         self._started = self._failures = 0
         self._looked, self._alone = time.monotonic(), math.inf
-        self._longest = 0.0
         self._dataset: tuple[Dataset, Any] | None = None
         self._resource = ""
         try:
@@ -130,10 +127,6 @@ class RayPool:
                 "same command goes on"
             )
         return list(self._devices)
-
-    def called(self, seconds: float) -> None:
-        """Takes note of how long a call took."""
-        self._longest = max(self._longest, seconds)
 
     def crossing(self, data: int, replicas: int, states: int) -> dict[str, int]:
         """Returns the bytes that will cross the network, as `Pool.crossing` does."""
@@ -249,13 +242,14 @@ class RayPool:
 
     def _let_go(self) -> None:
         """Ends workers that are gone or hang; their calls then fail as lost."""
-        longest = max(SILENCE, TIMES_LONGEST * self._longest)
+        longest = max((device.longest for device in self._devices), default=0.0)
+        patience = max(SILENCE, TIMES_LONGEST * longest)
         nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         for device in list(self._devices):
             gone = device.gone or device.node not in nodes
-            if not gone and device.silence < longest:
+            if not gone and device.silence < patience:
                 continue
-            why = "is gone" if gone else f"has not answered for {longest:.0f} s"
+            why = "is gone" if gone else f"has not answered for {patience:.0f} s"
             self._devices.remove(device)
             ray.kill(device.actor)
             left = len(self._devices)

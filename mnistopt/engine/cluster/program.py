@@ -2,9 +2,9 @@
 
 import collections
 import itertools
+import math
 import sys
 import sysconfig
-import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -16,9 +16,9 @@ import jax
 import numpy as np
 import ray
 
-from mnistopt.engine.cluster.device import RemoteDevice, lost
+from mnistopt.engine.cluster.device import GONE, RemoteDevice
 from mnistopt.engine.devices import Lanes
-from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
+from mnistopt.engine.pool import MOST_LOSSES, Lost, present
 from mnistopt.engine.replicas import Result, Trained, state_bytes
 from mnistopt.engine.rounds import Round
 from mnistopt.models.call import Known
@@ -30,6 +30,8 @@ SPAN = 0.5
 # Bytes of states that are on their way to the driver at a time: an object store may be
 # as small as 80 MB, and what is larger goes there by way of a disk.
 WINDOW = 64e6
+# Bytes of an epoch's result of one replica: 12 counts and 5 losses.
+RESULT = (12 + 5) * 4
 _NUMBERS = itertools.count()
 
 
@@ -40,8 +42,6 @@ class _Owner(Protocol):
 
     @property
     def devices(self) -> Sequence[RemoteDevice]: ...
-
-    def called(self, seconds: float) -> None: ...
 
 
 def _own_modules() -> list[ModuleType]:
@@ -92,7 +92,8 @@ class RemoteProgram:
         self.lanes: Lanes = lanes
         self._pool, self._most, self._dataset = pool, most, dataset
         self._number = next(_NUMBERS)
-        self._round_bytes = int(np.prod(lanes)) * state_bytes(cohort)
+        self._replicas = math.prod(lanes)
+        self._round_bytes = self._replicas * state_bytes(cohort)
         for module in _own_modules() if isinstance(cohort.model, Known) else ():
             ray.cloudpickle.register_pickle_by_value(module)
         self._about = ray.put((cohort, lanes))
@@ -100,16 +101,11 @@ class RemoteProgram:
         self._states: weakref.WeakKeyDictionary[Round, Any] = (
             weakref.WeakKeyDictionary()
         )
-        self._compiled: weakref.WeakKeyDictionary[RemoteDevice, Future] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._compiled: dict[RemoteDevice, Future] = {}
         found: list[dict[str, float]] = []
         losses = 0
         while not found:
-            devices = self.devices
-            if not devices:
-                time.sleep(TURN)
-                continue
+            devices = present(self)
             # One on each node: the others find its program in the compile cache.
             first = {device.node: device for device in reversed(devices)}.values()
             for some in (first, devices):
@@ -146,7 +142,8 @@ class RemoteProgram:
             self._number, one, state, epochs, in_full
         )
         one.device = device
-        return device.answer(trained, self._count)
+        self._pool.traffic["results"] += len(epochs) * self._replicas * RESULT
+        return device.answer(trained)
 
     def measure(self, one: Round, device: RemoteDevice) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits."""
@@ -169,9 +166,7 @@ class RemoteProgram:
             for one in some:
                 try:
                     state = ray.get(self._states[one])
-                except ray.exceptions.RayError as error:
-                    if not lost(error):
-                        raise
+                except GONE:
                     continue
                 # Copied, as Ray's own would fill its store.
                 one.state = jax.tree.map(np.array, state)
@@ -185,11 +180,6 @@ class RemoteProgram:
                 device.actor.compile.remote(self._number, self._about, self._dataset)
             )
         return self._compiled[device]
-
-    def _count(self, trained: Trained) -> Trained:
-        self._pool.traffic["results"] += _bytes(trained.results)
-        self._pool.called(trained.seconds)
-        return trained
 
 
 def _told(answer: Future) -> Any:
