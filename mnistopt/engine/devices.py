@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -53,6 +53,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
 def describe_device(xla: jax.Device) -> dict[str, Any]:
     """Returns all that must be the same for numbers to be the same to the bit.
 
@@ -102,66 +103,72 @@ class Lanes(NamedTuple):
         return self._replace(seeds=-(-self.seeds // 2))
 
 
-class Device:
-    """What computes one call at a time: a core of a CPU, or an accelerator.
+class Device(Protocol):
+    """What computes one call at a time: here, or the worker of another machine.
+
+    Attributes:
+        platform: The kind of it: "cpu", "gpu" or "tpu".
+        memory: Bytes that there are for it; inf if nobody tells.
+        idle_bytes: Of them, those that are taken before it computes.
+        on_host: Whether it computes in the memory of this process, as others here do.
+        host_copies: How many copies the host has of a state that is trained there.
+    """
+
+    platform: str
+    memory: float
+    idle_bytes: float
+    on_host: bool
+    host_copies: int
+
+    def describe(self, lanes: Lanes) -> dict[str, Any]:
+        """Returns all that decides the bits of what it computes in these lanes."""
+        ...
+
+    def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
+        """Begins `call(device, *arguments)` where the device is; returns its future.
+
+        It comes after the calls that were begun before.
+        """
+        ...
+
+
+class LocalDevice(Device):
+    """A core of a CPU, or an accelerator.
 
     Attributes:
         xla: XLA's device: an accelerator, or all cores of a CPU with their memory.
         number: Of the core or the accelerator.
-        idle_bytes: Of its memory, those that are taken before it computes.
     """
 
     idle_bytes = 0.0
 
     def __init__(self, xla: jax.Device, number: int):
         """Computes nothing; `number` as in the attributes."""
-        self.xla, self.number = xla, number
+        self.xla, self.number, self.platform = xla, number, xla.platform
+        self.on_host = self.platform == "cpu"
+        self.host_copies = int(self.on_host)
+        told = {} if self.on_host else xla.memory_stats() or {}
+        self.memory = float(told.get("bytes_limit", math.inf))
         self._thread = ThreadPoolExecutor(1)
 
     def __str__(self) -> str:
         """Its kind and number, as in "cpu 0"."""
         return f"{self.platform} {self.number}"
 
-    @property
-    def platform(self) -> str:
-        """The kind of it: "cpu", "gpu" or "tpu"."""
-        return self.xla.platform
-
-    @property
-    def on_host(self) -> bool:
-        """Whether it computes in the memory of this process, as others here do."""
-        return self.platform == "cpu"
-
-    @property
-    def host_copies(self) -> int:
-        """How many copies the host has of a state that is trained here."""
-        return int(self.on_host)
-
-    @property
-    def memory(self) -> float:
-        """Bytes that an accelerator has; inf if nobody tells."""
-        told = self.xla.memory_stats() or {}
-        return float(told.get("bytes_limit", math.inf))
-
     def describe(self, lanes: Lanes) -> dict[str, Any]:
         """Returns all that decides the bits of what it computes in these lanes."""
-        return {**self._machine, "lanes": list(lanes)}
-
-    @functools.cached_property
-    def _machine(self) -> dict[str, Any]:
-        # Once: it reads what the system says of itself.
-        return describe_device(self.xla)
+        return {**describe_device(self.xla), "lanes": list(lanes)}
 
     def start(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins a call, after those that were begun before; returns its future."""
         return self._thread.submit(call, *arguments)
 
     def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
-        """Begins `call(device, *arguments)` as `start` does."""
+        """Begins `call(device, *arguments)`, as a `Device` does."""
         return self.start(call, self, *arguments)
 
 
-def put(arrays: Any, devices: Sequence[Device]) -> dict[Device, Any]:
+def put(arrays: Any, devices: Sequence[LocalDevice]) -> dict[LocalDevice, Any]:
     """Copies arrays to where devices compute: once for those that share memory."""
     copies = {xla: jax.device_put(arrays, xla) for xla in {d.xla for d in devices}}
     return {device: copies[device.xla] for device in devices}
@@ -169,7 +176,7 @@ def put(arrays: Any, devices: Sequence[Device]) -> dict[Device, Any]:
 
 def use_devices(
     count: int | None = None, cache_dir: Path | None = None
-) -> list[Device]:
+) -> list[LocalDevice]:
     """Returns local devices, and turns on the persistent compile cache.
 
     Args:
@@ -201,7 +208,7 @@ def use_devices(
     return devices[:count]
 
 
-def local_devices() -> list[Device]:
+def local_devices() -> list[LocalDevice]:
     """Returns the accelerators that there are, or else the cores of the CPU.
 
     Replicas are too small to share cores well, so each core computes its own, in a
@@ -213,7 +220,7 @@ def local_devices() -> list[Device]:
         # If JAX had its devices before us, those are used; beyond the cores, XLA_FLAGS
         # may make more of them, which would only share these.
         found = found[:1] * cores() if cores_compute else found[: cores()]
-    return [Device(xla, number) for number, xla in enumerate(found)]
+    return [LocalDevice(xla, number) for number, xla in enumerate(found)]
 
 
 def _xla_devices() -> list[jax.Device]:
@@ -276,7 +283,7 @@ def multiply_rate(devices: Sequence[Device]) -> float:
     return _RATES.setdefault(names, rate)
 
 
-def _multiply(device: Device, size: int, times: int) -> float:
+def _multiply(device: LocalDevice, size: int, times: int) -> float:
     """Returns the seconds of so many products of matrices of that size."""
     matrix = jax.device_put(np.ones((size, size), np.float32), device.xla)
     matrix.block_until_ready()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.engine.devices import Device, Lanes, use_devices
+from mnistopt.engine.devices import Device, Lanes, LocalDevice, use_devices
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
 from mnistopt.errors import InputError
@@ -46,7 +46,7 @@ class Trainer(Protocol):
     bytes: int
 
     @property
-    def devices(self) -> Sequence[Any]:
+    def devices(self) -> Sequence[Device]:
         """Those that compute now; on a cluster they come and go."""
 
     def train(
@@ -72,7 +72,7 @@ class Pool(Protocol):
     """Devices, and what they share; a context manager."""
 
     @property
-    def devices(self) -> Sequence[Any]:
+    def devices(self) -> Sequence[Device]:
         """All that there are: on a cluster they may become fewer, or more."""
 
     @property
@@ -105,7 +105,7 @@ class Pool(Protocol):
 
 def present(
     pool: Pool | Trainer, while_waiting: Callable[[], None] = lambda: None
-) -> Sequence[Any]:
+) -> Sequence[Device]:
     """Returns the devices that compute: one at least, for which it waits."""
     while not (devices := pool.devices):
         time.sleep(TURN)
@@ -118,9 +118,9 @@ class LocalPool:
 
     def __init__(self, count: int | None, cache_dir: Path | None):
         """Finds them, as `use_devices` does."""
-        self.devices: Sequence[Device] = use_devices(count, cache_dir)
+        self.devices: Sequence[LocalDevice] = use_devices(count, cache_dir)
         self.traffic: Mapping[str, int] = {}
-        self._splits: dict[Device, Splits] = {}
+        self._splits: dict[LocalDevice, Splits] = {}
 
     def crossing(self, data: int, replicas: int, states: int) -> Mapping[str, int]:
         """Returns that nothing crosses a network."""

@@ -15,7 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnistopt.ambient import PRNG, fixed
-from mnistopt.engine.devices import COMPILER_OPTIONS, Device, local_devices, put
+from mnistopt.engine.devices import (
+    COMPILER_OPTIONS,
+    Device,
+    LocalDevice,
+    local_devices,
+    put,
+)
 from mnistopt.hparams import Hparams
 from mnistopt.models.call import apply
 from mnistopt.models.networks import variable_shapes
@@ -91,7 +97,7 @@ class Predictor:
 
     @fixed()
     def _classify(
-        self, model: nn.Module, variables: Any, device: Device
+        self, model: nn.Module, variables: Any, device: LocalDevice
     ) -> dict[str, Predicted]:
         variables = jax.device_put(variables, device.xla)
         return {
@@ -186,7 +192,9 @@ def measure_latency(
 
 
 @fixed()
-def _measure(device: Device, model: nn.Module, images: np.ndarray) -> dict[int, float]:
+def _measure(
+    device: LocalDevice, model: nn.Module, images: np.ndarray
+) -> dict[int, float]:
     variables = jax.tree.map(
         lambda leaf: np.full(leaf.shape, _WEIGHT, leaf.dtype),
         variable_shapes(model, images.shape[1:]),
@@ -204,7 +212,7 @@ def _measure(device: Device, model: nn.Module, images: np.ndarray) -> dict[int, 
 
 
 def _seconds(
-    model: nn.Module, variables: Any, batch: np.ndarray, device: Device
+    model: nn.Module, variables: Any, batch: np.ndarray, device: LocalDevice
 ) -> float:
     """Times one call, up to when its answer is on the host."""
     start = time.perf_counter()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from mnistopt.engine.devices import Device
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer, present
 from mnistopt.engine.replicas import Result, Trained
 from mnistopt.engine.rounds import Member, Round, make_rounds
@@ -70,7 +71,7 @@ class Line:
         self._place[round_] = epoch, where
         self._rounds.setdefault(epoch, {}).setdefault(where, {})[round_] = None
 
-    def first(self, device: Any, most: int, own: bool) -> Round | None:
+    def first(self, device: Device, most: int, own: bool) -> Round | None:
         """Returns the waiting round that is furthest behind.
 
         Args:
@@ -109,7 +110,7 @@ class Done(NamedTuple):
     epoch: int
     results: dict[str, Result]
     seconds: float
-    device: Any
+    device: Device
 
 
 class _Call(NamedTuple):
@@ -145,11 +146,11 @@ class Queue:
         self._limit = 0
         self._stride = 1
         self._while_waiting: Callable[[], None] = lambda: None
-        self._calls: dict[Any, collections.deque[_Call]] = {}
+        self._calls: dict[Device, collections.deque[_Call]] = {}
         # Whether a call has been done.
         self._answered = threading.Event()
         # Busy devices without another round for now, by the lowest epoch then.
-        self._sated: dict[Any, int] = {}
+        self._sated: dict[Device, int] = {}
 
     @property
     def epoch(self) -> int:
@@ -274,7 +275,7 @@ class Queue:
                 calls.append(_Call(round_, epochs, result))
                 result.add_done_callback(lambda _: self._answered.set())
 
-    def _finish(self, device: Any) -> Iterator[Done]:
+    def _finish(self, device: Device) -> Iterator[Done]:
         """Reads a device's first call, which is done, and tells of its epochs."""
         calls = self._calls[device]
         round_, epochs, result = calls.popleft()
@@ -297,7 +298,7 @@ class Queue:
                 share = seconds / len(self._calls)
                 yield Done(epoch + 1, round_.read(told), share, device)
 
-    def _furthest_behind(self, device: Any) -> Round | None:
+    def _furthest_behind(self, device: Device) -> Round | None:
         """Returns the round that a device is to train next; None to wait for one.
 
         A round that is computed elsewhere stays there. Where moving one costs time, it

@@ -26,7 +26,7 @@ from jax.sharding import SingleDeviceSharding
 from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
-from mnistopt.engine.devices import COMPILER_OPTIONS, Device, Lanes, put
+from mnistopt.engine.devices import COMPILER_OPTIONS, Lanes, LocalDevice, put
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
 from mnistopt.training.cohort import Cohort, TrainState, init_state
@@ -65,7 +65,9 @@ def mending() -> Iterator[None]:
 Splits = tuple[Split, Split, Split]
 
 
-def put_splits(dataset: Dataset, devices: Sequence[Device]) -> dict[Device, Splits]:
+def put_splits(
+    dataset: Dataset, devices: Sequence[LocalDevice]
+) -> dict[LocalDevice, Splits]:
     """Copies the training, validation and test examples to where devices compute."""
     return put((dataset.train, dataset.validation, dataset.test), devices)
 
@@ -198,7 +200,9 @@ class Program:
     span = 0.0
 
     @fixed()
-    def __init__(self, cohort: Cohort, lanes: Lanes, splits: Mapping[Device, Splits]):
+    def __init__(
+        self, cohort: Cohort, lanes: Lanes, splits: Mapping[LocalDevice, Splits]
+    ):
         """Compiles for each of XLA's devices; `splits` as from `put_splits`."""
         self.cohort, self.lanes = cohort, lanes
         self.devices, self._splits = list(splits), splits
@@ -218,7 +222,7 @@ class Program:
         self.compile_seconds = time.perf_counter() - start
 
     def train(
-        self, one: Round, device: Device, epochs: range, in_full: bool
+        self, one: Round, device: LocalDevice, epochs: range, in_full: bool
     ) -> Future[Trained]:
         """Starts some epochs of a round; returns before they are done.
 
@@ -237,7 +241,7 @@ class Program:
         """Brings states to the host, as `Round.read` does."""
         return {one: one.read(one.state) for one in rounds}
 
-    def measure(self, one: Round, device: Device) -> Future[Result]:
+    def measure(self, one: Round, device: LocalDevice) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits.
 
         Args:

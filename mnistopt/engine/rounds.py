@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mnistopt.engine.devices import Device, Lanes
+from mnistopt.engine.devices import Lanes, LocalDevice
 from mnistopt.hparams import Hparams
 from mnistopt.training.cohort import TrainState
 
@@ -81,7 +81,7 @@ class Round:
         """Is sent without its device, which is of this process, and its state."""
         return {**self.__dict__, "device": None, "state": None}
 
-    def bring_to(self, device: Device) -> None:
+    def bring_to(self, device: LocalDevice) -> None:
         """Copies it to where a device computes, unless it is there."""
         if self.device is None or self.device.xla != device.xla:
             self.state, self.hparams, self.seeds = jax.device_put(

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import load
-from mnistopt.engine.devices import Device, Lanes, use_devices
+from mnistopt.engine.devices import Lanes, LocalDevice, use_devices
 from mnistopt.engine.queue import make_timer
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.files import read_csv
@@ -139,7 +139,7 @@ def _timer(
     point: Point,
     alone: bool,
     data: Dataset,
-    devices: Sequence[Device],
+    devices: Sequence[LocalDevice],
     lanes: Mapping[str, str],
 ) -> Callable[[], float]:
     """Returns a function that trains an epoch, and returns a replica's share of it."""

@@ -61,7 +61,8 @@ def test_devices_that_jax_has_already_are_used_up_to_the_cores(cores):
 
 
 def test_a_device_does_one_thing_after_the_other_beside_the_others():
-    one, other = devices.local_devices()[0], devices.Device(None, 1)
+    one = devices.local_devices()[0]
+    other = devices.LocalDevice(one.xla, 1)
     meet = threading.Barrier(2)
     order = []
     first = one.start(meet.wait, 60)

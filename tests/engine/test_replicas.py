@@ -11,7 +11,7 @@ import pytest
 
 from mnistopt.data.load import load
 from mnistopt.engine import replicas
-from mnistopt.engine.devices import Device, Lanes
+from mnistopt.engine.devices import Lanes, LocalDevice
 from mnistopt.engine.predict import predict
 from mnistopt.engine.queue import Queue
 from mnistopt.engine.replicas import Program, put_splits
@@ -32,7 +32,7 @@ def digits():
 
 @functools.cache
 def program(cohort: Cohort, lanes: Lanes, devices: int = 2) -> Program:
-    cores = [Device(jax.local_devices()[0], number) for number in range(devices)]
+    cores = [LocalDevice(jax.local_devices()[0], number) for number in range(devices)]
     return Program(cohort, lanes, put_splits(digits(), cores))
 
 

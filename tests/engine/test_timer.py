@@ -5,7 +5,7 @@ import pytest
 
 from mnistopt.data.load import load
 from mnistopt.engine import queue
-from mnistopt.engine.devices import Device, Lanes
+from mnistopt.engine.devices import Lanes, LocalDevice
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.hparams import Hparams
 from mnistopt.models.mlp import MLP
@@ -17,7 +17,9 @@ from mnistopt.training.cohort import Cohort
 )
 def test_a_timer_trains_an_epoch_of_each_replica(lanes, replicas, rounds):
     data = load("mnist_5k", train_examples=160)
-    splits = put_splits(data, [Device(jax.local_devices()[0], core) for core in (0, 1)])
+    splits = put_splits(
+        data, [LocalDevice(jax.local_devices()[0], core) for core in (0, 1)]
+    )
     program = Program(Cohort(MLP((16,)), "adam", 32), Lanes(*lanes), splits)
     calls = []
     train = program.train

@@ -7,7 +7,7 @@ import pytest
 
 import mnistopt
 from mnistopt.engine import devices, memory
-from mnistopt.engine.devices import Device, Lanes
+from mnistopt.engine.devices import Lanes, LocalDevice
 from mnistopt.errors import InputError
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
@@ -36,7 +36,7 @@ def test_lanes_that_a_workdir_has_had_are_its_own(tmp_path):
 
 def test_calls_beyond_the_memory_are_refused(monkeypatch):
     monkeypatch.setattr(memory, "host_memory", lambda: 409_600)
-    cpu = [Device(jax.local_devices()[0], core) for core in (0, 1)]
+    cpu = [LocalDevice(jax.local_devices()[0], core) for core in (0, 1)]
     memory.check_call(204_000, Lanes(1, 1), cpu, math.inf)
     with pytest.raises(InputError, match=r"lanes=1x2 need .* there are 0.0 GB"):
         memory.check_call(205_000, Lanes(1, 2), cpu, math.inf)

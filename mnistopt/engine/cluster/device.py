@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from mnistopt.engine.devices import Lanes
+from mnistopt.engine.devices import Device, Lanes
 from mnistopt.engine.pool import TURN, Lost
 from mnistopt.engine.replicas import Trained
 
@@ -33,7 +33,7 @@ class _Answer(Future):
         return super().result(timeout)
 
 
-class RemoteDevice:
+class RemoteDevice(Device):
     """The device of a worker.
 
     Attributes:
@@ -41,9 +41,6 @@ class RemoteDevice:
         number: Of the workers of this driver.
         node: Ray's identity of its node.
         where: Name of its node.
-        platform: As of a `Device`.
-        memory: Bytes that there are for it.
-        idle_bytes: Of them, those that are taken before it computes.
         gone: Whether it has died.
         longest: Seconds of the longest call that has trained.
     """
@@ -84,7 +81,7 @@ class RemoteDevice:
         return {**self._machine, "lanes": list(lanes)}
 
     def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
-        """Begins `call(device, *arguments)` where the device is."""
+        """Begins `call(device, *arguments)`, as a `Device` does."""
         return self.answer(self.actor.ask.remote(call, *arguments))
 
     def answer(self, ref: Any) -> Future:

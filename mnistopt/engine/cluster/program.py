@@ -5,6 +5,7 @@ import itertools
 import math
 import sys
 import sysconfig
+import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ import ray
 
 from mnistopt.engine.cluster.device import GONE, RemoteDevice
 from mnistopt.engine.devices import Lanes
-from mnistopt.engine.pool import MOST_LOSSES, Lost, present
+from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
 from mnistopt.engine.replicas import Result, Trained, state_bytes
 from mnistopt.engine.rounds import Round
 from mnistopt.models.call import Known
@@ -105,7 +106,8 @@ class RemoteProgram:
         found: list[dict[str, float]] = []
         losses = 0
         while not found:
-            devices = present(self)
+            while not (devices := self.devices):
+                time.sleep(TURN)
             # One on each node: the others find its program in the compile cache.
             first = {device.node: device for device in reversed(devices)}.values()
             for some in (first, devices):

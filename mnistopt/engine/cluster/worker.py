@@ -13,7 +13,13 @@ import jax
 import ray
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.engine.devices import Device, Lanes, cores, describe_device, local_devices
+from mnistopt.engine.devices import (
+    Lanes,
+    LocalDevice,
+    cores,
+    describe_device,
+    local_devices,
+)
 from mnistopt.engine.memory import host_memory, process_memory
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
@@ -55,20 +61,20 @@ class Worker:
         """
         if cpu:
             jax.config.update("jax_platforms", "cpu")
-        self._device: Device = local_devices()[0]
+        self._device: LocalDevice = local_devices()[0]
         with contextlib.suppress(OSError):
             Path(cache_dir).mkdir(parents=True, exist_ok=True)
             jax.config.update("jax_compilation_cache_dir", cache_dir)
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-        self._splits: dict[str, dict[Device, Splits]] = {}
+        self._splits: dict[str, dict[LocalDevice, Splits]] = {}
         self._programs: dict[int, Program] = {}
 
     def about(self) -> dict[str, Any]:
         """Returns what it computes with, and what it runs on."""
         device = self._device
-        machine = describe_device(device.xla)
         # XLA's pool there has one thread, as on a machine of one core.
-        machine["cores"] = 1 if device.on_host else None
+        cores_used = 1 if device.on_host else None
+        machine = {**describe_device(device.xla), "cores": cores_used}
         return {
             "versions": versions(),
             "platform": device.platform,
