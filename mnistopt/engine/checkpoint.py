@@ -27,7 +27,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
@@ -60,19 +60,6 @@ class Damaged(InputError):
 def checksum(array: Any) -> int:
     """Returns the CRC-32 of an array's bytes, which no single flipped bit leaves."""
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-
-def row_checksums(tree: Any) -> dict[str, list[int]]:
-    """Returns the checksums of each row of each array of nested dictionaries.
-
-    Args:
-        tree: Arrays [R, ...].
-
-    Returns:
-        By its path, as in "weights/last/params/Dense_0/bias".
-    """
-    flat = flatten_dict(tree, sep="/")
-    return {path: list(map(checksum, rows)) for path, rows in flat.items()}
 
 
 def text_checksum(content: Mapping[str, Any]) -> int:
@@ -149,7 +136,13 @@ class Store:
                         _check(found)
                         entries.append(found)
                     except Exception as error:  # noqa: BLE001 - whatever is in it
-                        _warn_of(self.folder / folder.name / str(epoch), error)
+                        place = self.folder / folder.name / str(epoch)
+                        warnings.warn(
+                            f"the checkpoint {place} is damaged "
+                            f"({str(error).strip():.200}) and left out; what only it "
+                            "has is trained again",
+                            stacklevel=2,
+                        )
         return entries
 
     def load(
@@ -330,11 +323,3 @@ def _described(state: TrainState) -> tuple[list[tuple[Any, Any]], Any]:
     """Returns names, shapes and types of what a checkpoint has of a replica."""
     leaves, structure = jax.tree.flatten(state)
     return [(leaf.shape, leaf.dtype) for leaf in leaves], structure
-
-
-def _warn_of(folder: Path, error: object) -> None:
-    """Warns of a checkpoint that is left out as it is damaged, whatever that did."""
-    message = (
-        f"the checkpoint {folder} is damaged ({str(error).strip():.200}) and left out"
-    )
-    warnings.warn(f"{message}; what only it has is trained again", stacklevel=3)

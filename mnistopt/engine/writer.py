@@ -11,15 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
-from mnistopt.engine.checkpoint import (
-    CHECKSUM,
-    FORMAT,
-    parted,
-    row_checksums,
-    text_checksum,
-)
+from mnistopt.engine.checkpoint import CHECKSUM, FORMAT, checksum, parted, text_checksum
 from mnistopt.files import Unwritable, check_room
 from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
@@ -155,7 +150,11 @@ class Writer:
         # A chunk for each replica.
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
         told = {**about, "format": FORMAT, "replicas": list(replicas)}
-        told["checksums"] = row_checksums(tree)
+        # Of each row of each array, by its path: "weights/last/params/Dense_0/bias".
+        told["checksums"] = {
+            path: list(map(checksum, rows))
+            for path, rows in flatten_dict(tree, sep="/").items()
+        }
         told[CHECKSUM] = text_checksum(told)
         args = ocp.args.Composite(
             state=ocp.args.PyTreeSave(tree, chunks), about=ocp.args.JsonSave(told)
