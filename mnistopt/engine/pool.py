@@ -50,14 +50,14 @@ class Trainer(Protocol):
         """Those that compute now; on a cluster they come and go."""
 
     def train(
-        self, one: Round, device: Any, epochs: range, in_full: bool
+        self, round_: Round, device: Any, epochs: range, in_full: bool
     ) -> Future[Trained]:
         """Starts some epochs of a round, as `Program.train` does; may be `Lost`.
 
         Where devices may be lost, the round's `device` is set before this returns.
         """
 
-    def measure(self, one: Round, device: Any) -> Future[Result]:
+    def measure(self, round_: Round, device: Any) -> Future[Result]:
         """Starts measuring a round, as `Program.measure` does; may be `Lost`."""
 
     def read(self, rounds: Sequence[Round]) -> Mapping[Round, dict[str, TrainState]]:

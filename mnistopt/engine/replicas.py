@@ -222,12 +222,12 @@ class Program:
         self.compile_seconds = time.perf_counter() - start
 
     def train(
-        self, one: Round, device: LocalDevice, epochs: range, in_full: bool
+        self, round_: Round, device: LocalDevice, epochs: range, in_full: bool
     ) -> Future[Trained]:
         """Starts some epochs of a round; returns before they are done.
 
         Args:
-            one: The round; its state is replaced.
+            round_: The round; its state is replaced.
             device: Where to compute; the round is brought there.
             epochs: As many as were done before, for each epoch.
             in_full: Whether to evaluate all splits after the last of them.
@@ -235,41 +235,41 @@ class Program:
         Returns:
             What they have given, when they are done.
         """
-        return device.start(self._train, one, device, epochs, in_full)
+        return device.start(self._train, round_, device, epochs, in_full)
 
     def read(self, rounds: Sequence[Round]) -> dict[Round, dict[str, TrainState]]:
         """Brings states to the host, as `Round.read` does."""
-        return {one: one.read(one.state) for one in rounds}
+        return {round_: round_.read(round_.state) for round_ in rounds}
 
-    def measure(self, one: Round, device: LocalDevice) -> Future[Result]:
+    def measure(self, round_: Round, device: LocalDevice) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits.
 
         Args:
-            one: The round.
+            round_: The round.
             device: Where to compute; the round is brought there.
 
         Returns:
             What `Round.read` takes; there are no metrics of training batches.
         """
-        return device.start(self._measure, one, device)
+        return device.start(self._measure, round_, device)
 
     @fixed()
-    def _measure(self, one, device) -> Result:
-        one.bring_to(device)
-        measured = _measure_rows(self.cohort, one.state, self._splits[device])
+    def _measure(self, round_, device) -> Result:
+        round_.bring_to(device)
+        measured = _measure_rows(self.cohort, round_.state, self._splits[device])
         return jax.block_until_ready(measured)
 
-    def _train(self, one, device, epochs, in_full) -> Trained:
+    def _train(self, round_, device, epochs, in_full) -> Trained:
         start = time.perf_counter()
-        one.bring_to(device)
-        if one.state is None:
-            one.state = self._init[device](one.seeds)
+        round_.bring_to(device)
+        if round_.state is None:
+            round_.state = self._init[device](round_.seeds)
         results = []
         for epoch in epochs:
-            one.state, result = self._epoch[device](
-                one.state,
-                one.hparams,
-                one.seeds,
+            round_.state, result = self._epoch[device](
+                round_.state,
+                round_.hparams,
+                round_.seeds,
                 np.int32(epoch),
                 np.bool_(in_full and epoch == epochs[-1]),
                 self._splits[device],

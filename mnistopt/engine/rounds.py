@@ -69,11 +69,11 @@ class Round:
         }
         self.device: Any = None
         self.state: TrainState | None = jax.tree.map(
-            stack, *[one.state for one in members]
+            stack, *[member.state for member in members]
         )
         self.hparams: Hparams = jax.tree.map(
             lambda *leaves: stack(*map(np.float32, leaves)),
-            *[one.hparams for one in members],
+            *[member.hparams for member in members],
         )
         self.seeds: Any = np.array([row[0].seed for row in padded], np.int32)
 

@@ -128,30 +128,30 @@ class RemoteProgram:
         return self._pool.devices[: self._most]
 
     def train(
-        self, one: Round, device: RemoteDevice, epochs: range, in_full: bool
+        self, round_: Round, device: RemoteDevice, epochs: range, in_full: bool
     ) -> Future[Trained]:
         """Starts some epochs of a round, as `Trainer.train` has it."""
         self._compile(device)
-        if one.device is None:
-            state = one.state
-            self._pool.traffic["rounds"] += _bytes((state, one.hparams))
+        if round_.device is None:
+            state = round_.state
+            self._pool.traffic["rounds"] += _bytes((state, round_.hparams))
         else:
-            state = self._states[one]
-            if one.device.node != device.node:
+            state = self._states[round_]
+            if round_.device.node != device.node:
                 self._pool.traffic["moved"] += self._round_bytes
         train = device.actor.train.options(num_returns=2)
-        trained, self._states[one] = train.remote(
-            self._number, one, state, epochs, in_full
+        trained, self._states[round_] = train.remote(
+            self._number, round_, state, epochs, in_full
         )
-        one.device = device
+        round_.device = device
         self._pool.traffic["results"] += len(epochs) * self._replicas * RESULT
         return device.answer(trained)
 
-    def measure(self, one: Round, device: RemoteDevice) -> Future[Result]:
+    def measure(self, round_: Round, device: RemoteDevice) -> Future[Result]:
         """Starts measuring a round that has trained, on all splits."""
         self._compile(device)
-        self._pool.traffic["rounds"] += _bytes((one.state, one.hparams))
-        measured = device.actor.measure.remote(self._number, one, one.state)
+        self._pool.traffic["rounds"] += _bytes((round_.state, round_.hparams))
+        measured = device.actor.measure.remote(self._number, round_, round_.state)
         return device.answer(measured)
 
     def read(self, rounds: Sequence[Round]) -> dict[Round, dict[str, TrainState]]:
@@ -159,20 +159,24 @@ class RemoteProgram:
 
         They stay there, so that rounds which are lost later can go on from them.
         """
-        found = {one: one.read(one.state) for one in rounds if one.device is None}
-        away = [one for one in rounds if one.device is not None]
+        found = {
+            round_: round_.read(round_.state)
+            for round_ in rounds
+            if round_.device is None
+        }
+        away = [round_ for round_ in rounds if round_.device is not None]
         size = max(1, int(WINDOW / self._round_bytes))
         for some in (away[i : i + size] for i in range(0, len(away), size)):
             # Brings them here side by side.
-            ray.wait([self._states[one] for one in some], num_returns=len(some))
-            for one in some:
+            ray.wait([self._states[round_] for round_ in some], num_returns=len(some))
+            for round_ in some:
                 try:
-                    state = ray.get(self._states[one])
+                    state = ray.get(self._states[round_])
                 except GONE:
                     continue
                 # Copied, as Ray's own would fill its store.
-                one.state = jax.tree.map(np.array, state)
-                found[one] = one.read(one.state)
+                round_.state = jax.tree.map(np.array, state)
+                found[round_] = round_.read(round_.state)
                 self._pool.traffic["states"] += self._round_bytes
         return found
 

@@ -101,13 +101,13 @@ class Worker:
         return {"seconds": program.compile_seconds, "bytes": program.bytes}
 
     def train(
-        self, program: int, one: Round, state: Any, epochs: range, in_full: bool
+        self, program: int, round_: Round, state: Any, epochs: range, in_full: bool
     ) -> tuple[Trained, Any]:
         """Trains some epochs of a round, as `Program.train` does.
 
         Args:
             program: Its number.
-            one: The round, which is sent without its state.
+            round_: The round, which is sent without its state.
             state: Numpy leaves, or None at the start.
             epochs: As in `Program.train`.
             in_full: As in `Program.train`.
@@ -115,13 +115,13 @@ class Worker:
         Returns:
             What they have given, and the state after them; numpy leaves.
         """
-        one.state = state
-        training = self._programs[program].train(one, self._device, epochs, in_full)
+        round_.state = state
+        training = self._programs[program].train(round_, self._device, epochs, in_full)
         results, seconds = training.result()
-        return Trained(jax.device_get(results), seconds), jax.device_get(one.state)
+        return Trained(jax.device_get(results), seconds), jax.device_get(round_.state)
 
-    def measure(self, program: int, one: Round, state: Any) -> Result:
+    def measure(self, program: int, round_: Round, state: Any) -> Result:
         """Measures a round on all splits."""
-        one.state = state
-        measured = self._programs[program].measure(one, self._device).result()
+        round_.state = state
+        measured = self._programs[program].measure(round_, self._device).result()
         return jax.device_get(measured)
