@@ -93,12 +93,12 @@ class Checkpoint(NamedTuple):
     @property
     def records(self) -> dict[str, Record]:
         """What was known of its replicas then, by name."""
-        return {one["replica"]: Record.from_json(one) for one in self.about["records"]}
+        return {row["replica"]: Record.from_json(row) for row in self.about["records"]}
 
     def record(self, replica: str) -> Record:
         """What was known of one of them."""
         known = self.about["records"]
-        return Record.from_json(next(one for one in known if one["replica"] == replica))
+        return Record.from_json(next(row for row in known if row["replica"] == replica))
 
 
 class Store:
@@ -132,9 +132,9 @@ class Store:
                     args = ocp.args.Composite(about=ocp.args.JsonRestore())
                     try:
                         about = manager.restore(epoch, args=args)["about"]
-                        found = Checkpoint(folder.name, epoch, about)
-                        _check(found)
-                        entries.append(found)
+                        checkpoint = Checkpoint(folder.name, epoch, about)
+                        _check(checkpoint)
+                        entries.append(checkpoint)
                     except Exception as error:  # noqa: BLE001 - whatever is in it
                         place = self.folder / folder.name / str(epoch)
                         warnings.warn(
@@ -163,15 +163,15 @@ class Store:
             self.load_part(saved, replicas, part)
             for part in ("weights/last", "weights/best", "stacked")
         )
-        found = {}
+        states = {}
         for name in replicas:
             with self._undamaged(saved):
                 others = jax.tree.unflatten(structure, rest[name].values())
-            one = joined({"last": last[name], "best": best[name]}, others)
-            if _described(one) != _described(like):
+            state = joined({"last": last[name], "best": best[name]}, others)
+            if _described(state) != _described(like):
                 raise self._damaged(saved, "its arrays have other names or shapes")
-            found[name] = one
-        return found
+            states[name] = state
+        return states
 
     def check(self, saved: Checkpoint) -> None:
         """Reads all arrays of a checkpoint.
@@ -215,7 +215,7 @@ class Store:
         """Reads some rows of arrays, and compares them with their checksums."""
         with self._undamaged(saved):
             reading = [self._array(saved, name)[list(rows)].read() for name in names]
-            arrays = [one.result() for one in reading]
+            arrays = [array.result() for array in reading]
             checksums = saved.about["checksums"]
             for name, array in zip(names, arrays):
                 wanted = [checksums[name][row] for row in rows]
@@ -264,15 +264,17 @@ class Store:
         and all of them have gone further in others. Nobody else may write meanwhile.
         """
         saved, newest = self.saved(), dict[str, int]()
-        for one in saved:
-            for name in one.about["replicas"]:
-                newest[name] = max(one.epoch, newest.get(name, 0))
-        for one in saved:
-            further = all(newest[name] > one.epoch for name in one.about["replicas"])
+        for checkpoint in saved:
+            for name in checkpoint.about["replicas"]:
+                newest[name] = max(checkpoint.epoch, newest.get(name, 0))
+        for checkpoint in saved:
+            epoch, names = checkpoint.epoch, checkpoint.about["replicas"]
+            further = all(newest[name] > epoch for name in names)
             # Any: those that have stopped are measured before the others.
-            measured = any(one.epoch in r.measured for r in one.records.values())
+            records = checkpoint.records.values()
+            measured = any(epoch in record.measured for record in records)
             if further and not measured:
-                step = self.folder / one.group / str(one.epoch)
+                step = self.folder / checkpoint.group / str(epoch)
                 # In one step, so that there is no half of it if this is killed.
                 step.rename(step.with_name(step.name + PARTIAL))
         for partial in self.folder.glob(f"*/*{PARTIAL}*"):
@@ -287,7 +289,7 @@ class Store:
         Args:
             sound: All checkpoints that can.
         """
-        known = {(one.group, str(one.epoch)) for one in sound}
+        known = {(checkpoint.group, str(checkpoint.epoch)) for checkpoint in sound}
         steps = (step for step in self.folder.glob("*/*/") if step.name.isdecimal())
         return [step for step in steps if (step.parent.name, step.name) not in known]
 

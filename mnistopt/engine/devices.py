@@ -42,7 +42,7 @@ def processor() -> str:
         flags = told.get("flags", "").split()
         parts = [told["model name"]]
         parts += [f"{name} {told[name]}" for name in ("cpu family", "model")]
-        return ", ".join([*parts, *(one for one in _VECTORS if one in flags)][:4])
+        return ", ".join([*parts, *(name for name in _VECTORS if name in flags)][:4])
     return platform.processor() or platform.machine()
 
 
@@ -190,17 +190,17 @@ def use_devices(
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     devices = local_devices()
-    there = f"{len(devices)} ({devices[0].platform})"
+    known = f"{len(devices)} ({devices[0].platform})"
     late = ""
     if devices[0].platform == "cpu" and len(devices) < cores():
         late = (
-            f"JAX was in use before, with {there} of {cores()} cores. To compute with "
+            f"JAX was in use before, with {known} of {cores()} cores. To compute with "
             "all, restart, and run mnistopt before anything else uses JAX, or begin "
             f"with jax.config.update('jax_num_cpu_devices', {cores()})"
         )
     if count is not None and count > len(devices):
         raise InputError(
-            f"devices={count}, but there are {there}; give a smaller number, or auto"
+            f"devices={count}, but there are {known}; give a smaller number, or auto"
             + (f". {late}" if late else "")
         )
     if late and count is None:
@@ -215,12 +215,12 @@ def local_devices() -> list[LocalDevice]:
     thread. They share XLA's one device, and with it compiled programs and data.
     """
     cores_compute = _let_threads_compute()
-    found = _xla_devices()
-    if found[0].platform == "cpu":
+    xlas = _xla_devices()
+    if xlas[0].platform == "cpu":
         # If JAX had its devices before us, those are used; beyond the cores, XLA_FLAGS
         # may make more of them, which would only share these.
-        found = found[:1] * cores() if cores_compute else found[: cores()]
-    return [LocalDevice(xla, number) for number, xla in enumerate(found)]
+        xlas = xlas[:1] * cores() if cores_compute else xlas[: cores()]
+    return [LocalDevice(xla, number) for number, xla in enumerate(xlas)]
 
 
 def _xla_devices() -> list[jax.Device]:

@@ -58,21 +58,21 @@ def identify(
         InputError: If a module cannot be trained, or computes something else than in
             the workdir.
     """
-    found = {name: dict(about) for name, about in known.items()}
+    noted = {name: dict(about) for name, about in known.items()}
     named: dict[Structure, Structure] = {}
     keys: dict[str, _Traced] = {}
     for structure in dict.fromkeys(point.structure for point in points):
         if not structure.path:
             continue
-        one = _Traced(own.make(structure), data.image_shape, data.classes)
-        first = keys.setdefault(_key(structure), one)
-        if first.name != one.name:
+        traced = _Traced(own.make(structure), data.image_shape, data.classes)
+        first = keys.setdefault(_key(structure), traced)
+        if first.name != traced.name:
             raise InputError(
                 f"two modules {structure} compute different things, and no field tells "
                 "them apart: give them a field with a word or a number for each, or "
                 "functions with names of their own"
             )
-        named[structure] = _named(structure, one, found, measured)
+        named[structure] = _named(structure, traced, noted, measured)
     _check_others(list(named.values()), data, known)
     renamed = [
         dataclasses.replace(
@@ -80,7 +80,7 @@ def identify(
         )
         for point in points
     ]
-    return list(dict.fromkeys(renamed)), found
+    return list(dict.fromkeys(renamed)), noted
 
 
 def toolchain() -> str:
@@ -112,29 +112,29 @@ class _Traced:
 
 
 def _named(
-    structure: Structure, one: _Traced, found: dict[str, Any], measured: bool
+    structure: Structure, traced: _Traced, noted: dict[str, Any], measured: bool
 ) -> Structure:
     """Returns a structure with the name of its program, noting what is new of it."""
-    about = found.setdefault(structure.model, {"programs": {}})
+    about = noted.setdefault(structure.model, {"programs": {}})
     about["path"] = structure.path
-    plain = set(dict(structure.values)) <= set(axes_of(type(one.module)))
-    about["command"] = plain and own.is_importable(type(one.module))
+    plain = set(dict(structure.values)) <= set(axes_of(type(traced.module)))
+    about["command"] = plain and own.is_importable(type(traced.module))
     entry = about["programs"].get(_key(structure))
     if entry is None:
-        entry = {"values": dict(structure.values), "name": one.name, "traces": {}}
+        entry = {"values": dict(structure.values), "name": traced.name, "traces": {}}
         if measured:
-            entry["probe"] = one.probe()
-    elif not one.is_as(entry):
-        if one.again().name != one.name:
+            entry["probe"] = traced.probe()
+    elif not traced.is_as(entry):
+        if traced.again().name != traced.name:
             raise InputError(
                 f"{structure} computes something else each time it is traced, as if it "
                 "drew from NumPy's or Python's generators: take numbers from its key, "
                 "or from constants"
             )
-        raise _changed(structure, type(one.module))
-    entry = entry | {"traces": entry["traces"] | {toolchain(): one.name}}
+        raise _changed(structure, type(traced.module))
+    entry = entry | {"traces": entry["traces"] | {toolchain(): traced.name}}
     about["programs"] = about["programs"] | {_key(structure): entry}
-    return dataclasses.replace(structure, program=entry["name"], module=one.module)
+    return dataclasses.replace(structure, program=entry["name"], module=traced.module)
 
 
 def _changed(structure: Structure, kind: type) -> InputError:
@@ -165,10 +165,10 @@ def _check_others(asked: Sequence[Structure], data: Dataset, known: Modules) -> 
         except InputError:
             continue  # It cannot be made again from its values, nor be continued.
         try:
-            one = _Traced(module, data.image_shape, data.classes)
+            traced = _Traced(module, data.image_shape, data.classes)
         except InputError as error:
             raise _changed(other, kind) from error
-        if not one.is_as(entry):
+        if not traced.is_as(entry):
             raise _changed(other, kind)
 
 
@@ -216,11 +216,11 @@ def make_again(
     entry = modules.get(structure.model, {}).get("programs", {}).get(_key(structure))
     local_devices()  # Before JAX is used.
     try:
-        one = _Traced(bare(network), tuple(shape), classes)
+        traced = _Traced(bare(network), tuple(shape), classes)
     except InputError as error:
         raise _not_as_trained(structure) from error
-    name = one.name if entry is None else entry["name"]
-    if name != structure.program or (entry and not one.is_as(entry)):
+    name = traced.name if entry is None else entry["name"]
+    if name != structure.program or (entry and not traced.is_as(entry)):
         raise _not_as_trained(structure)
     return network
 
@@ -273,9 +273,9 @@ def probe(model: nn.Module, shape: tuple[int, ...], shapes: Any) -> list[list[fl
         lowered = jax.jit(answers).lower(variables, images, key)
         # It runs once: what compiles soonest is best.
         program = lowered.compile(dict[str, Any](xla_backend_optimization_level=0))
-        found = program(variables, images, key)
+        groups = program(variables, images, key)
     return [
-        [float(f"{x:.6g}") for x in np.asarray(group, float).flat] for group in found
+        [float(f"{x:.6g}") for x in np.asarray(group, float).flat] for group in groups
     ]
 
 

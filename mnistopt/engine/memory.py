@@ -54,14 +54,14 @@ class Exhausted(InputError):
 
 def host_memory() -> float:
     """Returns the bytes of memory that this process may use; inf if nobody tells."""
-    found = [math.inf]
+    limits = [math.inf]
     names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
     if hasattr(os, "sysconf"):
-        found.append(float(math.prod(map(os.sysconf, names))))
+        limits.append(float(math.prod(map(os.sysconf, names))))
     for name in _LIMITS:
         with contextlib.suppress(OSError, ValueError):
-            found.append(float(Path(name).read_text(encoding="utf-8")))
-    return min(one for one in found if one > 0)
+            limits.append(float(Path(name).read_text(encoding="utf-8")))
+    return min(limit for limit in limits if limit > 0)
 
 
 def device_memory(devices: Sequence[Device]) -> float:
@@ -163,9 +163,9 @@ def check_call(
     """
     if devices[0].on_host:
         needed *= len(devices)
-    there = min(device_memory(devices), budget)
-    if needed > there:
+    room = min(device_memory(devices), budget)
+    if needed > room:
         raise Exhausted(
             f"lanes={lanes.seeds}x{lanes.points} need {needed / 1e9:.1f} GB of memory, "
-            f"and there are {there / 1e9:.1f} GB; give fewer `lanes`"
+            f"and there are {room / 1e9:.1f} GB; give fewer `lanes`"
         )

@@ -93,7 +93,7 @@ class Predictor:
             begun.append(device.start(self._classify, *network, device))
             if len(begun) > len(self._batches):
                 yield begun.popleft().result()
-        yield from (one.result() for one in begun)
+        yield from (answer.result() for answer in begun)
 
     @fixed()
     def _classify(
@@ -123,8 +123,8 @@ def predict(model: nn.Module, variables: Any, images: np.ndarray) -> Predicted:
         variables: Its parameters, and running statistics if it keeps such.
         images: uint8 or float32 [N, H, W, C].
     """
-    (found,) = Predictor({"images": images})([(model, variables)])
-    return found["images"]
+    (predicted,) = Predictor({"images": images})([(model, variables)])
+    return predicted["images"]
 
 
 @fixed()
@@ -200,15 +200,15 @@ def _measure(
         variable_shapes(model, images.shape[1:]),
     )
     variables = jax.device_put(variables, device.xla)
-    found = {}
+    medians = {}
     for size in BATCHES:
         batch = np.resize(images[:size], (size, *images.shape[1:]))
         _seconds(model, variables, batch, device)  # compiles, or finds it compiled
         seconds: list[float] = []
         while len(seconds) < CALLS or sum(seconds) < BUDGET:
             seconds.append(_seconds(model, variables, batch, device))
-        found[size] = statistics.median(seconds)
-    return found
+        medians[size] = statistics.median(seconds)
+    return medians
 
 
 def _seconds(

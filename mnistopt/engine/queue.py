@@ -61,11 +61,11 @@ class Line:
                 any; `_BUSY` if it does not wait.
         """
         if round_ in self._place:
-            before, there = self._place[round_]
+            before, waited_for = self._place[round_]
             places = self._rounds[before]
-            del places[there][round_]
-            if not places[there]:
-                del places[there]
+            del places[waited_for][round_]
+            if not places[waited_for]:
+                del places[waited_for]
             if not places:
                 del self._rounds[before]
         self._place[round_] = epoch, where
@@ -169,22 +169,22 @@ class Queue:
         """
         rounds, epoch = list(self._held), self.epoch
         while True:
-            found = self.program.read(rounds)
+            states = self.program.read(rounds)
             for round_ in rounds:
-                if round_ in found:
+                if round_ in states:
                     self._held[round_] = self._line.begun(round_)
                     self._losses[round_] = 0
                 else:
                     self._lose(round_, Lost(f"{round_.device} is gone"))
-            if len(found) == len(rounds):
+            if len(states) == len(rounds):
                 break
             for _ in self.train(epoch, False, self._while_waiting):
                 pass
-        return {name: state for of in found.values() for name, state in of.items()}
+        return {name: state for of in states.values() for name, state in of.items()}
 
     def measure(self, rounds: Iterable[Round]) -> dict[str, Result]:
         """Measures rounds that have a state on all splits; returns it by name."""
-        found: dict[str, Result] = {}
+        measured: dict[str, Result] = {}
         left = list(rounds)
         for _ in range(1 + MOST_LOSSES):
             devices = present(self.program, self._while_waiting)
@@ -195,12 +195,12 @@ class Queue:
             left = []
             for round_, result in begun:
                 try:
-                    found |= round_.read(result.result())
+                    measured |= round_.read(result.result())
                 except Lost as error:
                     left.append(round_)
                     reason = error
             if not left:
-                return found
+                return measured
         raise reason
 
     def train(

@@ -49,12 +49,12 @@ def mending() -> Iterator[None]:
         show = warnings.showwarning
 
         def mend(message: Any, *rest: Any, **more: Any) -> None:
-            found = _UNREADABLE.match(str(message))
-            if not found:
+            unreadable = _UNREADABLE.match(str(message))
+            if not unreadable:
                 show(message, *rest, **more)
                 return
             folder = Path(jax.config.values["jax_compilation_cache_dir"])
-            for entry in folder.glob(f"{found[1]}-*-cache"):
+            for entry in folder.glob(f"{unreadable[1]}-*-cache"):
                 with contextlib.suppress(OSError):
                     entry.unlink()
 
@@ -104,12 +104,12 @@ class Result(NamedTuple):
     @classmethod
     def pack(cls, metrics: EpochMetrics, state: TrainState) -> "Result":
         """Packs what an epoch has measured, and how the state after it is."""
-        counts = [count for one in metrics for count in (one.total, one.correct)]
+        counts = [count for sums in metrics for count in (sums.total, sums.correct)]
         leaves = jax.tree.leaves(state.variables)
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
         return cls(
             jnp.stack([*counts, state.diverged_at, finite.astype(jnp.int32)]),
-            jnp.stack([one.loss_sum for one in metrics]),
+            jnp.stack([sums.loss_sum for sums in metrics]),
         )
 
     @property

@@ -40,7 +40,7 @@ class _Kept(policies.PreservationPolicy):
         self._epochs = epochs
 
     def should_preserve(self, checkpoints, *, context) -> Sequence[bool]:
-        return [one.step in self._epochs for one in checkpoints]
+        return [checkpoint.step in self._epochs for checkpoint in checkpoints]
 
 
 class _Ours(np.ndarray):
@@ -145,7 +145,7 @@ class Writer:
                 lambda *leaves: np.stack(leaves).view(_Ours), *replicas.values()
             )
         )
-        leaves = {f"{i:03d}": one for i, one in enumerate(jax.tree.leaves(rest))}
+        leaves = {f"{i:03d}": leaf for i, leaf in enumerate(jax.tree.leaves(rest))}
         tree = {"weights": weights, "stacked": leaves}
         # A chunk for each replica.
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)

@@ -50,7 +50,8 @@ def augment(
     groups = grouped(images, GROUP)
     keys = jax.random.split(key, len(groups))
     changed = jax.lax.map(
-        lambda one: _augment(stages, one[0], hparams, one[1], within), (groups, keys)
+        lambda group: _augment(stages, group[0], hparams, group[1], within),
+        (groups, keys),
     )
     return ungrouped(changed, len(images))
 
@@ -126,7 +127,7 @@ def _affine(
         "shear": jnp.tan(draws["shear"]),
         "zoom": 1 / draws["zoom"],
     }
-    by = {name: one.reshape(-1, 1, 1) for name, one in numbers.items()}
+    by = {name: number.reshape(-1, 1, 1) for name, number in numbers.items()}
     row, column = points[0] - by["down"], points[1] - by["right"]
     row, column = (
         by["cosine"] * row - by["sine"] * column,
@@ -189,8 +190,8 @@ def _sample(images: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
     first = jnp.broadcast_to(first, (batch, height, width)).reshape(batch, -1, 1)
 
     def at(offset):
-        found = jnp.take_along_axis(padded, first + offset, axis=1, mode="clip")
-        return found.reshape(images.shape)
+        moved = jnp.take_along_axis(padded, first + offset, axis=1, mode="clip")
+        return moved.reshape(images.shape)
 
     above = (1 - beside) * at(0) + beside * at(1)
     under = (1 - beside) * at(width + 3) + beside * at(width + 4)
@@ -221,8 +222,8 @@ def _blur(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
     def weights(size):
         away = np.arange(size) - np.arange(size)[:, None]
         # Of width 0, a pixel alone counts.
-        found = jnp.exp(-(away**2) / (2 * sigma**2 + 1e-12))
-        return found / found[:, size // 2].sum(axis=1)[:, None, None]
+        weights = jnp.exp(-(away**2) / (2 * sigma**2 + 1e-12))
+        return weights / weights[:, size // 2].sum(axis=1)[:, None, None]
 
     rows, columns = weights(images.shape[1]), weights(images.shape[2])
     return jnp.einsum("bhi,bijc,bwj->bhwc", rows, images, columns)

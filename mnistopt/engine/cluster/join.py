@@ -112,11 +112,11 @@ def find_resource() -> str:
     Raises:
         InputError: If the cluster has none.
     """
-    there, asked = ray.cluster_resources(), _asked_platform()
+    resources, asked = ray.cluster_resources(), _asked_platform()
     wanted = [RESOURCES.get(asked, asked)] if asked else ["GPU", "TPU", "CPU"]
-    found = [name for name in wanted if there.get(name, 0) >= 1]
-    if not found:
-        has = {name: there.get(name, 0) for name in ("GPU", "TPU", "CPU")}
+    usable = [name for name in wanted if resources.get(name, 0) >= 1]
+    if not usable:
+        has = {name: resources.get(name, 0) for name in ("GPU", "TPU", "CPU")}
         told = ", ".join(f"{count:.0f} {name}" for name, count in has.items())
         raise InputError(
             f"the cluster has no {' or '.join(wanted)}"
@@ -124,7 +124,7 @@ def find_resource() -> str:
             + f": it has {told}. Leave JAX_PLATFORMS out to use what there is, or "
             "start nodes that have one"
         )
-    if found[0] != "CPU":
+    if usable[0] != "CPU":
         # The accelerators are the workers'. This has no effect if it is too late.
         jax.config.update("jax_platforms", "cpu")
-    return found[0]
+    return usable[0]

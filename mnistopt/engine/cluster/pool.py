@@ -113,7 +113,7 @@ class RayPool:
             InputError: If there has been none for long.
         """
         now = time.monotonic()
-        if any(one.gone for one in self._devices) or now > self._looked + PERIOD:
+        if any(device.gone for device in self._devices) or now > self._looked + PERIOD:
             self._looked = now
             self._let_go()
             self._take_in()
@@ -142,7 +142,7 @@ class RayPool:
         if self._dataset and self._dataset[0] is dataset:
             return
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(dataset))
-        for node in (one for one in ray.nodes() if one["Alive"]):
+        for node in (node for node in ray.nodes() if node["Alive"]):
             room = node["Resources"].get("object_store_memory", 0)
             if size > room:
                 raise InputError(
@@ -185,10 +185,10 @@ class RayPool:
         """
         free, count = self._free(), self._count
         if not free or (count or 0) > free:
-            there = ray.cluster_resources().get(self._resource, 0)
+            total = ray.cluster_resources().get(self._resource, 0)
             asked = f"devices={count}" if count else "a device is needed"
             raise InputError(
-                f"{asked}, but of the cluster's {there:.0f} {self._resource} {free} "
+                f"{asked}, but of the cluster's {total:.0f} {self._resource} {free} "
                 "are free: give a smaller number, or auto, or wait for others to end"
             )
         self._start(count or free)
@@ -209,7 +209,7 @@ class RayPool:
         """
         refs = list(self._starting.values())
         done = ray.wait(refs, timeout=timeout)[0] if refs else ()
-        for actor in [one for one, ref in self._starting.items() if ref in done]:
+        for actor in [actor for actor, ref in self._starting.items() if ref in done]:
             try:
                 about = ray.get(self._starting.pop(actor))
             except ray.exceptions.RayError as error:

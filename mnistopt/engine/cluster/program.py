@@ -103,24 +103,24 @@ class RemoteProgram:
             weakref.WeakKeyDictionary()
         )
         self._compiled: dict[RemoteDevice, Future] = {}
-        found: list[dict[str, float]] = []
+        answers: list[dict[str, float]] = []
         losses = 0
-        while not found:
+        while not answers:
             while not (devices := self.devices):
                 time.sleep(TURN)
             # One on each node: the others find its program in the compile cache.
             first = {device.node: device for device in reversed(devices)}.values()
             for some in (first, devices):
                 compiling = [self._compile(device) for device in some]
-                found += [told for told in map(_told, compiling) if told]
-            losses += not found
+                answers += [told for told in map(_told, compiling) if told]
+            losses += not answers
             if losses > MOST_LOSSES:
                 raise Lost(
                     f"workers have died {losses} times in a row while they compiled "
                     f"{cohort.model}: Ray's logs may say why"
                 )
-        self.compile_seconds = max(told["seconds"] for told in found)
-        self.bytes = int(max(told["bytes"] for told in found))
+        self.compile_seconds = max(told["seconds"] for told in answers)
+        self.bytes = int(max(told["bytes"] for told in answers))
 
     @property
     def devices(self) -> Sequence[RemoteDevice]:
@@ -159,12 +159,9 @@ class RemoteProgram:
 
         They stay there, so that rounds which are lost later can go on from them.
         """
-        found = {
-            round_: round_.read(round_.state)
-            for round_ in rounds
-            if round_.device is None
-        }
-        away = [round_ for round_ in rounds if round_.device is not None]
+        here = [round_ for round_ in rounds if round_.device is None]
+        states = {round_: round_.read(round_.state) for round_ in here}
+        away = [round_ for round_ in rounds if round_ not in states]
         size = max(1, int(WINDOW / self._round_bytes))
         for some in (away[i : i + size] for i in range(0, len(away), size)):
             # Brings them here side by side.
@@ -176,9 +173,9 @@ class RemoteProgram:
                     continue
                 # Copied, as Ray's own would fill its store.
                 round_.state = jax.tree.map(np.array, state)
-                found[round_] = round_.read(round_.state)
+                states[round_] = round_.read(round_.state)
                 self._pool.traffic["states"] += self._round_bytes
-        return found
+        return states
 
     def _compile(self, device: RemoteDevice) -> Future:
         if device not in self._compiled:

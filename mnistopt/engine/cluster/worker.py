@@ -32,9 +32,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the libraries, and a hash of our files."""
     python = ".".join(platform.python_version_tuple()[:2])
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    installed = {name: importlib.metadata.version(name) for name in PACKAGES}
     ours = importlib.metadata.version("mnistopt") + _code()
-    return {"Python": python, **found, "mnistopt": ours}
+    return {"Python": python, **installed, "mnistopt": ours}
 
 
 @functools.cache
