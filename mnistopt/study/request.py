@@ -180,8 +180,6 @@ def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> tuple:
     found = tuple(dict.fromkeys(given))
     if not found:
         raise InputError("points has no points; give at least one")
-    for doubt in grid.doubts(found):
-        warnings.warn(doubt, stacklevel=2)
     return found
 
 
@@ -193,7 +191,7 @@ def _check_steps(points: Sequence[Point], examples: int) -> None:
                 f"batch_size={size} is more than the {examples} training examples; "
                 "give a smaller one"
             )
-    for doubt in grid.average_doubts(points, examples):
+    for doubt in grid.doubts(points, examples):
         warnings.warn(doubt, stacklevel=2)
 
 
