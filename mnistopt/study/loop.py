@@ -15,8 +15,7 @@ from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import state_bytes, state_shapes
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.engine.writer import Writer
-from mnistopt.results.columns import Costs
-from mnistopt.results.labels import record_labels
+from mnistopt.results.columns import Costs, record_labels
 from mnistopt.results.tables import curves_table, write_tables
 from mnistopt.study.jobs import Job, Plan
 from mnistopt.study.progress import OnProgress, Progress, Stopwatch

@@ -18,8 +18,11 @@ from mnistopt.models.networks import count_bytes, multiply_adds
 from mnistopt.points import Point
 from mnistopt.results.columns import COSTS, network_name
 from mnistopt.results.config import Config, describe_machine
-from mnistopt.results.mistakes import write_mistakes, write_samples
-from mnistopt.results.predictions import write_predictions
+from mnistopt.results.predictions import (
+    write_mistakes,
+    write_predictions,
+    write_samples,
+)
 from mnistopt.results.tables import read_table
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import Loop, OnEpoch

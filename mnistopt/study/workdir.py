@@ -19,8 +19,7 @@ from mnistopt.files import writing_to
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.config import CONFIG, Config, DataDescription
-from mnistopt.results.summary import UNFINISHED
-from mnistopt.results.tables import TABLES, read_table
+from mnistopt.results.tables import TABLES, UNFINISHED, read_table
 
 # That a study makes in its workdir.
 FOLDERS = ("checkpoints", "predictions", "figures", ASIDE)

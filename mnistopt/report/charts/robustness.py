@@ -8,7 +8,7 @@ import pandas as pd
 
 from mnistopt.data.corrupt import CORRUPTIONS, STRENGTHS, corrupt
 from mnistopt.report.charts.theme import finished, rows
-from mnistopt.results.mistakes import data_url
+from mnistopt.results.predictions import data_url
 
 # Pixels of a panel, and of the sample pictures below it.
 _WIDTH, _HEIGHT, _SAMPLE = 236, 120, 32
