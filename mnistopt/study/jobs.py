@@ -31,7 +31,7 @@ class Job:
         lanes: What one device computes side by side.
         records: The replicas, with their history up to `start`.
         start: Epochs done before.
-        milestones: Epoch counts to measure in full and keep, ascending.
+        milestones: Epoch counts to measure on all splits and save for good, ascending.
         checkpoint: To continue from; None at epoch 0.
     """
 

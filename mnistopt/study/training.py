@@ -100,7 +100,8 @@ def train(
                 # A module of one's own that cannot be had any more has none.
                 with contextlib.suppress(InputError):
                     costs[name] = _costs(make(point), data, present(pool)[0])
-        loop.write(costs)
+        workdir.write(costs=costs)
+        loop.write()
     if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
         workdir.store.tidy()
     runs = list(known.runs)
@@ -108,7 +109,6 @@ def train(
         runs[-1] = runs[-1] | {"traffic": dict(pool.traffic)}
     workdir.write(
         runs=runs,
-        costs=costs,
         compile_seconds=_longest(known.compile_seconds, loop.compile_seconds),
         working_bytes={**known.working_bytes, **loop.working_bytes},
         seconds=stopwatch.seconds,
