@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mnistopt.axes import show
 from mnistopt.engine.devices import (
@@ -56,23 +57,21 @@ def plan_run(
         had = {cohort: text for one in before for cohort, text in one.lanes.items()}
         lanes = _lanes(points, request.seeds, request.lanes, had, devices)
     saved = workdir.checkpoints()
-    found = make_plan(points, request.seeds, request.data, saved, lanes)
-    found = dataclasses.replace(found, modules=modules)
-    check_records(points, found.records.values())
-    workdir.check_data(found.records)
-    workdir.check_complete(found.records, saved, found.trials)
+    plan = make_plan(points, request.seeds, request.data, saved, lanes)
+    check_records(points, plan.records.values())
+    workdir.check_data(plan.records)
+    workdir.check_complete(plan.records, saved, plan.trials)
     free = available(devices, workdir.folder, request.memory_budget)
-    found = fitted(found, devices, known.working_bytes if known else {}, free)
-    _warn_of_other_machines(found, devices)
-    if found.jobs:
-        most = max(len(job.records) for job in found.jobs)
-        states = max(job.state_bytes() for job in found.jobs)
-        crossing = pool.crossing(found.data_bytes, most, states)
-        found = dataclasses.replace(found, crossing=crossing)
-    if found.timed:
-        return found
-    rate = multiply_rate(devices) * EFFICIENCY
-    return dataclasses.replace(found, work_per_second=rate)
+    plan = fitted(plan, devices, known.working_bytes if known else {}, free)
+    _warn_of_other_machines(plan, devices)
+    more: dict[str, Any] = {"modules": modules}
+    if plan.jobs:
+        most = max(len(job.records) for job in plan.jobs)
+        states = max(job.state_bytes() for job in plan.jobs)
+        more["crossing"] = pool.crossing(plan.data_bytes, most, states)
+    if not plan.timed:
+        more["work_per_second"] = multiply_rate(devices) * EFFICIENCY
+    return dataclasses.replace(plan, **more)
 
 
 def _lanes(
