@@ -1,5 +1,6 @@
 """The loop over epochs, writing checkpoints and tables, and who decides what trains."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -106,6 +107,31 @@ def usual(job: Job) -> Scheduler:
 OnEpoch = Callable[[pd.DataFrame], None]
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run has from its beginning to its end.
+
+    Attributes:
+        request: What was asked for.
+        workdir: Where tables and checkpoints go, and nobody else writes to.
+        pool: Of devices.
+        stopwatch: Counts the seconds.
+        on_progress: Called with a `Progress`.
+        on_epoch: Called with the rows of curves.csv that a round has just made.
+        stop: Says when to; what is done is saved then.
+        noted: Warnings for config.json.
+    """
+
+    request: Request
+    workdir: Workdir
+    pool: Pool
+    stopwatch: Stopwatch
+    on_progress: OnProgress
+    on_epoch: OnEpoch | None = None
+    stop: Stop = dataclasses.field(default_factory=Stop)
+    noted: list[str] = dataclasses.field(default_factory=list)
+
+
 class Loop:
     """Trains the jobs of one plan.
 
@@ -118,39 +144,23 @@ class Loop:
     def __init__(
         self,
         plan: Plan,
-        request: Request,
-        workdir: Workdir,
-        pool: Pool,
-        stopwatch: Stopwatch,
-        on_progress: OnProgress,
-        on_epoch: OnEpoch | None = None,
-        make_scheduler: Callable[[Job], Scheduler] | None = None,
-        stop: Stop | None = None,
+        run: Run,
+        make_scheduler: Callable[[Job], Scheduler] = usual,
     ):
         """Prepares, computing nothing.
 
         Args:
             plan: What to train.
-            request: What was asked for.
-            workdir: Where tables and checkpoints go.
-            pool: Of devices.
-            stopwatch: Counts the seconds.
-            on_progress: Called with a `Progress`.
-            on_epoch: Called with the rows of curves.csv that a round has just made.
+            run: That it is trained in.
             make_scheduler: Called with each job; the grid's own trains all of it, but
                 what has lost patience.
-            stop: Says when to; what is done is saved then.
         """
-        self._plan, self._request = plan, request
-        self._workdir, self._pool = workdir, pool
-        self._on_progress, self._on_epoch = on_progress, on_epoch
-        self._make_scheduler = make_scheduler or usual
-        self._stop = stop or Stop()
+        self._plan, self._run = plan, run
+        self._make_scheduler = make_scheduler
         self._records = dict(plan.records)
         for job in plan.jobs:
             self._note(job.records)
         self._programs: dict[tuple, Trainer] = {}
-        self._stopwatch = stopwatch
         self._machines: dict[Any, str] = {}
         self._work = 0.0
         self._images_per_second = 0.0
@@ -161,15 +171,15 @@ class Loop:
 
     def run(self) -> None:
         """Trains all jobs."""
-        with self._stopwatch("starting"):
+        with self._run.stopwatch("starting"):
             self.write()
             if self._plan.jobs:
-                self._pool.load(self._request.data)
+                self._run.pool.load(self._run.request.data)
         for job in self._plan.jobs:
-            self._stop.check()
+            self._run.stop.check()
             self.job, self._machines = job, {}
             with exhaustible():
-                with self._stopwatch("compiling"):
+                with self._run.stopwatch("compiling"):
                     program = self._program()
                 self._run_job(program)
 
@@ -194,13 +204,13 @@ class Loop:
     def _program(self) -> Trainer:
         job = self.job
         # A device that has no round to train needs no program.
-        most = min(len(job.records), len(present(self._pool)))
+        most = min(len(job.records), len(present(self._run.pool)))
         key = (job.program, job.lanes, most)
         if key not in self._programs:
             self._images_per_second = 0.0
             self._tell(job.start, compiling=True)
-            program = self._pool.compile(job.cohort, job.lanes, most)
-            budget = self._request.memory_budget
+            program = self._run.pool.compile(job.cohort, job.lanes, most)
+            budget = self._run.request.memory_budget
             check_call(program.bytes, job.lanes, program.devices, budget)
             self._programs[key] = program
         return self._programs[key]
@@ -209,18 +219,18 @@ class Loop:
         job = self.job
         scheduler = self._make_scheduler(job)
         records = {record.replica: record for record in job.records}
-        with self._stopwatch("starting"):
+        with self._run.stopwatch("starting"):
             rounds = self._rounds(records, self._states())
             queue = Queue(program, dict.fromkeys(rounds, job.start))
-        with Writer(self._workdir.store.group(job.name)) as writer:
+        with Writer(self._run.workdir.store.group(job.name)) as writer:
             while (meeting := scheduler.next_meeting(queue.epoch)) is not None:
                 milestone = scheduler.is_milestone(meeting)
                 while queue.epoch < meeting:
                     self._train(queue, meeting, milestone, records, writer)
                     reached = milestone and queue.epoch == meeting
-                    if reached or writer.due() or self._stop.asked:
+                    if reached or writer.due() or self._run.stop.asked:
                         self._save(records, queue, writer, reached)
-                    self._stop.check()
+                    self._run.stop.check()
                 changes = scheduler.decide(meeting, records)
                 if changes.drop and not milestone:
                     self._measure(queue, {name: records[name] for name in changes.drop})
@@ -229,7 +239,7 @@ class Loop:
                     queue = self._changed(queue, records, changes)
                 if not records:
                     break
-            with self._stopwatch("saving"):
+            with self._run.stopwatch("saving"):
                 writer.finish()
 
     def _train(
@@ -241,18 +251,18 @@ class Loop:
         writer: Writer,
     ) -> None:
         """Trains up to a meeting, or to where it is time to save."""
-        with self._stopwatch("training"):
-            waiting = self._stop.check_patience
+        with self._run.stopwatch("training"):
+            waiting = self._run.stop.check_patience
             for done in queue.train(meeting, milestone, waiting):
                 self._note_epoch(done, records)
                 waiting()
-                if writer.due() or self._stop.asked:
+                if writer.due() or self._run.stop.asked:
                     queue.hold()
 
     def _measure(self, queue: Queue, leaving: Mapping[str, Record]) -> None:
         """Measures on all splits those that train no further."""
         rounds = self._rounds(leaving, queue.states())
-        with self._stopwatch("training"):
+        with self._run.stopwatch("training"):
             results = queue.measure(rounds)
         for name, record in leaving.items():
             record.measure(results[name].metrics)
@@ -300,14 +310,14 @@ class Loop:
                 self._machines[done.device],
             )
             self._notice(record)
-            if self._request.fail_fast and result.diverged_at >= 0:
-                self._stop.end(Diverged(record, self._labels[record.replica]))
+            if self._run.request.fail_fast and result.diverged_at >= 0:
+                self._run.stop.end(Diverged(record, self._labels[record.replica]))
         images = len(trained) * self._plan.examples[0]
         self._images_per_second = images / done.seconds
         share = len(trained) / len(job.records)
         self._work += share * job.work(self._plan.examples) / job.epochs
-        if self._on_epoch:
-            self._on_epoch(curves_table(trained, since=done.epoch - 1))
+        if self._run.on_epoch:
+            self._run.on_epoch(curves_table(trained, since=done.epoch - 1))
         self._tell(done.epoch)
 
     def _notice(self, record: Record) -> None:
@@ -326,7 +336,7 @@ class Loop:
             return {}
         names = [record.replica for record in job.records]
         like = state_shapes(job.cohort)
-        return self._workdir.store.load(job.checkpoint, names, like)
+        return self._run.workdir.store.load(job.checkpoint, names, like)
 
     def _save(
         self,
@@ -335,7 +345,7 @@ class Loop:
         writer: Writer,
         milestone: bool,
     ) -> None:
-        with self._stopwatch("saving"):
+        with self._run.stopwatch("saving"):
             since = time.monotonic()
             states = queue.states()
             mine = {name: states[name] for name in records}
@@ -355,11 +365,11 @@ class Loop:
 
     def write(self) -> None:
         """Writes the tables of all that is known, with the costs in config.json."""
-        costs = self._workdir.config.costs if self._workdir.config else {}
-        write_tables(self._workdir.folder, self._records.values(), costs)
+        costs = self._run.workdir.config.costs if self._run.workdir.config else {}
+        write_tables(self._run.workdir.folder, self._records.values(), costs)
 
     def _tell(self, epoch: int, compiling: bool = False) -> None:
-        self._on_progress(
+        self._run.on_progress(
             Progress(
                 structure=str(self.job.program.structure),
                 compiling=compiling,
@@ -368,7 +378,7 @@ class Loop:
                 images_per_second=self._images_per_second,
                 work=round(self._work),
                 total_work=self._plan.work,
-                seconds=self._stopwatch.so_far("training"),
+                seconds=self._run.stopwatch.so_far("training"),
                 best=self._best[0] if self._best else None,
                 best_point=self._best[1] if self._best else "",
             )

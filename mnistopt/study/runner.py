@@ -8,7 +8,7 @@ from typing import Any
 from mnistopt.engine.pool import LocalPool, Pool
 from mnistopt.errors import InputError, noting
 from mnistopt.study.jobs import Plan
-from mnistopt.study.loop import OnEpoch
+from mnistopt.study.loop import OnEpoch, Run
 from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import (
     NotebookBar,
@@ -88,7 +88,8 @@ def run(
             found = plan_run(request, workdir, pool)
         if on_plan:
             on_plan(found)
-        train(found, request, workdir, pool, noted, stopwatch, tell, on_epoch, stop)
+        told = stopwatch, tell, on_epoch, stop, noted
+        train(found, Run(request, workdir, pool, *told))
     return Study(workdir.folder)
 
 
