@@ -160,8 +160,8 @@ def _predict_all(
     """Returns the arrays of a point's file."""
     classes: dict[str, list[np.ndarray]] = {name: [] for name in SPLITS}
     sums: dict[str, Any] = dict.fromkeys(SPLITS, 0.0)
-    for found in predictor(networks):
-        for name, predicted in found.items():
+    for by_split in predictor(networks):
+        for name, predicted in by_split.items():
             classes[name].append(predicted.classes)
             sums[name] = sums[name] + predicted.probabilities
     arrays = {}
@@ -220,7 +220,7 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
     confidence = 100 * predictions.probabilities.max(axis=1).astype(float)
     wrong = np.flatnonzero(predictions.vote != predictions.labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
-    found = [
+    rows = [
         {
             "place": place,
             "index": int(index),
@@ -232,7 +232,7 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
         }
         for place, index in enumerate(worst)
     ]
-    return pd.DataFrame(found, columns=_COLUMNS[1:])
+    return pd.DataFrame(rows, columns=_COLUMNS[1:])
 
 
 def data_url(pixels: np.ndarray) -> str:
@@ -319,7 +319,7 @@ def make_samples(points: Iterable[Point], data: Dataset) -> pd.DataFrame:
     firsts = [np.flatnonzero(labels == k)[:2] for k in np.unique(labels)]
     chosen = [i for turn in zip(*firsts) for i in turn][:WIDE]
     images = data.train.images[chosen]
-    found = [
+    rows = [
         (0, "as they are", 0, place, data_url(image))
         for place, image in enumerate(images)
     ]
@@ -327,12 +327,12 @@ def make_samples(points: Iterable[Point], data: Dataset) -> pd.DataFrame:
         changed = training_images(images, hparams, 0, DRAWS, data.pixel_range)
         if images.dtype == np.uint8:
             changed = np.rint(255 * changed).astype(np.uint8)
-        found += [
+        rows += [
             (row, words, draw, place, data_url(image))
             for draw, drawn in enumerate(changed)
             for place, image in enumerate(drawn)
         ]
-    return pd.DataFrame(found, columns=_SAMPLE_COLUMNS)
+    return pd.DataFrame(rows, columns=_SAMPLE_COLUMNS)
 
 
 def write_samples(workdir: Path, points: Iterable[Point], data: Dataset) -> None:

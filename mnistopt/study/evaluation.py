@@ -107,25 +107,25 @@ def evaluated_data(
     """
     about = config.data
     if not data and dataset in (None, about.dataset):
-        found = study_data(config, data_dir)
+        chosen = study_data(config, data_dir)
     elif data:
         if dataset or data_dir:
             raise InputError("give either data, or dataset and data_dir")
-        found = _read_own(Path(data), about)
+        chosen = _read_own(Path(data), about)
     else:
-        found = _matched(load_data(None, dataset, data_dir, None), about.class_names)
-    if found.image_shape != about.image_shape:
+        chosen = _matched(load_data(None, dataset, data_dir, None), about.class_names)
+    if chosen.image_shape != about.image_shape:
         raise InputError(
-            f"{found.name} has images of shape {found.image_shape}; the study's "
+            f"{chosen.name} has images of shape {chosen.image_shape}; the study's "
             f"networks take {about.image_shape}"
         )
-    if found.fingerprint != about.fingerprint and split != "test":
+    if chosen.fingerprint != about.fingerprint and split != "test":
         raise InputError(
-            f"{found.name} is not the data that the study was trained on "
+            f"{chosen.name} is not the data that the study was trained on "
             f"({about.dataset}, {about.train} training examples): its {split} part was "
             "not the study's. Only `split=test` can be evaluated on other data"
         )
-    return found
+    return chosen
 
 
 def _matched(data: Dataset, names: Sequence[str]) -> Dataset:
@@ -201,7 +201,7 @@ def robustness(
     networks = [
         (study.network(name), study.variables(name, weights)) for name in trials
     ]
-    found = []
+    rows = []
     for corruption in (CLEAN, *CORRUPTIONS):
         images, amounts = {"0": examples.images}, {"0": 0.0}
         if corruption != CLEAN:
@@ -214,12 +214,12 @@ def robustness(
                 for strength in amounts
             }
         for name, predicted in zip(trials, Predictor(images)(networks)):
-            for strength, one in predicted.items():
-                right = one.classes == examples.labels
+            for strength, prediction in predicted.items():
+                right = prediction.classes == examples.labels
                 condition = (corruption, int(strength), amounts[strength])
                 counts = (int(right.sum()), right.size, right.mean())
-                found.append((name, seeds[name], *condition, *counts))
-    return pd.DataFrame(found, columns=_COLUMNS)
+                rows.append((name, seeds[name], *condition, *counts))
+    return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -244,7 +244,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         corrupted.assign(strength=MEAN),
         corrupted.assign(corruption=ALL, strength=MEAN),
     ]
-    found = []
+    rows = []
     for part in parts:
         for key, group in part.groupby(["corruption", "strength"], sort=False):
             values = group.groupby("trial")["accuracy"].mean()
@@ -252,9 +252,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             low, high = proportion_interval(accuracy * count, count)
             if len(values) > 1:
                 accuracy, _, low, high, _ = accuracy_interval(values)
-            found.append((*key, accuracy, low, high, len(values)))
+            rows.append((*key, accuracy, low, high, len(values)))
     columns = ["corruption", "strength", "accuracy", "low", "high", "n"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def write_robustness(workdir: Path, frame: pd.DataFrame, examples: Split) -> Path:

@@ -153,8 +153,8 @@ def check_size(trials: int) -> None:
 
 def make_point(**values: Any) -> Point:
     """Returns the point of these values, one each as in `grid`, and of defaults."""
-    (found,) = grid(**{name: [value] for name, value in values.items()})
-    return found
+    (point,) = grid(**{name: [value] for name, value in values.items()})
+    return point
 
 
 def _make(network: Network, values: Mapping[str, Any]) -> Point:

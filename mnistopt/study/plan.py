@@ -132,7 +132,7 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
 
 
 def fitted(
-    plan: Plan, devices: Sequence[Device], known: Mapping[str, int], there: Capacity
+    plan: Plan, devices: Sequence[Device], known: Mapping[str, int], room: Capacity
 ) -> Plan:
     """Returns a plan with as many lanes as fit, and with what it takes.
 
@@ -140,7 +140,7 @@ def fitted(
         plan: What is to be trained.
         devices: Those that compute.
         known: Bytes of a replica's step beside its state, by the identity of a cohort.
-        there: From `available`.
+        room: From `available`.
 
     Raises:
         InputError: If it takes more than there is, however few lanes it has; says of
@@ -152,32 +152,32 @@ def fitted(
         while True:
             size = job.lanes, len(job.records), len(job.milestones)
             took = needs(job.cohort, *size, devices, plan.data_bytes, working)
-            if took.host <= there.host and took.device <= there.device:
+            if took.host <= room.host and took.device <= room.device:
                 break
             if job.lanes == (1, 1):
-                raise _refusal(job, took, there)
+                raise _refusal(job, took, room)
             job = dataclasses.replace(job, lanes=job.lanes.halved())
         jobs.append(job)
         each.append(took)
     if not jobs:
-        return dataclasses.replace(plan, available=there)
+        return dataclasses.replace(plan, available=room)
     # Before an older checkpoint is removed, the next one is there.
     disk = sum(one.disk for one in each) + max(job.state_bytes() for job in jobs)
-    if disk > there.disk:
+    if disk > room.disk:
         raise InputError(
             f"the checkpoints of this study take {_size(disk)} of disk, and "
-            f"{_size(there.disk)} are free: make room, or give a `workdir` on another "
+            f"{_size(room.disk)} are free: make room, or give a `workdir` on another "
             "disk, or fewer numbers of epochs"
         )
     # Jobs come one after the other.
     most = Capacity(max(o.host for o in each), max(o.device for o in each), disk)
-    return dataclasses.replace(plan, jobs=tuple(jobs), needs=most, available=there)
+    return dataclasses.replace(plan, jobs=tuple(jobs), needs=most, available=room)
 
 
-def _refusal(job: Job, took: Capacity, there: Capacity) -> InputError:
-    what, taken, free = "memory", took.host, there.host
+def _refusal(job: Job, took: Capacity, room: Capacity) -> InputError:
+    what, taken, free = "memory", took.host, room.host
     if taken <= free:
-        what, taken, free = "memory of each device", took.device, there.device
+        what, taken, free = "memory of each device", took.device, room.device
     return InputError(
         f"{len(job.records)} replicas of {job.program.structure}, "
         f"{job.records[0].params:,} parameters each, take {_size(taken)} of {what}, "

@@ -229,8 +229,8 @@ def check_bytes(name: str, value: Any) -> float:
     """
     if value is None:
         return math.inf
-    found = _BYTES.fullmatch(str(value).strip())
-    size = float(found[1]) * _UNITS[(found[2] or "").upper()] if found else 0.0
+    match = _BYTES.fullmatch(str(value).strip())
+    size = float(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0.0
     if not 0 < size < math.inf:
         raise InputError(f"{name}={value} is not allowed: expected a size as in 4GB")
     return size

@@ -85,11 +85,11 @@ def run(
                     callback(progress)
 
         with stopwatch("planning"), noting(noted):
-            found = plan_run(request, workdir, pool)
+            planned = plan_run(request, workdir, pool)
         if on_plan:
-            on_plan(found)
+            on_plan(planned)
         told = stopwatch, tell, on_epoch, stop, noted
-        train(found, Run(request, workdir, pool, *told))
+        train(planned, Run(request, workdir, pool, *told))
     return Study(workdir.folder)
 
 

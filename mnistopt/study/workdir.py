@@ -83,14 +83,14 @@ class Workdir:
 
     def checkpoints(self) -> list[Checkpoint]:
         """Returns the checkpoints that can be used, arrays and all; warns of others."""
-        found = []
+        usable = []
         for saved in self.store.saved():
             try:
                 self.store.check(saved)
-                found.append(saved)
+                usable.append(saved)
             except Damaged as error:
                 warnings.warn(str(error), stacklevel=2)
-        return found
+        return usable
 
     def _read(self) -> Config | None:
         for name in FOLDERS:
