@@ -147,7 +147,7 @@ def _predict(study: Any, examples: Examples) -> dict[str, Any]:
 def _corrupt(study: Any, examples: Examples) -> dict[str, Any]:
     """Returns accuracies on corrupted images, written into the workdir too."""
     from mnistopt.data.splits import Split
-    from mnistopt.study import robustness
+    from mnistopt.study import evaluation
 
     if examples.labels is None or not len(examples.images):
         raise InputError(
@@ -155,11 +155,11 @@ def _corrupt(study: Any, examples: Examples) -> dict[str, Any]:
             "folder with a folder per class, or an .npz file with labels"
         )
     about, split = examples.about, Split(examples.images, examples.labels)
-    trials = robustness.trials_of(study, FLAGS.trial)
-    rows = robustness.robustness(study, split, trials, FLAGS.weights)
+    trials = evaluation.trials_of(study, FLAGS.trial)
+    rows = evaluation.robustness(study, split, trials, FLAGS.weights)
     told = rows.assign(dataset=about["dataset"], split=about["split"])
-    figure = robustness.write_robustness(study.workdir, told, split)
-    table = robustness.summarise(rows)
+    figure = evaluation.write_robustness(study.workdir, told, split)
+    table = evaluation.summarise(rows)
     return {"corrupted": table.to_dict("records"), "figure": str(figure)}
 
 

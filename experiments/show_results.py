@@ -11,7 +11,7 @@ from experiments.console import first_that_fits, make_console, make_table
 from experiments.program import command, short_path
 from experiments.show import duration
 from mnistopt.axes import tell_apart
-from mnistopt.results.labels import point_labels, varying_axes
+from mnistopt.results.columns import point_labels, varying_axes
 from mnistopt.results.tables import best_trial
 from mnistopt.study.study import Study
 

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-import struct
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -104,18 +103,6 @@ def as_list(given: Any) -> list[Any]:
     return list(given) if isinstance(given, Iterable) and not single else [given]
 
 
-def parse_layers(text: str) -> tuple[int, ...]:
-    """Reads a layer structure, "32x64" as (32, 64).
-
-    Raises:
-        InputError: If the text is not whole numbers of at least 1, joined by x.
-    """
-    parts = text.strip().split("x")
-    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
-        raise InputError(f"{text!r} is no layer structure: {_LAYERS}")
-    return tuple(map(int, parts))
-
-
 # Decimal digits that tell every float32 from its neighbours, and those of "%g".
 _EXACT, _SHORT = 9, 6
 
@@ -158,12 +145,9 @@ def single(number: float) -> float:
     """
     if isinstance(number, int):
         return number
-    (exact,) = struct.unpack("f", wanted := struct.pack("f", number))
-    for digits in range(1, _EXACT):
-        found = float(f"{exact:.{digits}g}")
-        if struct.pack("f", found) == wanted:
-            return found
-    return float(f"{exact:.{_EXACT}g}")
+    import numpy as np  # not above: `--help` does without
+
+    return float(str(np.float32(number)))
 
 
 def _is_whole(value: Any) -> bool:
@@ -191,15 +175,29 @@ def _whole(value: Any) -> int:
     return int(number)
 
 
-def _count(value: Any) -> int:
-    if _whole(value) < 1:
-        raise ValueError
-    return _whole(value)
+def _within(
+    read: Callable[[Any], Any], least: float, most: float = math.inf
+) -> Callable[[Any], Any]:
+    """Returns what reads a number and raises ValueError beyond its bounds."""
+
+    def clean(value):
+        if not least <= (number := read(value)) <= most:
+            raise ValueError
+        return number
+
+    return clean
+
+
+_count = _within(_whole, 1)
 
 
 def _layers(value: Any) -> tuple[int, ...]:
+    """Returns a layer structure; "32x64" is (32, 64)."""
     if isinstance(value, str):
-        return parse_layers(value)
+        value = value.strip().split("x")
+        if not all(map(str.isdecimal, value)):
+            raise ValueError
+        value = list(map(int, value))
     sizes = tuple(map(_count, as_list(value)))
     if not sizes:
         raise ValueError
@@ -244,14 +242,8 @@ def choice(
 
 def limit(help: str) -> Axis:
     """Declares a whole number of at least 0, which does nothing at 0."""
-
-    def clean(value):
-        if (found := _whole(value)) < 0:
-            raise ValueError
-        return found
-
     rule = "expected a whole number of at least 0"
-    return Axis(0, help, rule, clean, neutral=0, kind="whole")
+    return Axis(0, help, rule, _within(_whole, 0), neutral=0, kind="whole")
 
 
 def number(
@@ -262,30 +254,19 @@ def number(
     neutral: float | None = None,
 ) -> Axis:
     """Declares a finite number of at least `least`, which `rule` says in words."""
-
-    def clean(value):
-        if (found := _number(value)) < least:
-            raise ValueError
-        return found
-
-    return Axis(default, help, rule, clean, neutral)
+    return Axis(default, help, rule, _within(_number, least), neutral)
 
 
 def share(
     default: float, help: str, neutral: float | None = None, stage: str = ""
 ) -> Axis:
     """Declares a number of at least 0 and below 1."""
-
-    def clean(value):
-        if not 0 <= (found := _number(value)) <= _LARGEST_SHARE:
-            raise ValueError
-        return found
-
     rule = "expected a number of at least 0 and below 1"
+    clean = _within(_number, 0, _LARGEST_SHARE)
     return Axis(default, help, rule, clean, neutral, stage=stage)
 
 
 def strength(help: str, stage: str = "") -> Axis:
     """Declares a number of at least 0, which does nothing at 0."""
-    positive = number(0.0, help, 0, "expected a number of at least 0", neutral=0.0)
-    return dataclasses.replace(positive, stage=stage)
+    rule = "expected a number of at least 0"
+    return Axis(0.0, help, rule, _within(_number, 0), neutral=0.0, stage=stage)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistopt.axes import choice, parse_layers, show
+from mnistopt.axes import choice, show
+from mnistopt.axes import layers as layers_axis
 from mnistopt.errors import InputError
 from mnistopt.points import ALWAYS
 from mnistopt.study.grid import grid, make_point
@@ -68,17 +69,18 @@ def test_numbers_that_float32_makes_other_ones_are_refused(wrong):
 
 @given(layers)
 def test_layers_are_read_as_they_are_shown(sizes):
-    assert parse_layers(show(sizes)) == sizes
-    assert parse_layers(f" {show(sizes)}\n") == sizes
+    axis = layers_axis(None, "")
+    assert axis.check("hidden", show(sizes)) == sizes
+    assert axis.check("hidden", f" {show(sizes)}\n") == sizes
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "32x", "x32", "32x0", "0", "32X64", "32,64", "-1", "1.5", "²"]
 )
 def test_text_that_is_no_structure_is_refused(text):
-    with pytest.raises(InputError) as refusal:
-        parse_layers(text)
-    assert repr(text) in str(refusal.value)
+    with pytest.raises(InputError, match="joined by x") as refusal:
+        layers_axis(None, "").check("hidden", text)
+    assert str(refusal.value).startswith(f"hidden={text} is not allowed: ")
 
 
 def test_values_are_shown_as_a_person_types_them():

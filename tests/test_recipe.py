@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from mnistopt.results.stats import accuracy_interval
+from mnistopt.study.evaluation import CLEAN, summarise
 from mnistopt.study.grid import make_point
-from mnistopt.study.robustness import CLEAN, summarise
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"

@@ -9,8 +9,7 @@ from mnistopt.paper.plan import Cell
 from mnistopt.paper.tables import TABLES
 from mnistopt.points import Point
 from mnistopt.results.stats import bootstrap_interval
-from mnistopt.results.summary import choices, interval_of
-from mnistopt.results.tables import FINISHED
+from mnistopt.results.tables import FINISHED, choices, interval_of
 
 # The paper's minutes are of 50 epochs (Table 1).
 EPOCHS_OF_MINUTES = 50

@@ -30,8 +30,7 @@ from mnistopt.results.stats import (
     two_sided,
     unpaired_t_tests,
 )
-from mnistopt.results.summary import ERROR_RATE, interval_of
-from mnistopt.results.tables import FINISHED
+from mnistopt.results.tables import ERROR_RATE, FINISHED, interval_of
 
 _Scale = Callable[[Point], Point]
 # Of a bound, the p values for a contrast being below and above it.

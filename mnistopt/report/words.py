@@ -6,9 +6,8 @@ import pandas as pd
 from mnistopt.axes import show
 from mnistopt.models.registry import NETWORKS
 from mnistopt.report.charts.pictures import Results
-from mnistopt.results.columns import axes_of
+from mnistopt.results.columns import axes_of, varying_axes
 from mnistopt.results.config import Config
-from mnistopt.results.labels import varying_axes
 from mnistopt.results.stats import proportion_interval
 
 # More names than this are no sentence any more.

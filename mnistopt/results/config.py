@@ -149,17 +149,17 @@ class Config:
             KeyError: If a part is missing.
             TypeError: If one is of another kind.
         """
-        found = _read(cls, content)
-        complete = {"model", "seeds"} <= set(found.asked)
-        if not complete or len(found.data.image_shape) != 3:
+        config = _read(cls, content)
+        complete = {"model", "seeds"} <= set(config.asked)
+        if not complete or len(config.data.image_shape) != 3:
             raise TypeError("image_shape or asked lacks a part")
-        if not all(map(_LANES.fullmatch, found.lanes.values())):
+        if not all(map(_LANES.fullmatch, config.lanes.values())):
             raise TypeError("lanes are not as in 1x2")
-        for costs in found.costs.values():
+        for costs in config.costs.values():
             for name, cost in costs.items():
                 if not isinstance(cost, int if name in COUNTED else _NUMBERS):
                     raise TypeError(f"the cost {name} is no number")
-        return found
+        return config
 
 
 def _read(hint: Any, content: Any, name: str = "it") -> Any:
@@ -210,13 +210,13 @@ def _commit() -> str | None:
     root = Path(__file__).parents[2]
     git = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "HEAD"]
     try:
-        found = subprocess.run(
+        answer = subprocess.run(
             git, capture_output=True, encoding="utf-8", errors="replace", check=False
         )
     except OSError:
         return None
-    top, _, commit = found.stdout.strip().partition("\n")
-    ours = found.returncode == 0 and Path(top).resolve() == root.resolve()
+    top, _, commit = answer.stdout.strip().partition("\n")
+    ours = answer.returncode == 0 and Path(top).resolve() == root.resolve()
     return commit if ours else None
 
 

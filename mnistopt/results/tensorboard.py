@@ -19,8 +19,7 @@ from typing import Any
 import pandas as pd
 
 from mnistopt.errors import InputError
-from mnistopt.results.columns import axes_of
-from mnistopt.results.labels import point_labels, varying_axes
+from mnistopt.results.columns import axes_of, point_labels, varying_axes
 from mnistopt.results.tables import DIVERGED, FINISHED, read_table
 
 FOLDER = "tensorboard"

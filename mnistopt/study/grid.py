@@ -91,58 +91,51 @@ def grid(**axes: Any) -> list[Point]:
     return list(dict.fromkeys(points))
 
 
-def doubts(points: Iterable[Point]) -> list[str]:
-    """Returns in words what of some points has no effect, or hardly the one meant."""
-    points, found = list(points), []
-    adamw = [one for one in points if one.recipe.optimizer == "adamw"]
-    if adamw and not any(one.hparams.weight_decay for one in adamw):
-        found.append(
-            "optimizer=adamw with weight_decay=0 is plain adam: give a weight_decay, "
-            "as in 0.01"
-        )
-    for patience, epochs in _longest(points, "patience").items():
-        if patience >= epochs:
-            found.append(
-                f"patience={show(patience)} ends nothing within {epochs} epochs"
-            )
-    constant = [one for one in points if one.recipe.schedule == "constant"]
-    for warmup, epochs in _longest(constant, "warmup").items():
-        if warmup > epochs:
-            found.append(
-                f"warmup={show(warmup)} is longer than the {epochs} epochs, so the "
-                "learning rate never comes up to lr"
-            )
-    return found
-
-
-def average_doubts(points: Iterable[Point], examples: int) -> list[str]:
-    """Returns in words which moving averages are shorter than their decay says.
+def doubts(points: Iterable[Point], examples: int) -> list[str]:
+    """Returns in words what of some points has no effect, or hardly the one meant.
 
     Args:
         points: Those asked for.
         examples: In the training split.
     """
-    found: dict[float, int] = {}
-    for point in points:
-        if decay := point.hparams.average:
-            steps = point.epochs * (examples // point.recipe.batch_size)
-            found[decay] = max(found.get(decay, 0), steps)
-    return [
-        f"average={show(decay)} takes {needed:,} steps to come to that decay, and "
-        f"{steps:,} are trained: until then it is (1 + step) / (10 + step), the same "
-        "for all larger ones. Give a smaller average, or more epochs"
-        for decay, steps in found.items()
-        if steps < (needed := averaging_steps(decay))
-    ]
+    points, doubtful = list(points), []
+    adamw = [point for point in points if point.recipe.optimizer == "adamw"]
+    if adamw and not any(point.hparams.weight_decay for point in adamw):
+        doubtful.append(
+            "optimizer=adamw with weight_decay=0 is plain adam: give a weight_decay, "
+            "as in 0.01"
+        )
+    for patience, epochs in _most((p.hparams.patience, p.epochs) for p in points):
+        if patience >= epochs:
+            doubtful.append(
+                f"patience={show(patience)} ends nothing within {epochs} epochs"
+            )
+    constant = [point for point in points if point.recipe.schedule == "constant"]
+    for warmup, epochs in _most((p.hparams.warmup, p.epochs) for p in constant):
+        if warmup > epochs:
+            doubtful.append(
+                f"warmup={show(warmup)} is longer than the {epochs} epochs, so the "
+                "learning rate never comes up to lr"
+            )
+    for decay, steps in _most(
+        (p.hparams.average, p.epochs * (examples // p.recipe.batch_size))
+        for p in points
+    ):
+        if steps < (needed := averaging_steps(decay)):
+            doubtful.append(
+                f"average={show(decay)} takes {needed:,} steps to come to that decay, "
+                f"and {steps:,} are trained: until then it is (1 + step) / (10 + step),"
+                " the same for all larger ones. Give a smaller average, or more epochs"
+            )
+    return doubtful
 
 
-def _longest(points: Iterable[Point], name: str) -> dict[float, int]:
-    """Returns per value of a traced number the most epochs of the points with it."""
-    longest: dict[float, int] = {}
-    for point in points:
-        value = getattr(point.hparams, name)
-        longest[value] = max(longest.get(value, 0), point.epochs)
-    return longest
+def _most(pairs: Iterable[tuple[float, int]]) -> Iterable[tuple[float, int]]:
+    """Returns per first number the largest second one."""
+    largest: dict[float, int] = {}
+    for value, count in pairs:
+        largest[value] = max(largest.get(value, 0), count)
+    return largest.items()
 
 
 def check_size(trials: int) -> None:
@@ -160,8 +153,8 @@ def check_size(trials: int) -> None:
 
 def make_point(**values: Any) -> Point:
     """Returns the point of these values, one each as in `grid`, and of defaults."""
-    (found,) = grid(**{name: [value] for name, value in values.items()})
-    return found
+    (point,) = grid(**{name: [value] for name, value in values.items()})
+    return point
 
 
 def _make(network: Network, values: Mapping[str, Any]) -> Point:

@@ -1,5 +1,6 @@
 """What a study still has to train, and what that takes."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -31,7 +32,7 @@ class Job:
         lanes: What one device computes side by side.
         records: The replicas, with their history up to `start`.
         start: Epochs done before.
-        milestones: Epoch counts to measure in full and keep, ascending.
+        milestones: Epoch counts to measure on all splits and save for good, ascending.
         checkpoint: To continue from; None at epoch 0.
     """
 
@@ -136,7 +137,15 @@ class Plan:
     @functools.cached_property
     def images_per_second(self) -> dict[str, float]:
         """What each cohort reached before, in this workdir, by its identity."""
-        return _speeds(self.records.values(), self.examples[0])
+        epochs: collections.Counter[str] = collections.Counter()
+        seconds: dict[str, float] = {}
+        for record in self.records.values():
+            name = record.point.program.identity()
+            epochs[name] += record.epochs_done
+            took: list[float] = record.history.get("seconds", [])
+            seconds[name] = seconds.get(name, 0.0) + sum(took)
+        train = self.examples[0]
+        return {name: train * epochs[name] / s for name, s in seconds.items() if s}
 
     @property
     def images(self) -> int:
@@ -227,7 +236,9 @@ def make_plan(
         there += len(counts) - len(missing)
         if not missing:
             continue
-        source = _newest(holders.get(name, ()), before=missing[0])
+        # The newest checkpoint from before what is missing.
+        before = [one for one in holders.get(name, ()) if one.epoch < missing[0]]
+        source = max(before, key=lambda one: one.epoch, default=None)
         start = source.epoch if source else 0
         record = record.until(start).training_to(missing[-1])
         folder = source.group if source else None
@@ -251,21 +262,3 @@ def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[i
             replica = dataclasses.replace(point, epochs=1), seed
             asked.setdefault(replica, set()).add(point.epochs)
     return asked
-
-
-def _newest(saved: Iterable[Checkpoint], before: int) -> Checkpoint | None:
-    """Returns the checkpoint with most epochs, but fewer than `before`."""
-    entries = [entry for entry in saved if entry.epoch < before]
-    return max(entries, key=lambda entry: entry.epoch, default=None)
-
-
-def _speeds(records: Iterable[Record], train_examples: int) -> dict[str, float]:
-    """Returns images/s per cohort, by its identity, from the records' seconds."""
-    images: dict[str, float] = {}
-    seconds: dict[str, float] = {}
-    for record in records:
-        name = record.point.program.identity()
-        done: list[Any] = record.history.get("seconds", [])
-        images[name] = images.get(name, 0) + train_examples * len(done)
-        seconds[name] = seconds.get(name, 0) + sum(done)
-    return {name: images[name] / seconds[name] for name in images if seconds[name]}

@@ -1,5 +1,6 @@
 """The loop over epochs, writing checkpoints and tables, and who decides what trains."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,10 +14,9 @@ from mnistopt.engine.pool import Pool, Trainer, present
 from mnistopt.engine.queue import Done, Queue
 from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import state_bytes, state_shapes
-from mnistopt.engine.rounds import Member, make_rounds
+from mnistopt.engine.rounds import Member, Round, make_rounds
 from mnistopt.engine.writer import Writer
-from mnistopt.results.columns import Costs
-from mnistopt.results.labels import record_labels
+from mnistopt.results.columns import record_labels
 from mnistopt.results.tables import curves_table, write_tables
 from mnistopt.study.jobs import Job, Plan
 from mnistopt.study.progress import OnProgress, Progress, Stopwatch
@@ -52,7 +52,7 @@ class Scheduler(Protocol):
     def next_meeting(self, epoch: int) -> int | None:
         """Returns the next epoch to meet at, after `epoch`; None to end."""
 
-    def in_full(self, epoch: int) -> bool:
+    def is_milestone(self, epoch: int) -> bool:
         """Says whether all are measured on all splits there, and saved for good."""
         del epoch
         return True
@@ -89,7 +89,7 @@ class EarlyStopping(ToTheEnd):
         """Returns the next epoch, up to the last that was asked for."""
         return epoch + 1 if super().next_meeting(epoch) else None
 
-    def in_full(self, epoch: int) -> bool:
+    def is_milestone(self, epoch: int) -> bool:
         """Says whether the epoch was asked for."""
         return epoch in self._milestones
 
@@ -107,6 +107,31 @@ def usual(job: Job) -> Scheduler:
 OnEpoch = Callable[[pd.DataFrame], None]
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run has from its beginning to its end.
+
+    Attributes:
+        request: What was asked for.
+        workdir: Where tables and checkpoints go, and nobody else writes to.
+        pool: Of devices.
+        stopwatch: Counts the seconds.
+        on_progress: Called with a `Progress`.
+        on_epoch: Called with the rows of curves.csv that a round has just made.
+        stop: Says when to; what is done is saved then.
+        noted: Warnings for config.json.
+    """
+
+    request: Request
+    workdir: Workdir
+    pool: Pool
+    stopwatch: Stopwatch
+    on_progress: OnProgress
+    on_epoch: OnEpoch | None = None
+    stop: Stop = dataclasses.field(default_factory=Stop)
+    noted: list[str] = dataclasses.field(default_factory=list)
+
+
 class Loop:
     """Trains the jobs of one plan.
 
@@ -119,39 +144,23 @@ class Loop:
     def __init__(
         self,
         plan: Plan,
-        request: Request,
-        workdir: Workdir,
-        pool: Pool,
-        stopwatch: Stopwatch,
-        on_progress: OnProgress,
-        on_epoch: OnEpoch | None = None,
-        make_scheduler: Callable[[Job], Scheduler] | None = None,
-        stop: Stop | None = None,
+        run: Run,
+        make_scheduler: Callable[[Job], Scheduler] = usual,
     ):
         """Prepares, computing nothing.
 
         Args:
             plan: What to train.
-            request: What was asked for.
-            workdir: Where tables and checkpoints go.
-            pool: Of devices.
-            stopwatch: Counts the seconds.
-            on_progress: Called with a `Progress`.
-            on_epoch: Called with the rows of curves.csv that a round has just made.
+            run: That it is trained in.
             make_scheduler: Called with each job; the grid's own trains all of it, but
                 what has lost patience.
-            stop: Says when to; what is done is saved then.
         """
-        self._plan, self._request = plan, request
-        self._workdir, self._pool = workdir, pool
-        self._on_progress, self._on_epoch = on_progress, on_epoch
-        self._make_scheduler = make_scheduler or usual
-        self._stop = stop or Stop()
+        self._plan, self._run = plan, run
+        self._make_scheduler = make_scheduler
         self._records = dict(plan.records)
         for job in plan.jobs:
             self._note(job.records)
         self._programs: dict[tuple, Trainer] = {}
-        self._stopwatch = stopwatch
         self._machines: dict[Any, str] = {}
         self._work = 0.0
         self._images_per_second = 0.0
@@ -162,18 +171,17 @@ class Loop:
 
     def run(self) -> None:
         """Trains all jobs."""
-        with self._stopwatch("starting"):
+        with self._run.stopwatch("starting"):
             self.write()
             if self._plan.jobs:
-                self._pool.load(self._request.data)
+                self._run.pool.load(self._run.request.data)
         for job in self._plan.jobs:
-            self._stop.check()
-            self.job = job
-            self._machines = {}
+            self._run.stop.check()
+            self.job, self._machines = job, {}
             with exhaustible():
-                with self._stopwatch("compiling"):
-                    program = self._program(job)
-                self._run_job(job, program)
+                with self._run.stopwatch("compiling"):
+                    program = self._program()
+                self._run_job(program)
 
     @property
     def working_bytes(self) -> dict[str, int]:
@@ -193,87 +201,83 @@ class Loop:
             seconds[name] = seconds.get(name, 0.0) + program.compile_seconds
         return seconds
 
-    def _program(self, job: Job) -> Trainer:
+    def _program(self) -> Trainer:
+        job = self.job
         # A device that has no round to train needs no program.
-        most = min(len(job.records), len(present(self._pool)))
+        most = min(len(job.records), len(present(self._run.pool)))
         key = (job.program, job.lanes, most)
         if key not in self._programs:
             self._images_per_second = 0.0
-            self._tell(job, job.start, compiling=True)
-            program = self._pool.compile(job.cohort, job.lanes, most)
-            budget = self._request.memory_budget
+            self._tell(job.start, compiling=True)
+            program = self._run.pool.compile(job.cohort, job.lanes, most)
+            budget = self._run.request.memory_budget
             check_call(program.bytes, job.lanes, program.devices, budget)
             self._programs[key] = program
         return self._programs[key]
 
-    def _run_job(self, job: Job, program: Trainer) -> None:
+    def _run_job(self, program: Trainer) -> None:
+        job = self.job
         scheduler = self._make_scheduler(job)
         records = {record.replica: record for record in job.records}
-        with self._stopwatch("starting"):
-            rounds = make_rounds(job.lanes, _members(records, self._states(job)))
+        with self._run.stopwatch("starting"):
+            rounds = self._rounds(records, self._states())
             queue = Queue(program, dict.fromkeys(rounds, job.start))
-        with Writer(self._workdir.store.group(job.name)) as writer:
+        with Writer(self._run.workdir.store.group(job.name)) as writer:
             while (meeting := scheduler.next_meeting(queue.epoch)) is not None:
-                in_full = scheduler.in_full(meeting)
+                milestone = scheduler.is_milestone(meeting)
                 while queue.epoch < meeting:
-                    self._train(job, queue, meeting, in_full, records, writer)
-                    keep = in_full and queue.epoch == meeting
-                    if keep or writer.due() or self._stop.asked:
-                        self._save(records, queue, writer, keep)
-                    self._stop.check()
+                    self._train(queue, meeting, milestone, records, writer)
+                    reached = milestone and queue.epoch == meeting
+                    if reached or writer.due() or self._run.stop.asked:
+                        self._save(records, queue, writer, reached)
+                    self._run.stop.check()
                 changes = scheduler.decide(meeting, records)
-                if changes.drop and not in_full:
-                    self._measure(job, queue, [records[one] for one in changes.drop])
-                    self._save(records, queue, writer, keep=True)
+                if changes.drop and not milestone:
+                    self._measure(queue, {name: records[name] for name in changes.drop})
+                    self._save(records, queue, writer, milestone=True)
                 if changes != Changes():
-                    queue = self._changed(job, queue, records, changes)
+                    queue = self._changed(queue, records, changes)
                 if not records:
                     break
-            with self._stopwatch("saving"):
+            with self._run.stopwatch("saving"):
                 writer.finish()
 
     def _train(
         self,
-        job: Job,
         queue: Queue,
         meeting: int,
-        in_full: bool,
+        milestone: bool,
         records: Mapping[str, Record],
         writer: Writer,
     ) -> None:
         """Trains up to a meeting, or to where it is time to save."""
-        with self._stopwatch("training"):
-            waiting = self._stop.check_patience
-            for done in queue.train(meeting, in_full, waiting):
-                self._keep(job, done, records)
+        with self._run.stopwatch("training"):
+            waiting = self._run.stop.check_patience
+            for done in queue.train(meeting, milestone, waiting):
+                self._note_epoch(done, records)
                 waiting()
-                if writer.due() or self._stop.asked:
+                if writer.due() or self._run.stop.asked:
                     queue.hold()
 
-    def _measure(self, job: Job, queue: Queue, leaving: Sequence[Record]) -> None:
+    def _measure(self, queue: Queue, leaving: Mapping[str, Record]) -> None:
         """Measures on all splits those that train no further."""
-        states = queue.states()
-        members = _members({one.replica: one for one in leaving}, states)
-        with self._stopwatch("training"):
-            found = queue.measure(make_rounds(job.lanes, members))
-        for record in leaving:
-            record.measure(found[record.replica].metrics)
+        rounds = self._rounds(leaving, queue.states())
+        with self._run.stopwatch("training"):
+            results = queue.measure(rounds)
+        for name, record in leaving.items():
+            record.measure(results[name].metrics)
 
     def _changed(
-        self,
-        job: Job,
-        queue: Queue,
-        records: dict[str, Record],
-        changes: Changes,
+        self, queue: Queue, records: dict[str, Record], changes: Changes
     ) -> Queue:
         """Carries out a scheduler's changes; returns what trains on."""
         states = queue.states()
         states |= {to: states[name] for to, name in changes.copy.items()}
         for name in changes.drop:
             del records[name]
-        old = make_rounds(job.lanes, _members(records, states))
+        old = self._rounds(records, states)
         added = {record.replica: record for record in changes.add}
-        new = make_rounds(job.lanes, _members(added, {}))
+        new = self._rounds(added, {})
         records |= added
         self._note(added.values())
         self._labels = record_labels(self._records.values())
@@ -282,9 +286,18 @@ class Loop:
             dict.fromkeys(old, queue.epoch) | dict.fromkeys(new, 0),
         )
 
-    def _keep(self, job: Job, done: Done, records: Mapping[str, Record]) -> None:
+    def _rounds(
+        self, records: Mapping[str, Record], states: Mapping[str, TrainState]
+    ) -> list[Round]:
+        members = [
+            Member(name, record.seed, record.point.hparams, states.get(name))
+            for name, record in records.items()
+        ]
+        return make_rounds(self.job.lanes, members)
+
+    def _note_epoch(self, done: Done, records: Mapping[str, Record]) -> None:
         """Writes down, and tells, what an epoch of a round has given."""
-        trained = [records[name] for name in done.results]
+        job, trained = self.job, [records[name] for name in done.results]
         if done.device not in self._machines:
             self._machines[done.device] = name_of(done.device.describe(job.lanes))
         for record, result in zip(trained, done.results.values()):
@@ -297,15 +310,15 @@ class Loop:
                 self._machines[done.device],
             )
             self._notice(record)
-            if self._request.fail_fast and result.diverged_at >= 0:
-                self._stop.end(Diverged(record, self._labels[record.replica]))
+            if self._run.request.fail_fast and result.diverged_at >= 0:
+                self._run.stop.end(Diverged(record, self._labels[record.replica]))
         images = len(trained) * self._plan.examples[0]
         self._images_per_second = images / done.seconds
         share = len(trained) / len(job.records)
         self._work += share * job.work(self._plan.examples) / job.epochs
-        if self._on_epoch:
-            self._on_epoch(curves_table(trained, since=done.epoch - 1))
-        self._tell(job, done.epoch)
+        if self._run.on_epoch:
+            self._run.on_epoch(curves_table(trained, since=done.epoch - 1))
+        self._tell(done.epoch)
 
     def _notice(self, record: Record) -> None:
         """Keeps the best validation accuracy that a replica has ever had."""
@@ -316,24 +329,29 @@ class Loop:
         if self._best is None or best > self._best[0]:
             self._best = best, self._labels[record.replica]
 
-    def _states(self, job: Job) -> dict[str, TrainState]:
-        """Returns where the replicas of a job continue."""
+    def _states(self) -> dict[str, TrainState]:
+        """Returns where the replicas of the job continue."""
+        job = self.job
         if job.checkpoint is None:
             return {}
         names = [record.replica for record in job.records]
         like = state_shapes(job.cohort)
-        return self._workdir.store.load(job.checkpoint, names, like)
+        return self._run.workdir.store.load(job.checkpoint, names, like)
 
     def _save(
-        self, records: Mapping[str, Record], queue: Queue, writer: Writer, keep: bool
+        self,
+        records: Mapping[str, Record],
+        queue: Queue,
+        writer: Writer,
+        milestone: bool,
     ) -> None:
-        with self._stopwatch("saving"):
+        with self._run.stopwatch("saving"):
             since = time.monotonic()
             states = queue.states()
             mine = {name: states[name] for name in records}
             about = {"records": [record.to_json() for record in records.values()]}
-            writer.save(queue.epoch, mine, about, keep, since)
-            if keep:
+            writer.save(queue.epoch, mine, about, milestone, since)
+            if milestone:
                 # A table must not know of a trial whose checkpoint a kill may yet undo.
                 writer.finish()
             self._note(records.values())
@@ -345,37 +363,23 @@ class Loop:
             merged = known.merged(record) if known else record
             self._records[record.replica] = merged
 
-    def write(self, costs: Costs | None = None) -> None:
-        """Writes the tables of all that is known.
+    def write(self) -> None:
+        """Writes the tables of all that is known, with the costs in config.json."""
+        costs = self._run.workdir.config.costs if self._run.workdir.config else {}
+        write_tables(self._run.workdir.folder, self._records.values(), costs)
 
-        Args:
-            costs: Of networks; None for those in config.json.
-        """
-        if costs is None:
-            costs = self._workdir.config.costs if self._workdir.config else {}
-        write_tables(self._workdir.folder, self._records.values(), costs)
-
-    def _tell(self, job: Job, epoch: int, compiling: bool = False) -> None:
-        self._on_progress(
+    def _tell(self, epoch: int, compiling: bool = False) -> None:
+        self._run.on_progress(
             Progress(
-                structure=str(job.program.structure),
+                structure=str(self.job.program.structure),
                 compiling=compiling,
                 epoch=epoch,
-                epochs=job.milestones[-1],
+                epochs=self.job.milestones[-1],
                 images_per_second=self._images_per_second,
                 work=round(self._work),
                 total_work=self._plan.work,
-                seconds=self._stopwatch.so_far("training"),
+                seconds=self._run.stopwatch.so_far("training"),
                 best=self._best[0] if self._best else None,
                 best_point=self._best[1] if self._best else "",
             )
         )
-
-
-def _members(
-    records: Mapping[str, Record], states: Mapping[str, TrainState]
-) -> list[Member]:
-    return [
-        Member(name, record.seed, record.point.hparams, states.get(name))
-        for name, record in records.items()
-    ]

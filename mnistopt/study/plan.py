@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mnistopt.axes import show
 from mnistopt.engine.devices import (
@@ -56,23 +57,21 @@ def plan_run(
         had = {cohort: text for one in before for cohort, text in one.lanes.items()}
         lanes = _lanes(points, request.seeds, request.lanes, had, devices)
     saved = workdir.checkpoints()
-    found = make_plan(points, request.seeds, request.data, saved, lanes)
-    found = dataclasses.replace(found, modules=modules)
-    check_records(points, found.records.values())
-    workdir.check_data(found.records)
-    workdir.check_complete(found.records, saved, found.trials)
+    plan = make_plan(points, request.seeds, request.data, saved, lanes)
+    check_records(points, plan.records.values())
+    workdir.check_data(plan.records)
+    workdir.check_complete(plan.records, saved, plan.trials)
     free = available(devices, workdir.folder, request.memory_budget)
-    found = fitted(found, devices, known.working_bytes if known else {}, free)
-    _warn_of_other_machines(found, devices)
-    if found.jobs:
-        most = max(len(job.records) for job in found.jobs)
-        states = max(job.state_bytes() for job in found.jobs)
-        crossing = pool.crossing(found.data_bytes, most, states)
-        found = dataclasses.replace(found, crossing=crossing)
-    if found.timed:
-        return found
-    rate = multiply_rate(devices) * EFFICIENCY
-    return dataclasses.replace(found, work_per_second=rate)
+    plan = fitted(plan, devices, known.working_bytes if known else {}, free)
+    _warn_of_other_machines(plan, devices)
+    more: dict[str, Any] = {"modules": modules}
+    if plan.jobs:
+        most = max(len(job.records) for job in plan.jobs)
+        states = max(job.state_bytes() for job in plan.jobs)
+        more["crossing"] = pool.crossing(plan.data_bytes, most, states)
+    if not plan.timed:
+        more["work_per_second"] = multiply_rate(devices) * EFFICIENCY
+    return dataclasses.replace(plan, **more)
 
 
 def _lanes(
@@ -133,7 +132,7 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
 
 
 def fitted(
-    plan: Plan, devices: Sequence[Device], known: Mapping[str, int], there: Capacity
+    plan: Plan, devices: Sequence[Device], known: Mapping[str, int], room: Capacity
 ) -> Plan:
     """Returns a plan with as many lanes as fit, and with what it takes.
 
@@ -141,7 +140,7 @@ def fitted(
         plan: What is to be trained.
         devices: Those that compute.
         known: Bytes of a replica's step beside its state, by the identity of a cohort.
-        there: From `available`.
+        room: From `available`.
 
     Raises:
         InputError: If it takes more than there is, however few lanes it has; says of
@@ -153,32 +152,32 @@ def fitted(
         while True:
             size = job.lanes, len(job.records), len(job.milestones)
             took = needs(job.cohort, *size, devices, plan.data_bytes, working)
-            if took.host <= there.host and took.device <= there.device:
+            if took.host <= room.host and took.device <= room.device:
                 break
             if job.lanes == (1, 1):
-                raise _refusal(job, took, there)
+                raise _refusal(job, took, room)
             job = dataclasses.replace(job, lanes=job.lanes.halved())
         jobs.append(job)
         each.append(took)
     if not jobs:
-        return dataclasses.replace(plan, available=there)
+        return dataclasses.replace(plan, available=room)
     # Before an older checkpoint is removed, the next one is there.
     disk = sum(one.disk for one in each) + max(job.state_bytes() for job in jobs)
-    if disk > there.disk:
+    if disk > room.disk:
         raise InputError(
             f"the checkpoints of this study take {_size(disk)} of disk, and "
-            f"{_size(there.disk)} are free: make room, or give a `workdir` on another "
+            f"{_size(room.disk)} are free: make room, or give a `workdir` on another "
             "disk, or fewer numbers of epochs"
         )
     # Jobs come one after the other.
     most = Capacity(max(o.host for o in each), max(o.device for o in each), disk)
-    return dataclasses.replace(plan, jobs=tuple(jobs), needs=most, available=there)
+    return dataclasses.replace(plan, jobs=tuple(jobs), needs=most, available=room)
 
 
-def _refusal(job: Job, took: Capacity, there: Capacity) -> InputError:
-    what, taken, free = "memory", took.host, there.host
+def _refusal(job: Job, took: Capacity, room: Capacity) -> InputError:
+    what, taken, free = "memory", took.host, room.host
     if taken <= free:
-        what, taken, free = "memory of each device", took.device, there.device
+        what, taken, free = "memory of each device", took.device, room.device
     return InputError(
         f"{len(job.records)} replicas of {job.program.structure}, "
         f"{job.records[0].params:,} parameters each, take {_size(taken)} of {what}, "

@@ -180,8 +180,6 @@ def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> tuple:
     found = tuple(dict.fromkeys(given))
     if not found:
         raise InputError("points has no points; give at least one")
-    for doubt in grid.doubts(found):
-        warnings.warn(doubt, stacklevel=2)
     return found
 
 
@@ -193,7 +191,7 @@ def _check_steps(points: Sequence[Point], examples: int) -> None:
                 f"batch_size={size} is more than the {examples} training examples; "
                 "give a smaller one"
             )
-    for doubt in grid.average_doubts(points, examples):
+    for doubt in grid.doubts(points, examples):
         warnings.warn(doubt, stacklevel=2)
 
 
@@ -231,8 +229,8 @@ def check_bytes(name: str, value: Any) -> float:
     """
     if value is None:
         return math.inf
-    found = _BYTES.fullmatch(str(value).strip())
-    size = float(found[1]) * _UNITS[(found[2] or "").upper()] if found else 0.0
+    match = _BYTES.fullmatch(str(value).strip())
+    size = float(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0.0
     if not 0 < size < math.inf:
         raise InputError(f"{name}={value} is not allowed: expected a size as in 4GB")
     return size

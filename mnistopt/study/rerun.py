@@ -124,48 +124,48 @@ def rerun(
     if path is None:
         raise InputError("give the config.json of a study to run again")
     folder = path if path.is_dir() else path.parent
-    there = read_config(folder)
+    original = read_config(folder)
     trials = read_table(folder, "trials")
     target = check_path("workdir", workdir) or folder.with_name(f"{folder.name}-rerun")
     if target.resolve() == folder.resolve():
         raise InputError(f"{folder} cannot be run again into itself: give `workdir`")
-    data = _data(there)
+    data = _data(original)
     if (given := settings.get("data")) is not None:
         theirs = {"dataset", "data_dir", "data"}
         theirs |= {"image_size"} if isinstance(given, Dataset) else set()
         data = {name: value for name, value in data.items() if name not in theirs}
-    asked = {**data, "workdir": target, **settings, "rerun": there}
+    asked = {**data, "workdir": target, **settings, "rerun": original}
     # Points of as many seeds are run together.
-    for seeds, some in points(trials, there).items():
+    for seeds, some in points(trials, original).items():
         study = run(points=some, seeds=seeds, **asked)
     agreement = compare(read_table(folder, "curves"), study.curves)
-    exact = set(there.machines) == set(study.config.machines)
+    exact = set(original.machines) == set(study.config.machines)
     return Rerun(study, agreement, exact)
 
 
-def _data(there: Config) -> dict[str, Any]:
+def _data(original: Config) -> dict[str, Any]:
     """Returns the settings of `run` that say where a study's data are."""
-    about, file = there.data, there.data_file
-    named = {"dataset": about.dataset, "data_dir": there.data_dir}
+    about, file = original.data, original.data_file
+    named = {"dataset": about.dataset, "data_dir": original.data_dir}
     own = {"data": file, "image_size": about.image_size}
     size = {"train_examples": about.train_examples}
     return {**(own if file else named), **size}
 
 
-def points(trials: pd.DataFrame, there: Config) -> dict[int, list[Point]]:
+def points(trials: pd.DataFrame, original: Config) -> dict[int, list[Point]]:
     """Returns the points of a table of trials, by their number of seeds.
 
     Raises:
         InputError: If they are not what the replicas' names are made of.
     """
-    found: dict[int, list[Point]] = {}
+    by_seeds: dict[int, list[Point]] = {}
     for _, rows in trials.groupby("point", sort=False):
         seeds = {int(s): r for s, r in zip(rows["seed"], rows["replica"])}
         fits = [
             point
-            for point in _candidates(rows.iloc[0], there.modules)
+            for point in _candidates(rows.iloc[0], original.modules)
             if all(
-                replica_id(point, seed, there.data.fingerprint) == replica
+                replica_id(point, seed, original.data.fingerprint) == replica
                 for seed, replica in seeds.items()
             )
         ]
@@ -174,10 +174,10 @@ def points(trials: pd.DataFrame, there: Config) -> dict[int, list[Point]]:
                 f"trials.csv has settings of {rows['replica'].iloc[0]} that its name "
                 "is not made of: it or config.json has been changed"
             )
-        found.setdefault(max(seeds) + 1, []).append(fits[0])
-    if not found:
+        by_seeds.setdefault(max(seeds) + 1, []).append(fits[0])
+    if not by_seeds:
         raise InputError("trials.csv has no trials to run again")
-    return found
+    return by_seeds
 
 
 def _candidates(row: pd.Series, modules: Modules) -> Iterator[Point]:
@@ -194,8 +194,8 @@ def _candidates(row: pd.Series, modules: Modules) -> Iterator[Point]:
     about = modules.get(values["model"])
     if not about:
         # Beside a module's field of the same name a column may be text.
-        given = {k: Typed(v) if isinstance(v, str) else v for k, v in values.items()}
-        yield make_point(**{k: v for k, v in given.items() if v is not None})
+        typed = {k: Typed(v) if isinstance(v, str) else v for k, v in values.items()}
+        yield make_point(**{k: v for k, v in typed.items() if v is not None})
         return
     known = {"model", *TRAINING}
     common = {name: value for name, value in values.items() if name in known}

@@ -8,7 +8,7 @@ from typing import Any
 from mnistopt.engine.pool import LocalPool, Pool
 from mnistopt.errors import InputError, noting
 from mnistopt.study.jobs import Plan
-from mnistopt.study.loop import OnEpoch
+from mnistopt.study.loop import OnEpoch, Run
 from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import (
     NotebookBar,
@@ -85,10 +85,11 @@ def run(
                     callback(progress)
 
         with stopwatch("planning"), noting(noted):
-            found = plan_run(request, workdir, pool)
+            planned = plan_run(request, workdir, pool)
         if on_plan:
-            on_plan(found)
-        train(found, request, workdir, pool, noted, stopwatch, tell, on_epoch, stop)
+            on_plan(planned)
+        told = stopwatch, tell, on_epoch, stop, noted
+        train(planned, Run(request, workdir, pool, *told))
     return Study(workdir.folder)
 
 

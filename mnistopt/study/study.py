@@ -103,17 +103,17 @@ class Study:
         trials = self._trained()
         if name == "best":
             name = best_trial(trials)
-        found = _named(trials, name)
-        if found.empty:
-            found = _named(self.trials, name)
-        if len(found) != 1:
-            some = f" ({listed(found['trial'], 4)})" if len(found) else ""
+        rows = _named(trials, name)
+        if rows.empty:
+            rows = _named(self.trials, name)
+        if len(rows) != 1:
+            some = f" ({listed(rows['trial'], 4)})" if len(rows) else ""
             raise InputError(
-                f"trial={name!r} names {len(found)} trials of {self.workdir}{some}; "
+                f"trial={name!r} names {len(rows)} trials of {self.workdir}{some}; "
                 "give best, or a name from the column trial of trials.csv, or "
                 f"{_FEWEST} or more letters that it begins with"
             )
-        return {str(name): value for name, value in found.iloc[0].items()}
+        return {str(name): value for name, value in rows.iloc[0].items()}
 
     def model(self, trial: str = "best"):
         """Returns the flax module of a trial: `model.apply(study.variables(trial), x)`.
@@ -181,9 +181,9 @@ class Study:
     def _saved(self) -> list[Checkpoint]:
         """Returns the checkpoints, read anew if there are others than before."""
         folder = self.workdir / "checkpoints"
-        there = sorted(folder.glob("*/*/"))
-        if there != self._seen[0]:
-            self._seen = there, self._store.saved()
+        folders = sorted(folder.glob("*/*/"))
+        if folders != self._seen[0]:
+            self._seen = folders, self._store.saved()
         return self._seen[1]
 
     def _trained(self) -> pd.DataFrame:
@@ -208,10 +208,10 @@ class Study:
 
 def _named(trials: pd.DataFrame, name: str) -> pd.DataFrame:
     """Returns the rows of a trial, or else of those whose names begin so."""
-    found = trials[trials["trial"] == name]
-    if found.empty and len(name) >= _FEWEST:
-        found = trials[trials["trial"].str.startswith(name)]
-    return found
+    rows = trials[trials["trial"] == name]
+    if rows.empty and len(name) >= _FEWEST:
+        rows = trials[trials["trial"].str.startswith(name)]
+    return rows
 
 
 # Opens the workdir of a grid that has run, or is running.

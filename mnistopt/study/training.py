@@ -3,7 +3,7 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mnistopt.axes import show
@@ -11,70 +11,51 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import Device, Lanes, name_of
 from mnistopt.engine.identity import make_again
 from mnistopt.engine.memory import Exhausted
-from mnistopt.engine.pool import Pool, present
+from mnistopt.engine.pool import present
 from mnistopt.engine.predict import measure_latency
 from mnistopt.errors import InputError, noting
 from mnistopt.models.networks import count_bytes, multiply_adds
 from mnistopt.points import Point
 from mnistopt.results.columns import COSTS, network_name
 from mnistopt.results.config import Config, describe_machine
-from mnistopt.results.mistakes import write_mistakes, write_samples
-from mnistopt.results.predictions import write_predictions
+from mnistopt.results.predictions import (
+    write_mistakes,
+    write_predictions,
+    write_samples,
+)
 from mnistopt.results.tables import read_table
 from mnistopt.study.jobs import Plan
-from mnistopt.study.loop import Loop, OnEpoch
+from mnistopt.study.loop import Loop, Run
 from mnistopt.study.plan import plan_run
-from mnistopt.study.progress import OnProgress, Stopwatch
-from mnistopt.study.request import Request
-from mnistopt.study.stopping import Stop
-from mnistopt.study.workdir import Workdir
 
 
-def train(
-    plan: Plan,
-    request: Request,
-    workdir: Workdir,
-    pool: Pool,
-    noted: list[str],
-    stopwatch: Stopwatch,
-    on_progress: OnProgress,
-    on_epoch: OnEpoch | None,
-    stop: Stop,
-) -> None:
+def train(plan: Plan, run: Run) -> None:
     """Trains what is planned, and writes tables, predictions, costs and config.json.
 
     Args:
         plan: What is to be trained.
-        request: What was asked for.
-        workdir: That nobody else writes to.
-        pool: Of devices.
-        noted: Warnings for config.json; those of the training are added.
-        stopwatch: Counts the seconds.
-        on_progress: Called with a `Progress`.
-        on_epoch: Called with the rows of curves.csv that a round has just made.
-        stop: Says when to; what is done is saved then.
+        run: That it is trained in; warnings of the training are added to its notes.
     """
+    request, workdir, pool = run.request, run.workdir, run.pool
     workdir.store.set_aside(plan.saved)
     again = False
     while True:
-        known = _note_run(plan, request, workdir, present(pool), noted, again)
-        loop = Loop(
-            plan, request, workdir, pool, stopwatch, on_progress, on_epoch, stop=stop
-        )
+        known = _note_run(plan, run, again)
+        loop = Loop(plan, run)
         try:
             loop.run()
             break
         except Exhausted as error:
-            with noting(noted):
+            with noting(run.noted):
                 lanes = {**plan.lanes, **_fewer_lanes(loop, error)}
         # From the last checkpoints, and with nothing of the loop in memory.
         del loop
         again = True
-        with noting(noted):
+        with noting(run.noted):
             plan = plan_run(request, workdir, pool, lanes)
-    stop.check()
+    run.stop.check()
     folder, data = workdir.folder, request.data
-    with stopwatch("predictions"):
+    with run.stopwatch("predictions"):
         trials = read_table(folder, "trials")
         made = {job.program.structure: job.cohort.model for job in plan.jobs}
 
@@ -88,7 +69,7 @@ def train(
         write_mistakes(folder, trials, data)
         if plan.jobs:
             write_samples(folder, plan.points, data)
-    with stopwatch("costs"):
+    with run.stopwatch("costs"):
         records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
         wanted = {network_name(r.point.structure): r.point for r in records}
         costs = dict(known.costs)
@@ -97,7 +78,8 @@ def train(
                 # A module of one's own that cannot be had any more has none.
                 with contextlib.suppress(InputError):
                     costs[name] = _costs(make(point), data, present(pool)[0])
-        loop.write(costs)
+        workdir.write(costs=costs)
+        loop.write()
     if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
         workdir.store.tidy()
     runs = list(known.runs)
@@ -105,26 +87,18 @@ def train(
         runs[-1] = runs[-1] | {"traffic": dict(pool.traffic)}
     workdir.write(
         runs=runs,
-        costs=costs,
         compile_seconds=_longest(known.compile_seconds, loop.compile_seconds),
         working_bytes={**known.working_bytes, **loop.working_bytes},
-        seconds=stopwatch.seconds,
+        seconds=run.stopwatch.seconds,
     )
 
 
-def _note_run(
-    plan: Plan,
-    request: Request,
-    workdir: Workdir,
-    devices: Sequence[Device],
-    noted: Sequence[str],
-    again: bool,
-) -> Config:
+def _note_run(plan: Plan, run: Run, again: bool) -> Config:
     """Writes to config.json what trains, and what it trains with; returns it.
 
     One that begins `again` with fewer lanes is the same run.
     """
-    known = workdir.config
+    request, known, devices = run.request, run.workdir.config, present(run.pool)
     before = list(known.runs if known else [])
     now = {"devices": list(map(str, devices)), **describe_machine()}
     content: dict[str, Any] = {
@@ -133,7 +107,7 @@ def _note_run(
         "data_file": str(request.data_file) if request.data_file else None,
         "asked": request.asked,
         "modules": plan.modules,
-        "warnings": list(noted),
+        "warnings": list(run.noted),
     }
     if plan.jobs or known is None:
         content |= now
@@ -141,7 +115,7 @@ def _note_run(
         used = [d.describe(job.lanes) for job in plan.jobs for d in devices]
         machines = {name_of(one): one for one in used}
         lanes = {job.program.identity(): show(job.lanes) for job in plan.jobs}
-        run = {
+        entry = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "asked": request.asked,
             "trials": plan.asked - plan.there,
@@ -151,13 +125,13 @@ def _note_run(
         if again:
             first = before.pop()
             names = dict.fromkeys((*first["machines"], *machines))
-            run = {**first, "machines": list(names)}
+            entry = {**first, "machines": list(names)}
         content |= {
             "lanes": {**(known.lanes if known else {}), **lanes},
             "machines": {**(known.machines if known else {}), **machines},
-            "runs": [*before, run],
+            "runs": [*before, entry],
         }
-    return workdir.write(**content)
+    return run.workdir.write(**content)
 
 
 def _longest(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:

@@ -19,8 +19,7 @@ from mnistopt.files import writing_to
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.config import CONFIG, Config, DataDescription
-from mnistopt.results.summary import UNFINISHED
-from mnistopt.results.tables import TABLES, read_table
+from mnistopt.results.tables import TABLES, UNFINISHED, read_table
 
 # That a study makes in its workdir.
 FOLDERS = ("checkpoints", "predictions", "figures", ASIDE)
@@ -84,14 +83,14 @@ class Workdir:
 
     def checkpoints(self) -> list[Checkpoint]:
         """Returns the checkpoints that can be used, arrays and all; warns of others."""
-        found = []
+        usable = []
         for saved in self.store.saved():
             try:
                 self.store.check(saved)
-                found.append(saved)
+                usable.append(saved)
             except Damaged as error:
                 warnings.warn(str(error), stacklevel=2)
-        return found
+        return usable
 
     def _read(self) -> Config | None:
         for name in FOLDERS:

@@ -17,8 +17,7 @@ from experiments import show, show_results
 from experiments.console import first_that_fits
 from experiments.program import command
 from mnistopt.points import ALWAYS
-from mnistopt.results.summary import summary_table
-from mnistopt.results.tables import trials_table
+from mnistopt.results.tables import summary_table, trials_table
 from mnistopt.study.grid import grid as make_grid
 from tests.programs import ROOT, assert_refused, run
 

@@ -121,9 +121,8 @@ def test_pictures_are_files_of_all_kinds_with_their_numbers(picture, tmp_path):
 
 def test_a_study_with_two_curves_has_their_frame(make_record):
     # The fixture above is what `curves_frame` returns.
-    from mnistopt.results.labels import labelled
-    from mnistopt.results.summary import summary_table
-    from mnistopt.results.tables import curves_table, trials_table
+    from mnistopt.results.columns import labelled
+    from mnistopt.results.tables import curves_table, summary_table, trials_table
     from mnistopt.study.grid import grid
 
     points = grid(model="mlp", hidden=(8,), lr=[0.1, 0.2], epochs=2)

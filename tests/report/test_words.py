@@ -7,10 +7,9 @@ import pytest
 from mnistopt.points import ALWAYS as AXES
 from mnistopt.report.charts.pictures import Results
 from mnistopt.report.words import count_facts, headline, listed, notice, sentences
-from mnistopt.results.labels import labelled
+from mnistopt.results.columns import labelled
 from mnistopt.results.predictions import Predictions
-from mnistopt.results.summary import summary_table
-from mnistopt.results.tables import trials_table
+from mnistopt.results.tables import summary_table, trials_table
 from mnistopt.study.grid import grid
 from tests.configs import make_config
 

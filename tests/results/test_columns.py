@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from mnistopt.points import ALWAYS
 from mnistopt.results.columns import axes_of, columns, network_axes, typed
-from mnistopt.results.summary import summary_table
-from mnistopt.results.tables import trials_table
+from mnistopt.results.tables import summary_table, trials_table
 from mnistopt.study.grid import grid
 
 

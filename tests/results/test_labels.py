@@ -2,9 +2,8 @@
 
 import pytest
 
-from mnistopt.results.labels import point_labels
-from mnistopt.results.summary import summary_table
-from mnistopt.results.tables import trials_table
+from mnistopt.results.columns import point_labels
+from mnistopt.results.tables import summary_table, trials_table
 from mnistopt.study.grid import grid, make_point
 
 MLP = make_point(model="mlp", hidden=(8,), epochs=4)

@@ -4,8 +4,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from mnistopt.results.mistakes import MOST, find_mistakes
-from mnistopt.results.predictions import Predictions
+from mnistopt.results.predictions import MOST, Predictions, find_mistakes
 
 
 def test_the_most_confident_mistakes_come_first_with_their_images():

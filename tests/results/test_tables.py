@@ -16,12 +16,13 @@ from scipy import special, stats
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.results.columns import network_name
-from mnistopt.results.summary import MEASURED, summary_table
 from mnistopt.results.tables import (
+    MEASURED,
     TABLES,
     best_trial,
     curves_table,
     read_table,
+    summary_table,
     trial_id,
     trials_table,
     write_tables,

@@ -17,12 +17,12 @@ from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.models.own import declare
 from mnistopt.points import replica_id
+from mnistopt.results.columns import point_labels
 from mnistopt.results.config import write_config
-from mnistopt.results.labels import point_labels
-from mnistopt.results.summary import summary_table
 from mnistopt.results.tables import (
     curves_table,
     read_table,
+    summary_table,
     trials_table,
     write_tables,
 )

@@ -15,7 +15,7 @@ from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.results.tables import read_table
-from mnistopt.study.loop import Changes, Loop, Scheduler, ToTheEnd
+from mnistopt.study.loop import Changes, Loop, Run, Scheduler, ToTheEnd
 from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import Stopwatch
 from mnistopt.study.request import Request
@@ -52,9 +52,8 @@ def train(tmp_path):
         pool = LocalPool(None, request.cache)
         plan = plan_run(request, workdir, pool, measured=False)
         scheduler = scheduler or At2(change)
-        make_scheduler = {"make_scheduler": lambda _: scheduler}
-        told = Stopwatch(), lambda _: None
-        Loop(plan, request, workdir, pool, *told, **make_scheduler).run()
+        run = Run(request, workdir, pool, Stopwatch(), lambda _: None)
+        Loop(plan, run, lambda _: scheduler).run()
         return workdir, plan, scheduler
 
     return make

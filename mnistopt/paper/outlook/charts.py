@@ -12,7 +12,7 @@ from mnistopt.paper.outlook.measure import Measured, interval_of
 from mnistopt.paper.outlook.rows import TABLES, make_cells
 from mnistopt.report.charts.theme import PALETTE, finished, rows, rows_high
 from mnistopt.results.stats import accuracy_interval
-from mnistopt.study.robustness import CLEAN
+from mnistopt.study.evaluation import CLEAN
 
 _METRICS = {
     "test_accuracy": "test accuracy (%)",

@@ -24,10 +24,9 @@ from mnistopt.paper.times import time_epochs
 from mnistopt.results.stats import Interval, accuracy_interval, mean_interval
 from mnistopt.results.tables import FINISHED
 from mnistopt.study import runner
-from mnistopt.study.evaluation import study_data
+from mnistopt.study.evaluation import CLEAN, robustness, study_data
 from mnistopt.study.jobs import Plan
 from mnistopt.study.progress import OnProgress
-from mnistopt.study.robustness import CLEAN, robustness
 from mnistopt.study.study import Study
 
 # Test digits that are corrupted: a thousand times 36 conditions for each replica. The
@@ -54,7 +53,7 @@ class Measured(NamedTuple):
         study: The study's config: data, machine, versions.
         seeds: A row per row of a table and seed, as `evidence.collect_seeds`, and
             `robust`, the columns of `KINDS`, and `COSTS`.
-        robustness: From `study.robustness`.
+        robustness: From `evaluation.robustness`.
         speeds: From `times.time_epochs`.
     """
 

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mnistopt.report.charts.theme import finished, picked, rows
-from mnistopt.results.mistakes import SEPARATOR
-from mnistopt.results.predictions import Predictions
+from mnistopt.results.predictions import SEPARATOR, Predictions
 from mnistopt.results.stats import proportion_interval
 
 # Of the confidence, from 0 to 1.

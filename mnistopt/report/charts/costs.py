@@ -17,7 +17,7 @@ from mnistopt.report.charts.theme import (
     picked,
     rows,
 )
-from mnistopt.results.labels import point_labels
+from mnistopt.results.columns import point_labels
 from mnistopt.results.tables import FINISHED
 
 

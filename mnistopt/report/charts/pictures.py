@@ -13,10 +13,14 @@ from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.report.charts import classes, costs, curves, points, sweep
 from mnistopt.report.charts.theme import TOP
+from mnistopt.results.columns import labelled, varying_axes
 from mnistopt.results.config import Config, read_config
-from mnistopt.results.labels import labelled, varying_axes
-from mnistopt.results.mistakes import read_mistakes, read_samples
-from mnistopt.results.predictions import Predictions, read_predictions
+from mnistopt.results.predictions import (
+    Predictions,
+    read_mistakes,
+    read_predictions,
+    read_samples,
+)
 from mnistopt.results.tables import TABLES, read_table
 
 

@@ -16,8 +16,7 @@ from mnistopt.report.charts.theme import (
     rows_high,
 )
 from mnistopt.results.stats import holm, mean_interval, t_tests, two_sided
-from mnistopt.results.summary import ERROR_RATE
-from mnistopt.results.tables import FINISHED
+from mnistopt.results.tables import ERROR_RATE, FINISHED
 
 
 def seeds_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mnistopt.data.corrupt import CORRUPTIONS, STRENGTHS, corrupt
 from mnistopt.report.charts.theme import finished, rows
-from mnistopt.results.mistakes import data_url
+from mnistopt.results.predictions import data_url
 
 # Pixels of a panel, and of the sample pictures below it.
 _WIDTH, _HEIGHT, _SAMPLE = 236, 120, 32
@@ -19,7 +19,7 @@ def robustness_frame(table: pd.DataFrame, example: np.ndarray) -> pd.DataFrame:
     """Returns what the chart shows.
 
     Args:
-        table: From `study.robustness.summarise`.
+        table: From `study.evaluation.summarise`.
         example: The image to show corrupted, uint8 [H, W, C].
 
     Returns:

@@ -16,7 +16,7 @@ from mnistopt.report.charts.theme import (
     picked,
     rows,
 )
-from mnistopt.results.labels import varying_axes
+from mnistopt.results.columns import varying_axes
 
 
 def _measured(summary: pd.DataFrame) -> pd.DataFrame:

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from mnistopt.results.labels import labelled
-from mnistopt.results.summary import summary_table
-from mnistopt.results.tables import curves_table, trials_table
+from mnistopt.results.columns import labelled
+from mnistopt.results.tables import curves_table, summary_table, trials_table
 
 
 @pytest.fixture(scope="session")

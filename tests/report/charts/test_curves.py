@@ -7,9 +7,8 @@ from points import changed
 from mnistopt.report.charts.curves import curves_frame, error_chart, loss_chart
 from mnistopt.report.charts.pictures import Picture, to_svg
 from mnistopt.report.charts.theme import PALETTE, TOP
-from mnistopt.results.labels import labelled
-from mnistopt.results.summary import summary_table
-from mnistopt.results.tables import curves_table, trials_table
+from mnistopt.results.columns import labelled
+from mnistopt.results.tables import curves_table, summary_table, trials_table
 from mnistopt.study.grid import grid, make_point
 
 MLP = make_point(model="mlp", hidden=(8,), epochs=4)

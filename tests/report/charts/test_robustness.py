@@ -12,7 +12,7 @@ from mnistopt.data.corrupt import CORRUPTIONS, STRENGTHS, corrupt
 from mnistopt.report.charts.pictures import Picture, to_svg
 from mnistopt.report.charts.robustness import robustness_chart, robustness_frame
 from mnistopt.results.stats import accuracy_interval, proportion_interval
-from mnistopt.study.robustness import summarise
+from mnistopt.study.evaluation import summarise
 
 EXAMPLE = np.zeros((28, 28, 1), np.uint8)
 EXAMPLE[5:23, 10:14] = 255
