@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnistopt.models.basic import CNN, MLP
 from mnistopt.models.call import apply, apply_training
-from mnistopt.models.cnn import CNN
 from mnistopt.models.layers import Dropout
-from mnistopt.models.mlp import MLP
 from mnistopt.models.networks import (
     count_params,
     make_model,

@@ -12,8 +12,7 @@ from scipy.special import log_softmax
 
 from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
-from mnistopt.models.cnn import CNN
-from mnistopt.models.mlp import MLP
+from mnistopt.models.basic import CNN, MLP
 from mnistopt.training.cohort import Cohort, init_state
 from mnistopt.training.evaluate import EVAL_BATCH, evaluate, pixels
 from mnistopt.training.metrics import Metrics
