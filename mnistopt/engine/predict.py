@@ -17,8 +17,7 @@ import numpy as np
 from mnistopt.ambient import PRNG, fixed
 from mnistopt.engine.devices import COMPILER_OPTIONS, Device, local_devices, put
 from mnistopt.hparams import Hparams
-from mnistopt.models.call import apply
-from mnistopt.models.networks import variable_shapes
+from mnistopt.models.networks import apply, variable_shapes
 from mnistopt.points import stages
 from mnistopt.training.augment import augment
 from mnistopt.training.evaluate import EVAL_BATCH, pixels

@@ -1,4 +1,4 @@
-"""A user's own flax module as a network: its axes, and how it is made again."""
+"""A user's own flax module as a network: how it is called, its axes, how it is made."""
 
 import contextlib
 import dataclasses
@@ -9,19 +9,61 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
 
 from mnistopt.axes import Axis, layers, number, show, whole
 from mnistopt.errors import InputError
 from mnistopt.hparams import NUMBERS, RECIPE
-from mnistopt.models.call import read_call
 from mnistopt.models.registry import NETWORKS, Network
 from mnistopt.points import Structure
 
 # Bits of the whole numbers that a table's column may hold: those of a float64.
 _WHOLE_BITS = 53
+# What flax's own examples call the switch between training and evaluation, and its
+# value in training.
+SWITCHES = {"train": True, "training": True, "deterministic": False}
+
+
+class Call(NamedTuple):
+    """What a module's `__call__` takes besides the images.
+
+    Attributes:
+        dropout: Whether it takes the dropout rate, which is traced; None in evaluation.
+        switch: The name of its switch between training and evaluation; "" for none.
+    """
+
+    dropout: bool
+    switch: str
+
+
+@functools.cache
+def read_call(kind: type[nn.Module]) -> Call:
+    """Reads the signature of a class of modules.
+
+    Raises:
+        InputError: If it needs something else.
+    """
+    parameters = list(inspect.signature(kind.__call__).parameters.values())[1:]
+    further = parameters[1:]
+    unknown = [
+        one.name
+        for one in further
+        if one.name not in ("dropout", *SWITCHES)
+        and one.default is one.empty
+        and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+    if unknown or not parameters:
+        raise InputError(
+            f"{kind.__name__}.__call__ needs {', '.join(unknown) or 'images'}: a "
+            "network takes images and returns logits; besides, it may take dropout "
+            "(the rate, None in evaluation) and one of "
+            f"{', '.join(SWITCHES)} (True or False)"
+        )
+    names = [one.name for one in further]
+    switch = next((name for name in SWITCHES if name in names), "")
+    return Call("dropout" in names, switch)
 
 
 def fields_of(kind: type[nn.Module]) -> list[dataclasses.Field]:
@@ -271,7 +313,7 @@ def is_importable(kind: type[nn.Module]) -> bool:
 def make(structure: Structure) -> nn.Module:
     """Returns the module of a structure: the one given, or the same made again.
 
-    Whether it computes what it did is for `networks.trace` to say.
+    Whether it computes what it did is for `program.trace` to say.
 
     Raises:
         InputError: If its class cannot be found, or has fields that cannot be read

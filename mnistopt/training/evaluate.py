@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnistopt.data.splits import Split
-from mnistopt.models.call import apply
+from mnistopt.models.networks import apply
 from mnistopt.training.metrics import Metrics, measure
 
 # Batches larger than this win nothing in evaluation, and smaller ones cost calls.

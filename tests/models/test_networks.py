@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mnistopt.models.basic import CNN, MLP
-from mnistopt.models.call import apply, apply_training
 from mnistopt.models.layers import Dropout
 from mnistopt.models.networks import (
+    apply,
+    apply_training,
     count_params,
     make_model,
     multiply_adds,
