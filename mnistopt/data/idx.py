@@ -20,10 +20,12 @@ from mnistopt.errors import InputError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNSIGNED_BYTE = 8
-_KINDS = {1: "labels", 3: "images"}
 _EXPECTED = {
-    1: "unsigned bytes with one axis, a label each",
-    3: f"unsigned bytes with the axes N x {IMAGE_SIZE} x {IMAGE_SIZE}",
+    1: "labels, an unsigned byte each. One-hot labels, or those in a column, have to "
+    "become one number each",
+    3: f"images, unsigned bytes with the axes N x {IMAGE_SIZE} x {IMAGE_SIZE}. Flat "
+    "images have to be written as rows and columns, and an axis of channels has to go; "
+    "images of another size are read by `data=FILE.npz`",
 }
 
 
@@ -89,49 +91,18 @@ def _read_header(
     stream: IO[bytes] | gzip.GzipFile, name: str, ndim: int
 ) -> tuple[int, ...]:
     """Returns the shape that a valid header states; raises InputError otherwise."""
-    kind = _KINDS[ndim]
     head = stream.read(4 + 4 * ndim)
-    if head[:4] != bytes((0, 0, _UNSIGNED_BYTE, ndim)):
-        more = stream.read(HEAD) if head else b""
-        raise InputError(
-            f"{name} is {what_is(head + more)}. Expected is an IDX file of {kind}, "
-            f"{_EXPECTED[ndim]}.{_hint(head, ndim)}"
-        )
-    if len(head) < 4 + 4 * ndim:
-        raise InputError(f"{name} ends within its header. Get the file again.")
-    shape = struct.unpack(f">{ndim}I", head[4:])
-    if ndim == 3 and shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-        raise InputError(
-            f"{name} holds images of {shape[1]}x{shape[2]} pixels; only "
-            f"{IMAGE_SIZE}x{IMAGE_SIZE} can be used here. Images of another size are "
-            "read by `data=FILE.npz`."
-        )
-    if not shape[0]:
-        raise InputError(f"{name} holds 0 {kind}. Get the file again.")
-    if shape[0] > MAX_EXAMPLES:
-        raise InputError(
-            f"{name} states that it holds {shape[0]} {kind}; at most {MAX_EXAMPLES} "
-            "can be used. If that is true, take a part of them."
-        )
-    return shape
-
-
-def _hint(head: bytes, ndim: int) -> str:
-    """Says what may have happened to a file that is no IDX file of that kind."""
-    if head[:2] != bytes(2):
-        return " Get the file again."
-    if head[2:3] != bytes((_UNSIGNED_BYTE,)) or len(head) < 4:
-        return ""
-    found = head[3]
-    if {found, ndim} == {1, 3}:
-        return " Are images and labels mixed up?"
-    if ndim == 1 and found == 2:
-        return " One-hot labels, or those in a column, have to become one number each."
-    if ndim == 3 and found == 2:
-        return " Flat images have to be written as rows and columns."
-    if ndim == 3 and found == 4:
-        return " The axis of channels has to go."
-    return ""
+    valid = head[:4] == bytes((0, 0, _UNSIGNED_BYTE, ndim))
+    if valid and len(head) == 4 + 4 * ndim:
+        count, *sides = struct.unpack(f">{ndim}I", head[4:])
+        if 0 < count <= MAX_EXAMPLES and set(sides) <= {IMAGE_SIZE}:
+            return count, *sides
+    found = what_is(head + stream.read(HEAD))
+    raise InputError(
+        f"{name} is {found}. Expected is an IDX file of at most "
+        f"{MAX_EXAMPLES} {_EXPECTED[ndim]}. Get the file again. Are images and labels "
+        "mixed up?"
+    )
 
 
 def read_idx_files(*paths: str | os.PathLike) -> list[Stored]:
