@@ -25,7 +25,6 @@ from mnistopt.data.official import (
     OFFICIAL_SIZES,
     Stored,
     read_mnist_5k,
-    upright,
 )
 from mnistopt.data.prepare import read_prepared
 from mnistopt.data.splits import Split, make_splits
@@ -202,4 +201,10 @@ def read(source: Source, name: str) -> list[Split]:
     """
     which = (name,) if source.kind == "zip" else ()
     stored = _READERS[source.kind](*source.paths, *which)
-    return [upright(name, check_stored(part)) for part in stored]
+    parts = [check_stored(part) for part in stored]
+    if name == "emnist_digits":  # stored lying: rows and columns are exchanged
+        parts = [
+            Split(np.ascontiguousarray(images.swapaxes(1, 2)), labels)
+            for images, labels in parts
+        ]
+    return parts

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnistopt.data.splits import Split
-
 DATASETS = ("mnist_5k", "mnist", "fashion_mnist", "kmnist", "emnist_digits")
 IMAGE_SIZE = 28
 NUM_CLASSES = 10
@@ -52,16 +50,6 @@ def expected_files(name: str) -> tuple[str, ...]:
         for part in parts
         for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
     )
-
-
-def upright(name: str, split: Split) -> Split:
-    """Returns examples whose digits stand upright.
-
-    Those of `emnist_digits` are stored with rows and columns exchanged.
-    """
-    if name != "emnist_digits":
-        return split
-    return split._replace(images=np.ascontiguousarray(split.images.swapaxes(1, 2)))
 
 
 @functools.cache
