@@ -119,11 +119,6 @@ def named_labels(labels: np.ndarray) -> np.ndarray:
     return np.array([f"{label:.0f}" for label in labels])
 
 
-def has_labels(path: Path) -> bool:
-    """Says whether a table has a column of labels, by its first row."""
-    return not _unlabelled(_layout(path))
-
-
 def _unlabelled(layout: _Layout) -> bool:
     """Says whether a table has pixels only, as Kaggle's test.csv."""
     square = math.isqrt(layout.columns) ** 2 == layout.columns
@@ -328,7 +323,8 @@ def read_npz(
                 if theirs in kept.files
             }
             if not set(needed) <= set(names):
-                raise InputError(f"{path} holds {_told(kept)}; expected is {expected}")
+                shapes = listed(f"{name} {kept[name].shape}" for name in kept.files)
+                raise InputError(f"{path} holds {shapes}; expected is {expected}")
             if others := set(kept.files) - set(names.values()):
                 warnings.warn(
                     f"{path} also holds {listed(others)}, which are ignored",
@@ -370,11 +366,8 @@ def read_stored_csv(*paths: Path) -> list[Stored]:
     Raises:
         InputError: As `read_csv`.
     """
-    train, *tests = paths
-    labelled = [train, *(path for path in tests if has_labels(path))]
-    return [Stored(*read_csv(path), str(path), str(path)) for path in labelled]
-
-
-def _told(kept: Any) -> str:
-    """Returns the arrays of a file with their shapes, in words."""
-    return listed(f"{name} {kept[name].shape}" for name in kept.files)
+    return [
+        Stored(*read_csv(path), str(path), str(path))
+        for part, path in enumerate(paths)
+        if not part or not _unlabelled(_layout(path))
+    ]

@@ -79,7 +79,7 @@ def check_own(
     known = None if class_names is None else check_names(class_names)
     words = _array(labels, "labels")
     in_words = words.dtype.kind in "USO" and words.ndim == 1
-    if known is None and in_words and all(map(_is_word, words.tolist())):
+    if known is None and in_words and all(isinstance(w, (str, bytes)) for w in words):
         known = check_names(sorted_names(words.tolist()))
     given = [images] if test_images is None else [images, test_images]
     pixels = _as_bytes([_array(part, "images") for part in given])
@@ -87,12 +87,7 @@ def check_own(
     names = known or default_names(int(train.labels.max()) + 1)
     if test_images is None:
         return [train], names
-    test = _check_arrays(pixels[1], test_labels, "test_images", "test_labels", known)
-    if test.labels.max() >= len(names):
-        raise InputError(
-            f"test_labels hold {test.labels.max()}, but labels are 0 to "
-            f"{len(names) - 1}"
-        )
+    test = _check_arrays(pixels[1], test_labels, "test_images", "test_labels", names)
     kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
     if kinds[0] != kinds[1]:
         raise InputError(
@@ -107,10 +102,6 @@ def _array(given: Any, name: str) -> np.ndarray:
         return np.asarray(given)
     except ValueError as error:  # Rows of several lengths.
         raise InputError(f"{name} are no array: {error}") from error
-
-
-def _is_word(label: Any) -> bool:
-    return isinstance(label, (str, bytes))
 
 
 def _check_arrays(
@@ -158,12 +149,8 @@ def _check_arrays(
     if wrong.size:
         raise InputError(
             f"{labels_name} are {labels.min():g} to {labels.max():g}, the first wrong "
-            f"one {labels[wrong[0]]:g} at position {wrong[0]}; expected are 0 "
-            + (
-                f"to K - 1, K at most {MOST_CLASSES}"
-                if class_names is None
-                else f"to {most - 1}, positions in the {most} class_names"
-            )
+            f"one {labels[wrong[0]]:g} at position {wrong[0]}; expected are positions "
+            f"in the classes, 0 to {most - 1} at most"
         )
     return Split(np.array(images), labels.astype(np.int32))
 
