@@ -101,17 +101,12 @@ def _sources(folder: Path, name: str) -> Iterator[Source]:
                 yield _tables(train, folder / f"{stem}test{ending}")
 
 
-def _places(folder: Path, name: str) -> tuple[Path, ...]:
+def _places(folder: Path, name: str) -> list[Path]:
     """Returns where IDX files may lie: as downloaded, unpacked, or by torchvision."""
-    below = _TORCHVISION[name]
-    return (
-        folder,
-        folder / "raw",
-        folder / "gzip",
-        folder / below / "raw",
-        folder / below,
-        folder / name,
-    )
+    torch = _TORCHVISION[name]
+    return [
+        folder / below for below in ("", "raw", "gzip", f"{torch}/raw", torch, name)
+    ]
 
 
 def _copies(folder: Path, file: str) -> list[Path]:
@@ -158,27 +153,17 @@ def _of_file(path: Path, name: str) -> Source:
 
 def _nothing(folder: Path, name: str) -> InputError:
     """Returns the error that says what was looked for in vain, and what lies there."""
-    files = expected_files(name)
-    expected = f"the four files {', '.join(files)} (each with or without .gz)"
-    others = "docs/data.md has all that is read"
-    if not os.path.isdir(folder):
-        return InputError(
-            f"No {name} in {folder}: there is no such folder. Expected is one with "
-            f"{expected}; {others}"
-        )
-    place = max(
-        _places(folder, name),
-        key=lambda one: sum(bool(_copies(one, file)) for file in files),
-    )
-    missing = [file for file in files if not _copies(place, file)]
-    problem = (
-        f"not there: {', '.join(missing)}. Expected are {expected}"
-        if len(missing) < len(files)
-        else f"it has none of {expected}"
-    )
-    there = os.listdir(place) if os.access(place, os.R_OK) else []
+    missing = {
+        place: [file for file in expected_files(name) if not _copies(place, file)]
+        for place in _places(folder, name)
+    }
+    place = min(missing, key=lambda place: len(missing[place]))
+    why = "" if os.path.isdir(folder) else "there is no such folder; "
+    entries = os.listdir(place) if os.access(place, os.R_OK) else []
     return InputError(
-        f"No {name} in {place}: {problem}; {others}. What lies there: {listed(there)}."
+        f"No {name} in {place}: {why}not there: {', '.join(missing[place])} (each with "
+        "or without .gz). docs/data.md has all that is read. What lies there: "
+        f"{listed(entries)}."
     )
 
 

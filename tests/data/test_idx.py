@@ -250,11 +250,11 @@ def test_missing_files_are_listed(tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").unlink()
     with pytest.raises(
         InputError,
-        match="not there: train-images-idx3-ubyte, t10k-labels-idx1-ubyte. Expected.*"
+        match="not there: train-images-idx3-ubyte, t10k-labels-idx1-ubyte .*"
         "lies there: t10k-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz.",
     ):
         read_folder(tmp_path, "mnist")
-    with pytest.raises(InputError, match="none of .* emnist-digits-train-images"):
+    with pytest.raises(InputError, match="not there: emnist-digits-train-images"):
         read_folder(tmp_path, "emnist_digits")
 
 
