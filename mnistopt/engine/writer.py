@@ -20,8 +20,8 @@ from mnistopt.engine.checkpoint import (
     row_checksums,
     text_checksum,
 )
+from mnistopt.errors import quiet
 from mnistopt.files import Unwritable, check_room
-from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
 
 # Share of the time that writing checkpoints may take: after one that took t seconds,
