@@ -113,8 +113,8 @@ def named_labels(labels: np.ndarray) -> np.ndarray:
     """
     if labels.dtype.kind not in "iuf" or (labels != np.floor(labels)).any():
         return labels
-    found = np.unique(labels)
-    if len(found) == found[-1] + 1:
+    numbers = np.unique(labels)
+    if len(numbers) == numbers[-1] + 1:
         return labels
     return np.array([f"{label:.0f}" for label in labels])
 
@@ -245,15 +245,15 @@ def _pixel_columns(path: Path, layout: _Layout, label: int) -> list[int]:
         raise InputError(
             f"{path} has the column {layout.names[twice[0]]} twice: which is the pixel?"
         )
-    found = [most[numbers][0] for numbers in sorted(most)]
+    ordered = [most[numbers][0] for numbers in sorted(most)]
     if others := sorted_names(
-        layout.names[i] or "''" for i in set(columns) - set(found)
+        layout.names[i] or "''" for i in set(columns) - set(ordered)
     ):
         warnings.warn(
             f"{path} also has the columns {listed(others)}, which are ignored",
             stacklevel=2,
         )
-    return found
+    return ordered
 
 
 _NAMES = ("images", "labels", "test_images", "test_labels", "class_names")

@@ -77,8 +77,8 @@ def why_unreadable(path: Path, error: Exception, kind: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     with open(path, "rb") as file:
-        found = what_is(file.read(HEAD))
-    return str(error) if found.startswith(kind) else f"it is {found}"
+        actual = what_is(file.read(HEAD))
+    return str(error) if actual.startswith(kind) else f"it is {actual}"
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -68,17 +68,17 @@ def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
     folder = Path(os.path.expanduser(data_dir))
     if os.path.isfile(folder):  # Path.is_file raises where access is denied
         return _of_file(folder, name)
-    found = list(_sources(folder, name))
-    if not found:
+    sources = list(_sources(folder, name))
+    if not sources:
         raise _nothing(folder, name)
-    if len(found) > 1:
-        first, *others = (source.paths[0].relative_to(folder) for source in found)
+    if len(sources) > 1:
+        first, *others = (source.paths[0].relative_to(folder) for source in sources)
         warnings.warn(
             f"{folder} holds {name} more than once: {first} is read, "
             f"{listed(map(str, others))} is not",
             stacklevel=2,
         )
-    return found[0]
+    return sources[0]
 
 
 def _sources(folder: Path, name: str) -> Iterator[Source]:
@@ -120,13 +120,13 @@ def _copies(folder: Path, file: str) -> list[Path]:
         for spelling in (file, file.replace("-idx", ".idx"))
         for ending in ("", ".gz")
     ]
-    there = [path for path in paths if os.path.isfile(path)]
-    return [path for path in there if path.stat().st_size] or there
+    present = [path for path in paths if os.path.isfile(path)]
+    return [path for path in present if path.stat().st_size] or present
 
 
 def _tables(train: Path, test: Path) -> Source:
-    there = test != train and os.path.isfile(test)
-    return Source("csv", (train, test) if there else (train,))
+    has_test = test != train and os.path.isfile(test)
+    return Source("csv", (train, test) if has_test else (train,))
 
 
 def _of_file(path: Path, name: str) -> Source:
@@ -191,14 +191,14 @@ def find_prepared(data_dir: Path, name: str) -> Path | None:
             f"{data_dir} holds {prepared} as prepared by tensorflow-datasets, not "
             f"{name}. Give the folder of {name}."
         )
-    found: list[tuple[int, int, int, Path]] = []
+    versions: list[tuple[int, int, int, Path]] = []
     for base, prepared in _bases(data_dir, name):
         for folder in base.glob("*.*.*"):
             version = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", folder.name)
             if version and _prepared_name(folder) == prepared:
                 major, minor, patch = map(int, version.groups())
-                found.append((major, minor, patch, folder))
-    return max(found)[-1] if found else None
+                versions.append((major, minor, patch, folder))
+    return max(versions)[-1] if versions else None
 
 
 def _bases(data_dir: Path, name: str) -> list[tuple[Path, str]]:

@@ -157,8 +157,8 @@ def cache_folder(cache_dir: Any = None) -> Path:
     Args:
         cache_dir: A path, or None for `CACHE_DIR`.
     """
-    found = check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
-    return found.absolute()
+    folder = check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
+    return folder.absolute()
 
 
 def _check_official(dataset: Dataset, data_dir: Any) -> None:

@@ -135,10 +135,10 @@ def parse_idx(stream: IO[bytes], name: str, *, ndim: int) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as err:
         raise InputError(f"{name} is damaged ({err}). Get the file again.") from err
     if len(content) != size:
-        found = "more" if len(content) > size else f"only {len(content)}"
+        length = "more" if len(content) > size else f"only {len(content)}"
         raise InputError(
             f"{name} is damaged: its header promises {size} bytes of data, it has "
-            f"{found}. Get the file again."
+            f"{length}. Get the file again."
         )
     return np.frombuffer(content, np.uint8).reshape(shape)
 
@@ -153,9 +153,9 @@ def _read_header(
         count, *sides = struct.unpack(f">{ndim}I", head[4:])
         if 0 < count <= MAX_EXAMPLES and set(sides) <= {IMAGE_SIZE}:
             return count, *sides
-    found = what_is(head + stream.read(HEAD))
+    content = what_is(head + stream.read(HEAD))
     raise InputError(
-        f"{name} is {found}. Expected is an IDX file of at most "
+        f"{name} is {content}. Expected is an IDX file of at most "
         f"{MAX_EXAMPLES} {_EXPECTED[ndim]}. Get the file again. Are images and labels "
         "mixed up?"
     )
@@ -199,15 +199,15 @@ def read_idx_zip(path: str | os.PathLike, name: str) -> list[Stored]:
     arrays, names = [], []
     try:
         with zipfile.ZipFile(path) as archive:
-            there = {_plain_name(one): one for one in archive.namelist()}
+            entries = {_plain_name(entry): entry for entry in archive.namelist()}
             for file, ndim in zip(expected_files(name), (3, 1, 3, 1)):
-                if file not in there:
+                if file not in entries:
                     raise InputError(
                         f"{path} is not the zip file of {name}: it has no {file}, but "
                         f"{listed(archive.namelist())}"
                     )
-                names.append(f"{there[file]} in {path}")
-                with archive.open(there[file]) as stream:
+                names.append(f"{entries[file]} in {path}")
+                with archive.open(entries[file]) as stream:
                     arrays.append(parse_idx(stream, names[-1], ndim=ndim))
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as err:
         raise InputError(

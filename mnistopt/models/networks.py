@@ -80,10 +80,10 @@ def make_network(point: Point, classes: int = NUM_CLASSES) -> Any:
 
 def _arguments(model: Any, dropout: ArrayLike | None, training: bool) -> dict[str, Any]:
     call: own.Call = own.read_call(type(model))  # type: ignore[arg-type]
-    found: dict[str, Any] = {"dropout": dropout} if call.dropout else {}
+    arguments: dict[str, Any] = {"dropout": dropout} if call.dropout else {}
     if call.switch:
-        found[call.switch] = own.SWITCHES[call.switch] is training
-    return found
+        arguments[call.switch] = own.SWITCHES[call.switch] is training
+    return arguments
 
 
 def init(model: Any, key: jax.Array, images: jax.Array) -> Any:
@@ -137,14 +137,14 @@ def apply_training(
     """
     model = bare(model)
     statistics = [name for name in variables if name != "params"]
-    found: Any = model.apply(
+    returned: Any = model.apply(
         variables,
         images,
         rngs={"dropout": key},
         mutable=statistics or False,
         **_arguments(model, dropout, training=True),
     )
-    return found if statistics else (found, {})
+    return returned if statistics else (returned, {})
 
 
 @fixed()
@@ -208,7 +208,7 @@ def _applied(
     model: nn.Module, shape: tuple[int, ...]
 ) -> tuple[tuple[tuple[int, ...], int], ...]:
     """Returns the shapes of kernels as they are applied, and at how many places."""
-    found: list[tuple[tuple[int, ...], int]] = []
+    applied: list[tuple[tuple[int, ...], int]] = []
 
     def note(call, args, kwargs, context):
         result = call(*args, **kwargs)
@@ -217,12 +217,12 @@ def _applied(
             "params", "kernel"
         ):
             kernel = module.get_variable("params", "kernel")
-            given = (*args, *kwargs.values())[0]
+            inputs = (*args, *kwargs.values())[0]
             # A pool after the convolution drops what has been computed.
-            at = result if kernel.ndim > 2 and not isinstance(module, Conv) else given
-            found.append((kernel.shape, math.prod(at.shape[:-1])))
+            at = result if kernel.ndim > 2 and not isinstance(module, Conv) else inputs
+            applied.append((kernel.shape, math.prod(at.shape[:-1])))
         return result
 
     with nn.intercept_methods(note):
         variable_shapes(model, shape)
-    return tuple(found)
+    return tuple(applied)

@@ -48,11 +48,11 @@ def read_call(kind: type[nn.Module]) -> Call:
     parameters = list(inspect.signature(kind.__call__).parameters.values())[1:]
     further = parameters[1:]
     unknown = [
-        one.name
-        for one in further
-        if one.name not in ("dropout", *SWITCHES)
-        and one.default is one.empty
-        and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        parameter.name
+        for parameter in further
+        if parameter.name not in ("dropout", *SWITCHES)
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if unknown or not parameters:
         raise InputError(
@@ -61,7 +61,7 @@ def read_call(kind: type[nn.Module]) -> Call:
             "(the rate, None in evaluation) and one of "
             f"{', '.join(SWITCHES)} (True or False)"
         )
-    names = [one.name for one in further]
+    names = [parameter.name for parameter in further]
     switch = next((name for name in SWITCHES if name in names), "")
     return Call("dropout" in names, switch)
 
@@ -113,16 +113,16 @@ def _default(field: dataclasses.Field) -> Any:
 
 def _axis(hint: Any, default: Any) -> Axis | None:
     """Returns the axis of a field with an annotation and a default; None for none."""
-    given = default is not None and default is not dataclasses.MISSING
-    found = type(default) if given else hint
-    kinds = [one for one in _alternatives(hint) if one is not type(None)]
-    if float in kinds and found is int:
-        found = float  # As in `scale: float = 1`.
-    if isinstance(found, type) and found in _AXES and found is not tuple:
-        return _AXES[found]
-    plural = (get_origin(found) or found) in (tuple, list, Sequence)
-    inside = [one for kind in kinds for one in get_args(kind) if one is not ...]
-    whole_numbers = plural and all(one is int for one in inside)
+    has_default = default is not None and default is not dataclasses.MISSING
+    chosen = type(default) if has_default else hint
+    kinds = [part for part in _alternatives(hint) if part is not type(None)]
+    if float in kinds and chosen is int:
+        chosen = float  # As in `scale: float = 1`.
+    if isinstance(chosen, type) and chosen in _AXES and chosen is not tuple:
+        return _AXES[chosen]
+    plural = (get_origin(chosen) or chosen) in (tuple, list, Sequence)
+    inside = [part for kind in kinds for part in get_args(kind) if part is not ...]
+    whole_numbers = plural and all(part is int for part in inside)
     return _AXES[tuple] if whole_numbers else None
 
 
@@ -198,7 +198,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {_plain(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (tuple, list)):
-        return "(" + ", ".join(str(_plain(one)) for one in value) + ")"
+        return "(" + ", ".join(str(_plain(part)) for part in value) + ")"
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype}{list(value.shape)}" if value.shape else str(value)
     name = getattr(value, "__qualname__", getattr(value, "__name__", ""))
@@ -209,9 +209,9 @@ def _plain(value: Any) -> Any:
     elif isinstance(value, types.FunctionType) and value.__closure__:
         # A function made by another one is told by what it was made with.
         with_what = inspect.getclosurevars(value).nonlocals
-    words = ", ".join(f"{key}={_plain(one)}" for key, one in with_what.items())
-    found = name.replace("<locals>.", "") or type(value).__name__
-    return f"{found}({words})" if words else found
+    words = ", ".join(f"{key}={_plain(part)}" for key, part in with_what.items())
+    shown = name.replace("<locals>.", "") or type(value).__name__
+    return f"{shown}({words})" if words else shown
 
 
 # Names that a table, `mnistopt.run` or a program has for something else, and how
@@ -245,17 +245,17 @@ def load(path: str) -> type[nn.Module]:
         InputError: If there is no such class; says why.
     """
     try:
-        found: Any = pkgutil.resolve_name(path)
+        named: Any = pkgutil.resolve_name(path)
     except Exception as error:  # whatever the file of a stranger raises
         raise InputError(
             f"model={path} cannot be imported ({type(error).__name__}: {error}); give "
             "package.module:Class, the file being where Python looks for it"
         ) from error
-    if not isinstance(found, type) or not is_module(found):
+    if not isinstance(named, type) or not is_module(named):
         raise InputError(
             f"model={path} is no class of flax modules (flax.linen.Module)"
         )
-    return found
+    return named
 
 
 def declare(given: Any) -> Network:
@@ -304,10 +304,10 @@ def declare(given: Any) -> Network:
 
 def is_importable(kind: type[nn.Module]) -> bool:
     """Says whether a command can name a class: its module has it by its name."""
-    found: Any = sys.modules.get(kind.__module__)
+    target: Any = sys.modules.get(kind.__module__)
     for part in kind.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is kind and kind.__module__ != "__main__"
+        target = getattr(target, part, None)
+    return target is kind and kind.__module__ != "__main__"
 
 
 def make(structure: Structure) -> nn.Module:

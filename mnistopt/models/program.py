@@ -83,9 +83,9 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
         _check_collections(name, variables)
         said, logits = _traced(lambda v, x: apply(model, v, x), variables, images)
         if getattr(logits, "shape", None) != (BATCH, classes):
-            found = getattr(logits, "shape", type(logits).__name__)
+            returned = getattr(logits, "shape", type(logits).__name__)
             raise InputError(
-                f"{name} returns {found} for {BATCH} images; expected are logits of "
+                f"{name} returns {returned} for {BATCH} images; expected are logits of "
                 f"shape ({BATCH}, {classes}), one for each of the {classes} classes of "
                 "the data"
             )
@@ -197,17 +197,17 @@ def _outputs(program: Any, inputs: Sequence[bytes]) -> list[bytes]:
             )
         called = _called(equation) if name in _CALLS else None
         if called is not None:
-            found = _outputs(called, given)
+            results = _outputs(called, given)
         elif name.startswith("copy"):
-            found = list(given)
+            results = list(given)
         elif name in _BRANCHING:
-            found = _branching(equation, given)
+            results = _branching(equation, given)
         else:
             operands = sorted(given) if name in _COMMUTE else given
             params = map(_bytes, sorted(equation.params.items()))
-            one = _digest(name, *params, *operands)
-            found = [_digest(one, i) for i in range(len(equation.outvars))]
-        known |= dict(zip(equation.outvars, found))
+            whole = _digest(name, *params, *operands)
+            results = [_digest(whole, i) for i in range(len(equation.outvars))]
+        known |= dict(zip(equation.outvars, results))
     return list(map(digest, jaxpr.outvars))
 
 
@@ -225,7 +225,7 @@ def _branching(equation: Any, given: Sequence[bytes]) -> list[bytes]:
         consts, carried = _scanned(params)
         starts, lists = given[consts:][:carried], given[consts + carried :]
         inside = [_digest("carried", i) for i in range(carried)]
-        inside += [_digest("each", one) for one in lists]
+        inside += [_digest("each", part) for part in lists]
         bodies = [_outputs(params["jaxpr"], [*given[:consts], *inside])]
         rest = [_digest(params["length"], params["reverse"]), *starts]
     else:
@@ -236,9 +236,9 @@ def _branching(equation: Any, given: Sequence[bytes]) -> list[bytes]:
         programs = params["cond_jaxpr"], params["body_jaxpr"]
         bodies = [_outputs(p, [*f, *inside]) for p, f in zip(programs, fixed)]
         rest = list(starts)
-    flat = [one for body in bodies for one in (b"body", *body)]
-    one = _digest(name, *flat, *rest)
-    return [_digest(one, i) for i in range(len(equation.outvars))]
+    flat = [part for body in bodies for part in (b"body", *body)]
+    whole = _digest(name, *flat, *rest)
+    return [_digest(whole, i) for i in range(len(equation.outvars))]
 
 
 def _scanned(params: Mapping[str, Any]) -> tuple[int, int]:
