@@ -113,15 +113,10 @@ def named_labels(labels: np.ndarray) -> np.ndarray:
     """
     if labels.dtype.kind not in "iuf" or (labels != np.floor(labels)).any():
         return labels
-    found = np.unique(labels)
-    if len(found) == found[-1] + 1:
+    numbers = np.unique(labels)
+    if len(numbers) == numbers[-1] + 1:
         return labels
     return np.array([f"{label:.0f}" for label in labels])
-
-
-def has_labels(path: Path) -> bool:
-    """Says whether a table has a column of labels, by its first row."""
-    return not _unlabelled(_layout(path))
 
 
 def _unlabelled(layout: _Layout) -> bool:
@@ -250,15 +245,15 @@ def _pixel_columns(path: Path, layout: _Layout, label: int) -> list[int]:
         raise InputError(
             f"{path} has the column {layout.names[twice[0]]} twice: which is the pixel?"
         )
-    found = [most[numbers][0] for numbers in sorted(most)]
+    ordered = [most[numbers][0] for numbers in sorted(most)]
     if others := sorted_names(
-        layout.names[i] or "''" for i in set(columns) - set(found)
+        layout.names[i] or "''" for i in set(columns) - set(ordered)
     ):
         warnings.warn(
             f"{path} also has the columns {listed(others)}, which are ignored",
             stacklevel=2,
         )
-    return found
+    return ordered
 
 
 _NAMES = ("images", "labels", "test_images", "test_labels", "class_names")
@@ -328,7 +323,8 @@ def read_npz(
                 if theirs in kept.files
             }
             if not set(needed) <= set(names):
-                raise InputError(f"{path} holds {_told(kept)}; expected is {expected}")
+                shapes = listed(f"{name} {kept[name].shape}" for name in kept.files)
+                raise InputError(f"{path} holds {shapes}; expected is {expected}")
             if others := set(kept.files) - set(names.values()):
                 warnings.warn(
                     f"{path} also holds {listed(others)}, which are ignored",
@@ -370,11 +366,8 @@ def read_stored_csv(*paths: Path) -> list[Stored]:
     Raises:
         InputError: As `read_csv`.
     """
-    train, *tests = paths
-    labelled = [train, *(path for path in tests if has_labels(path))]
-    return [Stored(*read_csv(path), str(path), str(path)) for path in labelled]
-
-
-def _told(kept: Any) -> str:
-    """Returns the arrays of a file with their shapes, in words."""
-    return listed(f"{name} {kept[name].shape}" for name in kept.files)
+    return [
+        Stored(*read_csv(path), str(path), str(path))
+        for part, path in enumerate(paths)
+        if not part or not _unlabelled(_layout(path))
+    ]

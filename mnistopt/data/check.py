@@ -79,20 +79,15 @@ def check_own(
     known = None if class_names is None else check_names(class_names)
     words = _array(labels, "labels")
     in_words = words.dtype.kind in "USO" and words.ndim == 1
-    if known is None and in_words and all(map(_is_word, words.tolist())):
+    if known is None and in_words and all(isinstance(w, (str, bytes)) for w in words):
         known = check_names(sorted_names(words.tolist()))
-    given = [images] if test_images is None else [images, test_images]
-    pixels = _as_bytes([_array(part, "images") for part in given])
+    brought = [images] if test_images is None else [images, test_images]
+    pixels = _as_bytes([_array(part, "images") for part in brought])
     train = _check_arrays(pixels[0], labels, "images", "labels", known)
     names = known or default_names(int(train.labels.max()) + 1)
     if test_images is None:
         return [train], names
-    test = _check_arrays(pixels[1], test_labels, "test_images", "test_labels", known)
-    if test.labels.max() >= len(names):
-        raise InputError(
-            f"test_labels hold {test.labels.max()}, but labels are 0 to "
-            f"{len(names) - 1}"
-        )
+    test = _check_arrays(pixels[1], test_labels, "test_images", "test_labels", names)
     kinds = [(s.images.shape[1:], str(s.images.dtype)) for s in (train, test)]
     if kinds[0] != kinds[1]:
         raise InputError(
@@ -102,15 +97,11 @@ def check_own(
     return [train, test], names
 
 
-def _array(given: Any, name: str) -> np.ndarray:
+def _array(values: Any, name: str) -> np.ndarray:
     try:
-        return np.asarray(given)
+        return np.asarray(values)
     except ValueError as error:  # Rows of several lengths.
         raise InputError(f"{name} are no array: {error}") from error
-
-
-def _is_word(label: Any) -> bool:
-    return isinstance(label, (str, bytes))
 
 
 def _check_arrays(
@@ -158,12 +149,8 @@ def _check_arrays(
     if wrong.size:
         raise InputError(
             f"{labels_name} are {labels.min():g} to {labels.max():g}, the first wrong "
-            f"one {labels[wrong[0]]:g} at position {wrong[0]}; expected are 0 "
-            + (
-                f"to K - 1, K at most {MOST_CLASSES}"
-                if class_names is None
-                else f"to {most - 1}, positions in the {most} class_names"
-            )
+            f"one {labels[wrong[0]]:g} at position {wrong[0]}; expected are positions "
+            f"in the classes, 0 to {most - 1} at most"
         )
     return Split(np.array(images), labels.astype(np.int32))
 
@@ -213,8 +200,8 @@ def check_classes(train: Split, class_names: Sequence[str]) -> None:
     Raises:
         InputError: If one is missing.
     """
-    there = set(train.labels.tolist())
-    if missing := [name for k, name in enumerate(class_names) if k not in there]:
+    trained = set(train.labels.tolist())
+    if missing := [name for k, name in enumerate(class_names) if k not in trained]:
         raise InputError(
             f"there are {len(class_names)} classes, {class_names[0]} to "
             f"{class_names[-1]}, but the training part has none of "
@@ -223,22 +210,22 @@ def check_classes(train: Split, class_names: Sequence[str]) -> None:
         )
 
 
-def check_image_size(given: Any) -> tuple[int, int] | None:
+def check_image_size(image_size: Any) -> tuple[int, int] | None:
     """Returns the size of images as (H, W), from a side, "28", "28x32", (28, 32), None.
 
     Raises:
         InputError: If it is none of these.
     """
-    if given is None:
+    if image_size is None:
         return None
     try:
-        sides = layers(None, "").clean(given)
+        sides = layers(None, "").clean(image_size)
     except (ValueError, TypeError, OverflowError):
         sides = ()
     if len(sides) not in (1, 2) or max(sides, default=0) > LARGEST_SIDE:
         raise InputError(
-            f"image_size={show(given)} is not allowed: expected a side in pixels, or "
-            f"height and width as in 28x32, each at most {LARGEST_SIDE}"
+            f"image_size={show(image_size)} is not allowed: expected a side in pixels, "
+            f"or height and width as in 28x32, each at most {LARGEST_SIDE}"
         )
     return sides[0], sides[-1]
 
@@ -262,24 +249,24 @@ def doubts(name: str, train: Split, classes: int) -> list[str]:
         train: The examples.
         classes: K, of the data.
     """
-    found = []
+    doubtful = []
     known = len(np.unique(train.labels))
     if known < classes:
-        found.append(
+        doubtful.append(
             f"the {len(train.labels)} training examples show {known} of {classes} "
             "classes, so the others cannot be learned: give more train_examples"
         )
     pixels = train.images.reshape(len(train.images), -1)
     blank = int((pixels == pixels[:, :1]).all(axis=1).sum())
     if blank > _BLANK_SHARE * len(pixels):
-        found.append(
+        doubtful.append(
             f"{blank} of {len(pixels)} training images are blank: is the file whole?"
         )
     some = train.images[:_LOOKED_AT]
-    found += _scale(some)
+    doubtful += _scale(some)
     if name in DATASETS and blank < len(pixels):
-        found += _ink(some)
-    return found
+        doubtful += _ink(some)
+    return doubtful
 
 
 def _scale(images: np.ndarray) -> list[str]:
@@ -291,7 +278,7 @@ def _scale(images: np.ndarray) -> list[str]:
             "good as black: multiply them by 255, or give floats"
         ]
     if images.dtype != np.uint8 and most > 2 and (images == np.floor(images)).all():
-        white = next((one for one in (255, 65535) if most <= one), f"{most:g}")
+        white = next((level for level in (255, 65535) if most <= level), f"{most:g}")
         return [
             f"pixels are floats of {images.min():g} to {most:g}, which training takes "
             f"as they are: divide them by {white}, or give them as whole numbers"

@@ -51,16 +51,16 @@ def check_names(given: Any) -> tuple[str, ...]:
             f"class_names={given!r} is not allowed: expected a list of names, the "
             "first that of label 0"
         )
-    found = tuple(map(plain, names))
-    if twice := sorted({name for name in found if found.count(name) > 1}):
+    words = tuple(map(plain, names))
+    if twice := sorted({name for name in words if words.count(name) > 1}):
         raise InputError(f"class_names has {twice[0]!r} twice: each class has its own")
-    if "" in found:
+    if "" in words:
         raise InputError("class_names has an empty name: each class has its own")
-    if len(found) > MOST_CLASSES:
+    if len(words) > MOST_CLASSES:
         raise InputError(
-            f"class_names has {len(found)} names; at most {MOST_CLASSES} are possible"
+            f"class_names has {len(words)} names; at most {MOST_CLASSES} are possible"
         )
-    return found
+    return words
 
 
 def sorted_names(labels: Iterable[Any]) -> tuple[str, ...]:

@@ -20,13 +20,8 @@ _BEGINNINGS = {
     b"\x89PNG": "a PNG picture",
     b"\xff\xd8\xff": "a JPEG picture",
     b"GIF8": "a GIF picture",
-    b"%PDF": "a PDF document",
     b"\x89HDF": "an HDF5 file",
-    b"PAR1": "a Parquet file",
-    b"SQLite format": "an SQLite database",
-    b"\x80\x02": "a pickle",
-    b"\x80\x03": "a pickle",
-    b"\x80\x04": "a pickle",
+    b"\x80": "a pickle",
     b"version https://git-lfs": "a pointer of Git LFS, in place of the file: "
     "git lfs pull gets it",
 }
@@ -82,8 +77,8 @@ def why_unreadable(path: Path, error: Exception, kind: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     with open(path, "rb") as file:
-        found = what_is(file.read(HEAD))
-    return str(error) if found.startswith(kind) else f"it is {found}"
+        actual = what_is(file.read(HEAD))
+    return str(error) if actual.startswith(kind) else f"it is {actual}"
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

@@ -68,17 +68,17 @@ def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
     folder = Path(os.path.expanduser(data_dir))
     if os.path.isfile(folder):  # Path.is_file raises where access is denied
         return _of_file(folder, name)
-    found = list(_sources(folder, name))
-    if not found:
+    sources = list(_sources(folder, name))
+    if not sources:
         raise _nothing(folder, name)
-    if len(found) > 1:
-        first, *others = (source.paths[0].relative_to(folder) for source in found)
+    if len(sources) > 1:
+        first, *others = (source.paths[0].relative_to(folder) for source in sources)
         warnings.warn(
             f"{folder} holds {name} more than once: {first} is read, "
             f"{listed(map(str, others))} is not",
             stacklevel=2,
         )
-    return found[0]
+    return sources[0]
 
 
 def _sources(folder: Path, name: str) -> Iterator[Source]:
@@ -101,17 +101,12 @@ def _sources(folder: Path, name: str) -> Iterator[Source]:
                 yield _tables(train, folder / f"{stem}test{ending}")
 
 
-def _places(folder: Path, name: str) -> tuple[Path, ...]:
+def _places(folder: Path, name: str) -> list[Path]:
     """Returns where IDX files may lie: as downloaded, unpacked, or by torchvision."""
-    below = _TORCHVISION[name]
-    return (
-        folder,
-        folder / "raw",
-        folder / "gzip",
-        folder / below / "raw",
-        folder / below,
-        folder / name,
-    )
+    torch = _TORCHVISION[name]
+    return [
+        folder / below for below in ("", "raw", "gzip", f"{torch}/raw", torch, name)
+    ]
 
 
 def _copies(folder: Path, file: str) -> list[Path]:
@@ -125,13 +120,13 @@ def _copies(folder: Path, file: str) -> list[Path]:
         for spelling in (file, file.replace("-idx", ".idx"))
         for ending in ("", ".gz")
     ]
-    there = [path for path in paths if os.path.isfile(path)]
-    return [path for path in there if path.stat().st_size] or there
+    present = [path for path in paths if os.path.isfile(path)]
+    return [path for path in present if path.stat().st_size] or present
 
 
 def _tables(train: Path, test: Path) -> Source:
-    there = test != train and os.path.isfile(test)
-    return Source("csv", (train, test) if there else (train,))
+    has_test = test != train and os.path.isfile(test)
+    return Source("csv", (train, test) if has_test else (train,))
 
 
 def _of_file(path: Path, name: str) -> Source:
@@ -158,27 +153,17 @@ def _of_file(path: Path, name: str) -> Source:
 
 def _nothing(folder: Path, name: str) -> InputError:
     """Returns the error that says what was looked for in vain, and what lies there."""
-    files = expected_files(name)
-    expected = f"the four files {', '.join(files)} (each with or without .gz)"
-    others = "docs/data.md has all that is read"
-    if not os.path.isdir(folder):
-        return InputError(
-            f"No {name} in {folder}: there is no such folder. Expected is one with "
-            f"{expected}; {others}"
-        )
-    place = max(
-        _places(folder, name),
-        key=lambda one: sum(bool(_copies(one, file)) for file in files),
-    )
-    missing = [file for file in files if not _copies(place, file)]
-    problem = (
-        f"not there: {', '.join(missing)}. Expected are {expected}"
-        if len(missing) < len(files)
-        else f"it has none of {expected}"
-    )
-    there = os.listdir(place) if os.access(place, os.R_OK) else []
+    missing = {
+        place: [file for file in expected_files(name) if not _copies(place, file)]
+        for place in _places(folder, name)
+    }
+    place = min(missing, key=lambda place: len(missing[place]))
+    why = "" if os.path.isdir(folder) else "there is no such folder; "
+    entries = os.listdir(place) if os.access(place, os.R_OK) else []
     return InputError(
-        f"No {name} in {place}: {problem}; {others}. What lies there: {listed(there)}."
+        f"No {name} in {place}: {why}not there: {', '.join(missing[place])} (each with "
+        "or without .gz). docs/data.md has all that is read. What lies there: "
+        f"{listed(entries)}."
     )
 
 
@@ -206,14 +191,14 @@ def find_prepared(data_dir: Path, name: str) -> Path | None:
             f"{data_dir} holds {prepared} as prepared by tensorflow-datasets, not "
             f"{name}. Give the folder of {name}."
         )
-    found: list[tuple[int, int, int, Path]] = []
+    versions: list[tuple[int, int, int, Path]] = []
     for base, prepared in _bases(data_dir, name):
         for folder in base.glob("*.*.*"):
             version = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", folder.name)
             if version and _prepared_name(folder) == prepared:
                 major, minor, patch = map(int, version.groups())
-                found.append((major, minor, patch, folder))
-    return max(found)[-1] if found else None
+                versions.append((major, minor, patch, folder))
+    return max(versions)[-1] if versions else None
 
 
 def _bases(data_dir: Path, name: str) -> list[tuple[Path, str]]:

@@ -124,18 +124,17 @@ def _pictures_in(
                 skipped[f"{suffix or 'nameless'} files"].append(entry)
 
 
-def skipped_words(found: Pictures, folder: Path) -> str:
+def skipped_words(pictures: Pictures, folder: Path) -> str:
     """Says what of a folder is not read, with counts; "" for nothing."""
     words = []
-    for kind, paths in found.skipped.items():
+    for kind, paths in pictures.skipped.items():
         if paths:
             names = [str(path.relative_to(folder)) for path in paths]
             words.append(f"{kind}: {len(names)} ({listed(names, _NAMED)})")
     if not words:
         return ""
-    return (
-        f"{folder}: {len(found.files)} pictures are read; skipped: {'; '.join(words)}"
-    )
+    count = len(pictures.files)
+    return f"{folder}: {count} pictures are read; skipped: {'; '.join(words)}"
 
 
 def frames_words(files: Sequence[Path]) -> str:
@@ -165,28 +164,28 @@ def read_folder(
         InputError: If it cannot be read; says what was found.
     """
     parts = _find_parts(folder)
-    found = next(iter(parts.values()))
-    if not found.class_names:
-        loose = f"{len(found.files)} pictures, and " if found.files else ""
+    first = next(iter(parts.values()))
+    if not first.class_names:
+        loose = f"{len(first.files)} pictures, and " if first.files else ""
         raise InputError(
             f"data={folder} holds {loose}no folders with pictures in them, one per "
             f"class; there are {_entries(folder)}. IDX files are read by "
             "`dataset=mnist` `data_dir=...`"
         )
-    if len(found.class_names) == 1 and not channels:
+    if len(first.class_names) == 1 and not channels:
         raise InputError(
-            f"data={folder} holds pictures of one class only, {found.class_names[0]}: "
+            f"data={folder} holds pictures of one class only, {first.class_names[0]}: "
             "expected is a folder per class. Is it one folder further down, or up?"
         )
     files = [file for part in parts.values() for file in part.files]
     images = _alike(files, image_size, channels)
-    arrays: dict[str, Any] = {"class_names": found.class_names}
+    arrays: dict[str, Any] = {"class_names": first.class_names}
     start = 0
     for prefix, part in zip(("", "test_"), parts.values()):
         arrays[f"{prefix}images"] = images[start : start + len(part.files)]
         numbers: Any = part.labels  # Each part has a folder per class.
         arrays[f"{prefix}labels"] = positions(
-            part.class_names, found.class_names, f"a part of {folder}", numbers
+            part.class_names, first.class_names, f"a part of {folder}", numbers
         )
         start += len(part.files)
     return arrays
@@ -198,17 +197,17 @@ def _find_parts(folder: Path) -> dict[str, Pictures]:
     Raises:
         InputError: If there are two folders of one part.
     """
-    found = find_pictures(folder)
+    whole = find_pictures(folder)
     train, test, rest = (
-        [name for name in found.class_names if name.lower() in part] for part in _PARTS
+        [name for name in whole.class_names if name.lower() in part] for part in _PARTS
     )
     parts = {}
     if train and (test or rest):
         parts = {name: find_pictures(folder / name) for name in (*train, *test)}
     # Folders of parts have classes; a class may be called train as well.
     if not all(part.class_names for part in parts.values()) or not parts:
-        _tell(found, folder)
-        return {"": found}
+        _tell(whole, folder)
+        return {"": whole}
     if len(train) > 1 or len(test) > 1:
         raise InputError(
             f"{folder} has the folders {', '.join(parts)}: which is the part to train "
@@ -220,16 +219,16 @@ def _find_parts(folder: Path) -> dict[str, Pictures]:
     places = {folder / name for name in parts}
     skipped = {
         kind: [path for path in paths if not places & set(path.parents)]
-        for kind, paths in found.skipped.items()
+        for kind, paths in whole.skipped.items()
     }
-    others = sorted(set(found.files) - set(kept), key=_by_path)
+    others = sorted(set(whole.files) - set(kept), key=_by_path)
     skipped["pictures of other parts, as validation is held out of train"] = others
     _tell(Pictures(kept, None, (), skipped), folder)
     return parts
 
 
-def _tell(found: Pictures, folder: Path) -> None:
-    if words := skipped_words(found, folder):
+def _tell(pictures: Pictures, folder: Path) -> None:
+    if words := skipped_words(pictures, folder):
         warnings.warn(words, stacklevel=2)
 
 
@@ -257,7 +256,7 @@ def _alike(
         images[i] = fitted(as_bytes(picture, files[i], most), image_size)
     for file, image in zip(files, images):
         if image.shape[:2] != images[0].shape[:2]:
-            sizes = ["x".join(map(str, one.shape[:2])) for one in (image, images[0])]
+            sizes = ["x".join(map(str, i.shape[:2])) for i in (image, images[0])]
             raise InputError(
                 f"{file} is {sizes[0]}, {files[0]} {sizes[1]} pixels: all pictures "
                 "must be of one size; `image_size=28` fits all into one"

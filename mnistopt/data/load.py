@@ -18,14 +18,14 @@ from mnistopt.data.check import check_stored
 from mnistopt.data.classes import default_names
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.find import Source, find
-from mnistopt.data.idx import read_idx_files, read_idx_zip
 from mnistopt.data.official import (
     FINGERPRINTS,
     NUM_CLASSES,
     OFFICIAL_SIZES,
     Stored,
+    read_idx_files,
+    read_idx_zip,
     read_mnist_5k,
-    upright,
 )
 from mnistopt.data.prepare import read_prepared
 from mnistopt.data.splits import Split, make_splits
@@ -157,8 +157,8 @@ def cache_folder(cache_dir: Any = None) -> Path:
     Args:
         cache_dir: A path, or None for `CACHE_DIR`.
     """
-    found = check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
-    return found.absolute()
+    folder = check_path("cache_dir", cache_dir) or Path(CACHE_DIR).expanduser()
+    return folder.absolute()
 
 
 def _check_official(dataset: Dataset, data_dir: Any) -> None:
@@ -202,4 +202,10 @@ def read(source: Source, name: str) -> list[Split]:
     """
     which = (name,) if source.kind == "zip" else ()
     stored = _READERS[source.kind](*source.paths, *which)
-    return [upright(name, check_stored(part)) for part in stored]
+    parts = [check_stored(part) for part in stored]
+    if name == "emnist_digits":  # stored lying: rows and columns are exchanged
+        parts = [
+            Split(np.ascontiguousarray(images.swapaxes(1, 2)), labels)
+            for images, labels in parts
+        ]
+    return parts

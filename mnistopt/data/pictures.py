@@ -158,7 +158,7 @@ def as_bytes(pixels: np.ndarray, file: Path, most: float | None = None) -> np.nd
     if pixels.dtype.kind in "iu":
         shift = 0 if high < 2**8 else 8 if high < 2**16 else 23
         return (pixels >> shift).astype(np.uint8)
-    white = next((one for one in (1, 255, 65535) if high <= one), 0)
+    white = next((level for level in (1, 255, 65535) if high <= level), 0)
     if low < 0 or not white:
         raise InputError(
             f"{file} has pixels of {low:g} to {high:g}; expected are floats of 0 to 1, "
@@ -215,8 +215,8 @@ def fitted(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
     border = [image[0], image[-1], image[:, 0], image[:, -1]]
     ground = np.median(np.concatenate(border), axis=0).astype(np.uint8)
-    found = np.empty((*size, *image.shape[2:]), np.uint8)
-    found[:] = ground
+    canvas = np.empty((*size, *image.shape[2:]), np.uint8)
+    canvas[:] = ground
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    found[top : top + height, left : left + width] = resized
-    return found
+    canvas[top : top + height, left : left + width] = resized
+    return canvas

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from mnistopt.data.official import Stored, expected_files
-from mnistopt.errors import InputError
-from mnistopt.logs import quiet
+from mnistopt.errors import InputError, quiet
 
 
 def download(name: str, root: Path) -> tuple[Path, ...]:

@@ -232,17 +232,17 @@ def read_strangers(
         images, labels = _read_arrays(path, class_names, image_shape[-1])
         names, skipped = list(map(str, range(len(images)))), ""
     else:
-        found, frames = _find(path), list[Path]()
-        images = [pictures.read_picture(file, frames) for file in found.files]
+        listing, frames = _find(path), list[Path]()
+        images = [pictures.read_picture(file, frames) for file in listing.files]
         if not placed_as_mnist:
-            images = [pictures.as_bytes(*pair) for pair in zip(images, found.files)]
-        names = [str(file.relative_to(path)) for file in found.files]
+            images = [pictures.as_bytes(*pair) for pair in zip(images, listing.files)]
+        names = [str(file.relative_to(path)) for file in listing.files]
         names = names if path.is_dir() else [path.name]
         labels = None
-        if found.labels is not None:
+        if listing.labels is not None:
             where = str(path)
-            labels = positions(found.class_names, class_names, where, found.labels)
-        words = folders.skipped_words(found, path), folders.frames_words(frames)
+            labels = positions(listing.class_names, class_names, where, listing.labels)
+        words = folders.skipped_words(listing, path), folders.frames_words(frames)
         skipped = ". ".join(filter(None, words))
     if placed_as_mnist:
         placed = np.stack([place(pictures.as_unit(image)) for image in images])
@@ -252,7 +252,7 @@ def read_strangers(
     else:
         height, width, channels = image_shape
         fitted = (pictures.fitted(image, (height, width)) for image in images)
-        placed = np.stack([pictures.with_channels(one, channels) for one in fitted])
+        placed = np.stack([pictures.with_channels(image, channels) for image in fitted])
         if placed.shape[-1] != channels:
             raise InputError(
                 f"{path} holds images of {placed.shape[-1]} channels; the study's have "
@@ -268,14 +268,14 @@ def _find(path: Path) -> folders.Pictures:
         raise InputError(f"images={path} is not there; expected is {_EXPECTED}")
     if not path.is_dir():
         return folders.Pictures([path], None, (), {})
-    found = folders.find_pictures(path)
-    if not found.files:
-        there = listed(entry.name for entry in path.iterdir())
+    listing = folders.find_pictures(path)
+    if not listing.files:
+        entries = listed(entry.name for entry in path.iterdir())
         raise InputError(
             f"images={path} holds no pictures; expected is {_EXPECTED}. Found instead: "
-            f"{there}"
+            f"{entries}"
         )
-    return found
+    return listing
 
 
 def _read_arrays(

@@ -30,9 +30,8 @@ import tensorstore
 from flax.traverse_util import unflatten_dict
 
 from mnistopt.engine.record import Record
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, quiet
 from mnistopt.files import plain_path
-from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
 
 

@@ -20,10 +20,9 @@ from mnistopt.engine.devices import local_devices
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.models import own
-from mnistopt.models.call import Known, apply, apply_training, bare
-from mnistopt.models.networks import make_network, trace
+from mnistopt.models.networks import Known, apply, apply_training, bare, make_network
 from mnistopt.models.own import axes_of
-from mnistopt.models.program import BATCH
+from mnistopt.models.program import BATCH, trace
 from mnistopt.points import Point, Structure
 
 # What traces depend on besides the module; and the kind of device.

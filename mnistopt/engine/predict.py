@@ -23,8 +23,7 @@ from mnistopt.engine.devices import (
     put,
 )
 from mnistopt.hparams import Hparams
-from mnistopt.models.call import apply
-from mnistopt.models.networks import variable_shapes
+from mnistopt.models.networks import apply, variable_shapes
 from mnistopt.points import stages
 from mnistopt.training.augment import augment
 from mnistopt.training.metrics import EVAL_BATCH, pixels

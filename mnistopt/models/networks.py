@@ -1,32 +1,55 @@
-"""Networks made from their structures, and what is known of them beforehand."""
+"""Networks: made from their structures, called, and what is known beforehand."""
 
-import contextlib
+import dataclasses
 import functools
-import inspect
 import math
 import pkgutil
-import traceback
-from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from mnistopt.ambient import PRNG, fixed
 from mnistopt.data.official import IMAGE_SIZE, NUM_CLASSES
-from mnistopt.errors import InputError
 from mnistopt.models import own
-from mnistopt.models.call import Known, apply, apply_training, bare, init
 from mnistopt.models.layers import Conv
-from mnistopt.models.program import BATCH, Unknowable, hash_traces
 from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point
 
-# Flax's name for what BatchNorm keeps.
-STATISTICS = "batch_stats"
 # Of MNIST and its relatives.
 DIGIT_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Known:
+    """A module of one's own, told from others by its program, and so hashable.
+
+    Fields may be lists, dicts and arrays, and what a module uses may change while its
+    class and fields stay: neither is what compiled programs may be kept by.
+
+    Attributes:
+        module: The flax module.
+        program: The name of what it computes; "" where that is not known.
+    """
+
+    module: nn.Module
+    program: str
+
+    def _key(self) -> Any:
+        return self.program or id(self.module)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Known) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+def bare(model: Any) -> nn.Module:
+    """Returns the flax module of a network."""
+    return model.module if isinstance(model, Known) else model
 
 
 def make_model(point: Point, classes: int = NUM_CLASSES) -> nn.Module:
@@ -53,6 +76,75 @@ def make_network(point: Point, classes: int = NUM_CLASSES) -> Any:
     kind = pkgutil.resolve_name(network.path)
     values = {key: network.axes[key].clean(value) for key, value in structure.values}
     return kind(**values, classes=classes)
+
+
+def _arguments(model: Any, dropout: ArrayLike | None, training: bool) -> dict[str, Any]:
+    call: own.Call = own.read_call(type(model))  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {"dropout": dropout} if call.dropout else {}
+    if call.switch:
+        arguments[call.switch] = own.SWITCHES[call.switch] is training
+    return arguments
+
+
+def init(model: Any, key: jax.Array, images: jax.Array) -> Any:
+    """Returns a network's first variables: its `params`, and others if it has such.
+
+    Args:
+        model: The network, here and below a flax module or `Known`.
+        key: That decides them.
+        images: Float32 [B, H, W, C].
+    """
+    model = bare(model)
+    return model.init(key, images, **_arguments(model, None, training=False))
+
+
+def apply(model: Any, variables: Any, images: jax.Array) -> jax.Array:
+    """Returns what a network says of images, as in evaluation.
+
+    Args:
+        model: The network.
+        variables: Its parameters, and running statistics if it keeps such.
+        images: Float32 [B, H, W, C].
+
+    Returns:
+        Logits, float [B, K].
+    """
+    model = bare(model)
+    logits: Any = model.apply(
+        variables, images, **_arguments(model, None, training=False)
+    )
+    return logits
+
+
+def apply_training(
+    model: Any,
+    variables: Any,
+    images: jax.Array,
+    dropout: ArrayLike,
+    key: jax.Array,
+) -> tuple[jax.Array, Any]:
+    """Returns what a network says in training, and its statistics after it.
+
+    Args:
+        model: The network.
+        variables: As in `apply`.
+        images: Float32 [B, H, W, C].
+        dropout: Rate, may be traced.
+        key: For random bits.
+
+    Returns:
+        Logits, float [B, K], and the collections besides `params`: {} for most.
+    """
+    model = bare(model)
+    statistics = [name for name in variables if name != "params"]
+    returned: Any = model.apply(
+        variables,
+        images,
+        rngs={"dropout": key},
+        mutable=statistics or False,
+        **_arguments(model, dropout, training=True),
+    )
+    return returned if statistics else (returned, {})
 
 
 @fixed()
@@ -116,7 +208,7 @@ def _applied(
     model: nn.Module, shape: tuple[int, ...]
 ) -> tuple[tuple[tuple[int, ...], int], ...]:
     """Returns the shapes of kernels as they are applied, and at how many places."""
-    found: list[tuple[tuple[int, ...], int]] = []
+    applied: list[tuple[tuple[int, ...], int]] = []
 
     def note(call, args, kwargs, context):
         result = call(*args, **kwargs)
@@ -125,114 +217,12 @@ def _applied(
             "params", "kernel"
         ):
             kernel = module.get_variable("params", "kernel")
-            given = (*args, *kwargs.values())[0]
+            inputs = (*args, *kwargs.values())[0]
             # A pool after the convolution drops what has been computed.
-            at = result if kernel.ndim > 2 and not isinstance(module, Conv) else given
-            found.append((kernel.shape, math.prod(at.shape[:-1])))
+            at = result if kernel.ndim > 2 and not isinstance(module, Conv) else inputs
+            applied.append((kernel.shape, math.prod(at.shape[:-1])))
         return result
 
     with nn.intercept_methods(note):
         variable_shapes(model, shape)
-    return tuple(found)
-
-
-@fixed()
-def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, Any]:
-    """Traces a module of one's own, and checks that it can be trained as replicas are.
-
-    Computes nothing.
-
-    Args:
-        model: The network.
-        shape: Of an image, (H, W, C).
-        classes: K, of the data.
-
-    Returns:
-        The hash of its first variables, its evaluation, and its gradient in training;
-        and the shapes of its variables.
-
-    Raises:
-        InputError: If it cannot; says why, and in which line of its source.
-    """
-    name = type(model).__name__
-    images = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
-    rate = jax.ShapeDtypeStruct((), jnp.float32)
-
-    def train(variables, images, rate, key):
-        def total(params):
-            now = {**variables, "params": params}
-            logits, statistics = apply_training(model, now, images, rate, key)
-            return logits.sum(), ({**now, **statistics}, logits)
-
-        return jax.grad(total, has_aux=True)(variables["params"])
-
-    with _explaining(model, shape):
-        key = jax.random.key(0, impl=PRNG)
-        first, variables = _traced(lambda k, x: init(model, k, x), key, images)
-        _check_collections(name, variables)
-        said, logits = _traced(lambda v, x: apply(model, v, x), variables, images)
-        if getattr(logits, "shape", None) != (BATCH, classes):
-            found = getattr(logits, "shape", type(logits).__name__)
-            raise InputError(
-                f"{name} returns {found} for {BATCH} images; expected are logits of "
-                f"shape ({BATCH}, {classes}), one for each of the {classes} classes of "
-                "the data"
-            )
-        # Whatever is made of the number of images shows with another number.
-        fewer = jax.ShapeDtypeStruct((BATCH - 1, *shape), jnp.float32)
-        other = _traced(lambda v, x: apply(model, v, x), variables, fewer)
-        learnt, (grads, (after, _)) = _traced(train, variables, images, rate, key)
-        if after != variables:
-            raise InputError(f"{name} changes the shapes of its running statistics")
-        programs = (first, variables), (said, logits), other, (learnt, grads)
-        return hash_traces(programs), variables
-
-
-@contextlib.contextmanager
-def _explaining(model: nn.Module, shape: tuple[int, ...]) -> Iterator[None]:
-    """Raises InputError for whatever the code of a module raises when it is traced."""
-    name = type(model).__name__
-    try:
-        yield
-    except InputError:
-        raise
-    except Unknowable as error:
-        raise InputError(f"{name}: {error}") from error
-    except jax.errors.ConcretizationTypeError as error:
-        raise InputError(
-            f"{name} decides in Python by a traced value{_place(error, model)}. The "
-            "dropout rate is traced, as it differs between the replicas of a program, "
-            "and so is what is computed from images and parameters: use jnp.where or "
-            "jax.lax.cond. mnistopt.Dropout takes a traced rate, nn.Dropout does not"
-        ) from error
-    except Exception as error:  # whatever the code of a stranger raises
-        text = str(error).strip().partition("\n")[0]
-        raise InputError(
-            f"{name} does not work on images of shape {shape}{_place(error, model)}: "
-            f"{type(error).__name__}: {text}"
-        ) from error
-
-
-def _traced(function: Any, *arguments: Any) -> tuple[Any, Any]:
-    """Returns the program of a function, and the shapes that it returns."""
-    return jax.make_jaxpr(function, return_shape=True)(*arguments)
-
-
-def _check_collections(name: str, variables: Any) -> None:
-    if others := sorted(set(variables) - {"params", STATISTICS}):
-        raise InputError(
-            f"{name} keeps variables besides its parameters: {', '.join(others)}. A "
-            f"replica carries params and {STATISTICS}, nn.BatchNorm's running "
-            "statistics, and nothing else"
-        )
-    if not jax.tree.leaves(variables.get("params", {})):
-        raise InputError(f"{name} has no parameters to train")
-
-
-def _place(error: Exception, model: nn.Module) -> str:
-    """Returns the last line of the module's own file that led to an error, in words."""
-    file = inspect.unwrap(type(model).__call__).__code__.co_filename
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename == file:
-            return f" in line {frame.lineno}: {frame.line}"
-    return ""
+    return tuple(applied)

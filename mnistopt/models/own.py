@@ -1,4 +1,4 @@
-"""A user's own flax module as a network: its axes, and how it is made again."""
+"""A user's own flax module as a network: how it is called, its axes, how it is made."""
 
 import contextlib
 import dataclasses
@@ -9,19 +9,61 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
 
 from mnistopt.axes import Axis, layers, number, show, whole
 from mnistopt.errors import InputError
 from mnistopt.hparams import NUMBERS, RECIPE
-from mnistopt.models.call import read_call
 from mnistopt.models.registry import NETWORKS, Network
 from mnistopt.points import Structure
 
 # Bits of the whole numbers that a table's column may hold: those of a float64.
 _WHOLE_BITS = 53
+# What flax's own examples call the switch between training and evaluation, and its
+# value in training.
+SWITCHES = {"train": True, "training": True, "deterministic": False}
+
+
+class Call(NamedTuple):
+    """What a module's `__call__` takes besides the images.
+
+    Attributes:
+        dropout: Whether it takes the dropout rate, which is traced; None in evaluation.
+        switch: The name of its switch between training and evaluation; "" for none.
+    """
+
+    dropout: bool
+    switch: str
+
+
+@functools.cache
+def read_call(kind: type[nn.Module]) -> Call:
+    """Reads the signature of a class of modules.
+
+    Raises:
+        InputError: If it needs something else.
+    """
+    parameters = list(inspect.signature(kind.__call__).parameters.values())[1:]
+    further = parameters[1:]
+    unknown = [
+        parameter.name
+        for parameter in further
+        if parameter.name not in ("dropout", *SWITCHES)
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if unknown or not parameters:
+        raise InputError(
+            f"{kind.__name__}.__call__ needs {', '.join(unknown) or 'images'}: a "
+            "network takes images and returns logits; besides, it may take dropout "
+            "(the rate, None in evaluation) and one of "
+            f"{', '.join(SWITCHES)} (True or False)"
+        )
+    names = [parameter.name for parameter in further]
+    switch = next((name for name in SWITCHES if name in names), "")
+    return Call("dropout" in names, switch)
 
 
 def fields_of(kind: type[nn.Module]) -> list[dataclasses.Field]:
@@ -71,16 +113,16 @@ def _default(field: dataclasses.Field) -> Any:
 
 def _axis(hint: Any, default: Any) -> Axis | None:
     """Returns the axis of a field with an annotation and a default; None for none."""
-    given = default is not None and default is not dataclasses.MISSING
-    found = type(default) if given else hint
-    kinds = [one for one in _alternatives(hint) if one is not type(None)]
-    if float in kinds and found is int:
-        found = float  # As in `scale: float = 1`.
-    if isinstance(found, type) and found in _AXES and found is not tuple:
-        return _AXES[found]
-    plural = (get_origin(found) or found) in (tuple, list, Sequence)
-    inside = [one for kind in kinds for one in get_args(kind) if one is not ...]
-    whole_numbers = plural and all(one is int for one in inside)
+    has_default = default is not None and default is not dataclasses.MISSING
+    chosen = type(default) if has_default else hint
+    kinds = [part for part in _alternatives(hint) if part is not type(None)]
+    if float in kinds and chosen is int:
+        chosen = float  # As in `scale: float = 1`.
+    if isinstance(chosen, type) and chosen in _AXES and chosen is not tuple:
+        return _AXES[chosen]
+    plural = (get_origin(chosen) or chosen) in (tuple, list, Sequence)
+    inside = [part for kind in kinds for part in get_args(kind) if part is not ...]
+    whole_numbers = plural and all(part is int for part in inside)
     return _AXES[tuple] if whole_numbers else None
 
 
@@ -156,7 +198,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {_plain(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (tuple, list)):
-        return "(" + ", ".join(str(_plain(one)) for one in value) + ")"
+        return "(" + ", ".join(str(_plain(part)) for part in value) + ")"
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype}{list(value.shape)}" if value.shape else str(value)
     name = getattr(value, "__qualname__", getattr(value, "__name__", ""))
@@ -167,9 +209,9 @@ def _plain(value: Any) -> Any:
     elif isinstance(value, types.FunctionType) and value.__closure__:
         # A function made by another one is told by what it was made with.
         with_what = inspect.getclosurevars(value).nonlocals
-    words = ", ".join(f"{key}={_plain(one)}" for key, one in with_what.items())
-    found = name.replace("<locals>.", "") or type(value).__name__
-    return f"{found}({words})" if words else found
+    words = ", ".join(f"{key}={_plain(part)}" for key, part in with_what.items())
+    shown = name.replace("<locals>.", "") or type(value).__name__
+    return f"{shown}({words})" if words else shown
 
 
 # Names that a table, `mnistopt.run` or a program has for something else, and how
@@ -203,17 +245,17 @@ def load(path: str) -> type[nn.Module]:
         InputError: If there is no such class; says why.
     """
     try:
-        found: Any = pkgutil.resolve_name(path)
+        named: Any = pkgutil.resolve_name(path)
     except Exception as error:  # whatever the file of a stranger raises
         raise InputError(
             f"model={path} cannot be imported ({type(error).__name__}: {error}); give "
             "package.module:Class, the file being where Python looks for it"
         ) from error
-    if not isinstance(found, type) or not is_module(found):
+    if not isinstance(named, type) or not is_module(named):
         raise InputError(
             f"model={path} is no class of flax modules (flax.linen.Module)"
         )
-    return found
+    return named
 
 
 def declare(given: Any) -> Network:
@@ -262,16 +304,16 @@ def declare(given: Any) -> Network:
 
 def is_importable(kind: type[nn.Module]) -> bool:
     """Says whether a command can name a class: its module has it by its name."""
-    found: Any = sys.modules.get(kind.__module__)
+    target: Any = sys.modules.get(kind.__module__)
     for part in kind.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is kind and kind.__module__ != "__main__"
+        target = getattr(target, part, None)
+    return target is kind and kind.__module__ != "__main__"
 
 
 def make(structure: Structure) -> nn.Module:
     """Returns the module of a structure: the one given, or the same made again.
 
-    Whether it computes what it did is for `networks.trace` to say.
+    Whether it computes what it did is for `program.trace` to say.
 
     Raises:
         InputError: If its class cannot be found, or has fields that cannot be read

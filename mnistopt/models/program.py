@@ -5,16 +5,26 @@ that does not: comments, names of variables and helpers, the order of what does 
 depend on each other. Traces differ between versions of JAX: see `engine.identity`.
 """
 
+import contextlib
 import hashlib
+import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from mnistopt.ambient import PRNG, fixed
+from mnistopt.errors import InputError
+from mnistopt.models.networks import apply, apply_training, init
+
+# Flax's name for what BatchNorm keeps.
+STATISTICS = "batch_stats"
 # Images that programs are traced on.
 BATCH = 3
 # Calls of a function, which say nothing of what is computed.
@@ -35,6 +45,108 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 class Unknowable(ValueError):
     """A program of which it cannot be known what it computes; says why."""
+
+
+@fixed()
+def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, Any]:
+    """Traces a module of one's own, and checks that it can be trained as replicas are.
+
+    Computes nothing.
+
+    Args:
+        model: The network.
+        shape: Of an image, (H, W, C).
+        classes: K, of the data.
+
+    Returns:
+        The hash of its first variables, its evaluation, and its gradient in training;
+        and the shapes of its variables.
+
+    Raises:
+        InputError: If it cannot; says why, and in which line of its source.
+    """
+    name = type(model).__name__
+    images = jax.ShapeDtypeStruct((BATCH, *shape), jnp.float32)
+    rate = jax.ShapeDtypeStruct((), jnp.float32)
+
+    def train(variables, images, rate, key):
+        def total(params):
+            now = {**variables, "params": params}
+            logits, statistics = apply_training(model, now, images, rate, key)
+            return logits.sum(), ({**now, **statistics}, logits)
+
+        return jax.grad(total, has_aux=True)(variables["params"])
+
+    with _explaining(model, shape):
+        key = jax.random.key(0, impl=PRNG)
+        first, variables = _traced(lambda k, x: init(model, k, x), key, images)
+        _check_collections(name, variables)
+        said, logits = _traced(lambda v, x: apply(model, v, x), variables, images)
+        if getattr(logits, "shape", None) != (BATCH, classes):
+            returned = getattr(logits, "shape", type(logits).__name__)
+            raise InputError(
+                f"{name} returns {returned} for {BATCH} images; expected are logits of "
+                f"shape ({BATCH}, {classes}), one for each of the {classes} classes of "
+                "the data"
+            )
+        # Whatever is made of the number of images shows with another number.
+        fewer = jax.ShapeDtypeStruct((BATCH - 1, *shape), jnp.float32)
+        other = _traced(lambda v, x: apply(model, v, x), variables, fewer)
+        learnt, (grads, (after, _)) = _traced(train, variables, images, rate, key)
+        if after != variables:
+            raise InputError(f"{name} changes the shapes of its running statistics")
+        programs = (first, variables), (said, logits), other, (learnt, grads)
+        return hash_traces(programs), variables
+
+
+@contextlib.contextmanager
+def _explaining(model: nn.Module, shape: tuple[int, ...]) -> Iterator[None]:
+    """Raises InputError for whatever the code of a module raises when it is traced."""
+    name = type(model).__name__
+    try:
+        yield
+    except InputError:
+        raise
+    except Unknowable as error:
+        raise InputError(f"{name}: {error}") from error
+    except jax.errors.ConcretizationTypeError as error:
+        raise InputError(
+            f"{name} decides in Python by a traced value{_place(error, model)}. The "
+            "dropout rate is traced, as it differs between the replicas of a program, "
+            "and so is what is computed from images and parameters: use jnp.where or "
+            "jax.lax.cond. mnistopt.Dropout takes a traced rate, nn.Dropout does not"
+        ) from error
+    except Exception as error:  # whatever the code of a stranger raises
+        text = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"{name} does not work on images of shape {shape}{_place(error, model)}: "
+            f"{type(error).__name__}: {text}"
+        ) from error
+
+
+def _traced(function: Any, *arguments: Any) -> tuple[Any, Any]:
+    """Returns the program of a function, and the shapes that it returns."""
+    return jax.make_jaxpr(function, return_shape=True)(*arguments)
+
+
+def _check_collections(name: str, variables: Any) -> None:
+    if others := sorted(set(variables) - {"params", STATISTICS}):
+        raise InputError(
+            f"{name} keeps variables besides its parameters: {', '.join(others)}. A "
+            f"replica carries params and {STATISTICS}, nn.BatchNorm's running "
+            "statistics, and nothing else"
+        )
+    if not jax.tree.leaves(variables.get("params", {})):
+        raise InputError(f"{name} has no parameters to train")
+
+
+def _place(error: Exception, model: nn.Module) -> str:
+    """Returns the last line of the module's own file that led to an error, in words."""
+    file = inspect.unwrap(type(model).__call__).__code__.co_filename
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == file:
+            return f" in line {frame.lineno}: {frame.line}"
+    return ""
 
 
 def hash_traces(traces: Iterable[tuple[jex.ClosedJaxpr, Any]]) -> str:
@@ -85,17 +197,17 @@ def _outputs(program: Any, inputs: Sequence[bytes]) -> list[bytes]:
             )
         called = _called(equation) if name in _CALLS else None
         if called is not None:
-            found = _outputs(called, given)
+            results = _outputs(called, given)
         elif name.startswith("copy"):
-            found = list(given)
+            results = list(given)
         elif name in _BRANCHING:
-            found = _branching(equation, given)
+            results = _branching(equation, given)
         else:
             operands = sorted(given) if name in _COMMUTE else given
             params = map(_bytes, sorted(equation.params.items()))
-            one = _digest(name, *params, *operands)
-            found = [_digest(one, i) for i in range(len(equation.outvars))]
-        known |= dict(zip(equation.outvars, found))
+            whole = _digest(name, *params, *operands)
+            results = [_digest(whole, i) for i in range(len(equation.outvars))]
+        known |= dict(zip(equation.outvars, results))
     return list(map(digest, jaxpr.outvars))
 
 
@@ -113,7 +225,7 @@ def _branching(equation: Any, given: Sequence[bytes]) -> list[bytes]:
         consts, carried = _scanned(params)
         starts, lists = given[consts:][:carried], given[consts + carried :]
         inside = [_digest("carried", i) for i in range(carried)]
-        inside += [_digest("each", one) for one in lists]
+        inside += [_digest("each", part) for part in lists]
         bodies = [_outputs(params["jaxpr"], [*given[:consts], *inside])]
         rest = [_digest(params["length"], params["reverse"]), *starts]
     else:
@@ -124,9 +236,9 @@ def _branching(equation: Any, given: Sequence[bytes]) -> list[bytes]:
         programs = params["cond_jaxpr"], params["body_jaxpr"]
         bodies = [_outputs(p, [*f, *inside]) for p, f in zip(programs, fixed)]
         rest = list(starts)
-    flat = [one for body in bodies for one in (b"body", *body)]
-    one = _digest(name, *flat, *rest)
-    return [_digest(one, i) for i in range(len(equation.outvars))]
+    flat = [part for body in bodies for part in (b"body", *body)]
+    whole = _digest(name, *flat, *rest)
+    return [_digest(whole, i) for i in range(len(equation.outvars))]
 
 
 def _scanned(params: Mapping[str, Any]) -> tuple[int, int]:

@@ -73,7 +73,7 @@ NETWORKS = {
     for network in (
         Network(
             name="mlp",
-            path="mnistopt.models.mlp:MLP",
+            path="mnistopt.models.basic:MLP",
             words="MLP",
             axes={
                 "hidden": layers((128, 128), "units per hidden layer, as in 128x128"),
@@ -82,7 +82,7 @@ NETWORKS = {
         ),
         Network(
             name="cnn",
-            path="mnistopt.models.cnn:CNN",
+            path="mnistopt.models.basic:CNN",
             words="CNN",
             axes={
                 "channels": layers((32, 64), "kernels per convolution, as in 32x64x64"),
@@ -92,19 +92,19 @@ NETWORKS = {
         ),
         Network(
             name="mobilenet_v1",
-            path="mnistopt.models.mobilenet:MobileNetV1",
+            path="mnistopt.models.light:MobileNetV1",
             words="MobileNet v1",
             axes={"width": _WIDTH, "depth": _DEPTH},
         ),
         Network(
             name="mobilenet_v2",
-            path="mnistopt.models.mobilenet:MobileNetV2",
+            path="mnistopt.models.light:MobileNetV2",
             words="MobileNet v2",
             axes={"width": _WIDTH, "depth": _DEPTH},
         ),
         Network(
             name="shufflenet_v1",
-            path="mnistopt.models.shufflenet:ShuffleNetV1",
+            path="mnistopt.models.light:ShuffleNetV1",
             words="ShuffleNet v1",
             axes={
                 "width": _WIDTH,
@@ -116,7 +116,7 @@ NETWORKS = {
         ),
         Network(
             name="shufflenet_v2",
-            path="mnistopt.models.shufflenet:ShuffleNetV2",
+            path="mnistopt.models.light:ShuffleNetV2",
             words="ShuffleNet v2",
             axes={"width": _WIDTH, "depth": _DEPTH},
         ),

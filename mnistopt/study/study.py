@@ -11,7 +11,7 @@ from mnistopt.engine.identity import make_again
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-from mnistopt.models.call import bare
+from mnistopt.models.networks import bare
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.tables import best_trial, read_table, trials_table

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from mnistopt.ambient import PRNG
 from mnistopt.data.dataset import Dataset
 from mnistopt.hparams import Hparams
-from mnistopt.models.call import init
-from mnistopt.models.networks import DIGIT_SHAPE, make_network
+from mnistopt.models.networks import DIGIT_SHAPE, init, make_network
 from mnistopt.points import Point, stages
 from mnistopt.training.optimizers import make_optimizer
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from mnistopt.data.splits import Split
-from mnistopt.models.call import apply
+from mnistopt.models.networks import apply
 
 # Batches larger than this win nothing in evaluation, and smaller ones cost calls.
 EVAL_BATCH = 256

@@ -8,7 +8,7 @@ import optax
 
 from mnistopt.data.splits import Split
 from mnistopt.hparams import AVERAGE_START, Hparams
-from mnistopt.models.call import apply_training
+from mnistopt.models.networks import apply_training
 from mnistopt.training.augment import STAGES, augment
 from mnistopt.training.cohort import Cohort, TrainState, stream
 from mnistopt.training.metrics import Metrics, evaluate, measure, nothing, pixels

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistopt.data import idx
+from mnistopt.data import official
 from mnistopt.data.find import find
 from mnistopt.data.load import read
 from mnistopt.data.official import expected_files
@@ -53,7 +53,7 @@ LABELS = idx_bytes(np.array([3, 1, 4], np.uint8))
 
 
 def parse(content: bytes, ndim: int) -> np.ndarray:
-    return idx.parse_idx(io.BytesIO(content), "some/file", ndim=ndim)
+    return official.parse_idx(io.BytesIO(content), "some/file", ndim=ndim)
 
 
 @given(
@@ -70,7 +70,7 @@ def test_reads_what_was_written(tmp_path_factory, count, seed, labels, gzipped):
     # The name lies about the compression half of the time: content decides.
     path = tmp_path_factory.mktemp("idx") / ("file.gz" if seed % 2 else "file")
     path.write_bytes(gzip.compress(content) if gzipped else content)
-    found = idx.read_idx(path, ndim=array.ndim)
+    found = official.read_idx(path, ndim=array.ndim)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, array)
 
@@ -130,10 +130,14 @@ PACKED = packed(IMAGES)
         (LABELS, 3, "an IDX file of 3 unsigned .*Are images and labels mixed up"),
         (IMAGES, 1, "2x28x28 unsigned .*Are images and labels mixed up"),
         (b"\0\0\x0d\x03" + IMAGES[4:], 3, "2x28x28 32-bit floats"),
-        (IMAGES[:10], 3, "ends within its header"),
-        (idx_bytes(np.zeros((2, 32, 32), np.uint8)), 3, "32x32 pixels"),
-        (idx_bytes(np.zeros((0, 28, 28), np.uint8)), 3, "holds 0 images"),
-        (LABELS[:4] + b"\xff" * 4, 1, "holds 4294967295 labels"),
+        (IMAGES[:10], 3, "starts with the bytes 00000803"),
+        (idx_bytes(np.zeros((2, 32, 32), np.uint8)), 3, "2x32x32 unsigned .*`data="),
+        (idx_bytes(np.zeros((0, 28, 28), np.uint8)), 3, "0x28x28 unsigned"),
+        (
+            LABELS[:4] + b"\xff" * 4,
+            1,
+            "4294967295 unsigned .* at most 1000000",
+        ),
         (IMAGES[:-1], 3, "promises 1568 bytes of data, it has only 1567"),
         (IMAGES + b"\0", 3, "promises 1568 bytes of data, it has more"),
         (packed(IMAGES[:-1]), 3, "promises 1568 .* only 1567"),
@@ -174,9 +178,9 @@ def test_small_files_cannot_fill_the_memory():
 
 def test_unreadable_paths(tmp_path):
     with pytest.raises(InputError, match="Cannot read .*absent.*No such file"):
-        idx.read_idx(tmp_path / "absent", ndim=1)
+        official.read_idx(tmp_path / "absent", ndim=1)
     with pytest.raises(InputError, match="Cannot read .*directory"):
-        idx.read_idx(tmp_path, ndim=1)
+        official.read_idx(tmp_path, ndim=1)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
@@ -226,16 +230,16 @@ def test_emnist_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "gzip.zip", "w") as archive:
         for path in (tmp_path / "files").iterdir():
             archive.write(path, f"gzip/{path.name}")
-    parts = idx.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
+    parts = official.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
     found = [array for part in parts for array in part[:2]]
     for array, wanted in zip(found, arrays, strict=True):
         np.testing.assert_array_equal(array, wanted)
 
     with pytest.raises(InputError, match="gzip.zip is not the zip file of mnist"):
-        idx.read_idx_zip(tmp_path / "gzip.zip", "mnist")
+        official.read_idx_zip(tmp_path / "gzip.zip", "mnist")
     (tmp_path / "gzip.zip").write_bytes(b"<html>not found</html>")
     with pytest.raises(InputError, match="gzip.zip is not the zip file"):
-        idx.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
+        official.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
 
 
 def test_missing_files_are_listed(tmp_path):
@@ -246,11 +250,11 @@ def test_missing_files_are_listed(tmp_path):
     (tmp_path / "train-images-idx3-ubyte.gz").unlink()
     with pytest.raises(
         InputError,
-        match="not there: train-images-idx3-ubyte, t10k-labels-idx1-ubyte. Expected.*"
+        match="not there: train-images-idx3-ubyte, t10k-labels-idx1-ubyte .*"
         "lies there: t10k-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz.",
     ):
         read_folder(tmp_path, "mnist")
-    with pytest.raises(InputError, match="none of .* emnist-digits-train-images"):
+    with pytest.raises(InputError, match="not there: emnist-digits-train-images"):
         read_folder(tmp_path, "emnist_digits")
 
 

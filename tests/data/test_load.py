@@ -260,7 +260,7 @@ def test_wrong_names_and_folders(tmp_path):
     with pytest.raises(InputError, match="takes no data_dir"):
         data.load("mnist_5k", data_dir=tmp_path)
     with pytest.raises(
-        InputError, match="none of .* train-images.*lies there: nothing"
+        InputError, match="not there: train-images.*lies there: nothing"
     ):
         data.load("mnist", data_dir=tmp_path)
 

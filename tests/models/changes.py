@@ -203,7 +203,7 @@ def hashes(surroundings: str, every: int) -> dict[str, str]:
         every: 1 for all changes, 2 for every other one.
     """
     import __main__
-    from mnistopt.models.networks import trace
+    from mnistopt.models.program import trace
 
     run = _prompt() if surroundings == "prompt" else _notebook()
     found = {}

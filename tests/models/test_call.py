@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mnistopt.errors import InputError
-from mnistopt.models.call import Call, apply, apply_training, init, read_call
+from mnistopt.models.networks import apply, apply_training, init
+from mnistopt.models.own import Call, read_call
 
 IMAGES = np.ones((3, 4, 4, 1), np.float32)
 

@@ -17,9 +17,8 @@ from linen import (
     trained,
 )
 
-from mnistopt.models.mobilenet import MobileNetV1, MobileNetV2
+from mnistopt.models.light import MobileNetV1, MobileNetV2, ShuffleNetV1, ShuffleNetV2
 from mnistopt.models.networks import multiply_adds
-from mnistopt.models.shufflenet import ShuffleNetV1, ShuffleNetV2
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "short_sums")
 IMAGES = np.random.default_rng(0).random((5, 28, 28, 1))

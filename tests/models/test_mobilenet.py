@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnistopt.models.mobilenet import MobileNetV1, MobileNetV2, round_channels
+from mnistopt.models.light import MobileNetV1, MobileNetV2, round_channels
 from mnistopt.models.networks import count_params, layer_multiply_adds, multiply_adds
 
 

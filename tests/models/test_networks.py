@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnistopt.models.call import apply, apply_training
-from mnistopt.models.cnn import CNN
+from mnistopt.models.basic import CNN, MLP
 from mnistopt.models.layers import Dropout
-from mnistopt.models.mlp import MLP
 from mnistopt.models.networks import (
+    apply,
+    apply_training,
     count_params,
     make_model,
     multiply_adds,

@@ -16,7 +16,7 @@ import mnistopt
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.identity import identify
 from mnistopt.errors import InputError
-from mnistopt.models.call import apply, apply_training
+from mnistopt.models.networks import apply, apply_training
 from mnistopt.models.own import declare
 from mnistopt.study.grid import grid
 from tests.programs import assert_refused

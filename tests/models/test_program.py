@@ -12,7 +12,7 @@ import pytest
 
 from mnistopt.engine.identity import agree, probe
 from mnistopt.errors import InputError
-from mnistopt.models.networks import trace
+from mnistopt.models.program import trace
 from tests.models import changes
 
 ALL = {"": None, **changes.OTHER, **changes.SAME}

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from mnistopt.models.call import read_call
+from mnistopt.models.own import read_call
 from mnistopt.models.registry import DEFAULT, NETWORKS
 
 ENTRIES = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from mnistopt.models.light import CHANNELS, ShuffleNetV1, ShuffleNetV2
 from mnistopt.models.networks import count_params, multiply_adds
-from mnistopt.models.shufflenet import CHANNELS, ShuffleNetV1, ShuffleNetV2
 
 IMAGES = np.zeros((1, 28, 28, 1))
 

@@ -12,8 +12,7 @@ from scipy.special import log_softmax
 
 from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
-from mnistopt.models.cnn import CNN
-from mnistopt.models.mlp import MLP
+from mnistopt.models.basic import CNN, MLP
 from mnistopt.training.cohort import Cohort, init_state
 from mnistopt.training.metrics import EVAL_BATCH, Metrics, evaluate, pixels
 from mnistopt.training.train import LOSS_LIMIT, run_epoch, train_epoch, train_step

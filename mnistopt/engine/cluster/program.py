@@ -22,7 +22,7 @@ from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost
 from mnistopt.engine.replicas import Result, Trained, state_bytes
 from mnistopt.engine.rounds import Round
-from mnistopt.models.call import Known
+from mnistopt.models.networks import Known
 from mnistopt.training.cohort import Cohort, TrainState
 
 # Seconds of a call: beginning one takes the driver half a millisecond, and some more
