@@ -72,11 +72,11 @@ def main() -> None:
             "studies": [],
         }
         tell(report.ceilings_in_words(found))
-        scope = contest.Scope(FLAGS.quick, len(devices), 30 if FLAGS.quick else 90)
         for network in chosen:
             for batch in (64,) if FLAGS.quick else network.batches:
                 tell(f"{network.name}, batch {batch}")
-                found["rows"] += contest.compete(network, batch, scope, devices, tell)
+                task = contest.Contest(network, batch, devices, FLAGS.quick, tell)
+                found["rows"] += task.run()
                 _write(workdir, found)
         studies = FLAGS.studies and not FLAGS.quick
         if studies:
