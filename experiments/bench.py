@@ -45,7 +45,7 @@ def main() -> None:
     if FLAGS.cluster:
         _cluster(workdir)
         return
-    from experiments.benchmark import contest, machine, ours, report, stages
+    from experiments.benchmark import contest, ours, report
     from experiments.benchmark.networks import NETWORKS
     from mnistopt.engine.devices import use_devices
 
@@ -66,8 +66,8 @@ def main() -> None:
         devices = use_devices(cache_dir=Path(cache))
         found: dict[str, Any] = {
             "quick": FLAGS.quick,
-            "machine": machine.describe(devices),
-            "ceilings": machine.measure_ceilings(devices),
+            "machine": ours.describe(devices),
+            "ceilings": ours.measure_ceilings(devices),
             "rows": [],
             "studies": [],
         }
@@ -83,9 +83,9 @@ def main() -> None:
             tell("evaluation beside training")
             found["evaluation_share"] = ours.evaluation_share(devices)
     if studies:
-        for name in stages.STUDIES:
+        for name in ours.STUDIES:
             tell(f"a study: {name}")
-            found["studies"] += stages.time_study(name)
+            found["studies"] += ours.time_study(name)
             _write(workdir, found)
     print(report.markdown(found))
     print(f"Written: {', '.join(map(str, report.write(workdir, found)))}")
