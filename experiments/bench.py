@@ -93,7 +93,7 @@ def main() -> None:
 
 def _cluster(workdir: Path) -> None:
     """Measures what a cluster costs, and how far one driver reaches."""
-    from experiments.benchmark import scaling
+    from experiments.benchmark import report, scaling
     from mnistopt.report.charts.pictures import write_picture
 
     with tempfile.TemporaryDirectory() as cache:
@@ -101,8 +101,8 @@ def _cluster(workdir: Path) -> None:
     simulation = scaling.simulate(tell)
     found = {"overhead": cost, "simulation": simulation}
     _write(workdir, found, "cluster.json")
-    write_picture(workdir, "scaling", scaling.picture(simulation))
-    print(scaling.in_words(found))
+    write_picture(workdir, "scaling", report.cluster_picture(simulation))
+    print(report.cluster_markdown(found))
     print(f"Written: {workdir / 'cluster.json'}, {workdir / 'scaling.png'}")
 
 
