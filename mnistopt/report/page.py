@@ -58,17 +58,6 @@ class Section(NamedTuple):
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("mnistopt.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-
-
-@functools.cache
 def _vega() -> Markup:
     """Returns Vega, Vega-Lite and Vega-Embed, safe inside a script element.
 
@@ -142,17 +131,20 @@ def render(
     pictures = {
         name: picture for one in sections for name, picture in one.pictures.items()
     }
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=title,
-            lead=lead,
-            notice=notice,
-            sections=sections,
-            stills={name: _still(png) for name, png in stills.items()},
-            specs=_packed({name: _spec(picture) for name, picture in pictures.items()}),
-            config={"page": PAGE | {"padding": _PADDING}, "file": LIGHT},
-            vega=_vega(),
-        )
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mnistopt.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html").render(
+        title=title,
+        lead=lead,
+        notice=notice,
+        sections=sections,
+        stills={name: _still(png) for name, png in stills.items()},
+        specs=_packed({name: _spec(picture) for name, picture in pictures.items()}),
+        config={"page": PAGE | {"padding": _PADDING}, "file": LIGHT},
+        vega=_vega(),
     )
