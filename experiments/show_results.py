@@ -141,24 +141,24 @@ def predictions(found: dict) -> None:
     table.add_column("image", overflow="fold")
     table.add_column("taken for", justify="right")
     table.add_column("probability %", justify="right")
-    for one in found["predictions"]:
-        if one["class"] is None:
-            table.add_row(Text(one["image"]), "no ink: no digit", "")
+    for row in found["predictions"]:
+        if row["class"] is None:
+            table.add_row(Text(row["image"]), "no ink: no digit", "")
             continue
-        sure = f"{100 * one['probability']:.1f}"
-        table.add_row(Text(one["image"]), Text(one["class"], style="bold"), sure)
+        sure = f"{100 * row['probability']:.1f}"
+        table.add_row(Text(row["image"]), Text(row["class"], style="bold"), sure)
     console.print(table)
 
 
 def robustness(found: dict) -> None:
     """Prints accuracies on corrupted images, a row per corruption."""
     console = make_console()
-    known = {(one["corruption"], one["strength"]): one for one in found["corrupted"]}
+    known = {(row["corruption"], row["strength"]): row for row in found["corrupted"]}
     clean = known["clean", "0"]
     seeds = f", mean of the {clean['n']} seeds of its point" if clean["n"] > 1 else ""
     console.print(_source(found) + seeds, soft_wrap=True)
-    for words, one in (("as they are", clean), ("corrupted", known["all", "mean"])):
-        mean, low, high = (100 * one[name] for name in ("accuracy", "low", "high"))
+    for words, row in (("as they are", clean), ("corrupted", known["all", "mean"])):
+        mean, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
         console.print(
             f"[bold]{mean:.2f} %[/bold] accuracy on images {words} "
             f"(95 % interval {low:.2f} to {high:.2f})"
@@ -169,7 +169,7 @@ def robustness(found: dict) -> None:
     for strength in strengths:
         table.add_column(strength, justify="right")
     for name in dict.fromkeys(name for name, _ in known if name != "clean"):
-        cells = (f"{100 * known[name, one]['accuracy']:.1f}" for one in strengths)
+        cells = (f"{100 * known[name, at]['accuracy']:.1f}" for at in strengths)
         table.add_row(name, *cells, style="bold" if name == "all" else None)
     console.print(table)
     shown = short_path(found["figure"])

@@ -85,7 +85,7 @@ def _packed(content: Any) -> Markup:
 def _spec(picture: Picture) -> dict[str, Any]:
     """Returns a chart as the page draws it: as wide as there is room, its own title."""
     left_out = ("title", "config", "description", "$schema")
-    spec = {name: one for name, one in picture.spec.items() if name not in left_out}
+    spec = {name: part for name, part in picture.spec.items() if name not in left_out}
     # Which points it has, for a choice made elsewhere; and its title, for a file.
     labels = picture.frame.get("label", pd.Series(dtype=str)).unique().tolist()
     about = {"labels": labels, "title": picture.spec["title"]}

@@ -64,12 +64,12 @@ def grouped_curves(
     )
     frames = []
     for rank, (name, members) in enumerate(list(groups.items())[:TOP]):
-        one = known[known["replica"].isin(members)].groupby("epoch")
-        frame = pd.DataFrame({"n": one.size()})
+        epochs = known[known["replica"].isin(members)].groupby("epoch")
+        frame = pd.DataFrame({"n": epochs.size()})
         for value in ("loss", "error"):
-            frame[value] = one[value].mean()
-            frame[f"{value}_low"] = one[value].min()
-            frame[f"{value}_high"] = one[value].max()
+            frame[value] = epochs[value].mean()
+            frame[f"{value}_low"] = epochs[value].min()
+            frame[f"{value}_high"] = epochs[value].max()
         frames.append(frame.reset_index().assign(label=name, rank=rank))
     columns = ["label", "rank", "epoch", "n"]
     columns += [f"{v}{end}" for v in ("loss", "error") for end in ("", "_low", "_high")]

@@ -56,7 +56,7 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
     axis = alt.Axis(format="~g", tickCount=5)
     x = alt.X("error:Q", title="test error (%)", scale=scale, axis=axis)
     y = alt.Y("label:N", sort=alt.SortField("rank"), title=None)
-    one = alt.Chart(rows(frame)).encode(y=y)
+    replica = alt.Chart(rows(frame)).encode(y=y)
     point = alt.Chart(rows(frame.drop_duplicates("label"))).encode(y=y)
     tooltip = [
         alt.Tooltip("label:N", title="point"),
@@ -70,7 +70,7 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
         point.mark_rule(style="ink", strokeWidth=1.5).encode(
             x=alt.X("low:Q", scale=scale), x2="high:Q", opacity=faded(choice)
         ),
-        one.mark_point(filled=True, size=70).encode(
+        replica.mark_point(filled=True, size=70).encode(
             x=x,
             color=rank_colour(),
             opacity=faded(choice, 0.65),
