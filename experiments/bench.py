@@ -45,7 +45,7 @@ def main() -> None:
     if FLAGS.cluster:
         _cluster(workdir)
         return
-    from experiments.benchmark import contest, machine, ours, report, stages
+    from experiments.benchmark import contest, ours, report
     from experiments.benchmark.networks import NETWORKS
     from mnistopt.engine.devices import use_devices
 
@@ -66,26 +66,26 @@ def main() -> None:
         devices = use_devices(cache_dir=Path(cache))
         found: dict[str, Any] = {
             "quick": FLAGS.quick,
-            "machine": machine.describe(devices),
-            "ceilings": machine.measure_ceilings(devices),
+            "machine": ours.describe(devices),
+            "ceilings": ours.measure_ceilings(devices),
             "rows": [],
             "studies": [],
         }
         tell(report.ceilings_in_words(found))
-        scope = contest.Scope(FLAGS.quick, len(devices), 30 if FLAGS.quick else 90)
         for network in chosen:
             for batch in (64,) if FLAGS.quick else network.batches:
                 tell(f"{network.name}, batch {batch}")
-                found["rows"] += contest.compete(network, batch, scope, devices, tell)
+                task = contest.Contest(network, batch, devices, FLAGS.quick, tell)
+                found["rows"] += task.run()
                 _write(workdir, found)
         studies = FLAGS.studies and not FLAGS.quick
         if studies:
             tell("evaluation beside training")
             found["evaluation_share"] = ours.evaluation_share(devices)
     if studies:
-        for name in stages.STUDIES:
+        for name in ours.STUDIES:
             tell(f"a study: {name}")
-            found["studies"] += stages.time_study(name)
+            found["studies"] += ours.time_study(name)
             _write(workdir, found)
     print(report.markdown(found))
     print(f"Written: {', '.join(map(str, report.write(workdir, found)))}")
@@ -93,7 +93,7 @@ def main() -> None:
 
 def _cluster(workdir: Path) -> None:
     """Measures what a cluster costs, and how far one driver reaches."""
-    from experiments.benchmark import scaling
+    from experiments.benchmark import report, scaling
     from mnistopt.report.charts.pictures import write_picture
 
     with tempfile.TemporaryDirectory() as cache:
@@ -101,8 +101,8 @@ def _cluster(workdir: Path) -> None:
     simulation = scaling.simulate(tell)
     found = {"overhead": cost, "simulation": simulation}
     _write(workdir, found, "cluster.json")
-    write_picture(workdir, "scaling", scaling.picture(simulation))
-    print(scaling.in_words(found))
+    write_picture(workdir, "scaling", report.cluster_picture(simulation))
+    print(report.cluster_markdown(found))
     print(f"Written: {workdir / 'cluster.json'}, {workdir / 'scaling.png'}")
 
 

@@ -186,14 +186,14 @@ def main() -> None:
     if FLAGS.json:
         print(json.dumps(found))
         return
-    from experiments import show_digits
+    from experiments import show_results
 
     if FLAGS.corrupt:
-        show_digits.robustness(found)
+        show_results.robustness(found)
     elif "accuracy" in found:
-        show_digits.evaluation(found)
+        show_results.evaluation(found)
     else:
-        show_digits.predictions(found)
+        show_results.predictions(found)
 
 
 if __name__ == "__main__":

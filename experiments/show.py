@@ -1,24 +1,60 @@
-"""What the programs print: the plan, the progress bar and the tables."""
+"""What programs print before and while they run, and the console that they print to."""
 
 import functools
 import math
+import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from rich import box
 from rich.console import Console, RenderableType
 from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from experiments.console import first_that_fits, make_console, make_table
 from experiments.program import command, short_path
 from mnistopt.study.jobs import Plan
 from mnistopt.study.progress import Progress as State
 from mnistopt.study.rerun import Rerun
+
+
+class _Console(Console):
+    """A console that leaves it to the program what a reader's end means."""
+
+    def on_broken_pipe(self) -> None:
+        """Is called where the error is handled, and lets it go on."""
+        raise  # noqa: PLE0704
+
+
+def make_console() -> Console:
+    """Returns a console; a file or a pipe gets lines of the usual 80 columns."""
+    asked = os.environ.get("COLUMNS")
+    width = None if sys.stdout.isatty() or asked else 80
+    return _Console(width=width, highlight=False, emoji=False)
+
+
+def make_table() -> Table:
+    """Returns a table without columns, in the style of all."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
+def fits(console: Console, table: Table) -> bool:
+    """Says whether a table can be printed without cutting or folding a cell."""
+    # As wide as it likes: a measure is of no more than what there is.
+    anything = console.options.update(width=100_000)
+    return console.measure(table, options=anything).maximum <= console.width
+
+
+def first_that_fits(console: Console, tables: Iterable[Table]) -> Table:
+    """Returns the first of some tables that fits, or else the last."""
+    for table in tables:
+        if fits(console, table):
+            break
+    return table
 
 
 def duration(seconds: float) -> str:
@@ -42,31 +78,31 @@ def size(count: float) -> str:
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
-def plan(found: Plan) -> None:
+def plan(whole: Plan) -> None:
     """Prints what a run will do."""
     console = make_console()
-    todo = f"{found.asked - found.there} to train, {found.there} there already"
-    console.print(f"[bold]{found.asked} trials[/bold]: {todo}")
-    if not found.jobs:
+    todo = f"{whole.asked - whole.there} to train, {whole.there} there already"
+    console.print(f"[bold]{whole.asked} trials[/bold]: {todo}")
+    if not whole.jobs:
         return
-    console.print(first_that_fits(console, map(functools.partial(_jobs, found), _LEFT)))
+    console.print(first_that_fits(console, map(functools.partial(_jobs, whole), _LEFT)))
     console.print(
-        f"{found.compiles} compile{'s' if found.compiles > 1 else ''}, "
-        f"{found.images:,} training images, {size(found.data_bytes)} of data per "
-        f"device, training time {duration(found.seconds())}"
-        + ("" if found.timed else ", give or take a factor of two")
+        f"{whole.compiles} compile{'s' if whole.compiles > 1 else ''}, "
+        f"{whole.images:,} training images, {size(whole.data_bytes)} of data per "
+        f"device, training time {duration(whole.seconds())}"
+        + ("" if whole.timed else ", give or take a factor of two")
     )
-    needs, there = found.needs, found.available
+    needs, free = whole.needs, whole.available
     device = (
-        f", {size(needs.device)} of {size(there.device)} of each device"
+        f", {size(needs.device)} of {size(free.device)} of each device"
         if needs.device
         else ""
     )
     console.print(
-        f"about {size(needs.host)} of {size(there.host)} of memory{device}, "
-        f"{size(needs.disk)} of {size(there.disk)} of free disk"
+        f"about {size(needs.host)} of {size(free.host)} of memory{device}, "
+        f"{size(needs.disk)} of {size(free.disk)} of free disk"
     )
-    if bytes_of := found.crossing:
+    if bytes_of := whole.crossing:
         console.print(
             f"over the network: {size(bytes_of['data'])} of data once, "
             f"{size(bytes_of['results'])} of results each epoch, and "
@@ -80,7 +116,7 @@ _LEFT: tuple[set[str], ...] = (set(), {"optimizer", "batch"})
 _LEFT += (_LEFT[-1] | {"lanes", "params"},)
 
 
-def _jobs(found: Plan, left_out: set[str]) -> Table:
+def _jobs(whole: Plan, left_out: set[str]) -> Table:
     """Returns a row per job of a plan."""
     rows = [
         {
@@ -95,7 +131,7 @@ def _jobs(found: Plan, left_out: set[str]) -> Table:
             "lanes": f"{job.lanes.seeds}x{job.lanes.points}",
             "state": size(job.state_bytes()),
         }
-        for job in found.jobs
+        for job in whole.jobs
     ]
     names = [name for name in rows[0] if name not in left_out]
     table = make_table()
@@ -107,22 +143,22 @@ def _jobs(found: Plan, left_out: set[str]) -> Table:
     return table
 
 
-def agreement(found: Rerun) -> str:
+def agreement(rerun: Rerun) -> str:
     """Says in words whether a study has given the same numbers once more."""
-    one = found.agreement
-    where = short_path(found.study.workdir)
-    what = f"{one.replicas} replicas, {one.epochs} epochs, in {where}"
-    if one.apart.empty and one.epochs:
+    match = rerun.agreement
+    where = short_path(rerun.study.workdir)
+    what = f"{match.replicas} replicas, {match.epochs} epochs, in {where}"
+    if match.apart.empty and match.epochs:
         return f"The numbers are the same to the bit: {what}."
-    if one.apart.empty:
+    if match.apart.empty:
         return f"There is no epoch to compare: {what}."
-    first = (one.apart if found.exact else one.beyond).head(1).to_dict("records")
-    most = f"validation accuracies differ by {100 * one.largest:.2f} points at most"
+    first = (match.apart if rerun.exact else match.beyond).head(1).to_dict("records")
+    most = f"validation accuracies differ by {100 * match.largest:.2f} points at most"
     if not first:
         return f"The numbers are the same to rounding, {most}: {what}."
     (row,) = first
     there, here = (100 * row[f"validation_accuracy_{at}"] for at in ("there", "here"))
-    why = "though the machine is the same" if found.exact else "by more than rounding"
+    why = "though the machine is the same" if rerun.exact else "by more than rounding"
     return (
         f"The numbers are not the same, {why}: replica {row['replica']} parts first, "
         f"in epoch {row['epoch']} ({there:.2f} and {here:.2f} % of the validation "
@@ -130,13 +166,13 @@ def agreement(found: Rerun) -> str:
     )
 
 
-def plans(found: Mapping[str, Plan]) -> None:
+def plans(parts: Mapping[str, Plan]) -> None:
     """Prints what the parts of a study will do, and how long all of it takes."""
-    for name, one in found.items():
+    for name, part in parts.items():
         make_console().print(f"\n[bold]{name}[/bold]")
-        plan(one)
-    if len(found) > 1 and any(one.jobs for one in found.values()):
-        seconds = math.fsum(one.seconds() for one in found.values())
+        plan(part)
+    if len(parts) > 1 and any(part.jobs for part in parts.values()):
+        seconds = math.fsum(part.seconds() for part in parts.values())
         make_console().print(f"\nAll parts: training time {duration(seconds)}")
 
 

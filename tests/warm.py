@@ -10,7 +10,7 @@ from typing import Any
 _context: Any = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     [
-        *("experiments.program", "experiments.show", "experiments.show_digits"),
+        *("experiments.program", "experiments.show", "experiments.show_results"),
         *("mnistopt.study.rerun", "mnistopt.report.study", "mnistopt.data.official"),
         *("mnistopt.engine.predict", "mnistopt.models.basic"),
     ]

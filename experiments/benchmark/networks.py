@@ -54,6 +54,11 @@ NETWORKS = (
 )
 
 
+def layers_of(axes: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the channels of convolutions, and the units of hidden dense layers."""
+    return axes.get("channels", ()), axes.get("hidden") or (axes["dense"],)
+
+
 def update_flops(model: Any) -> int:
     """Returns the floating-point operations of one image's share of an update.
 

@@ -1,7 +1,14 @@
-"""The replicas of this project, timed as a study trains them."""
+"""This project, timed: its machine, its replicas as a study trains them, studies."""
 
+import functools
+import json
+import os
 import re
 import statistics
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +16,88 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.benchmark.networks import DROPOUT, LEARNING_RATE, Network
+
+# The widest first: what decides how many numbers an instruction multiplies.
+INSTRUCTION_SETS = ("amx_tile", "avx512f", "avx2", "avx", "asimd")
+REPEATS = 7
+# Flags of `experiments.grid`, by the study's name in tables.
+_RATES = ",".join(f"{rate:.6g}" for rate in (1e-4 * 10 ** (i / 10) for i in range(20)))
+STUDIES = {
+    "the main job: CNN, 3 rates x 3 seeds": ("--lr=1e-4,1e-3,1e-2",),
+    "60 replicas: MLP, 20 rates x 3 seeds": ("--model=mlp", f"--lr={_RATES}"),
+    "1,024 tiny replicas: MLP 32, 1,024 seeds, 3 epochs of 1,000 digits": (
+        *("--model=mlp", "--hidden=32", "--seeds=1024", "--epochs=3"),
+        "--train_examples=1000",
+    ),
+}
+
+
+def describe(devices: Sequence[Any]) -> dict[str, Any]:
+    """Returns processor, versions and devices; the widest instructions, if told."""
+    from mnistopt.engine.devices import cores
+    from mnistopt.results.config import describe_machine
+
+    flags: set[str] = set()
+    if Path("/proc/cpuinfo").exists():
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    return {
+        **describe_machine(),
+        "cores": cores(),
+        "instructions": next((s for s in INSTRUCTION_SETS if s in flags), ""),
+        "devices": list(map(str, devices)),
+    }
+
+
+def measure_ceilings(devices: Sequence[Any]) -> dict[str, float]:
+    """Measures what all devices together reach, each the median of some repeats.
+
+    Returns:
+        `flops`, of float32 products of 1024 x 1024 matrices; `memory_bytes` per second,
+        read and written, of an array too large for any cache; and `cache_bytes`, of one
+        that fits into a core's own.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from mnistopt.engine.replicas import COMPILER_OPTIONS
+
+    def put(shape: tuple[int, ...]) -> list[Any]:
+        return [jax.device_put(np.ones(shape, np.float32), one.xla) for one in devices]
+
+    def again(_: Any, x: Any) -> Any:
+        # Turned round: else XLA would keep the array in registers from pass to pass.
+        return jnp.flip(x) * 0.5
+
+    size, large, small, rounds = 1024, 1 << 26, 1 << 15, 4096
+    # Each core by itself, as replicas are trained.
+    jit = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+    product = jit(lambda x: jax.lax.fori_loop(0, 4, lambda _, y: (y @ x) / size, x))
+    stream = jit(lambda x: x + 1, donate_argnums=0)
+    cached = jit(lambda x: jax.lax.fori_loop(0, rounds, again, x))
+    seconds = {
+        "flops": _median_seconds(product, devices, put((size, size))),
+        "memory_bytes": _median_seconds(stream, devices, put((large,))),
+        "cache_bytes": _median_seconds(cached, devices, put((small,))),
+    }
+    work = {
+        "flops": 4 * 2 * size**3,
+        "memory_bytes": 8 * large,
+        "cache_bytes": 8 * small * rounds,
+    }
+    return {name: len(devices) * work[name] / seconds[name] for name in work}
+
+
+def _median_seconds(call: Callable, devices: Sequence[Any], arrays: list[Any]) -> float:
+    """Calls on all devices at once, again and again on what the last call gave."""
+    import jax
+
+    seconds = []
+    for _ in range(REPEATS + 1):
+        start = time.perf_counter()
+        calls = [device.start(call, one) for device, one in zip(devices, arrays)]
+        arrays = jax.block_until_ready([one.result() for one in calls])
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
 
 
 class Made(NamedTuple):
@@ -137,3 +226,40 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
     train, validate, full = (statistics.median(one) for one in zip(*times))
     total = (epochs - 1) * validate + full
     return (total - epochs * train) / total
+
+
+def time_study(name: str) -> list[dict[str, Any]]:
+    """Runs a study with an empty compile cache, anew with a full one, and once more.
+
+    Args:
+        name: One of `STUDIES`.
+
+    Returns:
+        A row each: `study`, `run` ("cold", "cached" or "nothing to do"), the wall
+        `seconds` of the whole process, `peak_bytes` of its memory, and in `stages` the
+        seconds of each; what is left over went into imports.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        cold, cached = Path(folder, "cold"), Path(folder, "cached")
+        runs = {"cold": cold, "cached": cached, "nothing to do": cached}
+        for run, workdir in runs.items():
+            command = [sys.executable, "-m", "experiments.grid", "--quiet"]
+            command += [f"--workdir={workdir}", *STUDIES[name]]
+            # The cache of compiled programs is the user's own, in the home folder.
+            env = {**os.environ, "HOME": folder}
+            start = time.perf_counter()
+            process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
+            peak = 0
+            while process.poll() is None:
+                # What `wait4` tells would count what it was forked from.
+                peak = max(peak, memory("VmHWM", process.pid))
+                time.sleep(0.05)
+            seconds = time.perf_counter() - start
+            if process.returncode:
+                status = process.returncode
+                raise RuntimeError(f"{' '.join(command)} ended with {status}")
+            config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+            row = {"study": name, "run": run, "seconds": seconds, "peak_bytes": peak}
+            rows.append({**row, "stages": config["seconds"]})
+    return rows

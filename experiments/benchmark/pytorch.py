@@ -3,10 +3,10 @@
 import contextlib
 import ctypes
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.benchmark.networks import DROPOUT, LEARNING_RATE
+from experiments.benchmark.networks import DROPOUT, LEARNING_RATE, layers_of
 
 # In words, of `Way.keeps_memory`.
 MEMORY_KEPT = "memory kept"
@@ -121,22 +121,17 @@ def _network(axes: Mapping[str, Any]) -> Any:
 
     if axes["model"] in pytorch_light.NETWORKS:
         return pytorch_light.make(axes["model"])
+    channels, hidden = layers_of(axes)
     layers: list[Any] = []
-    if axes["model"] == "mlp":
-        layers.append(nn.Flatten())
-        before = 28 * 28
-        hidden: Sequence[int] = axes["hidden"]
-    else:
-        channels, side = 1, 28
-        for i, features in enumerate(axes["channels"]):
-            layers += [nn.Conv2d(channels, features, 3, padding=1), nn.ReLU()]
-            if i < 2:
-                layers.append(nn.MaxPool2d(2))
-                side //= 2
-            channels = features
-        layers.append(nn.Flatten())
-        before = channels * side * side
-        hidden = (axes["dense"],)
+    before, side = 1, 28
+    for i, features in enumerate(channels):
+        layers += [nn.Conv2d(before, features, 3, padding=1), nn.ReLU()]
+        if i < 2:
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+        before = features
+    layers.append(nn.Flatten())
+    before *= side * side
     for units in hidden:
         layers += [nn.Linear(before, units), nn.ReLU(), nn.Dropout(DROPOUT)]
         before = units

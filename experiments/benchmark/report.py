@@ -1,12 +1,22 @@
 """What was measured, as tables and pictures."""
 
+import itertools
+import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark.contest import OURS, PYTORCH
+import altair as alt
+import pandas as pd
+
+from experiments.benchmark.contest import FLAX, KERAS, OURS, PYTORCH
 from experiments.benchmark.pytorch import MEMORY_KEPT
+from experiments.benchmark.scaling import DEVICES
+from mnistopt.report.charts.pictures import Picture, write_picture
+from mnistopt.report.charts.theme import PALETTE, finished
+from mnistopt.report.charts.theme import rows as data
 
 
 def ceilings_in_words(found: Mapping[str, Any]) -> str:
@@ -49,43 +59,43 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns:
         `network`, `batch`, `replicas` and `ratio`.
     """
-    found = []
-    for _, group in _groups(rows, "network", "batch"):
-        for row in (row for row in group if row["who"] == OURS):
-            best = pytorch_best(group, one_model=row["replicas"] == 1)
-            about = {name: row[name] for name in ("network", "batch", "replicas")}
-            found.append({**about, "ratio": row["images_per_second"] / best})
-    return found
+    return [
+        {name: row[name] for name in ("network", "batch", "replicas")}
+        | {"ratio": _ratio(row, group)}
+        for _, group in _groups(rows)
+        for row in group
+        if row["who"] == OURS
+    ]
+
+
+def _ratio(row: Mapping[str, Any], group: Sequence[Mapping[str, Any]]) -> float:
+    best = pytorch_best(group, one_model=row["replicas"] == 1)
+    return row["images_per_second"] / best
 
 
 def markdown(found: Mapping[str, Any]) -> str:
     """Returns all tables."""
     parts = ["# How fast replicas train", ceilings_in_words(found) + "."]
-    rows, peak = found["rows"], found["ceilings"]["flops"]
-    ours = {(r["network"], r["batch"], r["replicas"]): r for r in ratios(rows)}
-    for (name, batch), group in _groups(rows, "network", "batch"):
+    for (name, batch), group in _groups(found["rows"]):
         table = [
             ["who", "how", "models", "images/s", "low to high", "GFLOP/s", "of peak"]
             + ["PyTorch ="]
         ]
-        for row in (row for row in group if not row.get("tried")):
-            table.append(
-                _speed_cells(row, peak, ours.get((name, batch, row.get("replicas"))))
-            )
+        peak = found["ceilings"]["flops"]
+        table += [_cells(row, peak, group) for row in group if not row.get("tried")]
         parts += [f"## {name}, batch {batch}", _table(table)]
         mine = [row for row in group if row["who"] == OURS]
         memory = [["replicas", "planned MB", "used MB", "at the peak"]]
-        memory += [
-            [str(row["replicas"]), *map(_megabytes, _BYTES(row))] for row in mine
-        ]
-        parts.append(
+        for row in mine:
+            counts = (row[name] for name in ("planned_bytes", "bytes", "peak_bytes"))
+            cells = ("" if count is None else f"{count / 1e6:,.1f}" for count in counts)
+            memory.append([str(row["replicas"]), *cells])
+        parts += [
             f"Compiled in {mine[0]['compile_seconds']:.1f} s, from the cache in "
-            f"{mine[0]['cached_seconds']:.1f} s."
-        )
-        parts.append(_table(memory))
-        parts.append(
-            "Memory that who came before has freed is used again, and not counted."
-        )
+            f"{mine[0]['cached_seconds']:.1f} s.",
+            _table(memory),
+            "Memory that who came before has freed is used again, and not counted.",
+        ]
         tried = [["PyTorch, tried", "images/s"]]
         for row in (row for row in group if row.get("tried")):
             speed = row.get("images_per_second")
@@ -102,15 +112,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-_BYTES = operator.itemgetter("planned_bytes", "bytes", "peak_bytes")
-
-
-def _megabytes(count: int | None) -> str:
-    return "" if count is None else f"{count / 1e6:,.1f}"
-
-
-def _speed_cells(
-    row: Mapping[str, Any], peak: float, ratio: Mapping[str, Any] | None
+def _cells(
+    row: Mapping[str, Any], peak: float, group: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     if "failed" in row:
         return [row["who"], row["how"], "", row["failed"], "", "", "", ""]
@@ -122,7 +125,7 @@ def _speed_cells(
         f"{row['low']:,.0f} to {row['high']:,.0f}",
         f"{row['flops'] / 1e9:,.0f}",
         f"{100 * row['flops'] / peak:.0f} %",
-        f"{ratio['ratio']:.2f}" if ratio and row["who"] == OURS else "",
+        f"{_ratio(row, group):.2f}" if row["who"] == OURS else "",
     ]
 
 
@@ -139,10 +142,11 @@ def _study_cells(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return table
 
 
-def _groups(rows: Sequence[Mapping[str, Any]], *names: str) -> Iterable[tuple]:
-    keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)
-    for key in keys:
-        yield key, [row for row in rows if tuple(row[name] for name in names) == key]
+def _groups(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[tuple, list]]:
+    """Yields a network and a batch size, and their rows, which stand together."""
+    key = operator.itemgetter("network", "batch")
+    for name_and_batch, group in itertools.groupby(rows, key):
+        yield name_and_batch, list(group)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -157,7 +161,7 @@ def headline(found: Mapping[str, Any]) -> str:
         ["network", "batch", "1 replica", "8 replicas", "128 or more"]
         + ["PyTorch at best: one model, many", "8 replicas against it", "as it comes"]
     ]
-    for (name, batch), group in _groups(found["rows"], "network", "batch"):
+    for (name, batch), group in _groups(found["rows"]):
         speeds = {
             row["replicas"]: row["images_per_second"]
             for row in group
@@ -176,12 +180,194 @@ def headline(found: Mapping[str, Any]) -> str:
 
 def write(workdir: Path, found: Mapping[str, Any]) -> list[Path]:
     """Writes bench.md and the pictures; returns all paths."""
-    from experiments.benchmark.charts import pictures
-    from mnistopt.report.charts.pictures import write_picture
-
     (workdir / "bench.md").write_text(markdown(found), encoding="utf-8")
     drawn = pictures(found)
     for name, picture in drawn.items():
         write_picture(workdir, name, picture)
     names = ["bench.json", "bench.md", *(f"{name}.png" for name in drawn)]
     return [workdir / name for name in names]
+
+
+# The best of each, in this order and these colours in both pictures.
+_WHO = (OURS, PYTORCH, KERAS, FLAX)
+_COLOUR = alt.Color(
+    "who:N",
+    scale=alt.Scale(domain=list(_WHO), range=[PALETTE[i] for i in (0, 1, 3, 4)]),
+    legend=alt.Legend(title=None, orient="top", columns=4, symbolType="circle"),
+)
+
+
+def pictures(found: Mapping[str, Any]) -> dict[str, Picture]:
+    """Returns the pictures, by name, of what `experiments.bench` found."""
+    # PyTorch's ways count by what they reached when tried, too, where that is more.
+    frame = pd.DataFrame([row for row in found["rows"] if "failed" not in row])
+    frame["panel"] = frame["network"] + ", batch " + frame["batch"].astype(str)
+    pytorch = frame[frame["who"] == PYTORCH].groupby("panel")["images_per_second"].max()
+    columns = ["panel", "who", "how", "replicas", "images_per_second", "low", "high"]
+    speed = frame.loc[frame["low"].notna(), columns]
+    speed["pytorch_best"] = speed["panel"].map(pytorch)
+    flops = (
+        (frame["flops"] / frame["images_per_second"]).groupby(frame["network"]).max()
+    )
+    reached = frame["images_per_second"] * frame["network"].map(flops)
+    share = frame.assign(share=100 * reached / found["ceilings"]["flops"])
+    share = share[(share["who"] != OURS) | (share["replicas"] == 8)]
+    best = share.groupby(["panel", "who"], sort=False)["share"].idxmax()
+    share = share.loc[best, ["panel", "who", "how", "replicas", "share"]]
+    return {
+        "speed": Picture.of(speed, _speed_chart(speed)),
+        "roofline": Picture.of(share, _roofline_chart(share, found)),
+    }
+
+
+def _speed_chart(frame: pd.DataFrame) -> Any:
+    names = frame["panel"].unique()
+    panels = [_panel(frame[frame["panel"] == name], name) for name in names]
+    return finished(
+        alt.concat(*panels, columns=2),
+        "Training speed by how many models are trained at once",
+        [
+            "Forward, backward and Adam, all on the same machine in turn: medians of",
+            "the repeats, and their spread. Dashed: PyTorch's best in any of its runs.",
+        ],
+        "Images per second against the number of models, per network and batch size.",
+    )
+
+
+def _panel(frame: pd.DataFrame, name: str) -> Any:
+    base = alt.Chart(data(frame)).encode(
+        x=alt.X(
+            "replicas:Q",
+            title="models trained at once",
+            scale=alt.Scale(type="log", base=2, padding=12, nice=False),
+            axis=alt.Axis(values=[1, 2, 4, 8, 32, 128], grid=False),
+        ),
+        y=alt.Y(
+            "images_per_second:Q",
+            title="images per second",
+            axis=alt.Axis(format="~s", tickCount=5),
+        ),
+        color=_COLOUR,
+        tooltip=["who:N", "how:N", "replicas:Q", "images_per_second:Q"],
+    )
+    best = frame[frame["who"] == PYTORCH].head(1)
+    dashed = alt.Chart(data(best)).mark_rule(strokeDash=[5, 4], strokeWidth=1.5)
+    return alt.layer(
+        dashed.encode(y="pytorch_best:Q", color=_COLOUR),
+        base.transform_filter(f"datum.who === '{OURS}'").mark_line(strokeWidth=2.5),
+        base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q"), y2="high:Q"),
+        base.mark_point(filled=True, size=90, opacity=1),
+    ).properties(
+        width=300, height=190, title=alt.TitleParams(name, fontSize=15, offset=24)
+    )
+
+
+def _roofline_chart(frame: pd.DataFrame, found: Mapping[str, Any]) -> Any:
+    base = alt.Chart(data(frame)).encode(
+        x=alt.X(
+            "share:Q",
+            title="per cent of the machine's float32 matrix products",
+            axis=alt.Axis(tickCount=6),
+        ),
+        y=alt.Y(
+            "panel:N",
+            title=None,
+            sort=list(frame["panel"].unique()),
+            scale=alt.Scale(paddingInner=0.3),
+        ),
+        yOffset=alt.YOffset("who:N", sort=list(_WHO), scale={"domain": list(_WHO)}),
+    )
+    layers = [
+        base.mark_bar().encode(color=_COLOUR),
+        base.mark_text(style="soft", align="left", dx=5, fontSize=12).encode(
+            text=alt.Text("share:Q", format=".0f")
+        ),
+    ]
+    flops = found["ceilings"]["flops"] / 1e9
+    height = 88 * frame["panel"].nunique()
+    return finished(
+        alt.layer(*layers).properties(height=height),
+        "How much of the machine training uses",
+        [
+            "Operations per second, counted by the direct method; Winograd's does 2.25",
+            f"times fewer. 100 % are {flops:,.0f} GFLOP/s, measured in the same run.",
+        ],
+        "Share of the machine's matrix products that each program's training reaches.",
+    )
+
+
+def cluster_markdown(found: Mapping[str, Any]) -> str:
+    """Returns what was found of a cluster, as Markdown."""
+    cost = found["overhead"]
+    words = (
+        f"{cost['replicas']} replicas of CNN 32x64/128 on {cost['devices']} devices: "
+        f"{statistics.median(cost['local']):.2f} s per epoch by the local queue, "
+        f"{statistics.median(cost['ray']):.2f} s by Ray's, {cost['ratio']:.3f} times."
+    )
+    table = [
+        ["devices", "seconds per epoch", "epochs of replicas per second"]
+        + ["of the ideal", "driver, of a core", "results, kB/s"]
+    ]
+    for row in found["simulation"]:
+        shares = (row["rate"] / row["ideal"], row["driver"])
+        table.append(
+            [str(row["devices"]), str(row["epoch_seconds"]), f"{row['rate']:,.0f}"]
+            + [f"{100 * share:.0f} %" for share in shares]
+            + [f"{row['bytes_per_second'] / 1e3:,.1f}"]
+        )
+    return f"{words}\n\n{_table(table)}\n"
+
+
+def cluster_picture(simulation: Sequence[Mapping[str, Any]]) -> Picture:
+    """Returns the picture of a simulation: what is reached, and the driver's part."""
+    frame = pd.DataFrame(simulation)
+    frame["reached"] = 100 * frame["rate"] / frame["ideal"]
+    frame["busy"] = 100 * frame["driver"]
+    frame["epoch"] = frame["epoch_seconds"].map("{:g} s per epoch".format)
+    names = list(frame["epoch"].unique())
+    colour = alt.Color(
+        "epoch:N",
+        scale=alt.Scale(domain=names, range=[PALETTE[i] for i in (0, 1, 3)]),
+        legend=alt.Legend(title=None, orient="top", symbolType="circle"),
+    )
+
+    def panel(column: str, title: str, highest: float) -> Any:
+        base = alt.Chart(data(frame)).encode(
+            x=alt.X(
+                "devices:Q",
+                title="devices",
+                scale=alt.Scale(type="log", base=2, padding=16, nice=False),
+                axis=alt.Axis(values=list(DEVICES), grid=False),
+            ),
+            y=alt.Y(
+                f"{column}:Q",
+                title=title,
+                scale=alt.Scale(domain=[0, highest], nice=False),
+                axis=alt.Axis(tickCount=5),
+            ),
+            color=colour,
+            tooltip=["epoch:N", "devices:Q", alt.Tooltip("rate:Q", format=",.0f")],
+        )
+        lines = base.mark_line(strokeWidth=2.5)
+        return alt.layer(lines, base.mark_point(filled=True, size=70)).properties(
+            width=300, height=220
+        )
+
+    top = max(100.0, 10 * math.ceil(frame["busy"].max() / 10))
+    chart = alt.hconcat(
+        panel("reached", "epochs per second, % of the ideal", 105.0),
+        panel("busy", "driver's use of a core, %", top),
+    )
+    return Picture.of(
+        frame,
+        finished(
+            chart,
+            "One driver, 10,000 replicas, 8 to 512 devices",
+            [
+                "Workers sleep for as long as an epoch takes; driver, queue, records",
+                "and Ray are real. The ideal: no device ever waits. Epochs of 1.3 s",
+                "are the CNN's on one core, of 0.1 s the MLP's.",
+            ],
+            "Share of the ideal speed and use of a core against devices.",
+        ),
+    )

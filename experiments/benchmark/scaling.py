@@ -2,11 +2,12 @@
 
 import asyncio
 import collections
-import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -88,43 +89,32 @@ class _Node:
         return trained, np.zeros(1, np.float32)
 
 
-class _Worker:
-    """One of a node's workers, as `RemoteDevice` calls it."""
+def _pool(nodes: Sequence[Any], count: int) -> Any:
+    """Returns a pool of workers that nobody looks after."""
+    from mnistopt.engine.cluster.device import RemoteDevice
 
-    def __init__(self, node: Any, device: int):
-        self._node, self._device = node, device
+    about = {"platform": "cpu", "machine": {}, "memory": 0.0, "idle_bytes": 0.0}
+    about |= {"node": "", "where": ""}
 
-    def __getattr__(self, name: str) -> Any:
-        return _Method(getattr(self._node, name), self._device)
+    def worker(device: int) -> Any:
+        """Returns what `RemoteDevice` calls: its node, told which device is meant."""
+        node = nodes[device % len(nodes)]
+        # Two results, as `RemoteProgram` asks for: what was trained, and the state.
+        train, compiled = node.train.options(num_returns=2), node.compile
+        return SimpleNamespace(
+            compile=SimpleNamespace(remote=partial(compiled.remote, device)),
+            train=SimpleNamespace(
+                options=lambda **_: SimpleNamespace(
+                    remote=partial(train.remote, device)
+                )
+            ),
+        )
 
-
-class _Method:
-    def __init__(self, method: Any, device: int):
-        self._method, self._device = method, device
-
-    def remote(self, *arguments: Any) -> Any:
-        return self._method.remote(self._device, *arguments)
-
-    def options(self, **how: Any) -> "_Method":
-        return _Method(self._method.options(**how), self._device)
-
-
-class _Pool:
-    """A pool of workers that nobody looks after."""
-
-    def __init__(self, nodes: Sequence[Any], count: int):
-        from mnistopt.engine.cluster.device import RemoteDevice
-
-        about = {"platform": "cpu", "machine": {}, "memory": 0.0, "idle_bytes": 0.0}
-        about |= {"node": "", "where": ""}
-        self.traffic: Any = collections.Counter()
-        self.devices = [
-            RemoteDevice(_Worker(nodes[i % len(nodes)], i), i, about, lambda: None)
-            for i in range(count)
-        ]
-
-    def called(self, seconds: float) -> None:
-        del seconds
+    return SimpleNamespace(
+        traffic=collections.Counter(),
+        devices=[RemoteDevice(worker(i), i, about, lambda: None) for i in range(count)],
+        called=lambda seconds: None,
+    )
 
 
 def simulate(tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -150,7 +140,7 @@ def simulate(tell: Callable[[str], None]) -> list[dict[str, Any]]:
     for seconds in EPOCHS:
         nodes = [node.remote(seconds) for _ in range(NODES)]
         for count in DEVICES:
-            rows.append(_reach(_Pool(nodes, count), seconds))
+            rows.append(_reach(_pool(nodes, count), seconds))
             tell(str(rows[-1]))
         for one in nodes:
             ray.kill(one)
@@ -158,7 +148,7 @@ def simulate(tell: Callable[[str], None]) -> list[dict[str, Any]]:
     return rows
 
 
-def _reach(pool: _Pool, seconds: float) -> dict[str, Any]:
+def _reach(pool: Any, seconds: float) -> dict[str, Any]:
     from mnistopt.engine.cluster.program import RemoteProgram
     from mnistopt.engine.devices import Lanes
     from mnistopt.engine.queue import Queue
@@ -201,85 +191,3 @@ def _reach(pool: _Pool, seconds: float) -> dict[str, Any]:
         "driver": (time.process_time() - cpu) / took,
         "bytes_per_second": (pool.traffic["results"] - sent) / took,
     }
-
-
-def in_words(found: Mapping[str, Any]) -> str:
-    """Returns what was found, as Markdown."""
-    cost = found["overhead"]
-    lines = [
-        f"{cost['replicas']} replicas of CNN 32x64/128 on {cost['devices']} devices: "
-        f"{statistics.median(cost['local']):.2f} s per epoch by the local queue, "
-        f"{statistics.median(cost['ray']):.2f} s by Ray's, {cost['ratio']:.3f} times.",
-        "",
-        "| devices | seconds per epoch | epochs of replicas per second | of the ideal "
-        "| driver, of a core | results, kB/s |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in found["simulation"]:
-        lines.append(
-            f"| {row['devices']} | {row['epoch_seconds']} | {row['rate']:,.0f} "
-            f"| {100 * row['rate'] / row['ideal']:.0f} % | {100 * row['driver']:.0f} % "
-            f"| {row['bytes_per_second'] / 1e3:,.1f} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def picture(simulation: Sequence[Mapping[str, Any]]) -> Any:
-    """Returns the picture of a simulation: what is reached, and the driver's part."""
-    import altair as alt
-    import pandas as pd
-
-    from mnistopt.report.charts.pictures import Picture
-    from mnistopt.report.charts.theme import PALETTE, finished, rows
-
-    frame = pd.DataFrame(simulation)
-    frame["reached"] = 100 * frame["rate"] / frame["ideal"]
-    frame["busy"] = 100 * frame["driver"]
-    frame["epoch"] = frame["epoch_seconds"].map("{:g} s per epoch".format)
-    names = list(frame["epoch"].unique())
-    colour = alt.Color(
-        "epoch:N",
-        scale=alt.Scale(domain=names, range=[PALETTE[i] for i in (0, 1, 3)]),
-        legend=alt.Legend(title=None, orient="top", symbolType="circle"),
-    )
-
-    def panel(column: str, title: str, highest: float) -> Any:
-        base = alt.Chart(rows(frame)).encode(
-            x=alt.X(
-                "devices:Q",
-                title="devices",
-                scale=alt.Scale(type="log", base=2, padding=16, nice=False),
-                axis=alt.Axis(values=list(DEVICES), grid=False),
-            ),
-            y=alt.Y(
-                f"{column}:Q",
-                title=title,
-                scale=alt.Scale(domain=[0, highest], nice=False),
-                axis=alt.Axis(tickCount=5),
-            ),
-            color=colour,
-            tooltip=["epoch:N", "devices:Q", alt.Tooltip("rate:Q", format=",.0f")],
-        )
-        lines = base.mark_line(strokeWidth=2.5)
-        return alt.layer(lines, base.mark_point(filled=True, size=70)).properties(
-            width=300, height=220
-        )
-
-    top = max(100.0, 10 * math.ceil(frame["busy"].max() / 10))
-    chart = alt.hconcat(
-        panel("reached", "epochs per second, % of the ideal", 105.0),
-        panel("busy", "driver's use of a core, %", top),
-    )
-    return Picture.of(
-        frame,
-        finished(
-            chart,
-            "One driver, 10,000 replicas, 8 to 512 devices",
-            [
-                "Workers sleep for as long as an epoch takes; driver, queue, records",
-                "and Ray are real. The ideal: no device ever waits. Epochs of 1.3 s",
-                "are the CNN's on one core, of 0.1 s the MLP's.",
-            ],
-            "Share of the ideal speed and use of a core against devices.",
-        ),
-    )

@@ -58,17 +58,6 @@ class Section(NamedTuple):
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("mnistopt.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-
-
-@functools.cache
 def _vega() -> Markup:
     """Returns Vega, Vega-Lite and Vega-Embed, safe inside a script element.
 
@@ -96,7 +85,7 @@ def _packed(content: Any) -> Markup:
 def _spec(picture: Picture) -> dict[str, Any]:
     """Returns a chart as the page draws it: as wide as there is room, its own title."""
     left_out = ("title", "config", "description", "$schema")
-    spec = {name: one for name, one in picture.spec.items() if name not in left_out}
+    spec = {name: part for name, part in picture.spec.items() if name not in left_out}
     # Which points it has, for a choice made elsewhere; and its title, for a file.
     labels = picture.frame.get("label", pd.Series(dtype=str)).unique().tolist()
     about = {"labels": labels, "title": picture.spec["title"]}
@@ -142,17 +131,20 @@ def render(
     pictures = {
         name: picture for one in sections for name, picture in one.pictures.items()
     }
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            title=title,
-            lead=lead,
-            notice=notice,
-            sections=sections,
-            stills={name: _still(png) for name, png in stills.items()},
-            specs=_packed({name: _spec(picture) for name, picture in pictures.items()}),
-            config={"page": PAGE | {"padding": _PADDING}, "file": LIGHT},
-            vega=_vega(),
-        )
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mnistopt.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html").render(
+        title=title,
+        lead=lead,
+        notice=notice,
+        sections=sections,
+        stills={name: _still(png) for name, png in stills.items()},
+        specs=_packed({name: _spec(picture) for name, picture in pictures.items()}),
+        config={"page": PAGE | {"padding": _PADDING}, "file": LIGHT},
+        vega=_vega(),
     )

@@ -53,7 +53,7 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     sources += [*workdir.glob(f"{FOLDER}/*"), workdir / CONFIG]
     if not anew and path.exists():
         written = path.stat().st_mtime_ns
-        if all(one.exists() and one.stat().st_mtime_ns < written for one in sources):
+        if all(file.exists() and file.stat().st_mtime_ns < written for file in sources):
             return path
     results = Results.read(workdir)
     pictures = study_pictures(results)
@@ -202,8 +202,8 @@ def rerun_command(about: Config, workdir: Path) -> str:
     """
     asked, data = dict(about.asked), about.data
     paths = {name: name for name in asked["model"]} | {
-        name: one["path"] if one["command"] else ""
-        for name, one in about.modules.items()
+        name: module["path"] if module["command"] else ""
+        for name, module in about.modules.items()
     }
     asked["model"] = [paths[name] for name in asked["model"]]
     named = data.dataset in DATASETS or about.data_file

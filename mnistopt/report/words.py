@@ -68,9 +68,9 @@ def count_facts(results: Results) -> pd.Series:
         ends = proportion_interval(best["test_accuracy_mean"] * count, count)
         facts["other_images_half_width"] = (ends[1] - ends[0]) / 2
     if best["point"] in predictions:
-        one = predictions[best["point"]]
-        facts["best_vote_accuracy"] = float(np.mean(one.vote == one.labels))
-        wrong = one.confusion()
+        said = predictions[best["point"]]
+        facts["best_vote_accuracy"] = float(np.mean(said.vote == said.labels))
+        wrong = said.confusion()
         np.fill_diagonal(wrong, 0)
         true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
         facts["most_confused_class"], facts["most_confused_with"] = true, taken
@@ -129,8 +129,8 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
     summary, class_names = results.summary, results.config.data.class_names
     if not facts["best_n"]:
         return ["No setting has finished yet."]
-    found = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
-    found.append(
+    told = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
+    told.append(
         f"It gets {percent(facts['best_train_accuracy_mean'])} of the training images "
         f"right, {100 * facts['best_overfitting_mean']:.2f} points more than of the "
         "test images: that is its overfitting."
@@ -144,19 +144,19 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
                 f"The vote of its seeds is right on "
                 f"{percent(facts['best_vote_accuracy'])}. "
             )
-        found.append(
+        told.append(
             f"{vote}Most often it takes {true} for {taken}: "
             f"{facts['most_confused_count']:.3g} times"
             f"{', the mean over its seeds' if facts['best_n'] > 1 else ''}."
         )
     if facts["diverged"]:
         names = summary[summary["diverged"] > 0]["label"].tolist()
-        found.append(
+        told.append(
             f"{plural(int(facts['diverged']), 'replica')} diverged and "
             f"{'was' if facts['diverged'] == 1 else 'were'} stopped: {listed(names)}."
         )
-    found.append(_sureness(facts))
-    return [sentence for sentence in found if sentence]
+    told.append(_sureness(facts))
+    return [sentence for sentence in told if sentence]
 
 
 def _class(name: str) -> str:
@@ -169,13 +169,13 @@ def _class(name: str) -> str:
 def _best(facts: pd.Series, label: str) -> str:
     several = facts["points"] > 1
     name = f"The best setting by validation is {label}: it" if several else "It"
-    found = f"{name} gets {percent(facts['best_test_accuracy_mean'])} of the test "
+    start = f"{name} gets {percent(facts['best_test_accuracy_mean'])} of the test "
     n = int(facts["best_n"])
     if n < 2:
-        return f"{found}images right, with one seed."
+        return f"{start}images right, with one seed."
     low, high = facts["best_test_accuracy_low"], facts["best_test_accuracy_high"]
     return (
-        f"{found}images right, the mean of {n} seeds, with a 95 % interval from "
+        f"{start}images right, the mean of {n} seeds, with a 95 % interval from "
         f"{100 * low:.2f} to {percent(high)}."
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmark import report, scaling
+from experiments.benchmark import report
 from experiments.benchmark.contest import OURS, PYTORCH
 from experiments.benchmark.networks import NETWORKS, update_flops
 from experiments.benchmark.workers import Failed, Workers
@@ -121,5 +121,5 @@ def test_the_light_networks_figures_are_those_of_their_runs(name):
 
 def test_the_docs_say_of_a_cluster_what_was_measured():
     found = json.loads((COMMITTED.parent / "cluster" / "cluster.json").read_text())
-    assert scaling.in_words(found) in (ROOT / "docs" / "cluster.md").read_text()
+    assert report.cluster_markdown(found) in (ROOT / "docs" / "cluster.md").read_text()
     assert found["overhead"]["ratio"] < 1.1 and found["overhead"]["replicas"] == 60

@@ -14,8 +14,8 @@ from rich.console import Console
 
 import mnistopt
 from experiments import show, show_results
-from experiments.console import first_that_fits
 from experiments.program import command
+from experiments.show import first_that_fits
 from mnistopt.points import ALWAYS
 from mnistopt.results.tables import summary_table, trials_table
 from mnistopt.study.grid import grid as make_grid

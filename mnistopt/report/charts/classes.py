@@ -48,18 +48,18 @@ def confusion_frame(
     ):
         if point not in predictions:
             continue
-        one = predictions[point]
-        table, seeds = one.confusion(), len(one.seeds)
+        said = predictions[point]
+        table, seeds = said.confusion(), len(said.seeds)
         true, predicted = np.nonzero(table)
-        names = np.array(one.class_names, object)
+        names = np.array(said.class_names, object)
         frame = pd.DataFrame({"true": names[true], "predicted": names[predicted]})
         frame["count"] = table[true, predicted]
         frame["share"] = 100 * frame["count"] / table.sum(axis=1)[true]
         frames.append(frame.assign(label=label, rank=rank, n=seeds))
     columns = ["label", "rank", "true", "predicted", "count", "share", "n"]
-    found = pd.concat(frames, ignore_index=True)[columns]
-    found.attrs["classes"] = list(next(iter(predictions.values())).class_names)
-    return found
+    cells = pd.concat(frames, ignore_index=True)[columns]
+    cells.attrs["classes"] = list(next(iter(predictions.values())).class_names)
+    return cells
 
 
 def confusion_chart(frame: pd.DataFrame) -> Any:
@@ -131,24 +131,24 @@ def reliability_frame(
         mean `confidence`; the `accuracy` in it, with the ends `low` and `high` of
         Wilson's 95 % interval; all in per cent; and `count`, its test images.
     """
-    found = []
+    drawn = []
     for point, label, rank in summary[["point", "label", "rank"]].itertuples(
         index=False
     ):
         if point not in predictions:
             continue
-        one = predictions[point]
-        confidence = one.probabilities.max(axis=1).astype(float)
-        right = one.vote == one.labels
+        said = predictions[point]
+        confidence = said.probabilities.max(axis=1).astype(float)
+        right = said.vote == said.labels
         bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
         for index in np.unique(bins):
-            mine = bins == index
-            count, hits = int(mine.sum()), int(right[mine].sum())
+            inside = bins == index
+            count, hits = int(inside.sum()), int(right[inside].sum())
             ends = proportion_interval(hits, count)
-            values = (confidence[mine].mean(), hits / count, *ends)
-            found.append((label, rank, *(100 * value for value in values), count))
+            values = (confidence[inside].mean(), hits / count, *ends)
+            drawn.append((label, rank, *(100 * value for value in values), count))
     columns = ["label", "rank", "confidence", "accuracy", "low", "high", "count"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(drawn, columns=columns)
 
 
 def reliability_chart(frame: pd.DataFrame) -> Any:

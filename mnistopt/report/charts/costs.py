@@ -15,6 +15,7 @@ from mnistopt.report.charts.theme import (
     finished,
     legend,
     picked,
+    positive_scale,
     rows,
 )
 from mnistopt.results.columns import point_labels
@@ -167,13 +168,13 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
     x = alt.X(
         f"{cost}:Q",
         title=measured,
-        scale=_scale(frame[cost], padding=24),
+        scale=positive_scale(frame[cost], padding=24),
         axis=alt.Axis(format=form, tickCount=5),
     )
     y = alt.Y(
         "error:Q",
         title="validation error (%)",
-        scale=_scale(frame["error"], domain=_domain(frame)),
+        scale=positive_scale(frame["error"], domain=_domain(frame)),
         axis=alt.Axis(format="~g", tickCount=5),
     )
     tooltip = [
@@ -211,12 +212,6 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         f"Validation error against {measured}. On the Pareto front: "
         f"{', '.join(front['label'])}.",
     )
-
-
-def _scale(values: pd.Series, **more: Any) -> alt.Scale:
-    """Returns an axis, logarithmic where all values are positive."""
-    kind: Any = {"type": "log"} if (values > 0).all() else {"zero": False}
-    return alt.Scale(nice=False, **kind, **more)
 
 
 def _domain(frame: pd.DataFrame) -> list[float]:

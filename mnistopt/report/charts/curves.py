@@ -64,12 +64,12 @@ def grouped_curves(
     )
     frames = []
     for rank, (name, members) in enumerate(list(groups.items())[:TOP]):
-        one = known[known["replica"].isin(members)].groupby("epoch")
-        frame = pd.DataFrame({"n": one.size()})
+        epochs = known[known["replica"].isin(members)].groupby("epoch")
+        frame = pd.DataFrame({"n": epochs.size()})
         for value in ("loss", "error"):
-            frame[value] = one[value].mean()
-            frame[f"{value}_low"] = one[value].min()
-            frame[f"{value}_high"] = one[value].max()
+            frame[value] = epochs[value].mean()
+            frame[f"{value}_low"] = epochs[value].min()
+            frame[f"{value}_high"] = epochs[value].max()
         frames.append(frame.reset_index().assign(label=name, rank=rank))
     columns = ["label", "rank", "epoch", "n"]
     columns += [f"{v}{end}" for v in ("loss", "error") for end in ("", "_low", "_high")]
@@ -106,11 +106,15 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
         alt.Tooltip(f"{name}_high:Q", title="highest", format=".3~g"),
         alt.Tooltip("n:Q", title="seeds", format="d"),
     ]
-    base = alt.Chart(rows(shown)).encode(x=_epochs(shown))
+    # A tick for each of up to a dozen epochs.
+    epochs = sorted(set(shown["epoch"].astype(int)))
+    few: dict[str, Any] = {"values": epochs} if len(epochs) <= 12 else {}
+    x = alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1, **few))
+    base = alt.Chart(rows(shown)).encode(x=x)
     best = base.transform_filter(f"datum.rank < {len(PALETTE)}")
     colours = alt.Scale(domain=labels[: len(PALETTE)])
     best = best.encode(color=alt.Color("label:N", scale=colours, legend=legend()))
-    size = 30 if shown["epoch"].nunique() < 20 else 12
+    size = 30 if len(epochs) < 20 else 12
     layers = [
         best.mark_area(strokeWidth=0, clip=far).encode(
             y=alt.Y(f"{name}_low:Q", scale=scale),
@@ -144,10 +148,3 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
         + [f"Losses above {FAR} nats, of what learns nothing, are cut off."] * far,
         words,
     )
-
-
-def _epochs(shown: pd.DataFrame) -> alt.X:
-    """Returns the horizontal axis: a tick for each of up to a dozen epochs."""
-    epochs = sorted(set(shown["epoch"].astype(int)))
-    few: dict[str, Any] = {"values": epochs} if len(epochs) <= 12 else {}
-    return alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1, **few))

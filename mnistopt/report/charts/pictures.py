@@ -96,13 +96,13 @@ def study_pictures(results: Results) -> dict[str, Picture]:
     The only place that knows which there are, and under which heading of the page.
     """
     _, trials, curve_rows, summary, predictions, mistakes, samples = results
-    found: dict[str, Picture] = {}
+    pictures: dict[str, Picture] = {}
 
     def add(
         group: str, name: str, frame: pd.DataFrame, chart: Any, *arguments: Any
     ) -> None:
         if len(frame):
-            found[name] = Picture.of(frame, chart(frame, *arguments), group)
+            pictures[name] = Picture.of(frame, chart(frame, *arguments), group)
 
     done = summary[summary["n"] > 0]
     swept = varying_axes(done)
@@ -133,7 +133,7 @@ def study_pictures(results: Results) -> dict[str, Picture]:
         add("Mistakes", "confusion", confused, classes.confusion_chart)
         sure = classes.reliability_frame(summary, predictions)
         add("Mistakes", "reliability", sure, classes.reliability_chart)
-    return found
+    return pictures
 
 
 # Pixels per unit of the chart: 1,160 for its usual width.

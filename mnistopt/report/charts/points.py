@@ -11,6 +11,7 @@ from mnistopt.report.charts.theme import (
     faded,
     finished,
     picked,
+    positive_scale,
     row_words,
     rows,
     rows_high,
@@ -49,13 +50,12 @@ def seeds_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 def seeds_chart(frame: pd.DataFrame) -> Any:
     """Draws every replica's test error, and its point's mean and interval."""
     choice = picked()
-    positive = (frame[["error", "low"]].min().min() or 0) > 0
-    kind: Any = {"type": "log"} if positive else {"zero": False}
-    scale = alt.Scale(nice=False, padding=12, **kind)
+    shown = pd.concat([frame["error"], frame["low"].dropna()])
+    scale = positive_scale(shown, padding=12)
     axis = alt.Axis(format="~g", tickCount=5)
     x = alt.X("error:Q", title="test error (%)", scale=scale, axis=axis)
     y = alt.Y("label:N", sort=alt.SortField("rank"), title=None)
-    one = alt.Chart(rows(frame)).encode(y=y)
+    replica = alt.Chart(rows(frame)).encode(y=y)
     point = alt.Chart(rows(frame.drop_duplicates("label"))).encode(y=y)
     tooltip = [
         alt.Tooltip("label:N", title="point"),
@@ -69,7 +69,7 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
         point.mark_rule(style="ink", strokeWidth=1.5).encode(
             x=alt.X("low:Q", scale=scale), x2="high:Q", opacity=faded(choice)
         ),
-        one.mark_point(filled=True, size=70).encode(
+        replica.mark_point(filled=True, size=70).encode(
             x=x,
             color=rank_colour(),
             opacity=faded(choice, 0.65),

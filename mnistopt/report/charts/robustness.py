@@ -28,10 +28,10 @@ def robustness_frame(table: pd.DataFrame, example: np.ndarray) -> pd.DataFrame:
         per cent; `n` networks; and the example as it is then, `image`, as the data URL
         of a PNG, "" for all of them.
     """
-    known = {(one["corruption"], one["strength"]): one for _, one in table.iterrows()}
-    panels = {name: f"{name} ({one.unit})" for name, one in CORRUPTIONS.items()}
+    known = {(row["corruption"], row["strength"]): row for _, row in table.iterrows()}
+    panels = {name: f"{name} ({how.unit})" for name, how in CORRUPTIONS.items()}
     panels["all"] = "mean of all (strength)"
-    found = []
+    cells = []
     for name, panel in panels.items():
         for strength in (0, *STRENGTHS):
             row = known[(name, str(strength)) if strength else ("clean", "0")]
@@ -41,9 +41,9 @@ def robustness_frame(table: pd.DataFrame, example: np.ndarray) -> pd.DataFrame:
                 amount = CORRUPTIONS[name].amounts[strength - 1]
             url = data_url(image) if name in CORRUPTIONS else ""
             ends = (100 * row[end] for end in ("accuracy", "low", "high"))
-            found.append((panel, strength, f"{amount:g}", *ends, row["n"], url))
+            cells.append((panel, strength, f"{amount:g}", *ends, row["n"], url))
     columns = ["panel", "strength", "amount", "accuracy", "low", "high", "n", "image"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(cells, columns=columns)
 
 
 def robustness_chart(frame: pd.DataFrame) -> Any:

@@ -72,7 +72,8 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
             alt.Tooltip("n:Q", title="seeds"),
         ],
     )
-    scale = alt.Scale(scheme="viridis", type="log" if _positive(frame) else "linear")
+    positive = (frame["error"] > 0).all()
+    scale = alt.Scale(scheme="viridis", type="log" if positive else "linear")
     middle = (frame["error"].min() * frame["error"].max()) ** 0.5
     colour = alt.Color("error:Q", scale=scale, legend=None)
     layers = [
@@ -97,10 +98,6 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
         f"Validation error by {first} and {second}; least, {best['error']:.2f} %, at "
         f"{best['label']}.",
     )
-
-
-def _positive(frame: pd.DataFrame) -> bool:
-    return bool((frame["error"] > 0).all())
 
 
 def parallel_frame(summary: pd.DataFrame) -> pd.DataFrame:
@@ -142,8 +139,8 @@ def parallel_chart(frame: pd.DataFrame) -> Any:
         scale=alt.Scale(type="point", padding=0.3),
     )
     y = alt.Y("position:Q", axis=None, scale=alt.Scale(padding=10))
-    tooltip = [alt.Tooltip("label:N", title="point")]
-    tooltip += [
+    tooltip = [
+        alt.Tooltip("label:N", title="point"),
         alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
     ]
     base = alt.Chart(rows(frame)).encode(x=x, y=y, detail="label:N")

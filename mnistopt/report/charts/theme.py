@@ -86,6 +86,12 @@ def faded(choice: alt.Parameter, full: float = 1.0) -> Any:
     return alt.when(choice).then(alt.value(full)).otherwise(alt.value(0.08 * full))
 
 
+def positive_scale(values: pd.Series, **more: Any) -> alt.Scale:
+    """Returns an axis, logarithmic where all values are positive."""
+    kind: Any = {"type": "log"} if (values > 0).all() else {"zero": False}
+    return alt.Scale(nice=False, **kind, **more)
+
+
 def finished(chart: Any, title: str, subtitle: Sequence[str], alt_text: str) -> Any:
     """Returns a chart with its title, its words for those who cannot see, its look.
 
