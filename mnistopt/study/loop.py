@@ -211,7 +211,7 @@ class Loop:
             self._tell(job.start, compiling=True)
             program = self._run.pool.compile(job.cohort, job.lanes, most)
             budget = self._run.request.memory_budget
-            check_call(program.bytes, job.lanes, program.devices, budget)
+            check_call(program.bytes, job.lanes, present(program), budget)
             self._programs[key] = program
         return self._programs[key]
 
