@@ -53,7 +53,6 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-@functools.cache
 def describe_device(xla: jax.Device) -> dict[str, Any]:
     """Returns all that must be the same for numbers to be the same to the bit.
 
@@ -157,7 +156,12 @@ class LocalDevice(Device):
 
     def describe(self, lanes: Lanes) -> dict[str, Any]:
         """Returns all that decides the bits of what it computes in these lanes."""
-        return {**describe_device(self.xla), "lanes": list(lanes)}
+        return {**self._machine, "lanes": list(lanes)}
+
+    @functools.cached_property
+    def _machine(self) -> dict[str, Any]:
+        # Once: it reads what the system says of itself.
+        return describe_device(self.xla)
 
     def start(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins a call, after those that were begun before; returns its future."""
