@@ -42,6 +42,8 @@ from mnistopt.engine.cluster.pool import RayPool  # noqa: E402
 # Seconds that nothing takes here.
 LONGEST = 90
 NODE = {"node_ip_address": "127.0.0.1", "num_cpus": 1}
+# A dead node is known to be one after five seconds, not after fifteen and more.
+SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000}
 SMALL = Cohort(MLP((16,)), "adam", 32)
 
 
@@ -50,7 +52,8 @@ def cluster():
     """A cluster of a head that computes nothing and two nodes of one core, loopback."""
     with mock.patch.object(ray_constants, "ENABLE_RAY_CLUSTER", False):
         with warnings.catch_warnings(action="ignore"):
-            found = Cluster(True, head_node_args={**NODE, "num_cpus": 0})
+            head = {**NODE, "num_cpus": 0, "_system_config": SOON}
+            found = Cluster(True, head_node_args=head)
             found.add_node(**NODE)
             found.add_node(**NODE)
             assert join(found.address)
