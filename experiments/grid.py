@@ -118,7 +118,7 @@ def _rerun() -> None:
     settings = {name: value for name, value in data.items() if FLAGS[name].present}
     settings |= {name: FLAGS[name].value for name in _WITH}
     with show.Bar(FLAGS.quiet) as bar:
-        on_plan = None if FLAGS.quiet else show.plan
+        on_plan = None if FLAGS.quiet else bar.print_plan
         found = mnistopt.rerun(
             FLAGS.rerun, FLAGS.workdir, on_plan=on_plan, on_progress=bar, **settings
         )

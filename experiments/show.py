@@ -216,17 +216,27 @@ class Bar:
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
+        self._stage: tuple = ()
+        self._printed = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
         self._bar = _TwoLines(
             TextColumn("{task.fields[what]}", markup=False),
             BarColumn(bar_width=12),
             TextColumn("{task.fields[figures]}", markup=False),
             console=Console(stderr=True, emoji=False),
             transient=True,
-            disable=quiet or not sys.stderr.isatty(),
+            disable=self._quiet or not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task("", total=None, what="", figures="")
-        self._stage: tuple = ()
-        self._printed = 0.0
+
+    def print_plan(self, found: Plan) -> None:
+        """Prints one plan of several where the bar is, which begins anew below it."""
+        self.__exit__()
+        # The old one would first go up to where it was.
+        self._begin()
+        plan(found)
 
     def __enter__(self) -> "Bar":
         return self

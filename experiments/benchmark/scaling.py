@@ -113,7 +113,6 @@ def _pool(nodes: Sequence[Any], count: int) -> Any:
     return SimpleNamespace(
         traffic=collections.Counter(),
         devices=[RemoteDevice(worker(i), i, about, lambda: None) for i in range(count)],
-        called=lambda seconds: None,
     )
 
 

@@ -78,7 +78,9 @@ def why_unreadable(path: Path, error: Exception, kind: str) -> str:
         return error.strerror
     with open(path, "rb") as file:
         actual = what_is(file.read(HEAD))
-    return str(error) if actual.startswith(kind) else f"it is {actual}"
+    if not actual.startswith(kind):
+        return f"it is {actual}"
+    return str(error) or type(error).__name__
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

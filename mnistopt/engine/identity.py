@@ -47,7 +47,8 @@ def identify(
     Args:
         points: Those asked for.
         data: What they are trained on.
-        known: `modules` of the workdir's config.json.
+        known: `modules` of config.json: the workdir's, and that of a study which is
+            run again.
         measured: Whether to compute probes too, for config.json.
 
     Returns:

@@ -86,6 +86,7 @@ def run(
 
         with stopwatch("planning"), noting(noted):
             planned = plan_run(request, workdir, pool)
+        stop.check()
         if on_plan:
             on_plan(planned)
         told = stopwatch, tell, on_epoch, stop, noted

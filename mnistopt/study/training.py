@@ -1,6 +1,5 @@
 """Carries a plan out: trains its jobs, and writes all that is known then."""
 
-import contextlib
 import time
 import warnings
 from collections.abc import Mapping
@@ -74,10 +73,13 @@ def train(plan: Plan, run: Run) -> None:
         wanted = {network_name(r.point.structure): r.point for r in records}
         costs = dict(known.costs)
         for name, point in wanted.items():
-            if name not in costs:
-                # A module of one's own that cannot be had any more has none.
-                with contextlib.suppress(InputError):
-                    costs[name] = _costs(make(point), data, present(pool)[0])
+            if name in costs:
+                continue
+            try:
+                model = make(point)
+            except InputError:
+                continue  # A module of one's own that cannot be had any more has none.
+            costs[name] = _costs(model, data, present(pool)[0])
         workdir.write(costs=costs)
         loop.write()
     if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):

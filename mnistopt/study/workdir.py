@@ -109,7 +109,7 @@ class Workdir:
                 )
             return None
         try:
-            found = config.read_config(self.folder)
+            known = config.read_config(self.folder)
         except config.Undecodable as error:
             if not self.store.folder.is_dir():
                 raise
@@ -117,13 +117,13 @@ class Workdir:
             message = f"{error}; it is made anew from the checkpoints"
             warnings.warn(message, stacklevel=2)
             return None
-        if differences := found.data.differences(self._data):
+        if differences := known.data.differences(self._data):
             raise InputError(
                 f"workdir {self.folder} holds a study of other data:\n"
                 + "\n".join(differences)
                 + "\nGive another `workdir`, or the settings it was made with."
             )
-        return found
+        return known
 
     def check_data(self, records: Mapping[str, Record]) -> None:
         """Checks that replicas were trained on the data at hand.

@@ -209,6 +209,8 @@ class RayPool:
         """
         refs = list(self._starting.values())
         done = ray.wait(refs, timeout=timeout)[0] if refs else ()
+        # And those that have started with it.
+        done = ray.wait(refs, num_returns=len(refs), timeout=0)[0] if done else ()
         for actor in [actor for actor, ref in self._starting.items() if ref in done]:
             try:
                 about = ray.get(self._starting.pop(actor))
