@@ -1,14 +1,9 @@
-"""What a person is told: of what cannot be used or is doubtful, and no more."""
+"""What a person gave that cannot be used, or is doubtful."""
 
 import contextlib
-import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
-
-# The least level at which a library's log record is of use: Orbax tells each step of
-# each checkpoint, and tensorflow-datasets advises to install what we do not need.
-_LEAST = {"orbax": logging.WARNING, "tensorflow_datasets": logging.ERROR}
 
 
 class InputError(ValueError):
@@ -39,20 +34,3 @@ def noting(noted: list[str] | None = None) -> Iterator[list[str]]:
 
         warnings.showwarning = note  # type: ignore[assignment]
         yield noted
-
-
-def quiet() -> None:
-    """Leaves out records that are of no use; calling it twice changes nothing.
-
-    Both libraries log through absl, whose logger people set to INFO for programs of
-    their own.
-    """
-    logging.getLogger("absl").addFilter(_of_use)
-
-
-def _of_use(record: logging.LogRecord) -> bool:
-    return all(
-        record.levelno >= least
-        for library, least in _LEAST.items()
-        if f"/{library}/" in record.pathname.replace("\\", "/")
-    )

@@ -12,7 +12,7 @@ _context.set_forkserver_preload(
     [
         *("experiments.program", "experiments.show", "experiments.show_results"),
         *("mnistopt.study.rerun", "mnistopt.report.study", "mnistopt.data.official"),
-        *("mnistopt.engine.predict", "mnistopt.models.basic"),
+        *("mnistopt.engine.predict", "mnistopt.models.mlp_cnn"),
     ]
 )
 

@@ -49,6 +49,27 @@ def make_keras(
     return epoch
 
 
+def _plain(axes: Mapping[str, Any]) -> Any:
+    """Returns the network as anybody would write it in `flax.linen`."""
+    import flax.linen as nn
+
+    channels, hidden = layers_of(axes)
+
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x: Any, training: bool) -> Any:
+            for i, features in enumerate(channels):
+                x = nn.relu(nn.Conv(features, (3, 3))(x))
+                x = nn.max_pool(x, (2, 2), (2, 2)) if i < 2 else x
+            x = x.reshape(len(x), -1)
+            for units in hidden:
+                x = nn.relu(nn.Dense(units)(x))
+                x = nn.Dropout(DROPOUT, deterministic=not training)(x)
+            return nn.Dense(10)(x)
+
+    return Plain()
+
+
 def make_flax(
     scanned: bool,
     replicas: int,
@@ -69,28 +90,13 @@ def make_flax(
         images: As in `make_keras`.
         labels: As in `make_keras`.
     """
-    import flax.linen as nn
     import jax
     import jax.numpy as jnp
     import numpy as np
     import optax
     from flax.training.train_state import TrainState
 
-    channels, hidden = layers_of(axes)
-
-    class Plain(nn.Module):
-        @nn.compact
-        def __call__(self, x: Any, training: bool) -> Any:
-            for i, features in enumerate(channels):
-                x = nn.relu(nn.Conv(features, (3, 3))(x))
-                x = nn.max_pool(x, (2, 2), (2, 2)) if i < 2 else x
-            x = x.reshape(len(x), -1)
-            for units in hidden:
-                x = nn.relu(nn.Dense(units)(x))
-                x = nn.Dropout(DROPOUT, deterministic=not training)(x)
-            return nn.Dense(10)(x)
-
-    model = Plain()
+    model = _plain(axes)
     x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels)
 
     def create(key: Any) -> TrainState:

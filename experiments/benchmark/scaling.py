@@ -153,7 +153,7 @@ def _reach(pool: Any, seconds: float) -> dict[str, Any]:
     from mnistopt.engine.queue import Queue
     from mnistopt.engine.record import Record
     from mnistopt.engine.rounds import Member, make_rounds
-    from mnistopt.models.basic import MLP
+    from mnistopt.models.mlp_cnn import MLP
     from mnistopt.study.grid import grid
     from mnistopt.training.cohort import Cohort
 

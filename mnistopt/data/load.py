@@ -18,13 +18,12 @@ from mnistopt.data.check import check_stored
 from mnistopt.data.classes import default_names
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.find import Source, find
+from mnistopt.data.idx import read_idx_files, read_idx_zip
 from mnistopt.data.official import (
     FINGERPRINTS,
     NUM_CLASSES,
     OFFICIAL_SIZES,
     Stored,
-    read_idx_files,
-    read_idx_zip,
     read_mnist_5k,
 )
 from mnistopt.data.prepare import read_prepared

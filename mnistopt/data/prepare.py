@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from mnistopt.data.official import Stored, expected_files
-from mnistopt.errors import InputError, quiet
+from mnistopt.errors import InputError
+from mnistopt.logs import quiet
 
 
 def download(name: str, root: Path) -> tuple[Path, ...]:

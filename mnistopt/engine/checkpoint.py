@@ -30,8 +30,9 @@ import tensorstore
 from flax.traverse_util import unflatten_dict
 
 from mnistopt.engine.record import Record
-from mnistopt.errors import InputError, quiet
+from mnistopt.errors import InputError
 from mnistopt.files import plain_path
+from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
 
 

@@ -15,8 +15,8 @@ from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mnistopt.engine.checkpoint import CHECKSUM, FORMAT, checksum, parted, text_checksum
-from mnistopt.errors import quiet
 from mnistopt.files import Unwritable, check_room
+from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
 
 # Share of the time that writing checkpoints may take: after one that took t seconds,

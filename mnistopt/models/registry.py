@@ -73,7 +73,7 @@ NETWORKS = {
     for network in (
         Network(
             name="mlp",
-            path="mnistopt.models.basic:MLP",
+            path="mnistopt.models.mlp_cnn:MLP",
             words="MLP",
             axes={
                 "hidden": layers((128, 128), "units per hidden layer, as in 128x128"),
@@ -82,7 +82,7 @@ NETWORKS = {
         ),
         Network(
             name="cnn",
-            path="mnistopt.models.basic:CNN",
+            path="mnistopt.models.mlp_cnn:CNN",
             words="CNN",
             axes={
                 "channels": layers((32, 64), "kernels per convolution, as in 32x64x64"),

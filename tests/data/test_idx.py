@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnistopt.data import official
+from mnistopt.data import idx
 from mnistopt.data.find import find
 from mnistopt.data.load import read
 from mnistopt.data.official import expected_files
@@ -53,7 +53,7 @@ LABELS = idx_bytes(np.array([3, 1, 4], np.uint8))
 
 
 def parse(content: bytes, ndim: int) -> np.ndarray:
-    return official.parse_idx(io.BytesIO(content), "some/file", ndim=ndim)
+    return idx.parse_idx(io.BytesIO(content), "some/file", ndim=ndim)
 
 
 @given(
@@ -70,7 +70,7 @@ def test_reads_what_was_written(tmp_path_factory, count, seed, labels, gzipped):
     # The name lies about the compression half of the time: content decides.
     path = tmp_path_factory.mktemp("idx") / ("file.gz" if seed % 2 else "file")
     path.write_bytes(gzip.compress(content) if gzipped else content)
-    found = official.read_idx(path, ndim=array.ndim)
+    found = idx.read_idx(path, ndim=array.ndim)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, array)
 
@@ -178,9 +178,9 @@ def test_small_files_cannot_fill_the_memory():
 
 def test_unreadable_paths(tmp_path):
     with pytest.raises(InputError, match="Cannot read .*absent.*No such file"):
-        official.read_idx(tmp_path / "absent", ndim=1)
+        idx.read_idx(tmp_path / "absent", ndim=1)
     with pytest.raises(InputError, match="Cannot read .*directory"):
-        official.read_idx(tmp_path, ndim=1)
+        idx.read_idx(tmp_path, ndim=1)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
@@ -230,16 +230,16 @@ def test_emnist_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "gzip.zip", "w") as archive:
         for path in (tmp_path / "files").iterdir():
             archive.write(path, f"gzip/{path.name}")
-    parts = official.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
+    parts = idx.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
     found = [array for part in parts for array in part[:2]]
     for array, wanted in zip(found, arrays, strict=True):
         np.testing.assert_array_equal(array, wanted)
 
     with pytest.raises(InputError, match="gzip.zip is not the zip file of mnist"):
-        official.read_idx_zip(tmp_path / "gzip.zip", "mnist")
+        idx.read_idx_zip(tmp_path / "gzip.zip", "mnist")
     (tmp_path / "gzip.zip").write_bytes(b"<html>not found</html>")
     with pytest.raises(InputError, match="gzip.zip is not the zip file"):
-        official.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
+        idx.read_idx_zip(tmp_path / "gzip.zip", "emnist_digits")
 
 
 def test_missing_files_are_listed(tmp_path):

@@ -13,7 +13,7 @@ import tensorstore
 from mnistopt.engine import writer as writing
 from mnistopt.engine.checkpoint import Damaged, Store
 from mnistopt.engine.writer import Writer
-from mnistopt.models.basic import CNN, MLP
+from mnistopt.models.mlp_cnn import CNN, MLP
 from mnistopt.models.networks import variable_shapes
 from mnistopt.training.cohort import Cohort, init_state
 

@@ -25,7 +25,7 @@ from mnistopt.engine.replicas import state_bytes
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.errors import InputError
 from mnistopt.hparams import Hparams
-from mnistopt.models.basic import MLP
+from mnistopt.models.mlp_cnn import MLP
 from mnistopt.training.cohort import Cohort
 from tests import programs
 

@@ -17,8 +17,8 @@ from mnistopt.engine.queue import Queue
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
 from mnistopt.hparams import Hparams
-from mnistopt.models.basic import CNN, MLP
 from mnistopt.models.light import ShuffleNetV2
+from mnistopt.models.mlp_cnn import CNN, MLP
 from mnistopt.training.cohort import Cohort, init_state
 
 SMALL = Cohort(MLP((16,)), "adam", 32)

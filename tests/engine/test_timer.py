@@ -8,7 +8,7 @@ from mnistopt.engine import queue
 from mnistopt.engine.devices import Lanes, LocalDevice
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.hparams import Hparams
-from mnistopt.models.basic import MLP
+from mnistopt.models.mlp_cnn import MLP
 from mnistopt.training.cohort import Cohort
 
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnistopt.models.basic import CNN, MLP
 from mnistopt.models.layers import Dropout
+from mnistopt.models.mlp_cnn import CNN, MLP
 from mnistopt.models.networks import (
     apply,
     apply_training,

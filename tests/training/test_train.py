@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 
 from mnistopt.data.splits import Split
 from mnistopt.hparams import Hparams
-from mnistopt.models.basic import CNN, MLP
+from mnistopt.models.mlp_cnn import CNN, MLP
 from mnistopt.training.cohort import Cohort, init_state
 from mnistopt.training.metrics import EVAL_BATCH, Metrics, evaluate, pixels
 from mnistopt.training.train import LOSS_LIMIT, run_epoch, train_epoch, train_step
