@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import re
 import shutil
@@ -109,6 +110,28 @@ def read_csv(path: Path, **options: Any) -> Any:
     if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
         options["float_precision"] = "round_trip"
     return pd.read_csv(path, **options)
+
+
+# Folder of a study with what was damaged, and others have now.
+ASIDE = "damaged"
+
+
+def set_aside(path: Path, workdir: Path, name: str) -> Path:
+    """Moves a file or folder to the folder `damaged` of a workdir, which keeps it.
+
+    Args:
+        path: What is moved.
+        workdir: The study's folder.
+        name: What it is called there; a number follows.
+
+    Returns:
+        Where it is now.
+    """
+    (workdir / ASIDE).mkdir(exist_ok=True)
+    places = (workdir / ASIDE / f"{name}-{i}" for i in itertools.count())
+    place = next(place for place in places if not place.exists())
+    path.rename(place)
+    return place
 
 
 # What the system answers to a write, where the disk is to blame and not the program.

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 import mnistopt
 from mnistopt.axes import Typed
-from mnistopt.engine.checkpoint import Store
+from mnistopt.engine.checkpoint import Store, merge_records
 from mnistopt.errors import InputError
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.models.registry import NETWORKS
 from mnistopt.results import config
-from mnistopt.results.tables import TABLES, best_trial, read_table
+from mnistopt.results.table_files import TABLES, read_table
+from mnistopt.results.tables import best_trial
 from mnistopt.study import request
 from mnistopt.study.grid import grid
-from mnistopt.study.jobs import merge_records
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 1}
 AXES = [*NETWORKS["mlp"].axes, *NETWORKS["cnn"].axes, *RECIPE, *NUMBERS, "epochs"]

@@ -89,7 +89,7 @@ def test_imports_go_in_no_circle():
 @pytest.mark.parametrize(
     ("tool", "homes"),
     [
-        ("orbax", {"engine.checkpoint", "engine.writer"}),
+        ("orbax", {"engine.writer"}),
         ("absl", set()),
         ("tensorflow_datasets", {"data.prepare"}),
         ("rich", set()),

@@ -10,28 +10,33 @@ together as GROUP, after EPOCH epochs. Its item `state` holds
 and its item `about` is JSON: which replicas these are, and their history. A thousand
 replicas are as few arrays as one. They are kept in chunks of one replica, and read by
 TensorStore, which Orbax writes them with, so that one is read without the others.
-Orbax writes in the background and renames a finished checkpoint into place, so a
-reader, or a run that was killed, only ever sees whole ones.
+Orbax writes to a folder of another name and renames it into place when it is whole, so
+a reader, or a run that was killed, sees whole ones only.
+
+What has been trained cannot be made anew but by training. So a damaged checkpoint gives
+those of its replicas that are whole, stays where it is until others have all of them,
+and is moved away then; and folders of other names than ours are never touched.
 """
 
 import contextlib
+import itertools
 import json
+import re
 import shutil
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import tensorstore
 from flax.traverse_util import unflatten_dict
 
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
-from mnistopt.files import plain_path
+from mnistopt.files import plain_path, set_aside
 from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
 
@@ -69,8 +74,8 @@ def text_checksum(content: Mapping[str, Any]) -> int:
 
 # Of what is only half there, as Orbax names it; nobody reads such folders.
 PARTIAL = ".orbax-checkpoint-tmp"
-# Folder of a study with checkpoints that could not be used.
-ASIDE = "damaged"
+# Names of groups: of a job, and of another one in its place.
+_GROUP = re.compile("[0-9a-f]{10}(-[0-9]+)?")
 # Of a checkpoint: another version may read it otherwise.
 FORMAT = 2
 # Bytes of what has been read that are kept: mostly where the chunks are.
@@ -84,11 +89,18 @@ class Checkpoint(NamedTuple):
         group: Name of its folder under the store.
         epoch: Epochs done.
         about: The JSON given to `Writer.save`.
+        lost: Names of replicas whose arrays are known to be damaged.
     """
 
     group: str
     epoch: int
     about: dict[str, Any]
+    lost: frozenset[str] = frozenset()
+
+    @property
+    def replicas(self) -> list[str]:
+        """The names of those that can be restored from it."""
+        return [name for name in self.about["replicas"] if name not in self.lost]
 
     @property
     def records(self) -> dict[str, Record]:
@@ -99,6 +111,38 @@ class Checkpoint(NamedTuple):
         """What was known of one of them."""
         known = self.about["records"]
         return Record.from_json(next(row for row in known if row["replica"] == replica))
+
+
+def steps(folder: Path) -> list[Path]:
+    """Returns the folders of a store's checkpoints, whole or damaged."""
+    return [
+        step
+        for step in sorted(folder.glob("*/*/"))
+        if step.name.isdecimal() and _GROUP.fullmatch(step.parent.name)
+    ]
+
+
+def remove(step: Path) -> None:
+    """Removes a checkpoint; who is killed meanwhile leaves none of it to be read."""
+    partial = step.with_name(step.name + PARTIAL)
+    step.rename(partial)
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partial(group: Path) -> None:
+    """Removes what killed runs have left in the folder of a group."""
+    for partial in group.glob(f"*{PARTIAL}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def merge_records(saved: Iterable[Checkpoint]) -> dict[str, Record]:
+    """Returns what all checkpoints together know of each replica, by its name."""
+    records: dict[str, Record] = {}
+    for checkpoint in saved:
+        for name, record in checkpoint.records.items():
+            known = records.get(name)
+            records[name] = known.merged(record) if known else record
+    return records
 
 
 class Store:
@@ -112,10 +156,8 @@ class Store:
         """Opens the store at `folder`, which need not exist yet."""
         quiet()
         self.folder, self._folder = folder.absolute(), plain_path(folder.absolute())
-        self._open_anew()
-
-    def _open_anew(self) -> None:
-        """Lets go of arrays that have been opened."""
+        # What `check` has found.
+        self._lost: dict[tuple[str, int], frozenset[str]] = {}
         self._arrays: dict[tuple[Path, str], tensorstore.TensorStore] = {}
         cache = {"total_bytes_limit": READ_CACHE}
         self._context = tensorstore.Context({"cache_pool": cache})
@@ -126,23 +168,21 @@ class Store:
         One whose records cannot be read is left out, with a warning.
         """
         entries = []
-        for folder in sorted(self._folder.glob("*/")):
-            with ocp.CheckpointManager(folder) as manager:
-                for epoch in manager.all_steps():
-                    args = ocp.args.Composite(about=ocp.args.JsonRestore())
-                    try:
-                        about = manager.restore(epoch, args=args)["about"]
-                        checkpoint = Checkpoint(folder.name, epoch, about)
-                        _check(checkpoint)
-                        entries.append(checkpoint)
-                    except Exception as error:  # noqa: BLE001 - whatever is in it
-                        place = self.folder / folder.name / str(epoch)
-                        warnings.warn(
-                            f"the checkpoint {place} is damaged "
-                            f"({str(error).strip():.200}) and left out; what only it "
-                            "has is trained again",
-                            stacklevel=2,
-                        )
+        for step in steps(self.folder):
+            group, epoch = step.parent.name, int(step.name)
+            try:
+                text = (step / "about" / "metadata").read_text(encoding="utf-8")
+                lost = self._lost.get((group, epoch), frozenset())
+                checkpoint = Checkpoint(group, epoch, json.loads(text), lost)
+                _check(checkpoint)
+                entries.append(checkpoint)
+            except Exception as error:  # noqa: BLE001 - whatever is in it
+                warnings.warn(
+                    f"the checkpoint {step} is damaged ({str(error).strip():.200}) "
+                    "and left out; what only it has is trained again when it is asked "
+                    "for",
+                    stacklevel=2,
+                )
         return entries
 
     def load(
@@ -173,14 +213,30 @@ class Store:
             states[name] = state
         return states
 
-    def check(self, saved: Checkpoint) -> None:
-        """Reads all arrays of a checkpoint.
-
-        Raises:
-            Damaged: If one is not as it was written.
-        """
+    def check(self, saved: Checkpoint) -> Checkpoint:
+        """Reads all arrays of a checkpoint; returns it with what is `lost` of it."""
+        replicas, lost = saved.about["replicas"], set[str]()
         for name in saved.about["checksums"]:
-            self._read_arrays(saved, [name], range(len(saved.about["replicas"])))
+            try:
+                self._read_arrays(saved, [name], range(len(replicas)))
+            except Damaged:
+                # A chunk for each replica: others may be whole.
+                for row, replica in enumerate(replicas):
+                    try:
+                        if replica not in lost:
+                            self._read_arrays(saved, [name], [row])
+                    except Damaged:
+                        lost.add(replica)
+        self._lost[saved.group, saved.epoch] = frozenset(lost)
+        return saved._replace(lost=frozenset(lost))
+
+    def find(self, replica: str, epoch: int) -> list[Checkpoint]:
+        """Returns the checkpoints of a replica after some epochs: rarely two."""
+        return [
+            saved
+            for saved in self.saved()
+            if saved.epoch == epoch and replica in saved.replicas
+        ]
 
     def load_part(
         self, saved: Checkpoint, replicas: Sequence[str], part: str
@@ -235,8 +291,7 @@ class Store:
         folder = self.folder / saved.group / str(saved.epoch)
         return Damaged(
             f"the checkpoint {folder} is damaged ({str(error).strip():.200}): the "
-            "grid's command again uses an older one, or trains again what only this "
-            "one has"
+            "grid's command that has trained it trains again what only this one has"
         )
 
     def _array(self, saved: Checkpoint, name: str) -> tensorstore.TensorStore:
@@ -253,59 +308,51 @@ class Store:
         return self._arrays[folder, name]
 
     def group(self, name: str) -> Path:
-        """Returns where a `Writer` writes one group; makes the store's folder."""
+        """Returns where a `Writer` writes a new group; makes the store's folder.
+
+        What is there by that name already is damaged, or else nothing would be trained
+        again: it stays as it is.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        return self._folder / name
+        names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(1)))
+        taken = {step.parent.name for step in steps(self.folder)}
+        return self._folder / next(one for one in names if one not in taken)
 
     def tidy(self) -> None:
-        """Removes partial checkpoints, superseded ones, and folders without any.
+        """Removes partial checkpoints and superseded ones; sets damaged ones aside.
 
         A checkpoint is superseded if none of its replicas was measured in full there,
-        and all of them have gone further in others. Nobody else may write meanwhile.
+        and all of them have gone further in others. A damaged one is set aside, to the
+        folder `damaged`, when others have all of its replicas after as many epochs.
+        Nobody else may write meanwhile, and all that was asked for has been trained.
         """
-        saved, newest = self.saved(), dict[str, int]()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # It has been told.
+            saved = self.saved()
+        newest, whole = dict[str, int](), set[tuple[str, int]]()
         for checkpoint in saved:
-            for name in checkpoint.about["replicas"]:
+            for name in checkpoint.replicas:
                 newest[name] = max(checkpoint.epoch, newest.get(name, 0))
-        for checkpoint in saved:
-            epoch, names = checkpoint.epoch, checkpoint.about["replicas"]
-            further = all(newest[name] > epoch for name in names)
+                whole.add((name, checkpoint.epoch))
+        known = {(one.group, str(one.epoch)): one for one in saved}
+        for step in steps(self.folder):
+            one = known.get((step.parent.name, step.name))
+            names = one.about["replicas"] if one else []
+            if one is None or one.lost:
+                if all((name, int(step.name)) in whole for name in names):
+                    group = f"{step.parent.name}-{step.name}"
+                    set_aside(step, self.folder.parent, group)
+                continue
             # Any: those that have stopped are measured before the others.
-            records = checkpoint.records.values()
-            measured = any(epoch in record.measured for record in records)
-            if further and not measured:
-                step = self.folder / checkpoint.group / str(epoch)
-                # In one step, so that there is no half of it if this is killed.
-                step.rename(step.with_name(step.name + PARTIAL))
-        for partial in self.folder.glob(f"*/*{PARTIAL}*"):
-            shutil.rmtree(partial, ignore_errors=True)
-        for group in self.folder.glob("*/"):
-            if not any(group.glob("*/")):
-                shutil.rmtree(group, ignore_errors=True)
-
-    def damaged(self, sound: Sequence[Checkpoint]) -> list[Path]:
-        """Returns the folders of checkpoints that cannot be used.
-
-        Args:
-            sound: All checkpoints that can.
-        """
-        known = {(checkpoint.group, str(checkpoint.epoch)) for checkpoint in sound}
-        steps = (step for step in self.folder.glob("*/*/") if step.name.isdecimal())
-        return [step for step in steps if (step.parent.name, step.name) not in known]
-
-    def set_aside(self, sound: Sequence[Checkpoint]) -> None:
-        """Moves damaged checkpoints away from new ones, to the folder `damaged`.
-
-        Args:
-            sound: All checkpoints that can be used.
-        """
-        for step in self.damaged(sound):
-            aside = self.folder.parent / ASIDE
-            aside.mkdir(exist_ok=True)
-            count = len(list(aside.iterdir()))
-            step.rename(aside / f"{step.parent.name}-{step.name}-{count}")
-        # Others may come in their places, which are not to be read through these.
-        self._open_anew()
+            records = one.records.values()
+            measured = any(one.epoch in record.measured for record in records)
+            if not measured and all(newest[name] > one.epoch for name in names):
+                remove(step)
+        for folder in self.folder.glob("*/"):
+            if _GROUP.fullmatch(folder.name):
+                remove_partial(folder)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # If it is empty.
 
 
 def _check(saved: Checkpoint) -> None:

@@ -100,10 +100,10 @@ class Record:
         short, long = sorted((self, other), key=lambda record: record.epochs_done)
         history = {name: list(values) for name, values in long.history.items()}
         # All of an epoch: what was measured in full is of the run whose checkpoint of
-        # it is there, and another one may differ in its last bits.
+        # it is there, as the one that ends there, and another may differ in last bits.
         names = history.keys() & short.history.keys()
         for epoch, name in itertools.product(short.measured, names):
-            if epoch not in long.measured:
+            if epoch not in long.measured or epoch == short.epochs_done:
                 history[name][epoch - 1] = short.history[name][epoch - 1]
         return dataclasses.replace(long, history=history).asking(short.asked)
 

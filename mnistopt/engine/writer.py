@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
-import shutil
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,16 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict
-from orbax.checkpoint import checkpoint_managers as policies
 
-from mnistopt.engine.checkpoint import CHECKSUM, FORMAT, checksum, parted, text_checksum
+from mnistopt.engine.checkpoint import (
+    CHECKSUM,
+    FORMAT,
+    checksum,
+    parted,
+    remove,
+    remove_partial,
+    text_checksum,
+)
 from mnistopt.files import Unwritable, check_room
 from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
@@ -25,22 +33,10 @@ SAVE_SHARE = 0.05
 # Seconds of training before the first: what a kill may cost is not worth saving more
 # often, and a study that is done by then saves its end only.
 FIRST_SAVE = 10.0
-# Folder that checkpoints are moved to before they are deleted, so that nobody sees half
-# of one: not a reader, and not the next run if this one is killed. By its name Orbax
-# takes it for what a killed run has left.
-SUPERSEDED = "superseded.orbax-checkpoint-tmp"
+# Orbax knows one operation of a process at a time: two of them mix their signals up.
+_ORBAX = threading.Lock()
 # Where Orbax tells of a failure in the background, in a hundred lines.
 _LOG = logging.getLogger("absl")
-
-
-class _Kept(policies.PreservationPolicy):
-    """Preserves the epochs of a set that may grow."""
-
-    def __init__(self, epochs: Set[int]):
-        self._epochs = epochs
-
-    def should_preserve(self, checkpoints, *, context) -> Sequence[bool]:
-        return [checkpoint.step in self._epochs for checkpoint in checkpoints]
 
 
 class _Ours(np.ndarray):
@@ -59,20 +55,18 @@ class Writer:
     """Writes the checkpoints of one group, in the background; a context manager."""
 
     def __init__(self, folder: Path):
-        """Opens `folder`, making it; what is in it stays."""
+        """Opens `folder`, making it; what is whole in it stays."""
         quiet()
         self._folder = folder
-        self._keep: set[int] = set()
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(
-                [policies.LatestN(1), _Kept(self._keep)]
-            ),
-            cleanup_tmp_directories=True,
-            todelete_subdir=SUPERSEDED,
-        )
+        # The newest, if it is to be removed when there is a newer one.
+        self._passing: Path | None = None
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         with self._storing():
-            self._manager = ocp.CheckpointManager(folder, options=options)
-        self._keep.update(self._manager.all_steps())
+            folder.mkdir(parents=True, exist_ok=True)
+            # Of this process too: one that was told to stop may still write.
+            with _ORBAX:
+                remove_partial(folder)
         self._wait_until = time.monotonic() + FIRST_SAVE
         self._seconds = 0.0
 
@@ -88,8 +82,7 @@ class Writer:
             with contextlib.suppress(*ignored):
                 self.finish()
         finally:
-            with contextlib.suppress(Exception):
-                self._manager.close()
+            self._thread.shutdown(wait=False)
             _LOG.removeFilter(_told)
 
     @contextlib.contextmanager
@@ -103,10 +96,11 @@ class Writer:
             raise Unwritable(self._folder, error) from error
 
     def finish(self) -> None:
-        """Waits until everything that was saved is written, and deletes the rest."""
-        with self._storing():
-            self._manager.wait_until_finished()
-        shutil.rmtree(self._folder / SUPERSEDED, ignore_errors=True)
+        """Waits until everything that was saved is written."""
+        writing, self._writing = self._writing, None
+        if writing:
+            with self._storing():
+                writing.result()
 
     def due(self) -> bool:
         """Says whether time allows to save, besides what is to be kept."""
@@ -135,8 +129,6 @@ class Writer:
         Raises:
             Unwritable: If the disk refuses this checkpoint, or has refused the last.
         """
-        if keep:
-            self._keep.add(epoch)
         brought = 0.0 if since is None else time.monotonic() - since
         self.finish()
         start = time.monotonic()
@@ -161,8 +153,16 @@ class Writer:
         )
         with self._storing():
             check_room(self._folder, sum(a.nbytes for a in jax.tree.leaves(tree)))
-            self._manager.save(epoch, args=args)
+        self._writing = self._thread.submit(self._write, epoch, args, keep)
         if not self._seconds:
             self.finish()
             self._seconds = brought + time.monotonic() - start
         self._wait_until = time.monotonic() + self._seconds / SAVE_SHARE
+
+    def _write(self, epoch: int, args: Any, keep: bool) -> None:
+        step = self._folder / str(epoch)
+        with _ORBAX, ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+            orbax.save(step, args=args)
+        if self._passing:
+            remove(self._passing)
+        self._passing = None if keep else step

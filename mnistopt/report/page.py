@@ -7,6 +7,7 @@ import gzip
 import importlib.metadata
 import io
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,13 +67,14 @@ def _vega() -> Markup:
     name = (
         f"vega-{vegalite_version()}-{importlib.metadata.version('vl-convert-python')}"
     )
-    path = Path(CACHE_DIR).expanduser() / f"{name}.js"
-    with contextlib.suppress(OSError):
-        return Markup(path.read_text(encoding="utf-8"))
+    # Packed, as what is packed tells whether it is whole.
+    path = Path(CACHE_DIR).expanduser() / f"{name}.js.gz"
+    with contextlib.suppress(OSError, EOFError, ValueError, zlib.error):
+        return Markup(gzip.decompress(path.read_bytes()).decode())
     bundle = vl_convert.javascript_bundle(vl_version=vegalite_version())  # type: ignore[call-arg]
     text = bundle.replace("</script", "<\\/script")
     with contextlib.suppress(OSError), replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(gzip.compress(text.encode()))
     return Markup(text)
 
 

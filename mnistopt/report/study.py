@@ -8,22 +8,26 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from mnistopt import __version__
 from mnistopt.axes import show
 from mnistopt.data.official import DATASETS
-from mnistopt.files import replacing
+from mnistopt.files import writing_to
+from mnistopt.manifest import Manifest, checksum, digest
 from mnistopt.report import words
 from mnistopt.report.charts.curves import curves_frame, error_chart
 from mnistopt.report.charts.pictures import (
+    FIGURES,
     Picture,
     Results,
+    keep_picture,
     study_pictures,
-    write_picture,
 )
 from mnistopt.report.page import Section, Table, image, render
 from mnistopt.results.config import CONFIG, Config, read_config
 from mnistopt.results.predictions import FOLDER
-from mnistopt.results.tables import TABLES
+from mnistopt.results.table_files import TABLES
 
+PAGE = "report.html"
 # The page stays small; the CSV files have all.
 _ROWS = 300
 _GLIMPSE = 10
@@ -35,7 +39,7 @@ def make_pictures(workdir: Path) -> dict[str, Picture]:
 
 
 def write_report(workdir: Path, anew: bool = False) -> Path:
-    """Writes figures/ and report.html, unless they are newer than what they show.
+    """Writes figures/ and report.html, unless they are of what there is.
 
     Args:
         workdir: Folder of a study, finished or running.
@@ -46,23 +50,30 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
 
     Raises:
         InputError: If it is no workdir.
+        Unwritable: If it cannot be written to.
     """
-    path, folder = workdir / "report.html", workdir / "figures"
+    manifest = Manifest(workdir)
     read_config(workdir)  # Or says that it is no workdir.
     sources = [workdir / f"{name}.csv" for name in TABLES]
-    sources += [*workdir.glob(f"{FOLDER}/*"), workdir / CONFIG]
-    if not anew and path.exists():
-        written = path.stat().st_mtime_ns
-        if all(file.exists() and file.stat().st_mtime_ns < written for file in sources):
-            return path
-    results = Results.read(workdir)
+    sources += [*sorted(workdir.glob(f"{FOLDER}/*")), workdir / CONFIG]
+    of = digest(__version__, [(one.name, checksum(one)) for one in sources])
+    whole = manifest.is_fresh(PAGE, of) and manifest.are_whole(FIGURES)
+    if whole and not anew:
+        return workdir / PAGE
+    with writing_to(workdir):
+        return _write(workdir, of)
+
+
+def _write(workdir: Path, of: str) -> Path:
+    """Writes figures/ and report.html, which is made of what has the digest `of`."""
+    manifest, results = Manifest(workdir), Results.read(workdir)
     pictures = study_pictures(results)
     stills = {
-        name: write_picture(folder, name, picture) for name, picture in pictures.items()
+        name: keep_picture(workdir, name, picture) for name, picture in pictures.items()
     }
     facts = words.count_facts(results)
-    with replacing(folder / "facts.csv") as partial:
-        facts.rename_axis("name").reset_index(name="value").to_csv(partial, index=False)
+    table = facts.rename_axis("name").reset_index(name="value").to_csv(index=False)
+    manifest.write({f"{FIGURES}/facts.csv": table.encode()}, of)
     title, lead = words.headline(results.config, results.summary)
     groups: dict[str, dict[str, Picture]] = {}
     for name, picture in pictures.items():
@@ -74,9 +85,8 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
         Section("How this was made", _provenance(results.config, facts, workdir)),
     ]
     page = render(title, lead, words.notice(facts), sections, stills)
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
-    return path
+    manifest.write({PAGE: page.encode()}, of)
+    return workdir / PAGE
 
 
 def glimpse(workdir: Path) -> str:

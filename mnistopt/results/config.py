@@ -18,7 +18,7 @@ from mnistopt.data.check import dark_on_light
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import processor
 from mnistopt.errors import InputError
-from mnistopt.files import write_text
+from mnistopt.manifest import Manifest
 from mnistopt.results.columns import COUNTED
 
 CONFIG = "config.json"
@@ -30,8 +30,15 @@ LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _NUMBERS = (int, float, type(None))
 
 
-class Undecodable(InputError):
-    """A config.json that was cut off, or is no JSON at all."""
+class Altered(InputError):
+    """A config.json that is not as it was written, or is no JSON at all."""
+
+    def __init__(self, path: Path, reason: object):
+        """Takes its path, and why."""
+        super().__init__(
+            f"{path} is damaged, or was changed ({reason}): restore it, or let the "
+            "grid's command make it anew from the checkpoints"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,10 +231,12 @@ def read_config(workdir: Path) -> Config:
     """Reads config.json.
 
     Raises:
-        Undecodable: If it was cut off, or is no JSON at all.
+        Altered: If it is not as it was written, or is no JSON at all.
         InputError: If it is missing, unreadable, or of another version.
     """
     path = workdir / CONFIG
+    if Manifest(workdir).is_altered(CONFIG):
+        raise Altered(path, "it is not as it was written")
     try:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size:,} bytes")
@@ -245,7 +254,7 @@ def read_config(workdir: Path) -> Config:
     except InputError:
         raise
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Undecodable(f"{path} is damaged ({error})") from error
+        raise Altered(path, error) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read ({_reason(error)}); restore it, or give another "
@@ -265,4 +274,4 @@ def _reason(error: Exception) -> str:
 def write_config(workdir: Path, config: Config) -> None:
     """Writes config.json, if it has changed."""
     text = json.dumps(config.to_json(), indent=2) + "\n"
-    write_text(workdir / CONFIG, text)
+    Manifest(workdir).write({CONFIG: text.encode()})

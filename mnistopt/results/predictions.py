@@ -24,14 +24,15 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint, Store
 from mnistopt.engine.predict import Predictor, training_images
 from mnistopt.errors import InputError
-from mnistopt.files import read_csv, replacing
+from mnistopt.files import read_csv
 from mnistopt.hparams import NUMBERS
+from mnistopt.manifest import Manifest, checksum, digest
 from mnistopt.points import Point
 from mnistopt.results.tables import FINISHED
 from mnistopt.training.augment import STAGES
 from mnistopt.training.metrics import confusion
 
-FOLDER = "predictions"
+FOLDER, LABELS = "predictions", "labels"
 SPLITS = ("validation", "test")
 _KEPT = ("classes", "probabilities", "vote")
 # What numpy raises where a file of arrays is missing, cut off or of another kind.
@@ -81,33 +82,33 @@ def write_predictions(
         data: Its data.
         make: Returns the network of a point.
     """
-    folder = workdir / FOLDER
+    manifest, names = Manifest(workdir), (f"{FOLDER}/{{}}.npz").format
+    if not manifest.is_fresh(names(LABELS), data.fingerprint):
+        labels = {name: getattr(data, name).labels.astype(np.uint8) for name in SPLITS}
+        labels["class_names"] = np.array(data.class_names)
+        manifest.write({names(LABELS): _packed(labels)}, data.fingerprint)
     finished = trials[trials["status"] == FINISHED].sort_values("seed")
-    todo = [
-        (point, group)
+    groups = {
+        (point, digest(data.fingerprint, group["trial"].tolist())): group
         for point, group in finished.groupby("point", sort=False)
-        if _trials_in(folder / f"{point}.npz") != group["trial"].tolist()
-    ]
+    }
+    todo = [key for key in groups if not manifest.is_fresh(names(key[0]), key[1])]
     if not todo:
         return
-    labels = {name: getattr(data, name).labels.astype(np.uint8) for name in SPLITS}
-    labels["class_names"] = np.array(data.class_names)
-    _write(folder / "labels.npz", labels)
     checkpoints = {
-        (name, saved.epoch): saved
-        for saved in store.saved()
-        for name in saved.about["replicas"]
+        (name, saved.epoch): saved for saved in store.saved() for name in saved.replicas
     }
     images = {name: getattr(data, name).images for name in SPLITS}
     predictor = Predictor(images)
-    for point, group in todo:
+    for point, of in todo:
+        group = groups[point, of]
         done = zip(group["replica"], group["epochs_done"])
         where = {name: checkpoints[name, epoch] for name, epoch in done}
         networks = _networks(store, where, make)
         arrays = _predict_all(networks, predictor)
         seeds = group["seed"].to_numpy()
-        names = group["trial"].to_numpy(dtype=str)
-        _write(folder / f"{point}.npz", {"trials": names, "seeds": seeds, **arrays})
+        told = {"trials": group["trial"].to_numpy(dtype=str), "seeds": seeds}
+        manifest.write({names(point): _packed({**told, **arrays})}, of)
 
 
 def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
@@ -126,7 +127,7 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
     folder = workdir / FOLDER
     try:
         with (
-            _opened(folder / "labels.npz") as labels,
+            _opened(folder / f"{LABELS}.npz") as labels,
             _opened(folder / f"{point}.npz") as kept,
         ):
             of_split = {name: kept[f"{split}_{name}"] for name in _KEPT}
@@ -173,15 +174,6 @@ def _predict_all(
     return arrays
 
 
-def _trials_in(path: Path) -> list[str]:
-    """Returns the trials of a point's file; none where it is missing or broken."""
-    try:
-        with _opened(path) as kept:
-            return kept["trials"].tolist()
-    except _UNREADABLE:
-        return []
-
-
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """Opens a file of arrays; numpy leaves a broken one open."""
@@ -189,14 +181,16 @@ def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         yield arrays
 
 
-def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a compressed file, replacing it in one step."""
-    with replacing(path) as partial, open(partial, "wb") as file:
-        np.savez_compressed(file, **dict[str, Any](arrays))
+def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Returns a compressed file of arrays."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **dict[str, Any](arrays))
+    return file.getvalue()
 
 
 # --- Images to look at ---
 
+MISTAKES, SAMPLES = "mistakes.csv", "samples.csv"
 # A dozen fills a picture.
 MOST = 12
 SEPARATOR = " | "  # Between the names of classes, which have spaces of their own.
@@ -257,19 +251,19 @@ def _encoded(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> str:
 
 
 def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
-    """Writes predictions/mistakes.csv, unless it is newer than the predictions.
+    """Writes predictions/mistakes.csv, unless it is of the predictions that there are.
 
     Args:
         workdir: Folder of the study.
         trials: Its table of trials.
         data: Its data.
     """
-    folder = workdir / FOLDER
-    path = folder / "mistakes.csv"
-    newest = max((one.stat().st_mtime_ns for one in folder.glob("*.npz")), default=0)
-    if not newest or (path.exists() and path.stat().st_mtime_ns > newest):
-        return
+    folder, name = workdir / FOLDER, f"{FOLDER}/{MISTAKES}"
     points = trials[trials["status"] == FINISHED]["point"].unique()
+    files = [*points, LABELS]
+    of = digest([(one, checksum(folder / f"{one}.npz")) for one in files])
+    if not len(points) or Manifest(workdir).is_fresh(name, of):
+        return
     frames = [
         find_mistakes(read_predictions(workdir, point, "test"), data.test.images)
         .assign(point=point)[_COLUMNS]
@@ -277,19 +271,18 @@ def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
     ]  # fmt: skip
     # One that made none has no types, which older versions of pandas warn of.
     some = [frame for frame in frames if len(frame)] or frames[:1]
-    with replacing(path) as partial:
-        pd.concat(some, ignore_index=True).to_csv(partial, index=False)
+    table = pd.concat(some, ignore_index=True)
+    Manifest(workdir).write({name: table.to_csv(index=False).encode()}, of)
 
 
 def read_mistakes(workdir: Path) -> pd.DataFrame:
     """Reads predictions/mistakes.csv; without rows where there is none."""
-    path = workdir / FOLDER / "mistakes.csv"
+    path = workdir / FOLDER / MISTAKES
     if not path.exists():
         return pd.DataFrame(columns=_COLUMNS)
     return read_csv(path, dtype=dict.fromkeys(("point", "true", "vote", "votes"), str))
 
 
-SAMPLES = "samples.csv"
 # Images of a row of the sheet, each of another class as far as there are so many, and
 # rows: as found, and of the first settings.
 WIDE, ROWS, DRAWS = 12, 8, 2
@@ -336,17 +329,20 @@ def make_samples(points: Iterable[Point], data: Dataset) -> pd.DataFrame:
 
 
 def write_samples(workdir: Path, points: Iterable[Point], data: Dataset) -> None:
-    """Writes predictions/samples.csv, if some point changes images.
+    """Writes predictions/samples.csv, if some point changes images and it is not new.
 
     Args:
         workdir: Folder of the study.
         points: Its points.
         data: Its data.
     """
+    points, name = list(points), f"{FOLDER}/{SAMPLES}"
+    settings = list(map(setting, points))
+    of = digest(data.fingerprint, settings)
+    if not any(settings) or Manifest(workdir).is_fresh(name, of):
+        return
     table = make_samples(points, data)
-    if len(table):
-        with replacing(workdir / FOLDER / SAMPLES) as partial:
-            table.to_csv(partial, index=False)
+    Manifest(workdir).write({name: table.to_csv(index=False).encode()}, of)
 
 
 def read_samples(workdir: Path) -> pd.DataFrame:

@@ -1,11 +1,9 @@
 """The tables of a study: tidy data frames, and the files they are kept in."""
 
-import contextlib
 import dataclasses
 import math
 import types
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,22 +11,17 @@ import pandas as pd
 
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
-from mnistopt.files import read_csv, write_text
 from mnistopt.hparams import RECIPE
-from mnistopt.models.registry import NETWORKS
 from mnistopt.points import Point
 from mnistopt.results.columns import (
     COSTS,
     Costs,
     axes_of,
     columns,
-    declared_kinds,
     kinds_of,
-    network_axes,
     network_name,
     typed,
 )
-from mnistopt.results.config import read_config
 from mnistopt.results.stats import (
     Interval,
     accuracy_interval,
@@ -38,7 +31,6 @@ from mnistopt.results.stats import (
 )
 from mnistopt.training.metrics import Metrics, convergence_epoch
 
-TABLES = ("trials", "curves", "summary")
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
 # Of saying that a point is below the best where it is not.
 ERROR_RATE = 0.05
@@ -57,10 +49,10 @@ MEASURED = (
     "best_test_accuracy",
 )
 # Columns of words, some of them none.
-_WORDS = {"choice", "cause", "machine"}
+WORDS = {"choice", "cause", "machine"}
 # And those with a word in each row.
-_TEXT = {name for name, axis in RECIPE.items() if axis.kind == "text"}
-_TEXT |= {"model", "status"}
+TEXT = {name for name, axis in RECIPE.items() if axis.kind == "text"}
+TEXT |= {"model", "status"}
 
 
 def trial_id(replica: str, epochs: int) -> str:
@@ -161,7 +153,7 @@ def trials_table(
     return table.sort_values([*axes, "seed"], kind="stable", ignore_index=True)
 
 
-_CURVE_COLUMNS = (
+CURVE_COLUMNS = (
     *("seed", "epoch"),
     *("train_accuracy", "train_loss", "validation_accuracy", "validation_loss"),
     *("test_accuracy", "test_loss", "seconds"),
@@ -195,7 +187,7 @@ def curves_table(records: Iterable[Record], since: int = 0) -> pd.DataFrame:
             rows.append(row | {"seconds": record.history["seconds"][i]})
     points = [record.point for record in records]
     axes = columns(points)[:-1]  # without the epochs
-    names = ["replica", *axes, *_CURVE_COLUMNS]
+    names = ["replica", *axes, *CURVE_COLUMNS]
     table = typed(pd.DataFrame(rows, columns=names), kinds_of(points))
     order = [*axes, "seed", "epoch"]
     return table.sort_values(order, kind="stable", ignore_index=True)
@@ -322,76 +314,3 @@ def best_trial(trials: pd.DataFrame) -> str:
         ascending=[False, True, True],
     )
     return ranked["trial"].iloc[0]
-
-
-def write_tables(
-    workdir: Path,
-    records: Iterable[Record],
-    costs: Costs = types.MappingProxyType({}),
-) -> None:
-    """Writes trials.csv, curves.csv and summary.csv, those that have changed.
-
-    Args:
-        workdir: The folder of the study.
-        records: Of its replicas.
-        costs: Of their networks, as far as they are known.
-    """
-    records = list(records)
-    trials = trials_table(records, costs)
-    tables = (trials, curves_table(records), summary_table(trials))
-    for name, table in zip(TABLES, tables):
-        write_text(workdir / f"{name}.csv", table.to_csv(index=False))
-
-
-# The columns that each table has, of words and of numbers.
-_NAMES = {
-    "trials": ("trial", "replica", "point", "status"),
-    "curves": ("replica",),
-    "summary": ("point",),
-}
-_NUMBERS = {
-    "trials": ("seed", "epochs_done", "params", *COSTS, *MEASURED, "seconds"),
-    "curves": _CURVE_COLUMNS,
-    "summary": ("n", "diverged", "unfinished"),
-}
-
-
-def _check_columns(name: str, table: pd.DataFrame) -> None:
-    """Raises KeyError or ValueError if a table lacks what each study has."""
-    # A study without a trial has no columns in its summary.
-    if name == "summary" and table.empty:
-        return
-    names, numbers = table[list(_NAMES[name])], table[list(_NUMBERS[name])]
-    numbers.astype(float)
-    if names.isna().any(axis=None):
-        raise ValueError("a row lacks its name")
-    if name == "trials":
-        chosen_by = numbers.loc[names["status"] == FINISHED, "validation_accuracy"]
-        if not chosen_by.between(0, 1).all():
-            raise ValueError("a finished trial lacks its validation accuracy")
-
-
-def read_table(workdir: Path, name: str) -> pd.DataFrame:
-    """Reads one of `TABLES` as it was written.
-
-    Raises:
-        InputError: If it is missing or cannot be read.
-    """
-    path = workdir / f"{name}.csv"
-    text = dict.fromkeys(("trial", "replica", "point", *_TEXT, *_WORDS), str)
-    try:
-        text |= dict.fromkeys(network_axes(read_csv(path, nrows=0)), str)
-        table = read_csv(path, dtype=text)
-        if len(table.columns):
-            modules: Mapping[str, Any] = {}
-            if set(table["model"]) - NETWORKS.keys():
-                with contextlib.suppress(InputError):  # Where config.json is gone.
-                    modules = read_config(workdir).modules
-            table = typed(table, declared_kinds(table["model"], modules))
-        table = table.fillna(dict.fromkeys(_WORDS & set(table), ""))
-        _check_columns(name, table)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); is {workdir} the workdir of a grid?"
-        ) from error
-    return table

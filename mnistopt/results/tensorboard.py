@@ -20,7 +20,8 @@ import pandas as pd
 
 from mnistopt.errors import InputError
 from mnistopt.results.columns import axes_of, point_labels, varying_axes
-from mnistopt.results.tables import DIVERGED, FINISHED, read_table
+from mnistopt.results.table_files import read_table
+from mnistopt.results.tables import DIVERGED, FINISHED
 
 FOLDER = "tensorboard"
 # What the HParams tab compares points by; all numbers are under the other tabs.

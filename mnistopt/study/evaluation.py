@@ -15,7 +15,8 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split, make_splits
 from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
-from mnistopt.files import replacing
+from mnistopt.files import writing_to
+from mnistopt.manifest import Manifest
 from mnistopt.results.config import Config, DataDescription
 from mnistopt.results.stats import accuracy_interval, proportion_interval
 from mnistopt.results.tables import FINISHED
@@ -270,15 +271,15 @@ def write_robustness(workdir: Path, frame: pd.DataFrame, examples: Split) -> Pat
     """
     # Drawing takes a second to import.
     from mnistopt.report.charts import robustness as charts
-    from mnistopt.report.charts.pictures import Picture, write_picture
+    from mnistopt.report.charts.pictures import Picture, keep_picture
 
-    with replacing(workdir / "corrupt.csv") as partial:
-        frame.to_csv(partial, index=False)
     # The first of the middle class; of ten digits the 5, which looks best turned.
     classes = np.unique(examples.labels)
     first = np.argmax(examples.labels == classes[len(classes) // 2])
     example = examples.images[first]
     drawn = charts.robustness_frame(summarise(frame), example)
     picture = Picture.of(drawn, charts.robustness_chart(drawn))
-    write_picture(workdir / "figures", "robustness", picture)
+    with writing_to(workdir):
+        Manifest(workdir).write({"corrupt.csv": frame.to_csv(index=False).encode()})
+        keep_picture(workdir, "robustness", picture)
     return workdir / "figures" / "robustness.png"

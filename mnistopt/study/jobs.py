@@ -5,13 +5,14 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import types
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import jax
 
 from mnistopt.data.dataset import Dataset
-from mnistopt.engine.checkpoint import Checkpoint
+from mnistopt.engine.checkpoint import Checkpoint, merge_records
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.memory import Capacity
 from mnistopt.engine.record import Record
@@ -182,22 +183,13 @@ class Plan:
         return total
 
 
-def merge_records(saved: Iterable[Checkpoint]) -> dict[str, Record]:
-    """Returns what all checkpoints together know of each replica, by its name."""
-    records: dict[str, Record] = {}
-    for checkpoint in saved:
-        for name, record in checkpoint.records.items():
-            known = records.get(name)
-            records[name] = known.merged(record) if known else record
-    return records
-
-
 def make_plan(
     points: Sequence[Point],
     seeds: int,
     dataset: Dataset,
     saved: Sequence[Checkpoint],
     lanes: Mapping[Point, Lanes],
+    lost: Mapping[str, Set[int]] = types.MappingProxyType({}),
 ) -> Plan:
     """Returns the jobs that train what is asked for and not there yet.
 
@@ -207,11 +199,13 @@ def make_plan(
         dataset: The data.
         saved: All checkpoints of the workdir.
         lanes: Per cohort.
+        lost: Epochs that replicas were measured at, of which no checkpoint knows any
+            more: those of replicas that are asked for are trained again on the way.
     """
     known = merge_records(saved)
     holders: dict[str, list[Checkpoint]] = {}
     for checkpoint in saved:
-        for name in checkpoint.about["replicas"]:
+        for name in checkpoint.replicas:
             holders.setdefault(name, []).append(checkpoint)
     there = 0
     groups: dict[tuple, list[Record]] = {}
@@ -226,14 +220,18 @@ def make_plan(
         name = replica_id(point, seed, dataset.fingerprint)
         record = known.get(name) or Record(name, point, seed, params[program])
         record = record.asking(counts)
-        there_already = set(record.measured)
-        if record.stopped:
-            # What it would come to later is what it came to then.
-            there_already |= {count for count in counts if count >= record.stopped}
+        kept, stopped = {one.epoch for one in holders.get(name, ())}, record.stopped
+        measured = set(record.measured)
+        wanted = counts | lost.get(name, set()) | (measured - {stopped})
+        there_already = measured & kept
+        if stopped:
             most = max(record.point.epochs, *counts)
             known[name] = record.training_to(most)
-        missing = tuple(sorted(counts - there_already))
-        there += len(counts) - len(missing)
+        if stopped in kept:
+            # What it would come to later is what it came to then.
+            there_already |= {count for count in wanted if count >= stopped}
+        missing = tuple(sorted(wanted - there_already))
+        there += len(counts - set(missing))
         if not missing:
             continue
         # The newest checkpoint from before what is missing.

@@ -17,7 +17,8 @@ from mnistopt.engine.replicas import state_bytes, state_shapes
 from mnistopt.engine.rounds import Member, Round, make_rounds
 from mnistopt.engine.writer import Writer
 from mnistopt.results.columns import record_labels
-from mnistopt.results.tables import curves_table, write_tables
+from mnistopt.results.table_files import write_tables
+from mnistopt.results.tables import curves_table
 from mnistopt.study.jobs import Job, Plan
 from mnistopt.study.progress import OnProgress, Progress, Stopwatch
 from mnistopt.study.request import Request

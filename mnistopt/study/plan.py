@@ -57,10 +57,11 @@ def plan_run(
         had = {cohort: text for one in before for cohort, text in one.lanes.items()}
         lanes = _lanes(points, request.seeds, request.lanes, had, devices)
     saved = workdir.checkpoints()
-    plan = make_plan(points, request.seeds, request.data, saved, lanes)
+    lost = workdir.lost(saved)
+    plan = make_plan(points, request.seeds, request.data, saved, lanes, lost)
     check_records(points, plan.records.values())
     workdir.check_data(plan.records)
-    workdir.check_complete(plan.records, saved, plan.trials)
+    workdir.check_complete(lost, saved, plan.trials)
     free = available(devices, workdir.folder, request.memory_budget)
     plan = fitted(plan, devices, known.working_bytes if known else {}, free)
     _warn_of_other_machines(plan, devices)

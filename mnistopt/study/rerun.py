@@ -15,7 +15,7 @@ from mnistopt.hparams import TRAINING
 from mnistopt.points import Point, replica_id
 from mnistopt.results.columns import axes_of
 from mnistopt.results.config import Config, read_config
-from mnistopt.results.tables import read_table
+from mnistopt.results.table_files import read_table
 from mnistopt.study.grid import make_point
 from mnistopt.study.runner import run
 from mnistopt.study.study import Study

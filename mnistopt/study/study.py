@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from mnistopt.data.content import listed
-from mnistopt.engine.checkpoint import Checkpoint, Store
+from mnistopt.engine.checkpoint import Checkpoint, Damaged, Store
 from mnistopt.engine.identity import make_again
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
@@ -14,8 +14,8 @@ from mnistopt.files import check_path
 from mnistopt.models.networks import bare
 from mnistopt.results import config
 from mnistopt.results.predictions import Predictions, read_predictions
-from mnistopt.results.tables import best_trial, read_table, trials_table
-from mnistopt.study.jobs import merge_records
+from mnistopt.results.table_files import read_table
+from mnistopt.results.tables import best_trial
 
 # Letters of a trial's name that may stand for all of it.
 _FEWEST = 4
@@ -92,20 +92,14 @@ class Study:
     def trial(self, name: str = "best") -> dict[str, Any]:
         """Returns a row of `trials`, as a dictionary.
 
-        By what the checkpoints know, if there are any: a table may be cut off.
-
         Args:
             name: "best", or the beginning of one trial's name.
 
         Raises:
             InputError: If no trial, or more than one, is named so.
         """
-        trials = self._trained()
-        if name == "best":
-            name = best_trial(trials)
-        rows = _named(trials, name)
-        if rows.empty:
-            rows = _named(self.trials, name)
+        trials = self.trials
+        rows = _named(trials, best_trial(trials) if name == "best" else name)
         if len(rows) != 1:
             some = f" ({listed(rows['trial'], 4)})" if len(rows) else ""
             raise InputError(
@@ -152,14 +146,21 @@ class Study:
         """
         if weights not in ("last", "best"):
             raise InputError(f"weights={weights!r} is not known; choose last or best")
-        saved, record = self._find(trial)
+        holders, record = self._find(trial)
         if weights == "best" and record.history["diverged_at"][0] >= 0:
             raise InputError(
                 f"trial {trial} has diverged in its first epoch, and has no best one: "
                 "give weights=last, or another trial"
             )
         name = record.replica
-        return self._store.load_part(saved, [name], f"weights/{weights}")[name]
+        for saved in holders:
+            # Of a damaged one there may be another.
+            try:
+                part = self._store.load_part(saved, [name], f"weights/{weights}")
+                return part[name]
+            except Damaged as error:
+                damaged = error
+        raise damaged
 
     def predictions(self, trial: str = "best", split: str = "test") -> Predictions:
         """Returns what all finished seeds of a trial's point say of each image.
@@ -186,20 +187,17 @@ class Study:
             self._seen = folders, self._store.saved()
         return self._seen[1]
 
-    def _trained(self) -> pd.DataFrame:
-        """Returns `trials` by what checkpoints know; as it is where there are none."""
-        records = merge_records(self._saved())
-        if not records:
-            return self.trials
-        return trials_table(records.values(), self.config.costs)
-
-    def _find(self, trial: str) -> tuple[Checkpoint, Record]:
-        """Returns the checkpoint of a trial, and the replica's record in it."""
+    def _find(self, trial: str) -> tuple[list[Checkpoint], Record]:
+        """Returns a trial's checkpoints, rarely two, and the replica's record."""
         row = self.trial(trial)
-        for saved in self._saved():
-            replicas = saved.about["replicas"]
-            if saved.epoch == row["epochs_done"] and row["replica"] in replicas:
-                return saved, saved.record(row["replica"])
+        epoch, name = row["epochs_done"], row["replica"]
+        holders = [
+            saved
+            for saved in self._saved()
+            if saved.epoch == epoch and name in saved.replicas
+        ]
+        if holders:
+            return holders, holders[0].record(name)
         raise InputError(
             f"trial {row['trial']} of {self.workdir} is {row['status']} and has no "
             "checkpoint; run the grid again to go on"

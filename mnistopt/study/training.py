@@ -22,7 +22,7 @@ from mnistopt.results.predictions import (
     write_predictions,
     write_samples,
 )
-from mnistopt.results.tables import read_table
+from mnistopt.results.table_files import read_table
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import Loop, Run
 from mnistopt.study.plan import plan_run
@@ -36,7 +36,6 @@ def train(plan: Plan, run: Run) -> None:
         run: That it is trained in; warnings of the training are added to its notes.
     """
     request, workdir, pool = run.request, run.workdir, run.pool
-    workdir.store.set_aside(plan.saved)
     again = False
     while True:
         known = _note_run(plan, run, again)
@@ -66,8 +65,7 @@ def train(plan: Plan, run: Run) -> None:
 
         write_predictions(folder, workdir.store, trials, data, make)
         write_mistakes(folder, trials, data)
-        if plan.jobs:
-            write_samples(folder, plan.points, data)
+        write_samples(folder, plan.points, data)
     with run.stopwatch("costs"):
         records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
         wanted = {network_name(r.point.structure): r.point for r in records}

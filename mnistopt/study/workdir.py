@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import platform
+import re
 import shutil
 import threading
 import time
@@ -12,20 +13,24 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import IO, Any
 
-from mnistopt.engine.checkpoint import ASIDE, Checkpoint, Damaged, Store
+from mnistopt.engine.checkpoint import Checkpoint, Store, merge_records, steps
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
-from mnistopt.files import writing_to
+from mnistopt.files import ASIDE, writing_to
+from mnistopt.manifest import Manifest
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.config import CONFIG, Config, DataDescription
-from mnistopt.results.tables import TABLES, UNFINISHED, read_table
+from mnistopt.results.table_files import TABLES, read_table
+from mnistopt.results.tables import UNFINISHED, trial_id
 
 # That a study makes in its workdir.
 FOLDERS = ("checkpoints", "predictions", "figures", ASIDE)
 LOCK = ".lock"
 # Seconds between two signs of life, and after how many without one a writer is dead.
 HEARTBEAT, DEAD = 10.0, 60.0
+# What a lock says of its owner.
+_OWNER = re.compile(r"process \d+ on .+, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 class Workdir:
@@ -82,15 +87,21 @@ class Workdir:
         return self.config
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Returns the checkpoints that can be used, arrays and all; warns of others."""
-        usable = []
-        for saved in self.store.saved():
-            try:
-                self.store.check(saved)
-                usable.append(saved)
-            except Damaged as error:
-                warnings.warn(str(error), stacklevel=2)
-        return usable
+        """Returns the checkpoints, with what of their arrays is lost; warns of it."""
+        saved = list(map(self.store.check, self.store.saved()))
+        whole = {(name, one.epoch) for one in saved for name in one.replicas}
+        for one in saved:
+            # Of what is damaged, the rest may have been trained again.
+            lost = [name for name in one.lost if (name, one.epoch) not in whole]
+            if lost:
+                place = self.store.folder / one.group / str(one.epoch)
+                warnings.warn(
+                    f"the checkpoint {place} is damaged: {len(lost)} of its "
+                    f"{len(one.about['replicas'])} replicas go on from an older one, "
+                    "or are trained again, when they are asked for",
+                    stacklevel=2,
+                )
+        return saved
 
     def _read(self) -> Config | None:
         for name in FOLDERS:
@@ -110,12 +121,15 @@ class Workdir:
             return None
         try:
             known = config.read_config(self.folder)
-        except config.Undecodable as error:
+        except config.Altered as error:
             if not self.store.folder.is_dir():
-                raise
+                raise InputError(
+                    f"{self.folder / CONFIG} is damaged, or was changed, and there are "
+                    "no checkpoints to make it anew from: restore it, or give another "
+                    "`workdir`"
+                ) from error
             # By their names replicas tell what they were trained on.
-            message = f"{error}; it is made anew from the checkpoints"
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(str(error), stacklevel=2)
             return None
         if differences := known.data.differences(self._data):
             raise InputError(
@@ -143,43 +157,59 @@ class Workdir:
                 "both. Give another `workdir`, or the data it was made with"
             )
 
+    def lost(self, saved: Sequence[Checkpoint]) -> dict[str, set[int]]:
+        """Returns what trials.csv has and no checkpoint knows of, if it is whole.
+
+        Args:
+            saved: All checkpoints.
+
+        Returns:
+            Per replica the epochs of its trained trials.
+        """
+        lost: dict[str, set[int]] = {}
+        if Manifest(self.folder).is_altered("trials.csv"):
+            return lost
+        known = {
+            (name, epoch)
+            for name, record in merge_records(saved).items()
+            for epoch in record.measured
+        }
+        with contextlib.suppress(InputError):  # Not there, or made anew.
+            trials = read_table(self.folder, "trials")
+            trained = trials[trials["status"] != UNFINISHED]
+            names = ("replica", "epochs", "epochs_done")
+            for replica, asked, done in zip(*(trained[name] for name in names)):
+                if (replica, done) not in known:
+                    lost.setdefault(replica, set()).add(int(asked))
+        return lost
+
     def check_complete(
         self,
-        records: Mapping[str, Record],
+        lost: Mapping[str, Set[int]],
         saved: Sequence[Checkpoint],
         retrained: Set[str],
     ) -> None:
-        """Checks that the checkpoints of all trained trials are there.
-
-        Tables are made of checkpoints: a trial without one would vanish from them.
+        """Checks that no trained trial vanishes: tables are made of checkpoints.
 
         Args:
-            records: What the checkpoints know, by replica.
-            saved: The checkpoints that can be used.
+            lost: From `lost`.
+            saved: All checkpoints that can be read.
             retrained: Trials that are to be trained.
         """
-        try:
-            trials = read_table(self.folder, "trials")
-            trained = trials[trials["status"] != UNFINISHED]
-            lost = [
-                trial
-                for trial, replica, epochs in zip(
-                    trained["trial"], trained["replica"], trained["epochs_done"]
-                )
-                if replica not in records or epochs not in records[replica].measured
-            ]
-        except (InputError, KeyError):
-            return  # Not there or not readable: it is made anew.
+        trials = [trial_id(name, epoch) for name in lost for epoch in lost[name]]
         # What damage has taken is trained again, what somebody has removed is not.
-        taken = (self.folder / ASIDE).exists() or self.store.damaged(saved)
-        if lost := [trial for trial in lost if not (taken and trial in retrained)]:
-            raise InputError(
-                f"{self.folder}/trials.csv has {len(lost)} trained trials whose "
-                f"checkpoints are gone, {lost[0]} among them. Tables are made of "
-                "checkpoints, so these rows would be lost: bring the folder "
-                "checkpoints back, give another `workdir`, or, to do without them, "
-                "move trials.csv away"
-            )
+        damaged = len(steps(self.store.folder)) - len(saved)
+        vanishing = [one for one in trials if not (damaged and one in retrained)]
+        if not vanishing:
+            return
+        told = f"{self.folder}/trials.csv has {len(vanishing)} trained trials whose "
+        told += "checkpoints are {}, " + vanishing[0] + " among them. Tables are made "
+        told += "of checkpoints, so these rows would be lost: {}give another "
+        told += "`workdir`, or, to do without them, move trials.csv away"
+        if damaged:
+            first = "ask for them too, by the command that has trained them, "
+            raise InputError(told.format("damaged", first))
+        raise InputError(told.format("gone", "bring the folder checkpoints back, "))
 
 
 def _make(folder: Path) -> None:
@@ -220,7 +250,7 @@ def locked(workdir: Path) -> Iterator[None]:
     Raises:
         InputError: If another run writes there; says which.
     """
-    with open(workdir / LOCK, "a+", encoding="utf-8") as file:
+    with open(workdir / LOCK, "a+", encoding="utf-8", errors="replace") as file:
         ours = _lock(file, workdir)
         owner = _read(file)
         # Who died on this host has lost the lock; of others only silence tells.
@@ -260,8 +290,9 @@ def _lock(file: IO[str], workdir: Path) -> bool:
 
 def _read(file: IO[str]) -> str:
     file.seek(0)
-    # One line; whatever else somebody has put there is not read.
-    return file.read(200)
+    # One line; whatever else somebody has put there says nothing.
+    found = _OWNER.match(file.read(400))
+    return found[0] if found else ""
 
 
 def _taken(workdir: Path, owner: str) -> InputError:
@@ -274,13 +305,14 @@ def _taken(workdir: Path, owner: str) -> InputError:
 def _silence(workdir: Path) -> float:
     """Returns the seconds since the owner's last sign of life.
 
-    By the clock of who keeps the files: those of two hosts may differ.
+    By the clock of who keeps the files: those of two hosts may differ. A sign that is
+    dated later than that clock is of nobody who lives.
     """
     probe = workdir / f".clock-{os.getpid()}"
     probe.touch()
     now = probe.stat().st_mtime
     probe.unlink()
-    return max(0.0, now - (workdir / LOCK).stat().st_mtime)
+    return abs(now - (workdir / LOCK).stat().st_mtime)
 
 
 def _beat(workdir: Path, stop: threading.Event) -> None:

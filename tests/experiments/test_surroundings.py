@@ -10,7 +10,7 @@ from comparing import without_times
 
 import mnistopt
 from mnistopt.data.load import load
-from mnistopt.results.tables import TABLES
+from mnistopt.results.table_files import TABLES
 from tests.programs import ROOT
 
 # Without a report, which takes most of a small run's time.

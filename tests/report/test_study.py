@@ -14,7 +14,7 @@ from mnistopt.errors import InputError
 from mnistopt.points import ALWAYS as AXES
 from mnistopt.report.study import glimpse, rerun_command, write_report
 from mnistopt.results import config
-from mnistopt.results.tables import write_tables
+from mnistopt.results.table_files import write_tables
 from mnistopt.study.grid import grid
 from tests.configs import make_config
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mnistopt.errors import InputError
+from mnistopt.manifest import MANIFEST
 from mnistopt.results import config
 from mnistopt.study.workdir import Workdir
 from tests.configs import DATA, make_config
@@ -42,7 +43,7 @@ def test_what_is_written_is_read(tmp_path, content):
     assert config.read_config(tmp_path) == content
     config.write_config(tmp_path, config.read_config(tmp_path))
     assert (tmp_path / config.CONFIG).read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == [config.CONFIG]
+    assert {path.name for path in tmp_path.iterdir()} == {config.CONFIG, MANIFEST}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_config_is_replaced_in_one_step(tmp_path, content, monkeypatch):
     assert config.read_config(tmp_path) == one
     config.write_config(tmp_path, two)
     assert config.read_config(tmp_path) == two
-    assert [path.name for path in tmp_path.iterdir()] == [config.CONFIG]
+    assert {path.name for path in tmp_path.iterdir()} == {config.CONFIG, MANIFEST}
 
 
 def test_a_config_is_for_people_too(tmp_path, content):

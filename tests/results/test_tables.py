@@ -15,17 +15,16 @@ from scipy import special, stats
 
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
+from mnistopt.manifest import MANIFEST
 from mnistopt.results.columns import network_name
+from mnistopt.results.table_files import TABLES, read_table, write_tables
 from mnistopt.results.tables import (
     MEASURED,
-    TABLES,
     best_trial,
     curves_table,
-    read_table,
     summary_table,
     trial_id,
     trials_table,
-    write_tables,
 )
 from mnistopt.study.grid import make_point
 
@@ -566,7 +565,7 @@ def test_a_table_is_replaced_in_one_step(records, tmp_path, monkeypatch):
     write_tables(tmp_path, records)
     assert (tmp_path / "trials.csv").read_bytes() != before
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["curves.csv", "summary.csv", "trials.csv"]
+    assert names == [MANIFEST, "curves.csv", "summary.csv", "trials.csv"]
 
 
 def test_a_table_that_has_not_changed_is_not_touched(records, tmp_path):

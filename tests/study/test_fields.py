@@ -19,13 +19,8 @@ from mnistopt.models.own import declare
 from mnistopt.points import replica_id
 from mnistopt.results.columns import point_labels
 from mnistopt.results.config import write_config
-from mnistopt.results.tables import (
-    curves_table,
-    read_table,
-    summary_table,
-    trials_table,
-    write_tables,
-)
+from mnistopt.results.table_files import read_table, write_tables
+from mnistopt.results.tables import curves_table, summary_table, trials_table
 from mnistopt.study.grid import grid
 from mnistopt.study.request import Request
 from mnistopt.study.rerun import points as rerun_points

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnistopt.engine.checkpoint import Checkpoint
+from mnistopt.engine.checkpoint import Checkpoint, merge_records
 from mnistopt.engine.devices import Lanes
 from mnistopt.models.networks import multiply_adds
 from mnistopt.points import replica_id
 from mnistopt.study.grid import grid, make_point
-from mnistopt.study.jobs import make_plan, merge_records
+from mnistopt.study.jobs import make_plan
 from mnistopt.training.cohort import init_state
 
 LANES = Lanes(1, 2)

@@ -12,7 +12,7 @@ import mnistopt
 from experiments import show
 from mnistopt.engine import devices
 from mnistopt.errors import InputError
-from mnistopt.results.tables import read_table, write_tables
+from mnistopt.results.table_files import read_table, write_tables
 from mnistopt.study.grid import grid
 from mnistopt.study.rerun import compare
 from mnistopt.study.rerun import points as rerun_points

@@ -14,7 +14,7 @@ from mnistopt.engine.queue import Queue
 from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import Program, put_splits
 from mnistopt.engine.rounds import Member, make_rounds
-from mnistopt.results.tables import read_table
+from mnistopt.results.table_files import read_table
 from mnistopt.study.loop import Changes, Loop, Run, Scheduler, ToTheEnd
 from mnistopt.study.plan import plan_run
 from mnistopt.study.progress import Stopwatch

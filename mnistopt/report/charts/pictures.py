@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import vl_convert
 
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
+from mnistopt.manifest import Manifest, digest
 from mnistopt.report.charts import classes, costs, curves, points, sweep
 from mnistopt.report.charts.theme import TOP
 from mnistopt.results.columns import labelled, varying_axes
@@ -21,7 +23,8 @@ from mnistopt.results.predictions import (
     read_predictions,
     read_samples,
 )
-from mnistopt.results.tables import TABLES, read_table
+from mnistopt.results.table_files import read_table
+from mnistopt.results.tables import summary_table
 
 
 class Picture(NamedTuple):
@@ -80,8 +83,8 @@ class Results(NamedTuple):
     def read(cls, workdir: Path) -> "Results":
         """Reads what a workdir has; raises InputError if it is none."""
         config = read_config(workdir)
-        trials, curves, summary = (read_table(workdir, name) for name in TABLES)
-        summary = labelled(summary)
+        trials, curves = read_table(workdir, "trials"), read_table(workdir, "curves")
+        summary = labelled(summary_table(trials))
         predictions = {}
         for point in summary[summary["n"] > 0]["point"].head(TOP):
             with contextlib.suppress(InputError):  # a study that runs has none yet
@@ -153,6 +156,17 @@ def to_svg(picture: Picture) -> str:
     )
 
 
+def drawn(picture: Picture) -> dict[str, bytes]:
+    """Returns a picture as SVG, PNG and PDF, and its numbers as CSV, by suffix."""
+    svg = to_svg(picture)
+    return {
+        "svg": svg.encode(),
+        "png": vl_convert.svg_to_png(svg, scale=SCALE),
+        "pdf": vl_convert.svg_to_pdf(svg),
+        "csv": picture.frame.to_csv(index=False).encode(),
+    }
+
+
 def write_picture(folder: Path, name: str, picture: Picture) -> bytes:
     """Writes NAME.png, .svg and .pdf, and its numbers as .csv; returns the PNG.
 
@@ -161,14 +175,29 @@ def write_picture(folder: Path, name: str, picture: Picture) -> bytes:
         name: Of the picture.
         picture: The picture.
     """
-    svg = to_svg(picture)
-    contents = {
-        "svg": svg.encode(),
-        "png": vl_convert.svg_to_png(svg, scale=SCALE),
-        "pdf": vl_convert.svg_to_pdf(svg),
-        "csv": picture.frame.to_csv(index=False).encode(),
-    }
+    contents = drawn(picture)
     for form, content in contents.items():
         with replacing(folder / f"{name}.{form}") as partial:
             partial.write_bytes(content)
     return contents["png"]
+
+
+FIGURES = "figures"
+
+
+def keep_picture(workdir: Path, name: str, picture: Picture) -> bytes:
+    """Writes a picture into a study's figures/ unless it is there; returns the PNG.
+
+    Args:
+        workdir: Folder of the study.
+        name: Of the picture.
+        picture: The picture.
+    """
+    manifest = Manifest(workdir)
+    of = digest(picture.spec, version("vl-convert-python"))
+    names = {form: f"{FIGURES}/{name}.{form}" for form in ("svg", "png", "pdf", "csv")}
+    if not all(manifest.is_fresh(one, of) for one in names.values()):
+        contents = drawn(picture)
+        manifest.write({names[form]: contents[form] for form in names}, of)
+        return contents["png"]
+    return (workdir / names["png"]).read_bytes()

@@ -1,0 +1,120 @@
+"""What the files of a study were when they were written, and what they were made of.
+
+Tables, predictions, pictures and pages are made of something else, and made anew where
+they are missing, damaged, or of something older. That is known by `.manifest.json`: per
+file the CRC-32 of what was written, and a digest of what it was made of. It is a help,
+and no truth: without it, or where it is damaged, files are made anew.
+"""
+
+import contextlib
+import hashlib
+import json
+import warnings
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mnistopt.files import replacing, set_aside
+
+MANIFEST = ".manifest.json"
+
+
+class _Entry(NamedTuple):
+    """A file: the CRC-32 that it has, or else had before, and what it was made of."""
+
+    checksums: tuple[int, ...]
+    of: str
+
+
+def checksum(path: Path) -> int | None:
+    """Returns the CRC-32 of a file; None if there is none to be read."""
+    try:
+        return zlib.crc32(path.read_bytes())
+    except OSError:
+        return None
+
+
+def digest(*parts: Any) -> str:
+    """Returns a short name of what something is made of, given as JSON has it."""
+    content = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+class Manifest:
+    """The files of a study that runs and reports have written."""
+
+    def __init__(self, folder: Path):
+        """Takes the folder of the study; reads and writes nothing yet."""
+        self._folder = folder
+
+    def is_altered(self, name: str) -> bool:
+        """Says whether a file is there and not as it was written, as far as is known.
+
+        Args:
+            name: Its path in the study's folder, with slashes.
+        """
+        entry, now = self._read().get(name), checksum(self._folder / name)
+        return entry is not None and now is not None and now not in entry.checksums
+
+    def is_fresh(self, name: str, of: str) -> bool:
+        """Says whether a file is as it was written, and made of what it is to be of."""
+        return self._is_fresh(self._read(), name, of)
+
+    def are_whole(self, folder: str) -> bool:
+        """Says whether all files of a folder that were written are as they were."""
+        entries = self._read()
+        names = [name for name in entries if name.startswith(f"{folder}/")]
+        return all(self._is_fresh(entries, one, entries[one].of) for one in names)
+
+    def write(self, contents: Mapping[str, bytes], of: str = "") -> None:
+        """Writes files, each in one step, but for those that are so already.
+
+        What is there and was changed by somebody is set aside, to the folder `damaged`.
+
+        Args:
+            contents: By the path of each file, as in `is_altered`.
+            of: The digest of what they are made of.
+        """
+        entries, todo = self._read(), dict[str, bytes]()
+        before = dict(entries)
+        for name, content in contents.items():
+            new, now = zlib.crc32(content), checksum(self._folder / name)
+            known = entries.get(name)
+            if new != now:
+                todo[name] = content
+                if known and now is not None and now not in known.checksums:
+                    place = self._folder / name
+                    kept = set_aside(place, self._folder, place.name)
+                    warnings.warn(
+                        f"{place} was not as it was written: it is kept as {kept}, "
+                        "and made anew",
+                        stacklevel=2,
+                    )
+                    now = None
+            # The one before too: a kill may come before the file takes its place.
+            entries[name] = _Entry((new,) if now in (new, None) else (new, now), of)
+        if entries != before:
+            text = json.dumps({name: one._asdict() for name, one in entries.items()})
+            with replacing(self._folder / MANIFEST) as partial:
+                partial.write_text(text, encoding="utf-8")
+        for name, content in todo.items():
+            with replacing(self._folder / name) as partial:
+                partial.write_bytes(content)
+
+    def _is_fresh(self, entries: Mapping[str, _Entry], name: str, of: str) -> bool:
+        entry = entries.get(name)
+        if entry is None or entry.of != of:
+            return False
+        return checksum(self._folder / name) == entry.checksums[0]
+
+    def _read(self) -> dict[str, _Entry]:
+        """Returns what is known; nothing if it is missing or damaged."""
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+            text = (self._folder / MANIFEST).read_text(encoding="utf-8")
+            return {
+                name: _Entry(tuple(map(int, entry["checksums"])), str(entry["of"]))
+                for name, entry in json.loads(text).items()
+                if entry["checksums"]
+            }
+        return {}
