@@ -148,12 +148,15 @@ def _corrupt(study: Any, examples: Examples) -> dict[str, Any]:
     """Returns accuracies on corrupted images, written into the workdir too."""
     from mnistopt.data.splits import Split
     from mnistopt.study import evaluation
+    from mnistopt.study.workdir import make_writable
 
     if examples.labels is None or not len(examples.images):
         raise InputError(
             f"--corrupt measures accuracy, and {FLAGS.images} has no labels: give a "
             "folder with a folder per class, or an .npz file with labels"
         )
+    # Before it measures: that takes minutes.
+    make_writable(study.workdir)
     about, split = examples.about, Split(examples.images, examples.labels)
     trials = evaluation.trials_of(study, FLAGS.trial)
     rows = evaluation.robustness(study, split, trials, FLAGS.weights)

@@ -157,8 +157,9 @@ class Unwritable(InputError):
 
 def _words(reason: object) -> str:
     if isinstance(reason, OSError) and reason.strerror:
-        file = f": {reason.filename}" if reason.filename else ""
-        return f"{reason.strerror}{file}"
+        # Of two names, what is written to.
+        name = reason.filename2 or reason.filename
+        return f"{reason.strerror}: {name}" if name else reason.strerror
     found = _REASON.findall(str(reason))
     return found[-1] if found else f"{str(reason).strip():.200}"
 

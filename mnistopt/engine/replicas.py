@@ -210,8 +210,13 @@ class Program:
         shapes = jax.tree.map(_shape, next(iter(splits.values())))
         compiling = functools.partial(compiled, cohort, lanes, shapes)
         xlas = list({device.xla: None for device in splits})
-        with mending(), ThreadPoolExecutor() as pool:
-            programs = dict(zip(xlas, pool.map(compiling, xlas)))
+        pool = ThreadPoolExecutor()
+        try:
+            with mending():
+                programs = dict(zip(xlas, pool.map(compiling, xlas)))
+        finally:
+            # Who is told to stop does not wait for the compiler.
+            pool.shutdown(wait=False)
         # A copy for each device, as JAX lets nobody else into a compiled function
         # during its first call.
         self._init, self._epoch = (

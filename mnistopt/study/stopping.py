@@ -47,8 +47,9 @@ class Diverged(InputError):
 class Stop:
     """Whether a run is to end; a context manager that listens while it runs.
 
-    A handler only takes a note, which the run reads between two epochs: an exception
-    that is raised wherever a signal arrives may be lost in somebody's callback. The
+    A handler only takes a note, which the run reads between two epochs. If it has not
+    ended within `PATIENCE`, whatever it does, Stopped is raised there: again and again,
+    as what is raised wherever a signal arrives may be lost in somebody's callback. The
     second signal does what it did before. In other threads than the main one nothing
     can be listened to, and signals that are ignored (as by nohup) stay so.
     """
@@ -59,6 +60,7 @@ class Stop:
         self._error: Exception | None = None
         self._deadline = float("inf")
         self._before: dict[int, Any] = {}
+        self._ended, self._insisting = threading.Event(), False
 
     def __enter__(self) -> "Stop":
         """Starts to listen."""
@@ -71,11 +73,15 @@ class Stop:
 
     def __exit__(self, *_: object) -> None:
         """Gives the signals back to who had them."""
+        self._ended.set()
         while self._before:
             signal.signal(*self._before.popitem())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if self._insisting:
+            self._insisting = False
+            self.check()
         if self._number is not None:
             self.__exit__()
             os.kill(os.getpid(), number)
@@ -83,8 +89,20 @@ class Stop:
         self._number = number
         self._deadline = time.monotonic() + PATIENCE
         with contextlib.suppress(OSError):
-            message = "\nstopping: this epoch may end, within 5 s; once more: at once\n"
+            message = (
+                "\nstopping within 5 s, as this epoch may end; once more: at once\n"
+            )
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
+        threading.Thread(target=self._insist, args=(number,), daemon=True).start()
+
+    def _insist(self, number: int) -> None:
+        """Raises Stopped in the main thread, when it had time to stop by itself."""
+        patience = PATIENCE
+        while not self._ended.wait(patience):
+            self._insisting = True
+            # To that thread, which may wait for another one.
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+            patience = 1.0
 
     @property
     def asked(self) -> bool:

@@ -58,6 +58,7 @@ def train(plan: Plan, run: Run) -> None:
         made = {job.program.structure: job.cohort.model for job in plan.jobs}
 
         def make(point: Point) -> Any:
+            run.stop.check()
             if (one := point.structure) not in made:
                 about = plan.modules, data.image_shape, data.classes
                 made[one] = make_again(point, *about)

@@ -17,7 +17,7 @@ from mnistopt.engine.checkpoint import Checkpoint, Store, merge_records, steps
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import ASIDE, writing_to
-from mnistopt.manifest import Manifest
+from mnistopt.manifest import MANIFEST, Manifest
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.config import CONFIG, Config, DataDescription
@@ -66,7 +66,7 @@ class Workdir:
             Unwritable: For a failure of the disk meanwhile.
         """
         new = not self.folder.exists()
-        _make(self.folder)
+        make_writable(self.folder)
         with writing_to(self.folder), locked(self.folder):
             try:
                 # Another run may have written since it was read.
@@ -108,7 +108,7 @@ class Workdir:
             if (self.folder / name).exists() and not (self.folder / name).is_dir():
                 raise _in_the_way(self.folder / name, "a folder")
         tables = [f"{name}.csv" for name in TABLES]
-        for name in (CONFIG, *tables):
+        for name in (CONFIG, MANIFEST, *tables):
             if (self.folder / name).is_dir():
                 raise _in_the_way(self.folder / name, "a file")
         if not (self.folder / CONFIG).exists():
@@ -212,7 +212,12 @@ class Workdir:
         raise InputError(told.format("gone", "bring the folder checkpoints back, "))
 
 
-def _make(folder: Path) -> None:
+def make_writable(folder: Path) -> None:
+    """Makes a workdir, or sees that it can be written to.
+
+    Raises:
+        InputError: If it cannot.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
