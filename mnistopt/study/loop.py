@@ -226,16 +226,18 @@ class Loop:
         with Writer(self._run.workdir.store.group(job.name)) as writer:
             while (meeting := scheduler.next_meeting(queue.epoch)) is not None:
                 milestone = scheduler.is_milestone(meeting)
-                while queue.epoch < meeting:
-                    self._train(queue, meeting, milestone, records, writer)
-                    reached = milestone and queue.epoch == meeting
-                    if reached or writer.due() or self._run.stop.asked:
-                        self._save(records, queue, writer, reached)
+                self._train(queue, meeting, milestone, records, writer)
+                while queue.epoch < meeting:  # It was time to save, or to stop.
+                    self._save(records, queue, writer, milestone=False)
                     self._run.stop.check()
+                    self._train(queue, meeting, milestone, records, writer)
                 changes = scheduler.decide(meeting, records)
                 if changes.drop and not milestone:
                     self._measure(queue, {name: records[name] for name in changes.drop})
-                    self._save(records, queue, writer, milestone=True)
+                    milestone = True
+                if milestone or writer.due() or self._run.stop.asked:
+                    self._save(records, queue, writer, milestone)
+                self._run.stop.check()
                 if changes != Changes():
                     queue = self._changed(queue, records, changes)
                 if not records:

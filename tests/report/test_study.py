@@ -66,14 +66,24 @@ def test_every_trial_and_point_is_in_its_tables(study, page):
 
 
 def test_a_report_is_drawn_again_only_when_its_study_has_changed(study, page):
-    path = study.workdir / "report.html"
-    path.write_text("kept")
-    assert study.report().read_text() == "kept"
-    assert len(write_report(study.workdir, anew=True).read_text()) > 10_000
-    path.write_text("kept")
-    later = path.stat().st_mtime_ns + 10**9
-    os.utime(study.workdir / "trials.csv", ns=(later, later))
-    assert len(study.report().read_text()) > 10_000
+    def drawn():
+        return study.report().stat().st_mtime_ns
+
+    before = drawn()
+    os.utime(study.workdir / "trials.csv")
+    assert drawn() == before
+    # What of the study is taken for granted.
+    path = study.workdir / "predictions" / "samples.csv"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("row,setting,draw,place,image\n")
+    try:
+        assert before < drawn() == drawn()
+    finally:
+        path.unlink()
+    whole = write_report(study.workdir, anew=True).read_bytes()
+    (study.workdir / "report.html").write_text("mine")
+    with pytest.warns(UserWarning, match="it is kept as .*damaged/report.html-0"):
+        assert study.report().read_bytes() == whole
 
 
 def test_the_command_asks_for_the_same(study):

@@ -12,6 +12,7 @@ import mnistopt
 from experiments import show
 from mnistopt.engine import devices
 from mnistopt.errors import InputError
+from mnistopt.manifest import MANIFEST
 from mnistopt.results.table_files import read_table, write_tables
 from mnistopt.study.grid import grid
 from mnistopt.study.rerun import compare
@@ -138,6 +139,7 @@ def test_other_numbers_are_told(study, tmp_path, change, same, holds, words):
     row = curves.index[curves["epoch"] == 2][0]
     curves.loc[row, "validation_accuracy"] += change
     curves.to_csv(copy / "curves.csv", index=False)
+    (copy / MANIFEST).unlink()
     if not same:
         config = json.loads((copy / "config.json").read_text())
         (copy / "config.json").write_text(json.dumps({**config, "machines": {}}))
@@ -164,6 +166,7 @@ def test_the_program_runs_again_and_its_exit_code_tells(study, tmp_path):
     curves = study.curves
     curves["test_accuracy"] = 0.5
     curves.to_csv(other / "curves.csv", index=False)
+    (other / MANIFEST).unlink()
     again = run("grid", f"--rerun={other}/config.json", target, "--quiet")
     assert again.returncode == 1
     assert "The numbers are not the same, though the machine is" in again.stdout
@@ -189,5 +192,6 @@ def test_what_cannot_be_run_again_is_refused(study, tmp_path):
     trials = study.trials
     trials["lr"] *= 2
     trials.to_csv(copy / "trials.csv", index=False)
+    (copy / MANIFEST).unlink()
     with pytest.raises(InputError, match="its name is not made of"):
         mnistopt.rerun(copy)
