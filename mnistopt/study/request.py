@@ -94,9 +94,8 @@ class Request:
         Raises:
             InputError: If one cannot be used.
         """
-        asked = _points(points, axes)
         seeds = _COUNT.check("seeds", seeds)
-        grid.check_size(len(asked) * seeds)
+        asked = _points(points, axes, seeds)
         if train_examples is not None:
             train_examples = _COUNT.check("train_examples", train_examples)
         file = None if isinstance(data, Dataset) else check_path("data", data)
@@ -166,12 +165,14 @@ def default_workdir(dataset: str, points: Iterable[Point]) -> Path:
     return Path("runs") / f"{dataset}-{models}"
 
 
-def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> tuple:
+def _points(
+    points: Sequence[Point] | None, axes: Mapping[str, Any], seeds: int
+) -> tuple[Point, ...]:
     if points is not None and axes:
         raise InputError(
             f"give either points or axes, not points and {', '.join(axes)}"
         )
-    given = grid.grid(**axes) if points is None else as_list(points)
+    given = grid.product(axes, seeds) if points is None else as_list(points)
     if others := [one for one in given if not isinstance(one, Point)]:
         raise InputError(
             f"points={others[0]!r} is not allowed: expected points, as "
@@ -180,6 +181,7 @@ def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> tuple:
     found = tuple(dict.fromkeys(given))
     if not found:
         raise InputError("points has no points; give at least one")
+    grid.check_size(len(found) * seeds)
     return found
 
 

@@ -46,12 +46,20 @@ def test_a_network_takes_of_the_axes_what_it_can_be_told():
     assert grid(lr=[1e-3, 0.001, 1e-3]) == [make_point(lr=1e-3)]
 
 
-def test_a_million_trials_are_refused_at_once():
-    many = [i / 2000 for i in range(1, 1001)]
-    with pytest.raises(InputError, match="that is 1,000,000 trials"):
-        grid(lr=many, dropout=many)
-    with pytest.raises(InputError, match="that is 2,000,000 trials"):
-        mnistopt.plan(lr=[0.1, 0.2], seeds=1_000_000)
+MANY = [i / 2000 for i in range(1, 1001)]
+
+
+@pytest.mark.parametrize("asked, trials", [
+    ({"lr": MANY, "dropout": MANY[:999]}, "2,997,000"),
+    ({"lr": MANY, "dropout": MANY[:99], "seeds": 1000}, "99,000,000"),
+    ({"model": ["mlp", "cnn"], "lr": MANY, "clip": MANY[:50], "seeds": 1}, "100,000"),
+    ({"lr": [0.1, 0.2], "seeds": 1_000_000}, "2,000,000"),
+    ({"points": grid(lr=[0.1, 0.2, 0.3]), "seeds": 40_000}, "120,000"),
+], ids=range(5))  # fmt: skip
+def test_trials_are_counted_before_points_are_made(monkeypatch, asked, trials):
+    monkeypatch.setattr("mnistopt.study.grid._make", None)
+    with pytest.raises(InputError, match=f"that is {trials} trials; give fewer than"):
+        mnistopt.plan(**asked)
 
 
 @pytest.mark.parametrize("written", [
