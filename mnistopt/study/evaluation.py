@@ -139,8 +139,10 @@ def _matched(data: Dataset, names: Sequence[str]) -> Dataset:
     return Dataset.from_splits(data.name, train, validation, test, names)
 
 
-def count_seen(config: Config, images: np.ndarray) -> int:
-    """Returns how many of some images a study was trained on, 0 if that is not known.
+def count_seen(config: Config, images: np.ndarray) -> int | None:
+    """Returns how many of some images a study was trained on, None if not known.
+
+    It is not known where the study's data are gone, or have changed.
 
     Args:
         config: The study's.
@@ -149,11 +151,12 @@ def count_seen(config: Config, images: np.ndarray) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            train = study_data(config, None).train.images
-    except InputError:  # They are no longer there: nobody knows.
-        return 0
-    if train.dtype != images.dtype or train.shape[1:] != images.shape[1:]:
-        return 0
+            data = study_data(config, None)
+    except InputError:
+        return None
+    train = data.train.images
+    if data.fingerprint != config.data.fingerprint or train.dtype != images.dtype:
+        return None
     known = {image.tobytes() for image in train}
     return sum(image.tobytes() in known for image in images)
 
