@@ -15,7 +15,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split, make_splits
 from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
-from mnistopt.files import replacing
+from mnistopt.files import check_path, replacing
 from mnistopt.results.config import Config, DataDescription
 from mnistopt.results.stats import accuracy_interval, proportion_interval
 from mnistopt.results.tables import FINISHED
@@ -66,7 +66,7 @@ def _read_own(path: Path, about: DataDescription) -> Dataset:
     Raises:
         InputError: If it cannot be used, or has a class that the study has not.
     """
-    path, names = Path(path).expanduser(), about.class_names
+    path, names = check_path("data", path) or Path(), about.class_names
     height, width, channels = about.image_shape
     fitted = ((height, width), channels) if path.is_dir() else ()
     parts, theirs = check_own(**read_arrays(path, *fitted))

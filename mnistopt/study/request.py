@@ -106,6 +106,7 @@ class Request:
         given = file or data, dataset, folder, train_examples, cache, image_size
         loaded = load_data(*given)
         _check_steps(asked, len(loaded.train.labels))
+        target = target or default_workdir(loaded.name, asked)
         return cls(
             asked,
             seeds,
@@ -114,7 +115,7 @@ class Request:
             # Absolute, as a callback or a notebook's next cell may go elsewhere.
             data_dir=folder.absolute() if folder else None,
             data_file=file.absolute() if file else None,
-            workdir=(target or default_workdir(loaded.name, asked)).absolute(),
+            workdir=target.absolute(),
             cache=cache,
             lanes=lanes,
             devices=devices,
@@ -160,9 +161,15 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def default_workdir(dataset: str, points: Iterable[Point]) -> Path:
-    """Returns runs/DATASET-MODEL, in the current folder."""
+    """Returns runs/DATASET-MODEL, in the current folder.
+
+    Raises:
+        InputError: If these names are too long for one.
+    """
     models = "-".join(dict.fromkeys(point.structure.model for point in points))
-    return Path("runs") / f"{dataset}-{models}"
+    folder = Path("runs", f"{dataset}-{models}")
+    check_path("workdir", folder)
+    return folder
 
 
 def _points(
