@@ -120,6 +120,13 @@ def without(folder, *files):
     return found
 
 
+def instead(folder, make):
+    """Makes something that is no file in place of the first file."""
+    found = without(folder, FILES[0])
+    make(folder / FILES[0])
+    return found
+
+
 def beside(folder, content, ending=""):
     """Writes gzipped files, and another content beside the first of them."""
     found = idx(folder, ending=".gz")
@@ -389,6 +396,18 @@ REFUSED = {
     "two files of four": (
         lambda f: without(f, FILES[1], FILES[2]),
         f"not there: {FILES[1]}, {FILES[2]}",
+    ),
+    "a folder in place of a file": (
+        lambda f: instead(f, Path.mkdir),
+        f"not there: {FILES[0]} .* lies there: .*, {FILES[0]}/, ",
+    ),
+    "a link to nothing in place of a file": (
+        lambda f: instead(f, lambda path: path.symlink_to("gone")),
+        rf"not there: {FILES[0]} .* lies there: .*, {FILES[0]} \(no file\), ",
+    ),
+    "a pipe in place of a file": (
+        lambda f: instead(f, os.mkfifo),
+        rf"not there: {FILES[0]} .* lies there: .*, {FILES[0]} \(no file\), ",
     ),
     "a browser's second copies": (
         lambda f: renamed(f, "{} (1).gz".format),
