@@ -116,6 +116,8 @@ RUN_BY = {
     },
     "test_brought": {
         "whatever else": "what_cannot_be_read_is_named",
+        "standard output": "what_cannot_be_printed_stops_nothing",
+        "standard error": "what_cannot_be_printed_stops_nothing",
     },
     "data/test_load": {
         "an array file": "damaged_array_files_are_never_believed",
