@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import re
 import socket
 import warnings
@@ -9,7 +10,7 @@ from typing import Any
 
 import jax
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 
 from mnistopt.engine.devices import cores
 from mnistopt.errors import InputError
@@ -32,7 +33,8 @@ def join(address: str) -> bool:
             machine belongs to; else where the head is, as in "10.0.0.1:6379".
 
     Raises:
-        InputError: If there is none, or it is of another version.
+        InputError: If there is none, or it is of another version, or does not let this
+            process in.
     """
     if ray.is_initialized():
         # A notebook's own, or a test's: whoever has joined it says where it is.
@@ -44,8 +46,10 @@ def join(address: str) -> bool:
             # JAX warns of the fork by which a process of Ray's own begins.
             warnings.filterwarnings("ignore", "os.fork.* was called", RuntimeWarning)
             _join(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"cluster={address} cannot be joined: {_why(error)}"
         ) from error
@@ -56,8 +60,8 @@ def _join(address: str) -> None:
     local, about = address == "local", _QUIETLY
     if local:
         about = {**_QUIETLY, "num_cpus": cores(), "include_dashboard": False}
-    elif address != "auto":
-        _check_reachable(address)
+    else:
+        address = _find(address)
     before = ray_constants.ENABLE_RAY_CLUSTER
     if local or address.rpartition(":")[0] in LOOPBACK:
         # Ray then listens on loopback only, as it does by itself on macOS and Windows.
@@ -74,18 +78,36 @@ def _join(address: str) -> None:
         )
 
 
-def _check_reachable(address: str) -> None:
-    """Checks that something listens there: Ray itself would try for a minute."""
+def _find(asked: str) -> str:
+    """Returns the address of a head that answers: Ray itself would try for minutes.
+
+    Args:
+        asked: As of `join`, but for "local".
+    """
+    address, shown = asked, f"cluster={asked}"
+    if asked == "auto":
+        # From RAY_ADDRESS, or Ray's processes here, or its file of the last cluster.
+        address = services.get_ray_address_from_environment(asked, None)
+        named = "RAY_ADDRESS=" if os.environ.get("RAY_ADDRESS") else "by Ray's records "
+        shown = f"cluster=auto ({named}{address})"
     match = re.fullmatch(r"\[?([^\s/]+?)\]?:(\d{1,5})", address)
     if not match:
-        raise InputError(f"cluster={address} is not allowed: {_EXPECTED}")
+        raise InputError(f"{shown} is not allowed: {_EXPECTED}")
     try:
         socket.create_connection((match[1], int(match[2])), PATIENCE).close()
-    except (OSError, OverflowError) as error:
+        # Asks in milliseconds what Ray's own start would ask for twenty seconds.
+        ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
+    except ray.exceptions.AuthenticationError as error:
         raise InputError(
-            f"cluster={address} cannot be reached ({error}): {_EXPECTED}, of the head "
-            "that `ray start --head` has named"
+            f"{shown} asks for a token, and that of this process is missing or wrong: "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN as on the cluster's nodes"
         ) from error
+    except (OSError, OverflowError, ray.exceptions.RpcError) as error:
+        raise InputError(
+            f"{shown} cannot be reached ({error}): {_EXPECTED}, of the head that "
+            "`ray start --head` has named"
+        ) from error
+    return address
 
 
 def _why(error: Exception) -> str:
@@ -94,6 +116,12 @@ def _why(error: Exception) -> str:
     if "any running Ray" in text:
         return (
             "no Ray runs on this machine: begin with `ray start --head`, or give local"
+        )
+    if "AF_UNIX" in text:
+        name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+        return (
+            f"{name}={os.environ.get(name)} is too long for Ray's sockets: set "
+            "RAY_TMPDIR=/tmp, or another short folder"
         )
     if "ersion mismatch" in text:
         text += ". Install the same versions on all nodes"
