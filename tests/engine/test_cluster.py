@@ -434,6 +434,26 @@ def test_a_head_that_lets_nobody_in_is_told_from_none(alone, monkeypatch, error)
         join(f"127.0.0.1:{server.getsockname()[1]}")
 
 
+TOKENLESS = """
+import socket
+from mnistopt.engine.cluster.join import join
+with socket.create_server(("127.0.0.1", 0)) as server:
+    join(f"127.0.0.1:{server.getsockname()[1]}")
+"""
+
+
+def test_without_a_token_none_is_sent(tmp_path):
+    """In a process of its own: Ray's client ends a process that has none."""
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+    env = {name: value for name, value in env.items() if "AUTH_TOKEN" not in name}
+    found = subprocess.run(
+        [sys.executable, "-c", TOKENLESS], env=env, capture_output=True, text=True,
+        timeout=LONGEST, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1, "it was killed"
+    assert "asks for a token, and that of this process is missing" in found.stderr
+
+
 LONG_FOLDERS = """
 import os, tempfile
 from mnistopt.engine.cluster.join import join

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import ray
 from ray._private import ray_constants, services
+from ray._private.authentication import authentication_token_setup as tokens
 
 from mnistopt.engine.devices import cores
 from mnistopt.errors import InputError
@@ -95,7 +96,11 @@ def _find(asked: str) -> str:
         raise InputError(f"{shown} is not allowed: {_EXPECTED}")
     try:
         socket.create_connection((match[1], int(match[2])), PATIENCE).close()
-        # Asks in milliseconds what Ray's own start would ask for twenty seconds.
+        # As Ray does before it asks; it would go on asking for twenty seconds, and for
+        # minutes if something else listens there.
+        if asked == "auto" and not os.environ.get("RAY_ADDRESS"):
+            tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
         ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
     except ray.exceptions.AuthenticationError as error:
         raise InputError(
