@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 import re
 import socket
 import warnings
@@ -10,6 +9,7 @@ from typing import Any
 
 import jax
 import ray
+from ray._common.utils import get_default_system_temp_dir
 from ray._private import ray_constants, services
 from ray._private.authentication import authentication_token_setup as tokens
 
@@ -85,12 +85,14 @@ def _find(asked: str) -> str:
     Args:
         asked: As of `join`, but for "local".
     """
-    address, shown = asked, f"cluster={asked}"
+    address, shown, recorded = asked, f"cluster={asked}", False
     if asked == "auto":
-        # From RAY_ADDRESS, or Ray's processes here, or its file of the last cluster.
-        address = services.get_ray_address_from_environment(asked, None)
-        named = "RAY_ADDRESS=" if os.environ.get("RAY_ADDRESS") else "by Ray's records "
-        shown = f"cluster=auto ({named}{address})"
+        address = services.get_ray_address_from_environment("", None)
+        shown = f"cluster=auto (RAY_ADDRESS={address})"
+        if recorded := not address:
+            # By Ray's processes here, or its file of the last cluster.
+            address = services.get_ray_address_from_environment(asked, None)
+            shown = f"cluster=auto (by Ray's records {address})"
     match = re.fullmatch(r"\[?([^\s/]+?)\]?:(\d{1,5})", address)
     if not match:
         raise InputError(f"{shown} is not allowed: {_EXPECTED}")
@@ -98,7 +100,7 @@ def _find(asked: str) -> str:
         socket.create_connection((match[1], int(match[2])), PATIENCE).close()
         # As Ray does before it asks; it would go on asking for twenty seconds, and for
         # minutes if something else listens there.
-        if asked == "auto" and not os.environ.get("RAY_ADDRESS"):
+        if recorded:
             tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
         ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
@@ -123,10 +125,9 @@ def _why(error: Exception) -> str:
             "no Ray runs on this machine: begin with `ray start --head`, or give local"
         )
     if "AF_UNIX" in text:
-        name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
         return (
-            f"{name}={os.environ.get(name)} is too long for Ray's sockets: set "
-            "RAY_TMPDIR=/tmp, or another short folder"
+            f"{get_default_system_temp_dir()}, from TMPDIR or RAY_TMPDIR, is too long "
+            "for Ray's sockets: set RAY_TMPDIR=/tmp, or another short folder"
         )
     if "ersion mismatch" in text:
         text += ". Install the same versions on all nodes"
