@@ -20,6 +20,7 @@ from absl import flags
 
 from experiments.program import run
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 
 FLAGS = flags.FLAGS
 
@@ -41,7 +42,7 @@ def define_flags() -> None:
 
 def main() -> None:
     """Measures, and writes what was found after each step."""
-    workdir = Path(FLAGS.workdir).expanduser()
+    workdir = check_path("workdir", FLAGS.workdir) or Path()
     if FLAGS.cluster:
         _cluster(workdir)
         return

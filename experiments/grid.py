@@ -22,7 +22,7 @@ from absl import flags
 from experiments import flags as common
 from experiments.program import run, running_for
 from mnistopt.errors import InputError
-from mnistopt.study.grid import grid
+from mnistopt.study.grid import grid, product
 from mnistopt.study.progress import Stopwatch
 
 FLAGS = flags.FLAGS
@@ -73,7 +73,7 @@ _WITH = ("devices", "cluster", "memory_budget")
 def settings() -> dict[str, Any]:
     """Returns the flags as arguments of `mnistopt.run`."""
     axes = common.axes()
-    grid(**axes)  # Before the slow imports: a mistake should show at once.
+    product(axes, FLAGS.seeds)  # Before slow imports: a mistake should show at once.
     names = ["seeds", "data", "data_dir", "train_examples", "image_size", "workdir"]
     names += [*_WITH, "lanes", "fail_fast"]
     return {

@@ -26,6 +26,7 @@ from absl import flags
 from experiments import flags as common
 from experiments.program import run
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 
 FLAGS = flags.FLAGS
 
@@ -124,7 +125,8 @@ def _outlook(arguments: dict[str, Any], command: str) -> None:
     from mnistopt.paper.outlook.rows import Options
 
     asked = Options(**arguments)
-    workdir = Path(FLAGS.workdir or f"runs/outlook-{FLAGS.scale}").expanduser()
+    default = Path(f"runs/outlook-{FLAGS.scale}")
+    workdir = check_path("workdir", FLAGS.workdir) or default
     if FLAGS.dry_run:
         show.plan(plan(asked, workdir))
         return
@@ -145,7 +147,8 @@ def _tables(arguments: dict[str, Any], command: str) -> None:
     from mnistopt.paper.reproduce import plan, reproduce
 
     asked = Options(**arguments)
-    workdir = Path(FLAGS.workdir or f"runs/paper-{FLAGS.scale}").expanduser()
+    default = Path(f"runs/paper-{FLAGS.scale}")
+    workdir = check_path("workdir", FLAGS.workdir) or default
     if FLAGS.dry_run:
         show.plans(plan(asked, workdir))
         return

@@ -3,7 +3,6 @@
 Nothing heavy is imported here, so that `--help` answers at once.
 """
 
-import errno
 import functools
 import io
 import os
@@ -57,13 +56,14 @@ def short_path(path: str | os.PathLike) -> str:
 def run(main: Callable[[], None], about: str) -> None:
     """Parses the command line, runs `main`, and ends the process.
 
-    What a person gave and cannot be used is told in one message, exit code 2.
+    What a person gave and cannot be used is told in one message, exit code 2; and so
+    is, at the end, that output could not be written: no run is lost for that.
 
     Args:
         main: The program.
         about: Its description, for `--help`.
     """
-    _prepare_streams()
+    output, _ = _open_stream(1), _open_stream(2)
     warnings.showwarning = _tell_once(set())  # type: ignore[assignment]
     sys.unraisablehook = _unraisable
     flags.DEFINE_bool("help", False, "show this help", short_name="h")
@@ -72,22 +72,16 @@ def run(main: Callable[[], None], about: str) -> None:
             _run(main, about)
         finally:
             sys.stdout.flush()
+            if why := output.error:
+                words = f"error: the output cannot be written: {why.strerror}"
+                print(words, file=sys.stderr)
     except BrokenPipeError:
         # Whoever read it has seen enough, as head has: nothing to tell, and nobody.
-        _discard_output()
+        # What is still to be printed goes nowhere, so that nobody complains of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:
-        # What the library cannot write it tells itself, by the file's name.
-        if error.errno != errno.ENOSPC or error.filename:
-            raise
-        _discard_output()
-        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+    if output.error:
         sys.exit(2)
-
-
-def _discard_output() -> None:
-    """Sends what is still to be printed nowhere, so that nobody complains of it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(main: Callable[[], None], about: str) -> None:
@@ -132,18 +126,43 @@ def _tell_once(told: set[str]) -> Callable[..., None]:
     return tell
 
 
-def _prepare_streams() -> None:
-    """Makes both streams take whatever is written to them."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:  # closed, as by >&-
-            # In its place, or else the next file that is opened gets what is printed.
-            handle = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(handle, number)
-            setattr(sys, name, open(number, "w", encoding="utf-8"))  # noqa: SIM115
-        stream = getattr(sys, name)
-        # A terminal of few letters shows ? for the others.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+class _Stream(io.FileIO):
+    """A standard stream that raises nothing but that its reader has gone.
+
+    Attributes:
+        error: Why something could not be written; None where all was.
+    """
+
+    error: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        """Writes bytes; those that cannot be written are lost."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError) and self.fileno() == 1:
+                raise
+            self.error = self.error or error
+            return len(content)
+
+
+def _open_stream(number: int) -> _Stream:
+    """Opens standard output (1) or error (2) anew, so that it takes all letters."""
+    name = {1: "stdout", 2: "stderr"}[number]
+    before = getattr(sys, name)
+    if before is None:  # closed, as by >&-
+        # In its place, or else the next file that is opened gets what is printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    stream = _Stream(number, "w", closefd=False)
+    # A terminal of few letters shows ? for the others.
+    text = io.TextIOWrapper(
+        io.BufferedWriter(stream),
+        encoding=before.encoding if before else "utf-8",
+        errors="replace",
+        line_buffering=True,
+    )
+    setattr(sys, name, text)
+    return stream
 
 
 def _parse(arguments: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from absl import flags
 
 from experiments.program import run, short_path
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +34,7 @@ def main() -> None:
     from mnistopt.paper.page import is_reproduction, write_page
     from mnistopt.report.study import write_report
 
-    workdir = Path(FLAGS.workdir).expanduser()
+    workdir = check_path("workdir", FLAGS.workdir) or Path()
     if is_reproduction(workdir):
         conclude(workdir)
         path = write_page(workdir, anew=True)

@@ -130,6 +130,8 @@ def _source(found: dict) -> str:
         return words
     seen = found["trained_on"]
     overlap = f", [bold]{seen:,} of which it was trained on[/bold]" if seen else ""
+    if seen is None:
+        overlap = "; how many of them it was trained on is not known"
     return f"{words}\nThese are not the data of the study{overlap}."
 
 

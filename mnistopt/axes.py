@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ _LARGEST_SHARE = 1 - 2**-16
 SMALLEST = 2.0**-126
 _LARGEST = (2 - 2.0**-23) * 2.0**127  # The largest float32.
 _MOST = 2**31 - 1  # The largest int32.
+# What a comma within a number leaves behind it: 0,01 and 1,024 are two values each.
+_AFTER_A_COMMA = re.compile(r"(?:^|x)[-+]?0\d")
 
 
 class Typed(str):
@@ -58,18 +61,25 @@ class Axis:
         try:
             return self.clean(self._read(value) if isinstance(value, Typed) else value)
         except (ValueError, TypeError, OverflowError) as error:
-            most = f", {error}" if isinstance(error, OverflowError) else ""
+            own = isinstance(error, (OverflowError, InputError))
+            more = f", {error}" if own else ""
             raise InputError(
-                f"{name}={show(value)} is not allowed: {self.rule}{most}"
+                f"{name}={show(value)} is not allowed: {self.rule}{more}"
             ) from None
 
     def _read(self, text: str) -> Any:
         """Returns what a person has typed as the kind of value that is declared."""
-        if self.kind in ("text", "truth") or self.joined:
+        if self._has_digits and _AFTER_A_COMMA.search(text):
+            raise InputError("without a 0 before its digits")
+        if self.joined or not self._has_digits:
             return str(text)
         with contextlib.suppress(ValueError):
             return int(text)
         return float(text)
+
+    @property
+    def _has_digits(self) -> bool:
+        return self.joined or self.kind in ("number", "whole")
 
     def values(self, name: str, given: Any) -> list[Any]:
         """Returns the values of an axis: what was given, or all that is in it.
@@ -85,7 +95,16 @@ class Axis:
         values = [given] if one else as_list(given)
         if not values:
             raise InputError(f"{name} has no values; give at least one")
-        return [self.check(name, value) for value in values]
+        try:
+            return [self.check(name, value) for value in values]
+        except InputError as error:
+            typed = len(values) > 1 and isinstance(values[0], Typed)
+            if not (typed and self._has_digits):
+                raise
+            raise InputError(
+                f"{error}. A comma separates values: if a decimal comma was meant, "
+                "write a point, as in 0.01"
+            ) from None
 
 
 def kind_of(value: Any) -> str:

@@ -18,6 +18,9 @@ from mnistopt.errors import InputError
 # What Orbax takes for a pattern ([2026], *, ?), for a scheme (gs:), or what TensorStore
 # takes for a separator: it then writes to nowhere, or finds nothing.
 _ODD = re.compile(r"[][*?\\:]")
+# Bytes that systems take of each name in a path and of a whole one, of which some are
+# for what is made below a workdir.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4096 - 512
 
 
 def check_path(name: str, value: Any) -> Path | None:
@@ -28,7 +31,7 @@ def check_path(name: str, value: Any) -> Path | None:
         value: A path as text, as bytes, or an object that stands for one.
 
     Raises:
-        InputError: If it is none of these.
+        InputError: If it is none of these, or longer than systems take.
     """
     if value is None:
         return None
@@ -37,7 +40,19 @@ def check_path(name: str, value: Any) -> Path | None:
     text = os.fsdecode(value)
     if "\0" in text:
         raise InputError(f"{name}={text!r} is not allowed: no path has a zero byte")
-    return Path(text).expanduser() if text else None
+    if not text:
+        return None
+    # A user that nobody knows stays a folder's name, as in bash.
+    path = Path(os.path.expanduser(text))
+    name_bytes = max(len(os.fsencode(part)) for part in ("", *path.parts))
+    path_bytes = len(os.fsencode(path.absolute()))
+    if name_bytes > _LONGEST_NAME or path_bytes > _LONGEST_PATH:
+        raise InputError(
+            f"{name}={text:.40}... is not allowed: its longest name has {name_bytes:,} "
+            f"bytes, and all of it {path_bytes:,}; expected are at most "
+            f"{_LONGEST_NAME} and {_LONGEST_PATH:,}: give a shorter `{name}`"
+        )
+    return path
 
 
 @functools.cache

@@ -90,8 +90,9 @@ class Point:
         A point like this one with every traced number, and the epochs, at a fixed
         value.
         """
+        used = stages(self.hparams)
         fixed = {
-            name: _IN_USE if axis.stage in stages(self.hparams) else axis.default
+            name: _IN_USE if axis.stage in used else axis.default
             for name, axis in NUMBERS.items()
         }
         if not self.structure.dropout:

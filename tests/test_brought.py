@@ -120,6 +120,13 @@ def without(folder, *files):
     return found
 
 
+def instead(folder, make):
+    """Makes something that is no file in place of the first file."""
+    found = without(folder, FILES[0])
+    make(folder / FILES[0])
+    return found
+
+
 def beside(folder, content, ending=""):
     """Writes gzipped files, and another content beside the first of them."""
     found = idx(folder, ending=".gz")
@@ -390,6 +397,18 @@ REFUSED = {
         lambda f: without(f, FILES[1], FILES[2]),
         f"not there: {FILES[1]}, {FILES[2]}",
     ),
+    "a folder in place of a file": (
+        lambda f: instead(f, Path.mkdir),
+        f"not there: {FILES[0]} .* lies there: .*, {FILES[0]}/, ",
+    ),
+    "a link to nothing in place of a file": (
+        lambda f: instead(f, lambda path: path.symlink_to("gone")),
+        rf"not there: {FILES[0]} .* lies there: .*, {FILES[0]} \(no file\), ",
+    ),
+    "a pipe in place of a file": (
+        lambda f: instead(f, os.mkfifo),
+        rf"not there: {FILES[0]} .* lies there: .*, {FILES[0]} \(no file\), ",
+    ),
     "a browser's second copies": (
         lambda f: renamed(f, "{} (1).gz".format),
         r"not there: .* lies there: .*train-labels-idx1-ubyte \(1\).gz",
@@ -602,6 +621,10 @@ SHELLS = [
     (f"{PYTHON} --help | head -1", (0, 141), "Trains a grid"),
     (f"{PYTHON} --dry_run >&-", 0, ""),
     (f"{PYTHON} --help >/dev/full", 2, "cannot be written: No space left"),
+    (f"{PYTHON} --dry_run >/dev/full", 2, "cannot be written: No space left"),
+    (f"{PYTHON} --dry_run --optimizer=adamw 2>/dev/full", 0, "3 trials"),
+    (f"{PYTHON} --dry_run >/dev/full 2>&1", 2, ""),
+    ("./launch.sh nothing 2>/dev/full", 2, ""),
     (f"{PYTHON} --dry_run | head -1", 141, "3 trials"),
     (f"{PYTHON} --seeds=0 >&- 2>&-", 2, ""),
     (f"JAX_PLATFORMS=cuda {PYTHON} --dry_run", 2, "JAX_PLATFORMS=cuda.*or give cpu"),
@@ -625,3 +648,45 @@ def test_surroundings_end_in_no_traceback(line, code, words):
     assert found.returncode in (code if isinstance(code, tuple) else (code,)), found
     assert re.search(words, found.stdout + found.stderr)
     assert "Traceback" not in found.stderr and "Exception ignored" not in found.stderr
+
+
+PRINTING = """
+import pathlib, sys
+from experiments import program
+
+def main():
+    print("out" * 9999)
+    print("err" * 9999, file=sys.stderr)
+    pathlib.Path("saved").touch()
+    if {code}:
+        sys.exit({code})
+
+program.run(main, "")
+"""
+FULL = "error: the output cannot be written: No space left on device"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+@pytest.mark.parametrize(("streams", "code", "ends", "words"), [
+    (">/dev/full", 0, 2, FULL),
+    (">/dev/full", 1, 1, FULL),
+    ("2>/dev/full", 0, 0, "out"),
+    (">/dev/full 2>&1", 0, 2, ""),
+    ("2> >(exit)", 0, 0, "out"),
+    ("2>&-", 0, 0, "out"),
+    ("</dev/null >&0", 0, 2, "error: the output cannot be written: Bad file"),
+])  # fmt: skip
+def test_what_cannot_be_printed_stops_nothing(tmp_path, streams, code, ends, words):
+    (tmp_path / "print.py").write_text(PRINTING.format(code=code))
+    line = f"{sys.executable} print.py {streams}"
+    found = subprocess.run(
+        ["bash", "-c", line],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (tmp_path / "saved").exists()
+    assert found.returncode == ends and "Traceback" not in found.stderr
+    assert words in found.stdout + found.stderr

@@ -110,11 +110,14 @@ RUN_BY = {
         "labels beyond": "labels_and_counts_are_checked",
     },
     "study/test_inputs": {
+        "a path with": "a_path_longer_than_systems_take_is_refused",
         "MNIST's": "mnist_is_not_taken_for_others_whose_files_have_its_names",
         "blank": "doubtful_examples_are_told_of",
     },
     "test_brought": {
         "whatever else": "what_cannot_be_read_is_named",
+        "standard output": "what_cannot_be_printed_stops_nothing",
+        "standard error": "what_cannot_be_printed_stops_nothing",
     },
     "data/test_load": {
         "an array file": "damaged_array_files_are_never_believed",

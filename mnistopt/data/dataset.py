@@ -13,6 +13,7 @@ import numpy as np
 from mnistopt.data.arrays import read_arrays
 from mnistopt.data.check import check_classes, check_image_size, check_own
 from mnistopt.data.splits import Split, make_splits, subset
+from mnistopt.files import check_path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,7 +126,7 @@ class Dataset:
         Raises:
             InputError: If it cannot be read or used.
         """
-        path, size = Path(path).expanduser(), check_image_size(image_size)
+        path, size = check_path("data", path) or Path(), check_image_size(image_size)
         data = cls.from_arrays(**read_arrays(path, size), name=path.stem)
         return dataclasses.replace(data, image_size=size)
 

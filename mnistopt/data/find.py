@@ -159,12 +159,19 @@ def _nothing(folder: Path, name: str) -> InputError:
     }
     place = min(missing, key=lambda place: len(missing[place]))
     why = "" if os.path.isdir(folder) else "there is no such folder; "
-    entries = os.listdir(place) if os.access(place, os.R_OK) else []
+    entries = place.iterdir() if os.access(place, os.R_OK) and not why else ()
     return InputError(
         f"No {name} in {place}: {why}not there: {', '.join(missing[place])} (each with "
         "or without .gz). docs/data.md has all that is read. What lies there: "
-        f"{listed(entries)}."
+        f"{listed(map(_shown, entries))}."
     )
+
+
+def _shown(entry: Path) -> str:
+    """Returns the name of what lies in a folder, and what it is if it is no file."""
+    if os.path.isdir(entry):
+        return f"{entry.name}/"
+    return entry.name if os.path.isfile(entry) else f"{entry.name} (no file)"
 
 
 def find_prepared(data_dir: Path, name: str) -> Path | None:

@@ -21,6 +21,7 @@ from mnistopt.data.classes import positions
 from mnistopt.data.content import listed
 from mnistopt.data.official import IMAGE_SIZE
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 
 # Pixels of the longer side of a digit, as the page above says.
 BOX = 20
@@ -226,7 +227,7 @@ def read_strangers(
     Raises:
         InputError: If they cannot be read or used; says what was found.
     """
-    path = Path(path).expanduser()
+    path = check_path("images", path) or Path()
     placed_as_mnist = tuple(image_shape) == (IMAGE_SIZE, IMAGE_SIZE, 1)
     if path.suffix == ".npz":
         images, labels = _read_arrays(path, class_names, image_shape[-1])

@@ -15,7 +15,7 @@ from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split, make_splits
 from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
-from mnistopt.files import writing_to
+from mnistopt.files import check_path, writing_to
 from mnistopt.manifest import Manifest
 from mnistopt.results.config import Config, DataDescription
 from mnistopt.results.stats import accuracy_interval, proportion_interval
@@ -67,7 +67,7 @@ def _read_own(path: Path, about: DataDescription) -> Dataset:
     Raises:
         InputError: If it cannot be used, or has a class that the study has not.
     """
-    path, names = Path(path).expanduser(), about.class_names
+    path, names = check_path("data", path) or Path(), about.class_names
     height, width, channels = about.image_shape
     fitted = ((height, width), channels) if path.is_dir() else ()
     parts, theirs = check_own(**read_arrays(path, *fitted))
@@ -140,8 +140,10 @@ def _matched(data: Dataset, names: Sequence[str]) -> Dataset:
     return Dataset.from_splits(data.name, train, validation, test, names)
 
 
-def count_seen(config: Config, images: np.ndarray) -> int:
-    """Returns how many of some images a study was trained on, 0 if that is not known.
+def count_seen(config: Config, images: np.ndarray) -> int | None:
+    """Returns how many of some images a study was trained on, None if not known.
+
+    It is not known where the study's data are gone, or have changed.
 
     Args:
         config: The study's.
@@ -150,11 +152,12 @@ def count_seen(config: Config, images: np.ndarray) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            train = study_data(config, None).train.images
-    except InputError:  # They are no longer there: nobody knows.
-        return 0
-    if train.dtype != images.dtype or train.shape[1:] != images.shape[1:]:
-        return 0
+            data = study_data(config, None)
+    except InputError:
+        return None
+    train = data.train.images
+    if data.fingerprint != config.data.fingerprint or train.dtype != images.dtype:
+        return None
     known = {image.tobytes() for image in train}
     return sum(image.tobytes() in known for image in images)
 

@@ -21,8 +21,8 @@ from mnistopt.hparams import (
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network
 from mnistopt.points import Point
 
-# A trial's record takes a few kilobytes.
-TOO_MANY = 1_000_000
+# To plan so many takes half a minute and half a gigabyte, before anything else does.
+TOO_MANY = 100_000
 
 
 def find(model: Any) -> Network:
@@ -70,24 +70,42 @@ def grid(**axes: Any) -> list[Point]:
         >>> [point.hparams.lr for point in grid(lr=[0.1, 0.01])]
         [0.1, 0.01]
     """
-    models = as_list(axes.pop("model", DEFAULT))
+    return product(axes, 1)
+
+
+def product(axes: Mapping[str, Any], seeds: int) -> list[Point]:
+    """Returns the points of `grid`, unless there are too many with so many seeds each.
+
+    Trials are counted before the first point is made.
+
+    Args:
+        axes: As of `grid`.
+        seeds: A whole number of at least 1.
+
+    Raises:
+        InputError: As in `grid`; or if there are too many.
+    """
+    models = as_list(axes.get("model", DEFAULT))
     if not models:
         raise InputError("model has no values; give at least one")
     networks = [find(model) for model in models]
+    axes = {name: values for name, values in axes.items() if name != "model"}
     _check_names(axes, networks)
     _check_schedule(axes)
-    points: list[Point] = []
+    grids = []
     for network in networks:
         declared = {**network.axes, **TRAINING}
         values = [
             axis.values(name, axes[name]) if name in axes else [axis.default]
             for name, axis in declared.items()
         ]
-        check_size(math.prod(map(len, values)))
-        points += [
-            _make(network, dict(zip(declared, one)))
-            for one in itertools.product(*values)
-        ]
+        grids.append((network, tuple(declared), values))
+    check_size(seeds * sum(math.prod(map(len, values)) for *_, values in grids))
+    points = [
+        _make(network, dict(zip(names, one)))
+        for network, names, values in grids
+        for one in itertools.product(*values)
+    ]
     return list(dict.fromkeys(points))
 
 
@@ -142,7 +160,7 @@ def check_size(trials: int) -> None:
     """Refuses what would take the memory of the host before any training.
 
     Raises:
-        InputError: If there are a million trials or more.
+        InputError: If there are `TOO_MANY` trials or more.
     """
     if trials >= TOO_MANY:
         raise InputError(

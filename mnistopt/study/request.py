@@ -94,9 +94,8 @@ class Request:
         Raises:
             InputError: If one cannot be used.
         """
-        asked = _points(points, axes)
         seeds = _COUNT.check("seeds", seeds)
-        grid.check_size(len(asked) * seeds)
+        asked = _points(points, axes, seeds)
         if train_examples is not None:
             train_examples = _COUNT.check("train_examples", train_examples)
         file = None if isinstance(data, Dataset) else check_path("data", data)
@@ -107,6 +106,7 @@ class Request:
         given = file or data, dataset, folder, train_examples, cache, image_size
         loaded = load_data(*given)
         _check_steps(asked, len(loaded.train.labels))
+        target = target or default_workdir(loaded.name, asked)
         return cls(
             asked,
             seeds,
@@ -115,7 +115,7 @@ class Request:
             # Absolute, as a callback or a notebook's next cell may go elsewhere.
             data_dir=folder.absolute() if folder else None,
             data_file=file.absolute() if file else None,
-            workdir=(target or default_workdir(loaded.name, asked)).absolute(),
+            workdir=target.absolute(),
             cache=cache,
             lanes=lanes,
             devices=devices,
@@ -161,17 +161,25 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def default_workdir(dataset: str, points: Iterable[Point]) -> Path:
-    """Returns runs/DATASET-MODEL, in the current folder."""
+    """Returns runs/DATASET-MODEL, in the current folder.
+
+    Raises:
+        InputError: If these names are too long for one.
+    """
     models = "-".join(dict.fromkeys(point.structure.model for point in points))
-    return Path("runs") / f"{dataset}-{models}"
+    folder = Path("runs", f"{dataset}-{models}")
+    check_path("workdir", folder)
+    return folder
 
 
-def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> tuple:
+def _points(
+    points: Sequence[Point] | None, axes: Mapping[str, Any], seeds: int
+) -> tuple[Point, ...]:
     if points is not None and axes:
         raise InputError(
             f"give either points or axes, not points and {', '.join(axes)}"
         )
-    given = grid.grid(**axes) if points is None else as_list(points)
+    given = grid.product(axes, seeds) if points is None else as_list(points)
     if others := [one for one in given if not isinstance(one, Point)]:
         raise InputError(
             f"points={others[0]!r} is not allowed: expected points, as "
@@ -180,6 +188,7 @@ def _points(points: Sequence[Point] | None, axes: Mapping[str, Any]) -> tuple:
     found = tuple(dict.fromkeys(given))
     if not found:
         raise InputError("points has no points; give at least one")
+    grid.check_size(len(found) * seeds)
     return found
 
 

@@ -126,7 +126,8 @@ def rerun(
     folder = path if path.is_dir() else path.parent
     original = read_config(folder)
     trials = read_table(folder, "trials")
-    target = check_path("workdir", workdir) or folder.with_name(f"{folder.name}-rerun")
+    again = folder.with_name(f"{folder.name}-rerun")
+    target = check_path("workdir", workdir or again) or again
     if target.resolve() == folder.resolve():
         raise InputError(f"{folder} cannot be run again into itself: give `workdir`")
     data = _data(original)

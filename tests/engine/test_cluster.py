@@ -3,7 +3,9 @@
 import contextlib
 import importlib
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,7 +33,7 @@ from tests import programs
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: it has no build for all")
 import psutil  # noqa: E402
-from ray._private import ray_constants  # noqa: E402
+from ray._private import ray_constants, services  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from mnistopt.engine.cluster import join as joining  # noqa: E402
@@ -386,6 +388,94 @@ def test_a_cluster_that_is_not_there_is_told(address, words, tmp_path):
     found = programs.run("grid", f"--cluster={address}", f"--workdir={tmp_path / 'w'}")
     programs.assert_refused(found, *words)
     assert not (tmp_path / "w").exists()
+
+
+@pytest.fixture
+def alone(monkeypatch, tmp_path):
+    """No cluster that this process has joined, and no folder of Ray's."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(services, "find_gcs_addresses", lambda: [])
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.mark.parametrize(("address", "words"), [
+    ("127.0.0.1:1", "cannot be reached .*refused"),
+    ("127.0.0.1:99999", "cannot be reached"),
+    ("ray://there:10001", "is not allowed: expected local, auto or HOST:PORT"),
+    ("local", "is not allowed"),
+])  # fmt: skip
+def test_what_auto_stands_for_is_asked_first(alone, monkeypatch, address, words):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError, match=rf"=auto \(RAY_ADDRESS={address}\) {words}"):
+        join("auto")
+
+
+def test_a_head_that_has_died_is_not_waited_for(alone, tmp_path):
+    with pytest.raises(InputError, match="no Ray runs on this machine"):
+        join("auto")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    with pytest.raises(InputError, match=r"by Ray's records 127.* cannot be reached"):
+        join("auto")
+
+
+@pytest.mark.parametrize("error", [
+    ray.exceptions.AuthenticationError("InvalidAuthToken"),
+    ray.exceptions.RpcError("timed out"),
+], ids=["token", "another service"])  # fmt: skip
+def test_a_head_that_lets_nobody_in_is_told_from_none(alone, monkeypatch, error):
+    monkeypatch.setattr(ray._raylet, "GcsClient", mock.Mock(side_effect=error))
+    words = "RAY_AUTH_TOKEN as on" if "Token" in str(error) else "reached .*timed out"
+    refused = pytest.raises(InputError, match=f"^cluster=127.* {words}")
+    with socket.create_server(("127.0.0.1", 0)) as server, refused:
+        join(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+TOKENLESS = """
+import socket
+from mnistopt.engine.cluster.join import join
+with socket.create_server(("127.0.0.1", 0)) as server:
+    join(f"127.0.0.1:{server.getsockname()[1]}")
+"""
+
+
+def test_without_a_token_none_is_sent(tmp_path):
+    """In a process of its own: Ray's client ends a process that has none."""
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+    env = {name: value for name, value in env.items() if "AUTH_TOKEN" not in name}
+    found = subprocess.run(
+        [sys.executable, "-c", TOKENLESS], env=env, capture_output=True, text=True,
+        timeout=LONGEST, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1, "it was killed"
+    assert "asks for a token, and that of this process is missing" in found.stderr
+
+
+LONG_FOLDERS = """
+import os, tempfile
+from mnistopt.engine.cluster.join import join
+for name, letters in (("TMPDIR", 60), ("TMPDIR", 107), ("RAY_TMPDIR", 200)):
+    os.environ[name] = (tempfile.gettempdir() + "/").ljust(letters, "t")
+    try:
+        join("local")
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Ray takes TMPDIR on Linux")
+def test_a_folder_too_long_for_sockets_is_told(monkeypatch):
+    """In a process of its own: in this one Ray may be running."""
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    told = subprocess.check_output(
+        [sys.executable, "-c", LONG_FOLDERS], text=True, timeout=LONGEST
+    )
+    words = "^cluster=local .* (.*)t, from TMPDIR or RAY_TMPDIR, is too long .*TMPDIR=/"
+    folders = re.findall(words, told, re.M)
+    assert [len(folder) + 1 for folder in folders] == [60, 107, 200], told
 
 
 def test_without_ray_one_is_told_how_to_get_it(tmp_path, monkeypatch):

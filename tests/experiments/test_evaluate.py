@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 import mnistopt
+from mnistopt.study.evaluation import count_seen
 from tests.programs import assert_refused, run
 
 
@@ -124,6 +126,25 @@ def test_data_that_have_been_moved_are_found_again(tmp_path, others):
     found = json.loads(run("evaluate", *flags, f"--data={moved}", "--json").stdout)
     assert found["same_data"]
     assert found["accuracy"] == study.trial()["validation_accuracy"]
+    on_others = (flags[0], "--dataset=mnist_5k")
+    found = json.loads(run("evaluate", *on_others, "--json").stdout)
+    assert (found["same_data"], found["trained_on"]) == (False, None)
+    text = run("evaluate", *on_others).stdout
+    assert "of the study; how many of them it was trained on is not known." in text
+
+
+def test_how_many_were_trained_on_is_said_only_where_it_is_known(study, others):
+    digits = mnistopt.load(train_examples=200)
+    test, train = digits.test.images, digits.train.images
+    assert count_seen(study.config, test) == 0
+    assert count_seen(study.config, np.concatenate([test, train[:7]])) == 7
+    assert count_seen(study.config, train / np.float32(255)) is None
+    # Gone, changed since, and now under a name that nothing is known by.
+    for place in (others.with_name("gone.npz"), others):
+        moved = dataclasses.replace(study.config, data_file=str(place))
+        assert count_seen(moved, train) is None
+    about = dataclasses.replace(study.config.data, dataset="ours")
+    assert count_seen(dataclasses.replace(study.config, data=about), train) is None
 
 
 def test_images_of_another_shape_are_refused(study, tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import mnistopt
+from mnistopt.axes import Typed
 from mnistopt.errors import InputError
 from mnistopt.points import replica_id
 from mnistopt.study.grid import grid, make_point
@@ -45,12 +46,43 @@ def test_a_network_takes_of_the_axes_what_it_can_be_told():
     assert grid(lr=[1e-3, 0.001, 1e-3]) == [make_point(lr=1e-3)]
 
 
-def test_a_million_trials_are_refused_at_once():
-    many = [i / 2000 for i in range(1, 1001)]
-    with pytest.raises(InputError, match="that is 1,000,000 trials"):
-        grid(lr=many, dropout=many)
-    with pytest.raises(InputError, match="that is 2,000,000 trials"):
-        mnistopt.plan(lr=[0.1, 0.2], seeds=1_000_000)
+MANY = [i / 2000 for i in range(1, 1001)]
+
+
+@pytest.mark.parametrize("asked, trials", [
+    ({"lr": MANY, "dropout": MANY[:999]}, "2,997,000"),
+    ({"lr": MANY, "dropout": MANY[:99], "seeds": 1000}, "99,000,000"),
+    ({"model": ["mlp", "cnn"], "lr": MANY, "clip": MANY[:50], "seeds": 1}, "100,000"),
+    ({"lr": [0.1, 0.2], "seeds": 1_000_000}, "2,000,000"),
+    ({"points": grid(lr=[0.1, 0.2, 0.3]), "seeds": 40_000}, "120,000"),
+], ids=range(5))  # fmt: skip
+def test_trials_are_counted_before_points_are_made(monkeypatch, asked, trials):
+    monkeypatch.setattr("mnistopt.study.grid._make", None)
+    with pytest.raises(InputError, match=f"that is {trials} trials; give fewer than"):
+        mnistopt.plan(**asked)
+
+
+@pytest.mark.parametrize("written", [
+    {"lr": "0,001"}, {"dropout": "0,25"}, {"dropout": "0,05"}, {"clip": "1,-05"},
+    {"weight_decay": "0,01"}, {"lr": "0,1,0,01"}, {"lr": "1,05e-3"},
+    {"epochs": "1,000"}, {"batch_size": "1,024"}, {"model": "mlp", "hidden": "64,032"},
+], ids=str)  # fmt: skip
+def test_a_comma_within_a_number_is_not_taken_for_two_values(written):
+    with pytest.raises(InputError, match=r"not allowed.* write a point, as in 0\.01"):
+        grid(**{k: list(map(Typed, v.split(","))) for k, v in written.items()})
+
+
+@pytest.mark.parametrize("written", ["01", "-05", "+00.5", "00"])
+def test_one_number_has_no_0_before_its_digits_either(written):
+    with pytest.raises(InputError, match="without a 0 before its digits$"):
+        grid(lr=Typed(written))
+
+
+@pytest.mark.parametrize("written", ["0.01", "10,100,1e-03", "5e01,0.05", "1,5e-3"])
+def test_zeros_within_numbers_are_digits_as_others(written):
+    values = written.split(",")
+    found = [point.hparams.lr for point in grid(lr=list(map(Typed, values)))]
+    assert found == list(map(float, values))
 
 
 def test_unknown_and_empty_axes_are_refused():

@@ -1,16 +1,21 @@
 """What a run is given besides its axes."""
 
+import dataclasses
+import functools
 import inspect
 import re
 from pathlib import Path
 
+import flax.linen as nn
 import numpy as np
 import pytest
 
 import mnistopt
 from mnistopt.data.check import doubts
 from mnistopt.data.splits import Split
+from mnistopt.data.strangers import read_strangers
 from mnistopt.errors import InputError
+from mnistopt.files import check_path
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.study import request
 from mnistopt.study.evaluation import study_data
@@ -38,6 +43,49 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, name, value, words):
     with pytest.raises(InputError, match=words):
         mnistopt.plan(model="mlp", **settings)
     assert not (tmp_path / "w").exists()
+
+
+class Net(nn.Module):
+    """Has a head only."""
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+LONG = ("n" * 300, "n/" + 300 * "n" + "/n", "n/" * 1900, "é" * 200, b"n" * 300)
+
+
+@pytest.mark.parametrize("path", LONG, ids=range(len(LONG)))
+@pytest.mark.parametrize("call", [
+    *(functools.partial(lambda name, path: mnistopt.plan(**{name: path}), name)
+      for name in ("workdir", "data", "data_dir", "cache_dir")),
+    mnistopt.rerun, mnistopt.open_study, mnistopt.Dataset.from_file,
+    lambda path: read_strangers(path, ("0", "1")),
+], ids=range(8))  # fmt: skip
+def test_a_path_longer_than_systems_take_is_refused(call, path):
+    with pytest.raises(InputError, match="at most 255 and 3,584: give a shorter `"):
+        call(path)
+
+
+def test_names_of_systems_length_are_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = check_path("workdir", "n" * 255)
+    path.mkdir()
+    assert path == Path("n" * 255) and check_path("workdir", "~nobody/x/" * 5)
+
+
+def test_a_default_workdir_of_long_names_is_refused_and_no_other(tiny, tmp_path):
+    words = "give a shorter `workdir`"
+    named = type("Net" * 100, (Net,), {})
+    many = [type(f"Net{n}of{'m' * 20}", (Net,), {}) for n in range(12)]
+    data = dataclasses.replace(tiny, name="d" * 300)
+    small = {"batch_size": 2, "epochs": 1}
+    for asked in ({"model": named}, {"model": many}, {"data": data, "model": "mlp"}):
+        with pytest.raises(InputError, match=words):
+            mnistopt.plan(**{"data": tiny, **small, **asked})
+    asked = {"data": data, "model": named, **small}
+    assert mnistopt.plan(**asked, workdir=tmp_path).asked == 3
 
 
 @pytest.mark.parametrize("call", [mnistopt.run, mnistopt.plan])

@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 import ray
-from ray._private import ray_constants
+from ray._common.utils import get_default_system_temp_dir
+from ray._private import ray_constants, services
+from ray._private.authentication import authentication_token_setup as tokens
 
 from mnistopt.engine.devices import cores
 from mnistopt.errors import InputError
@@ -32,7 +34,8 @@ def join(address: str) -> bool:
             machine belongs to; else where the head is, as in "10.0.0.1:6379".
 
     Raises:
-        InputError: If there is none, or it is of another version.
+        InputError: If there is none, or it is of another version, or does not let this
+            process in.
     """
     if ray.is_initialized():
         # A notebook's own, or a test's: whoever has joined it says where it is.
@@ -44,8 +47,10 @@ def join(address: str) -> bool:
             # JAX warns of the fork by which a process of Ray's own begins.
             warnings.filterwarnings("ignore", "os.fork.* was called", RuntimeWarning)
             _join(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"cluster={address} cannot be joined: {_why(error)}"
         ) from error
@@ -56,8 +61,8 @@ def _join(address: str) -> None:
     local, about = address == "local", _QUIETLY
     if local:
         about = {**_QUIETLY, "num_cpus": cores(), "include_dashboard": False}
-    elif address != "auto":
-        _check_reachable(address)
+    else:
+        address = _find(address)
     before = ray_constants.ENABLE_RAY_CLUSTER
     if local or address.rpartition(":")[0] in LOOPBACK:
         # Ray then listens on loopback only, as it does by itself on macOS and Windows.
@@ -74,18 +79,42 @@ def _join(address: str) -> None:
         )
 
 
-def _check_reachable(address: str) -> None:
-    """Checks that something listens there: Ray itself would try for a minute."""
+def _find(asked: str) -> str:
+    """Returns the address of a head that answers: Ray itself would try for minutes.
+
+    Args:
+        asked: As of `join`, but for "local".
+    """
+    address, shown, recorded = asked, f"cluster={asked}", False
+    if asked == "auto":
+        address = services.get_ray_address_from_environment("", None)
+        shown = f"cluster=auto (RAY_ADDRESS={address})"
+        if recorded := not address:
+            # By Ray's processes here, or its file of the last cluster.
+            address = services.get_ray_address_from_environment(asked, None)
+            shown = f"cluster=auto (by Ray's records {address})"
     match = re.fullmatch(r"\[?([^\s/]+?)\]?:(\d{1,5})", address)
     if not match:
-        raise InputError(f"cluster={address} is not allowed: {_EXPECTED}")
+        raise InputError(f"{shown} is not allowed: {_EXPECTED}")
     try:
         socket.create_connection((match[1], int(match[2])), PATIENCE).close()
-    except (OSError, OverflowError) as error:
+        # As Ray does before it asks; it would go on asking for twenty seconds, and for
+        # minutes if something else listens there.
+        if recorded:
+            tokens.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+        tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)
+        ray._raylet.GcsClient(address=address)  # type: ignore[attr-defined]
+    except ray.exceptions.AuthenticationError as error:
         raise InputError(
-            f"cluster={address} cannot be reached ({error}): {_EXPECTED}, of the head "
-            "that `ray start --head` has named"
+            f"{shown} asks for a token, and that of this process is missing or wrong: "
+            "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN as on the cluster's nodes"
         ) from error
+    except (OSError, OverflowError, ray.exceptions.RpcError) as error:
+        raise InputError(
+            f"{shown} cannot be reached ({error}): {_EXPECTED}, of the head that "
+            "`ray start --head` has named"
+        ) from error
+    return address
 
 
 def _why(error: Exception) -> str:
@@ -94,6 +123,11 @@ def _why(error: Exception) -> str:
     if "any running Ray" in text:
         return (
             "no Ray runs on this machine: begin with `ray start --head`, or give local"
+        )
+    if "AF_UNIX" in text:
+        return (
+            f"{get_default_system_temp_dir()}, from TMPDIR or RAY_TMPDIR, is too long "
+            "for Ray's sockets: set RAY_TMPDIR=/tmp, or another short folder"
         )
     if "ersion mismatch" in text:
         text += ". Install the same versions on all nodes"
