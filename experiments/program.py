@@ -26,6 +26,8 @@ from mnistopt.errors import InputError
 
 FLAGS = flags.FLAGS
 _STARTED = time.perf_counter()
+# Seconds that a process which was told to stop has to end by itself.
+ENDING = 1.0
 # Where absl defines flags of its own.
 _OF_ABSL = ("absl.flags", "absl.logging", "absl.app")
 # Columns of help: a terminal's usual ones, and what flags take of them.
@@ -112,6 +114,10 @@ def _run(main: Callable[[], None], about: str) -> None:
         program = os.path.basename(sys.argv[0]).removesuffix(".py")
         again = command(program, *sys.argv[1:])
         print(f"stopped; the same command goes on from here: {again}", file=sys.stderr)
+        # Python would wait for threads that still compute or compile.
+        ending = threading.Timer(ENDING, os._exit, (128 + number,))
+        ending.daemon = True
+        ending.start()
         sys.exit(128 + number)
 
 

@@ -1,6 +1,7 @@
 """What a person gave that cannot be used, or is doubtful."""
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def noting(noted: list[str] | None = None) -> Iterator[list[str]]:
-    """Yields a list to which the warnings are added that are shown meanwhile.
+    """Yields a list to which this thread's warnings are added, as they are shown.
 
     Warnings that a notebook has shown for an earlier run are shown again.
 
@@ -25,10 +26,11 @@ def noting(noted: list[str] | None = None) -> Iterator[list[str]]:
     """
     noted = [] if noted is None else noted
     with warnings.catch_warnings():
-        show = warnings.showwarning
+        show, thread = warnings.showwarning, threading.get_ident()
 
         def note(message: Any, category: type[Warning], *rest: Any) -> None:
-            if category is UserWarning and str(message) not in noted:
+            ours = category is UserWarning and threading.get_ident() == thread
+            if ours and str(message) not in noted:
                 noted.append(str(message))
             show(message, category, *rest)
 

@@ -26,7 +26,7 @@ from mnistopt.errors import InputError
 
 ASKED = {
     "model": "mlp", "hidden": (8,), "train_examples": 200, "seeds": 2,
-    "epochs": [1, 2], "lr": [0.001, 0.01],
+    "epochs": [1, 2],
 }  # fmt: skip
 TIMES = ["seconds", "latency_1_ms", "latency_256_ms"]
 
@@ -136,12 +136,14 @@ def files_of(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in files]
 
 
-def mend(folder: Path) -> str:
+def mend(folder: Path, report: bool = True) -> str:
     """Gives the same command again; returns "" or the sentence that refuses it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            mnistopt.run(**ASKED, workdir=folder).report()
+            study = mnistopt.run(**ASKED, workdir=folder)
+            if report:
+                study.report()
     except InputError as error:
         return str(error)
     return ""
@@ -169,7 +171,7 @@ def check_right(study: mnistopt.Study, folder: Path) -> None:
 
 
 def outcome(study: mnistopt.Study, name: str, damage: str, share: float) -> str:
-    """Damages a file of a copy; returns "made anew" or "refused", or raises.
+    """Damages a file of a copy; returns "mended" or "refused", or raises.
 
     What refuses names the file or its folder, and is true: once that is out of the
     way, the same command mends all.

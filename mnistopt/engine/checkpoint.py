@@ -329,19 +329,20 @@ class Store:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # It has been told.
             saved = self.saved()
-        newest, whole = dict[str, int](), set[tuple[str, int]]()
+        newest, holders = dict[str, int](), dict[tuple[str, int], set[str]]()
         for checkpoint in saved:
             for name in checkpoint.replicas:
                 newest[name] = max(checkpoint.epoch, newest.get(name, 0))
-                whole.add((name, checkpoint.epoch))
+                groups = holders.setdefault((name, checkpoint.epoch), set())
+                groups.add(checkpoint.group)
         known = {(one.group, str(one.epoch)): one for one in saved}
         for step in steps(self.folder):
             one = known.get((step.parent.name, step.name))
             names = one.about["replicas"] if one else []
             if one is None or one.lost:
-                if all((name, int(step.name)) in whole for name in names):
-                    group = f"{step.parent.name}-{step.name}"
-                    set_aside(step, self.folder.parent, group)
+                group, epoch = step.parent.name, int(step.name)
+                if all(holders.get((name, epoch), set()) - {group} for name in names):
+                    set_aside(step, self.folder.parent, f"{group}-{epoch}")
                 continue
             # Any: those that have stopped are measured before the others.
             records = one.records.values()

@@ -70,7 +70,8 @@ def _vega() -> Markup:
     # Packed, as what is packed tells whether it is whole.
     path = Path(CACHE_DIR).expanduser() / f"{name}.js.gz"
     with contextlib.suppress(OSError, EOFError, ValueError, zlib.error):
-        return Markup(gzip.decompress(path.read_bytes()).decode())
+        if text := gzip.decompress(path.read_bytes()).decode():
+            return Markup(text)
     bundle = vl_convert.javascript_bundle(vl_version=vegalite_version())  # type: ignore[call-arg]
     text = bundle.replace("</script", "<\\/script")
     with contextlib.suppress(OSError), replacing(path) as partial:

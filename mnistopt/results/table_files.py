@@ -72,9 +72,6 @@ _NUMBERS = {
 
 def _check_columns(name: str, table: pd.DataFrame) -> None:
     """Raises KeyError or ValueError if a table lacks what each study has."""
-    # A study without a trial has no columns in its summary.
-    if name == "summary" and table.empty:
-        return
     names, numbers = table[list(_NAMES[name])], table[list(_NUMBERS[name])]
     numbers.astype(float)
     if names.isna().any(axis=None):

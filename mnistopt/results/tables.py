@@ -206,7 +206,9 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     compared for lack of them.
     """
     if trials.empty:
-        return pd.DataFrame()
+        axes, counts = axes_of(trials), ("n", DIVERGED, UNFINISHED)
+        names = ["point", *axes, "params", *COSTS, *counts, *_SPREADS]
+        return pd.DataFrame(columns=[*names, "seconds", "choice"])
     groups = trials.groupby("point", sort=False)
     first = groups[["point", *axes_of(trials), "params", *COSTS]].head(1)
     table = first.set_index("point", drop=False)
@@ -246,8 +248,7 @@ def _intervals(finished: pd.DataFrame, n: pd.Series) -> pd.DataFrame:
         finished: The trials.
         n: How many of them each point has, by point.
     """
-    names = [f"{name}_{part}" for name in MEASURED for part in _PARTS]
-    columns = {name: np.full(len(n), np.nan) for name in names}
+    columns = {name: np.full(len(n), np.nan) for name in _SPREADS}
     rows = finished.set_index("point")[list(MEASURED)].astype(float)
     order = rows.index.map({point: i for i, point in enumerate(n.index)})
     rows = rows.iloc[np.argsort(order, kind="stable")]
@@ -263,6 +264,7 @@ def _intervals(finished: pd.DataFrame, n: pd.Series) -> pd.DataFrame:
 
 
 _PARTS = ("mean", "std", "ci95", "low", "high")
+_SPREADS = [f"{name}_{part}" for name in MEASURED for part in _PARTS]
 
 
 def interval_of(name: str, values: Any) -> Interval:

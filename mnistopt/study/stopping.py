@@ -12,8 +12,9 @@ from typing import Any
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 
-# Seconds that the epoch in progress has to end, so that it can be saved.
-PATIENCE = 5.0
+# Seconds that the epoch in progress has to end, so that it can be saved; a program that
+# was told to stop then has one more to end.
+PATIENCE = 4.0
 # Ctrl-C; what SLURM, Kubernetes and kill send; a terminal that is closed.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 

@@ -38,10 +38,9 @@ def test_whatever_is_damaged_the_same_command_mends_it_or_says_why_not(study, ki
     ]
     place = list(KINDS).index(kind)
     name = of_kind[place % len(of_kind)]
-    some = [list(DAMAGES)[(place + i) % len(DAMAGES)] for i in (0, 3)]
-    for one in some:
-        said = damage.outcome(study, name, one, 0.5)
-        assert said == "mended" or one == "a folder"
+    one = list(DAMAGES)[place % len(DAMAGES)]
+    said = damage.outcome(study, name, one, 0.5)
+    assert said == "mended" or one == "a folder"
 
 
 @pytest.mark.full
@@ -68,13 +67,13 @@ def test_a_table_that_is_cut_anywhere_says_nothing_of_checkpoints(workdir, study
     """Within a row it named trials that have never been."""
     path = workdir / "trials.csv"
     whole = path.read_bytes()
-    for end in range(0, len(whole), 10):
+    for end in range(0, len(whole), 170):
         path.write_bytes(whole[:end])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             assert not mnistopt.plan(**ASKED, workdir=workdir).jobs
             assert mnistopt.open_study(workdir).trials.equals(study.trials)
-    assert not mend(workdir)
+    assert not mend(workdir, report=False)
     check_right(study, workdir)
     assert len(list((workdir / "damaged").iterdir())) == 1
 
@@ -84,7 +83,7 @@ def test_rows_that_only_a_changed_table_has_are_kept(workdir):
     shutil.rmtree(workdir / "checkpoints")
     path = workdir / "trials.csv"
     path.write_text(changed := path.read_text().replace("finished", "Finished"))
-    assert not mend(workdir)
+    assert not mend(workdir, report=False)
     (kept,) = (workdir / "damaged").glob("trials.csv-*")
     assert kept.read_text() == changed
 
@@ -128,15 +127,20 @@ def restored(folder):
     return found
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("epoch", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_what_could_be_restored_before_a_repair_can_be_after_it(workdir, study, epoch):
     """Of a checkpoint of which one replica's arrays are damaged."""
     wanted = restored(study.workdir)
     step = next(iter(workdir.glob(f"checkpoints/*/{epoch}")))
-    files = sorted(
-        step.glob("state/ocdbt.process_0/d/*"), key=lambda one: one.stat().st_size
-    )
-    flip(files[-1], 0.5)
+    files = step.glob("state/ocdbt.process_0/d/*")
+    largest = max(files, key=lambda one: one.stat().st_size)
+    whole = largest.read_bytes()
+    # Until it is one of the kernels that are looked at.
+    for share in np.linspace(0.05, 0.95, 19):
+        largest.write_bytes(whole)
+        flip(largest, share)
+        if len(restored(workdir)) < len(wanted):
+            break
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = restored(workdir)
@@ -149,7 +153,12 @@ def test_what_could_be_restored_before_a_repair_can_be_after_it(workdir, study, 
         assert step.exists()
     assert not mend(workdir)
     check = {name: restored(workdir)[name] for name in wanted}
-    assert check == wanted and not step.exists()
+    # The others are there, and nowhere else.
+    assert check == wanted and step.exists()
+    shutil.rmtree(step / "state" / "ocdbt.process_0")
+    assert not mend(workdir, report=False)
+    assert {name: restored(workdir)[name] for name in wanted} == wanted
+    assert not step.exists()
     assert [one.name for one in (workdir / "damaged").iterdir()] == [
         f"{step.parent.name}-{epoch}-0"
     ]
@@ -166,7 +175,7 @@ def test_damage_and_one_more_epoch_are_one_command(workdir, study):
         more = mnistopt.run(**(ASKED | {"epochs": 3}), workdir=workdir)
     assert sorted(set(more.trials["epochs"])) == [1, 2, 3]
     wanted, found = restored(study.workdir), restored(workdir)
-    assert found.items() >= wanted.items() and len(found) == 12
+    assert found.items() >= wanted.items() and len(found) == 6
 
 
 def test_the_checkpoints_of_others_are_left_alone(workdir, study):
@@ -196,16 +205,18 @@ def test_the_checkpoints_of_others_are_left_alone(workdir, study):
 # --- What is made of others ---
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\3\4 junk", None])
-@pytest.mark.parametrize("name", ["labels.npz", "mistakes.csv", "p*.npz"])
-def test_predictions_are_made_anew(workdir, study, name, content):
-    (path, *_) = sorted((workdir / "predictions").glob(name))
-    if content is None:
-        flip(path, 0.9)
-    else:
-        path.write_bytes(content)
-    assert not mend(workdir)
-    check_right(study, workdir)
+def test_predictions_are_made_anew(workdir, study):
+    for name in ("labels.npz", "mistakes.csv", "p*.npz"):
+        (path,) = (workdir / "predictions").glob(name)
+        whole = path.read_bytes()
+        for content in (b"", b"PK\3\4 junk", None):
+            if content is None:
+                flip(path, 0.9)
+            else:
+                path.write_bytes(content)
+            assert not mend(workdir, report=False)
+            assert path.read_bytes() == whole or path.suffix == ".npz"
+            check_right(study, workdir)
 
 
 def test_the_charts_javascript_is_believed_only_if_it_is_whole(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Signals: what is done is saved, the exit code tells which, and nothing is lost."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -90,6 +91,51 @@ def test_an_epoch_that_does_not_end_is_given_up(tmp_path, finished, monkeypatch)
     assert same(mnistopt.run(**GRID, workdir=tmp_path), finished)
 
 
+@pytest.mark.parametrize(
+    "doing",
+    [
+        "mnistopt.study.runner.plan_run",
+        "mnistopt.engine.replicas.compiled",
+        "mnistopt.study.loop.write_tables",
+        "mnistopt.results.predictions._predict_all",
+        "mnistopt.study.training.write_mistakes",
+        "mnistopt.study.training._costs",
+    ],
+)
+def test_whatever_a_run_does_it_stops_in_time(tmp_path, finished, monkeypatch, doing):
+    """Something takes for ever, in the main thread or another, and a signal comes."""
+    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    release, (module, _, name) = threading.Event(), doing.rpartition(".")
+    original = getattr(importlib.import_module(module), name)
+
+    def stuck(*args, **more):
+        os.kill(os.getpid(), signal.SIGTERM)
+        release.wait(60)
+        return original(*args, **more)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped) as stopped:
+        patch.setattr(doing, stuck)
+        mnistopt.run(**GRID, workdir=tmp_path)
+    assert stopped.value.number == signal.SIGTERM and not release.is_set()
+    release.set()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert same(mnistopt.run(**GRID, workdir=tmp_path), finished)
+
+
+def test_what_is_lost_in_a_callback_is_said_again(monkeypatch):
+    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    lost = []
+    with pytest.raises(Stopped), Stop():
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            try:
+                time.sleep(10)
+            except Stopped:
+                lost.append(1)
+                if len(lost) == 2:
+                    raise
+
+
 def test_a_second_signal_is_not_held_up():
     with pytest.raises(KeyboardInterrupt) as stopped, Stop() as stop:
         os.kill(os.getpid(), signal.SIGINT)
@@ -139,6 +185,35 @@ def test_a_program_s_exit_code_tells_of_the_signal(tmp_path, name, code):
     wanted = f"the same command goes on from here: ./launch.sh {' '.join(command[2:])}"
     assert wanted.replace("experiments.", "").encode() in told
     assert b"Traceback" not in told
+
+
+BUSY = """
+import threading, time
+from concurrent.futures import ThreadPoolExecutor
+from experiments import program
+from mnistopt.study import stopping
+
+def main():
+    with stopping.Stop() as stop:
+        print("in", flush=True)
+        ThreadPoolExecutor(1).submit(time.sleep, 600)
+        time.sleep(600)
+
+stopping.PATIENCE = 0.1
+program.run(main, "")
+"""
+
+
+def test_a_program_waits_for_no_thread_that_computes():
+    command = [sys.executable, "-c", BUSY]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        command, cwd=root, env=LAUNCHED, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as busy:
+        assert busy.stdout.readline() == b"in\n"
+        busy.send_signal(signal.SIGTERM)
+        _, told = busy.communicate(timeout=60)
+    assert busy.returncode == 143 and b"goes on from here" in told
 
 
 SWALLOWED = """
