@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import mnistopt
+from tests.damage import KINDS
 from tests.programs import ROOT, run
 
 PAGE = (ROOT / "docs" / "faults.md").read_text()
@@ -37,6 +38,7 @@ RUN_BY = {
     "study/test_stopping": {
         "Ctrl-C": "what_is_done_is_saved_and_the_same_call_goes_on",
         "an epoch that does": "an_epoch_that_does_not_end_is_given_up",
+        "whatever else": "whatever_a_run_does_it_stops_in_time",
         "the same signal": "a_second_signal_is_not_held_up",
         "a signal that is": "ignored_signals_stay_so_and_other_threads_listen_to_none",
     },
@@ -49,20 +51,39 @@ RUN_BY = {
         "another run": "a_second_run_is_refused_and_told_of_the_first",
         "a run on another": "another_host_is_known_by_its_heartbeat",
         "a run of one's": "a_run_in_a_callback_of_another_is_a_second_run",
-        "`config.json` is damaged": "a_damaged_config_is_made_anew",
+        "`config.json`": "a_damaged_config_is_made_anew",
+        "`config.json` is damaged": "a_damaged_config_alone_is_refused",
         "`config.json` is gone": "checkpoints_of_other_data_are_not_added_to",
         "`trials.csv`": "a_table_of_somebody_else_s_is_not_overwritten",
-        "a table is gone": "an_unreadable_table_is_made_anew",
-        "a table is cut": "a_table_that_is_cut_off_chooses_no_other_trial",
         "checkpoints of": "trials_without_checkpoints_do_not_vanish",
         "records of": "a_damaged_checkpoint_locks_nobody_out",
+        "the same, and other": "a_damaged_checkpoint_locks_nobody_out",
+        "`.lock`": "a_lock_of_nobody_locks_nobody_out",
         "arrays of a": "damaged_arrays_are_mended_by_the_same_command",
-        "a file stands where a folder":
-        "a_file_in_the_way_of_a_folder_is_told_before_training",
         "`[`": "every_name_of_a_folder_works",
         "`~`": "home_is_where_bash_says",
         "a disk that fills": "a_disk_without_room_ends_in_one_message_and_goes_on",
         "a quota": "a_write_that_the_system_refuses_ends_in_one_message",
+    },
+    "study/test_damage": {
+        **dict.fromkeys(
+            KINDS, "whatever_is_damaged_the_same_command_mends_it_or_says_why_not"
+        ),
+        "`checkpoints/": "what_could_be_restored_before_a_repair_can_be_after_it",
+        "`trials.csv`, ": "a_table_that_is_cut_anywhere_says_nothing_of_checkpoints",
+        "`predictions/`": "predictions_are_made_anew",
+        "`figures/`": "a_report_knows_what_it_is_made_of",
+        "`.manifest": "a_manifest_that_is_gone_takes_nothing_away",
+        "`damaged/`": "the_checkpoints_of_others_are_left_alone",
+    },
+    "study/test_side_by_side": {
+        "a run in another thread": "three_runs_are_as_if_each_were_alone",
+    },
+    "experiments/test_evaluate": {
+        "`corrupt.csv`": "corrupt_measures_all_seeds_of_the_best_point",
+    },
+    "results/test_tensorboard": {
+        "`tensorboard/`": "an_interrupted_run_that_is_repeated_shows_no_epoch_twice",
     },
     "study/test_divergence": {
         "`--fail_fast`":

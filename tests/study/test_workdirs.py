@@ -118,6 +118,30 @@ def test_another_host_is_known_by_its_heartbeat(workdir, monkeypatch, locks):
     assert file.read_text() == ""
 
 
+@pytest.mark.parametrize("locks", [True, False])
+@pytest.mark.parametrize(
+    ("content", "dated"),
+    [
+        (bytes(range(256)), 0.0),
+        (b"process 7", 0.0),
+        ("process 7 löst".encode("utf-16"), 0.0),
+        (b"process 7 on elsewhere, since 2026-01-01 00:00:00", 10 * lock.DEAD),
+    ],
+    ids=["random bytes", "cut", "another encoding", "dated in the future"],
+)
+def test_a_lock_of_nobody_locks_nobody_out(
+    tmp_path, monkeypatch, content, dated, locks
+):
+    if not locks:
+        monkeypatch.setattr(lock, "_lock", lambda *_: False)
+    file = tmp_path / lock.LOCK
+    file.write_bytes(content)
+    os.utime(file, (time.time() + dated,) * 2)
+    with locked(tmp_path):
+        assert file.read_text().startswith(f"process {os.getpid()} on ")
+    assert file.read_text() == ""
+
+
 def test_a_writer_shows_that_it_lives(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT", 0.01)
     with locked(tmp_path):
@@ -167,6 +191,15 @@ def test_a_damaged_config_is_made_anew(workdir, damage):
         == json.loads(whole)["data"]
     )
     assert_same_numbers(study.trials, before[workdir / "trials.csv"])
+
+
+def test_a_damaged_config_alone_is_refused(workdir):
+    shutil.rmtree(workdir / "checkpoints")
+    (workdir / "config.json").write_text("{}")
+    before = contents(workdir)
+    with pytest.raises(InputError, match="no checkpoints to make it anew from: rest"):
+        mnistopt.run(**ASKED, seeds=2, workdir=workdir)
+    assert contents(workdir) == before
 
 
 def test_trials_without_checkpoints_do_not_vanish(workdir):
