@@ -110,7 +110,9 @@ class Manifest:
 
     def _read(self) -> dict[str, _Entry]:
         """Returns what is known; nothing if it is missing or damaged."""
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
+        with contextlib.suppress(
+            OSError, ValueError, TypeError, LookupError, AttributeError
+        ):
             text = (self._folder / MANIFEST).read_text(encoding="utf-8")
             return {
                 name: _Entry(tuple(map(int, entry["checksums"])), str(entry["of"]))

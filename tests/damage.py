@@ -107,6 +107,9 @@ def read_only(folder: Path) -> Iterator[None]:
         mode = more.get("mode", args[1] if len(args) > 1 else "r")
         return bool(set(mode) & set("wax+"))
 
+    def to_make(args: tuple, more: dict) -> bool:
+        return bool(args[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+
     always = lambda *_: True  # noqa: E731
     opened = guarded(io.open, 0, to_write)
     patches = [
@@ -116,6 +119,7 @@ def read_only(folder: Path) -> Iterator[None]:
             unittest.mock.patch.object(os, name, guarded(getattr(os, name), i, always))
             for name, i in (("replace", 1), ("rename", 1), ("mkdir", 0), ("unlink", 0))
         ),
+        unittest.mock.patch.object(os, "open", guarded(os.open, 0, to_make)),
     ]
     with contextlib.ExitStack() as stack:
         for patch in patches:

@@ -4,6 +4,7 @@ import collections.abc
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -157,15 +158,19 @@ class Config:
             TypeError: If one is of another kind.
         """
         config = _read(cls, content)
-        complete = {"model", "seeds"} <= set(config.asked)
+        axes = {name: of for name, of in config.asked.items() if name != "seeds"}
+        lists = all(isinstance(of, list) and of for of in axes.values())
+        counted = isinstance(config.asked.get("seeds"), int)
+        complete = "model" in axes and lists and counted
         if not complete or len(config.data.image_shape) != 3:
             raise TypeError("image_shape or asked lacks a part")
         if not all(map(_LANES.fullmatch, config.lanes.values())):
             raise TypeError("lanes are not as in 1x2")
         for costs in config.costs.values():
             for name, cost in costs.items():
-                if not isinstance(cost, int if name in COUNTED else _NUMBERS):
-                    raise TypeError(f"the cost {name} is no number")
+                known = isinstance(cost, int if name in COUNTED else _NUMBERS)
+                if not known or not (cost is None or 0 <= cost < math.inf):
+                    raise TypeError(f"the cost {name} is no number from 0 on")
         return config
 
 

@@ -102,7 +102,9 @@ def write_predictions(
     predictor = Predictor(images)
     for point, of in todo:
         group = groups[point, of]
-        done = zip(group["replica"], group["epochs_done"])
+        done = list(zip(group["replica"], group["epochs_done"]))
+        if not checkpoints.keys() >= set(done):
+            continue  # Damaged, and not asked for: there is nothing to predict with.
         where = {name: checkpoints[name, epoch] for name, epoch in done}
         networks = _networks(store, where, make)
         arrays = _predict_all(networks, predictor)
@@ -264,11 +266,14 @@ def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
     of = digest([(one, checksum(folder / f"{one}.npz")) for one in files])
     if not len(points) or Manifest(workdir).is_fresh(name, of):
         return
-    frames = [
-        find_mistakes(read_predictions(workdir, point, "test"), data.test.images)
-        .assign(point=point)[_COLUMNS]
-        for point in points
-    ]  # fmt: skip
+    frames = []
+    for point in points:
+        with contextlib.suppress(InputError):  # It could not be predicted.
+            said = read_predictions(workdir, point, "test")
+            mistakes = find_mistakes(said, data.test.images)
+            frames.append(mistakes.assign(point=point)[_COLUMNS])
+    if not frames:
+        return
     # One that made none has no types, which older versions of pandas warn of.
     some = [frame for frame in frames if len(frame)] or frames[:1]
     table = pd.concat(some, ignore_index=True)
@@ -276,11 +281,18 @@ def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
 
 
 def read_mistakes(workdir: Path) -> pd.DataFrame:
-    """Reads predictions/mistakes.csv; without rows where there is none."""
-    path = workdir / FOLDER / MISTAKES
-    if not path.exists():
-        return pd.DataFrame(columns=_COLUMNS)
-    return read_csv(path, dtype=dict.fromkeys(("point", "true", "vote", "votes"), str))
+    """Reads predictions/mistakes.csv; without rows where that is not whole."""
+    text = dict.fromkeys(("point", "true", "vote", "votes"), str)
+    return _read_images(workdir, MISTAKES, _COLUMNS, text)
+
+
+def _read_images(
+    workdir: Path, name: str, columns: list[str], text: Mapping[str, type]
+) -> pd.DataFrame:
+    if not Manifest(workdir).is_altered(f"{FOLDER}/{name}"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return read_csv(workdir / FOLDER / name, dtype=text)[columns]
+    return pd.DataFrame(columns=columns)
 
 
 # Images of a row of the sheet, each of another class as far as there are so many, and
@@ -346,6 +358,5 @@ def write_samples(workdir: Path, points: Iterable[Point], data: Dataset) -> None
 
 
 def read_samples(workdir: Path) -> pd.DataFrame:
-    """Reads predictions/samples.csv; without rows where there is none."""
-    path = workdir / FOLDER / SAMPLES
-    return read_csv(path) if path.exists() else pd.DataFrame(columns=_SAMPLE_COLUMNS)
+    """Reads predictions/samples.csv; without rows where that is not whole."""
+    return _read_images(workdir, SAMPLES, _SAMPLE_COLUMNS, {"setting": str})

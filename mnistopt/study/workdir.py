@@ -30,7 +30,7 @@ LOCK = ".lock"
 # Seconds between two signs of life, and after how many without one a writer is dead.
 HEARTBEAT, DEAD = 10.0, 60.0
 # What a lock says of its owner.
-_OWNER = re.compile(r"process \d+ on .+, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+_OWNER = re.compile(r"process \d+ on .*, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 
 
 class Workdir:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import mnistopt
+from experiments import evaluate
 from mnistopt.engine.checkpoint import Damaged
 from mnistopt.errors import InputError
 from mnistopt.manifest import MANIFEST, Manifest
 from mnistopt.report import page
+from mnistopt.study import evaluation
 from tests import damage
 from tests.damage import ASKED, DAMAGES, KINDS, check_right, cut, flip, mend
 from tests.programs import ROOT
@@ -167,7 +169,7 @@ def test_what_could_be_restored_before_a_repair_can_be_after_it(workdir, study, 
 def test_damage_and_one_more_epoch_are_one_command(workdir, study):
     """Arrays, and records."""
     (last,) = workdir.glob("checkpoints/*/2")
-    cut(next(last.glob("state/ocdbt.process_0/manifest.ocdbt")), 0.5)
+    cut(next(last.glob("state/manifest.ocdbt")), 0.5)
     (first,) = workdir.glob("checkpoints/*/1")
     cut(first / "about" / "metadata", 0.5)
     with warnings.catch_warnings():
@@ -251,6 +253,38 @@ def test_a_folder_that_is_read_only_is_told_in_words(workdir, folder):
                 mnistopt.open_study(workdir).report()
         # Who reads is not kept out.
         assert mnistopt.open_study(workdir).params()
+
+
+def test_robustness_is_not_measured_for_nothing(workdir, monkeypatch):
+    opened = mnistopt.open_study(workdir)
+    monkeypatch.setattr(evaluation, "robustness", lambda *_: pytest.fail("measured"))
+    images = np.zeros((2, 28, 28, 1), np.uint8)
+    about = {"dataset": "mnist_5k", "split": "test"}
+    with (
+        damage.read_only(workdir),
+        pytest.raises(InputError, match="cannot be written to .*Permission denied"),
+    ):
+        evaluate._corrupt(opened, evaluate.Examples(about, images, np.array([1, 2])))
+
+
+def test_what_cannot_be_predicted_keeps_nobody_else_from_it(workdir):
+    """Its weights are damaged, it is not asked for, and its predictions are gone."""
+    for one in workdir.glob("checkpoints/*/2/state/manifest.ocdbt"):
+        cut(one, 0.5)
+    shutil.rmtree(workdir / "predictions")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = mnistopt.run(**(ASKED | {"lr": 0.5}), workdir=workdir)
+    lost = study.trials.query("lr == 0.001 and epochs == 2")["trial"]
+    for trial in study.trials["trial"]:
+        if trial not in set(lost):
+            assert len(study.predictions(trial).seeds) == 2
+            continue
+        with pytest.raises(InputError, match="run the grid to its end"):
+            study.predictions(trial)
+    # What is advised.
+    assert not mend(workdir, report=False)
+    assert all(len(study.predictions(trial).seeds) == 2 for trial in lost)
 
 
 def test_a_report_knows_what_it_is_made_of(workdir):

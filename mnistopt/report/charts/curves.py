@@ -62,7 +62,9 @@ def grouped_curves(
         loss=loss.where(np.isfinite(loss)),
         error=100 * (1 - curves["validation_accuracy"]),
     )
-    frames = []
+    columns = ["label", "rank", "epoch", "n"]
+    columns += [f"{v}{end}" for v in ("loss", "error") for end in ("", "_low", "_high")]
+    frames = [pd.DataFrame(columns=columns)] if not groups else []
     for rank, (name, members) in enumerate(list(groups.items())[:TOP]):
         epochs = known[known["replica"].isin(members)].groupby("epoch")
         frame = pd.DataFrame({"n": epochs.size()})
@@ -71,8 +73,6 @@ def grouped_curves(
             frame[f"{value}_low"] = epochs[value].min()
             frame[f"{value}_high"] = epochs[value].max()
         frames.append(frame.reset_index().assign(label=name, rank=rank))
-    columns = ["label", "rank", "epoch", "n"]
-    columns += [f"{v}{end}" for v in ("loss", "error") for end in ("", "_low", "_high")]
     return pd.concat(frames, ignore_index=True)[columns].astype({"rank": int})
 
 
