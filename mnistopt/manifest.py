@@ -57,15 +57,30 @@ class Manifest:
         entry, now = self._read().get(name), checksum(self._folder / name)
         return entry is not None and now is not None and now not in entry.checksums
 
+    def fresh(self, of: Mapping[str, str]) -> set[str]:
+        """Returns those files that are as written, and made of what they are to be of.
+
+        Args:
+            of: The digest of that, by the path of each file.
+        """
+        entries = self._read()
+        return {
+            name
+            for name in of
+            if (entry := entries.get(name))
+            and entry.of == of[name]
+            and checksum(self._folder / name) == entry.checksums[0]
+        }
+
     def is_fresh(self, name: str, of: str) -> bool:
-        """Says whether a file is as it was written, and made of what it is to be of."""
-        return self._is_fresh(self._read(), name, of)
+        """Says the same of one file."""
+        return bool(self.fresh({name: of}))
 
     def are_whole(self, folder: str) -> bool:
         """Says whether all files of a folder that were written are as they were."""
-        entries = self._read()
-        names = [name for name in entries if name.startswith(f"{folder}/")]
-        return all(self._is_fresh(entries, one, entries[one].of) for one in names)
+        entries = self._read().items()
+        of = {name: one.of for name, one in entries if name.startswith(f"{folder}/")}
+        return self.fresh(of) == of.keys()
 
     def write(self, contents: Mapping[str, bytes], of: str = "") -> None:
         """Writes files, each in one step, but for those that are so already.
@@ -101,12 +116,6 @@ class Manifest:
         for name, content in todo.items():
             with replacing(self._folder / name) as partial:
                 partial.write_bytes(content)
-
-    def _is_fresh(self, entries: Mapping[str, _Entry], name: str, of: str) -> bool:
-        entry = entries.get(name)
-        if entry is None or entry.of != of:
-            return False
-        return checksum(self._folder / name) == entry.checksums[0]
 
     def _read(self) -> dict[str, _Entry]:
         """Returns what is known; nothing if it is missing or damaged."""

@@ -88,11 +88,13 @@ def write_predictions(
         labels["class_names"] = np.array(data.class_names)
         manifest.write({names(LABELS): _packed(labels)}, data.fingerprint)
     finished = trials[trials["status"] == FINISHED].sort_values("seed")
-    groups = {
-        (point, digest(data.fingerprint, group["trial"].tolist())): group
-        for point, group in finished.groupby("point", sort=False)
+    groups = dict(iter(finished.groupby("point", sort=False)))
+    of = {
+        names(point): digest(data.fingerprint, group["trial"].tolist())
+        for point, group in groups.items()
     }
-    todo = [key for key in groups if not manifest.is_fresh(names(key[0]), key[1])]
+    fresh = manifest.fresh(of)
+    todo = [point for point in groups if names(point) not in fresh]
     if not todo:
         return
     checkpoints = {
@@ -100,8 +102,8 @@ def write_predictions(
     }
     images = {name: getattr(data, name).images for name in SPLITS}
     predictor = Predictor(images)
-    for point, of in todo:
-        group = groups[point, of]
+    for point in todo:
+        group, name = groups[point], names(point)
         done = list(zip(group["replica"], group["epochs_done"]))
         if not checkpoints.keys() >= set(done):
             continue  # Damaged, and not asked for: there is nothing to predict with.
@@ -110,7 +112,7 @@ def write_predictions(
         arrays = _predict_all(networks, predictor)
         seeds = group["seed"].to_numpy()
         told = {"trials": group["trial"].to_numpy(dtype=str), "seeds": seeds}
-        manifest.write({names(point): _packed({**told, **arrays})}, of)
+        manifest.write({name: _packed({**told, **arrays})}, of[name])
 
 
 def read_predictions(workdir: Path, point: str, split: str) -> Predictions:

@@ -166,6 +166,18 @@ def test_what_could_be_restored_before_a_repair_can_be_after_it(workdir, study, 
     ]
 
 
+def test_a_checkpoint_that_somebody_has_removed_is_trained_again(workdir, study):
+    """As far as another one knows what it was: nothing vanishes from the tables."""
+    (first,) = workdir.glob("checkpoints/*/1")
+    shutil.rmtree(first)
+    opened = mnistopt.open_study(workdir)
+    for trial in opened.trials.query("epochs == 1")["trial"]:
+        with pytest.raises(InputError, match="no checkpoint; run the grid again"):
+            opened.params(trial)
+    assert not mend(workdir, report=False)
+    check_right(study, workdir)
+
+
 def test_damage_and_one_more_epoch_are_one_command(workdir, study):
     """Arrays, and records."""
     (last,) = workdir.glob("checkpoints/*/2")

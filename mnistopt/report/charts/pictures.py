@@ -196,7 +196,7 @@ def keep_picture(workdir: Path, name: str, picture: Picture) -> bytes:
     manifest = Manifest(workdir)
     of = digest(picture.spec, version("vl-convert-python"))
     names = {form: f"{FIGURES}/{name}.{form}" for form in ("svg", "png", "pdf", "csv")}
-    if not all(manifest.is_fresh(one, of) for one in names.values()):
+    if manifest.fresh(dict.fromkeys(names.values(), of)) != set(names.values()):
         contents = drawn(picture)
         manifest.write({names[form]: contents[form] for form in names}, of)
         return contents["png"]
