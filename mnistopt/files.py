@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,8 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The file; its folder is made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes may write the same file of a cache.
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    # Two processes, or threads of one, may write the same file of a cache.
+    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         yield partial
         os.replace(partial, path)

@@ -9,9 +9,10 @@ and no truth: without it, or where it is damaged, files are made anew.
 import contextlib
 import hashlib
 import json
+import os
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,24 @@ def digest(*parts: Any) -> str:
     """Returns a short name of what something is made of, given as JSON has it."""
     content = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Lets a run and who draws its report write one after the other, where it can."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 class Manifest:
@@ -91,31 +110,34 @@ class Manifest:
             contents: By the path of each file, as in `is_altered`.
             of: The digest of what they are made of.
         """
-        entries, todo = self._read(), dict[str, bytes]()
-        before = dict(entries)
-        for name, content in contents.items():
-            new, now = zlib.crc32(content), checksum(self._folder / name)
-            known = entries.get(name)
-            if new != now:
-                todo[name] = content
-                if known and now is not None and now not in known.checksums:
-                    place = self._folder / name
-                    kept = set_aside(place, self._folder, place.name)
-                    warnings.warn(
-                        f"{place} was not as it was written: it is kept as {kept}, "
-                        "and made anew",
-                        stacklevel=2,
-                    )
-                    now = None
-            # The one before too: a kill may come before the file takes its place.
-            entries[name] = _Entry((new,) if now in (new, None) else (new, now), of)
-        if entries != before:
-            text = json.dumps({name: one._asdict() for name, one in entries.items()})
-            with replacing(self._folder / MANIFEST) as partial:
-                partial.write_text(text, encoding="utf-8")
-        for name, content in todo.items():
-            with replacing(self._folder / name) as partial:
-                partial.write_bytes(content)
+        with _alone(self._folder):
+            entries, todo = self._read(), dict[str, bytes]()
+            before = dict(entries)
+            for name, content in contents.items():
+                new, now = zlib.crc32(content), checksum(self._folder / name)
+                known = entries.get(name)
+                if new != now:
+                    todo[name] = content
+                    if known and now is not None and now not in known.checksums:
+                        place = self._folder / name
+                        kept = set_aside(place, self._folder, place.name)
+                        warnings.warn(
+                            f"{place} was not as it was written: it is kept as {kept}, "
+                            "and made anew",
+                            stacklevel=2,
+                        )
+                        now = None
+                # The one before too: a kill may come before the file takes its place.
+                entries[name] = _Entry((new,) if now in (new, None) else (new, now), of)
+            if entries != before:
+                text = json.dumps(
+                    {name: one._asdict() for name, one in entries.items()}
+                )
+                with replacing(self._folder / MANIFEST) as partial:
+                    partial.write_text(json.dumps(told), encoding="utf-8")
+            for name, content in todo.items():
+                with replacing(self._folder / name) as partial:
+                    partial.write_bytes(content)
 
     def _read(self) -> dict[str, _Entry]:
         """Returns what is known; nothing if it is missing or damaged."""

@@ -132,7 +132,7 @@ def _read(workdir: Path, name: str) -> pd.DataFrame:
             table = typed(table, declared_kinds(table["model"], modules))
         table = table.fillna(dict.fromkeys(WORDS & set(table), ""))
         _check_columns(name, table)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(
             f"{path} cannot be read ({error}); is {workdir} the workdir of a grid?"
         ) from error
