@@ -130,9 +130,7 @@ class Manifest:
                 # The one before too: a kill may come before the file takes its place.
                 entries[name] = _Entry((new,) if now in (new, None) else (new, now), of)
             if entries != before:
-                text = json.dumps(
-                    {name: one._asdict() for name, one in entries.items()}
-                )
+                told = {name: entry._asdict() for name, entry in entries.items()}
                 with replacing(self._folder / MANIFEST) as partial:
                     partial.write_text(json.dumps(told), encoding="utf-8")
             for name, content in todo.items():
