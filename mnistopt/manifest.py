@@ -130,9 +130,10 @@ class Manifest:
                 # The one before too: a kill may come before the file takes its place.
                 entries[name] = _Entry((new,) if now in (new, None) else (new, now), of)
             if entries != before:
-                told = {name: entry._asdict() for name, entry in entries.items()}
+                files = {name: entry._asdict() for name, entry in entries.items()}
+                text = json.dumps({"files": files, "checksum": _checksum(files)})
                 with replacing(self._folder / MANIFEST) as partial:
-                    partial.write_text(json.dumps(told), encoding="utf-8")
+                    partial.write_text(text, encoding="utf-8")
             for name, content in todo.items():
                 with replacing(self._folder / name) as partial:
                     partial.write_bytes(content)
@@ -142,10 +143,15 @@ class Manifest:
         with contextlib.suppress(
             OSError, ValueError, TypeError, LookupError, AttributeError
         ):
-            text = (self._folder / MANIFEST).read_text(encoding="utf-8")
-            return {
-                name: _Entry(tuple(map(int, entry["checksums"])), str(entry["of"]))
-                for name, entry in json.loads(text).items()
-                if entry["checksums"]
-            }
+            content = json.loads((self._folder / MANIFEST).read_text(encoding="utf-8"))
+            files = content["files"]
+            if content["checksum"] == _checksum(files):
+                return {
+                    name: _Entry(tuple(entry["checksums"]), entry["of"])
+                    for name, entry in files.items()
+                }
         return {}
+
+
+def _checksum(files: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(files, sort_keys=True).encode())
