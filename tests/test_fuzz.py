@@ -15,6 +15,7 @@ from mnistopt.axes import Typed
 from mnistopt.engine.checkpoint import Store, merge_records
 from mnistopt.errors import InputError
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
+from mnistopt.manifest import MANIFEST
 from mnistopt.models.registry import NETWORKS
 from mnistopt.results import config
 from mnistopt.results.table_files import TABLES, read_table
@@ -133,6 +134,7 @@ def test_any_config_is_used_or_refused(workdir, finished, data):
     changed = replaced(finished.config.to_json(), path, data.draw(JSON))
     folder = workdir()
     (folder / config.CONFIG).write_text(json.dumps(changed))
+    (folder / MANIFEST).unlink()  # Which would know.
     try:
         use(folder)
     except InputError as error:
@@ -154,6 +156,9 @@ def read_or_refused(folder, name):
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_that_lacks_a_column_or_a_value_is_read_or_refused(workdir, name):
     folder = workdir()
+    # As a study that was published.
+    (folder / MANIFEST).unlink()
+    shutil.rmtree(folder / "checkpoints")
     path = folder / f"{name}.csv"
     whole = pd.read_csv(path, dtype=str, keep_default_na=False)
     for column in whole.columns:

@@ -1,6 +1,6 @@
 """What the networks of a study cost: counted exactly, measured once."""
 
-import json
+import dataclasses
 import sys
 
 import flax.linen as nn
@@ -9,6 +9,7 @@ import pytest
 
 import mnistopt
 from mnistopt.results.columns import COSTS, TIMED, network_name
+from mnistopt.results.config import write_config
 from mnistopt.study import training
 from mnistopt.study.grid import make_point
 
@@ -84,10 +85,8 @@ def test_counts_are_those_of_a_hand_and_of_the_checkpoints(tmp_path, measured):
 def test_a_study_that_lacks_them_gets_them_and_trains_nothing(tmp_path, measured):
     asked = {"model": "mlp", "hidden": (8,), "epochs": 1, "workdir": tmp_path}
     asked |= {"seeds": 2, "train_examples": 200}
-    mnistopt.run(**asked)
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["costs"] = {}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    known = mnistopt.run(**asked).config
+    write_config(tmp_path, dataclasses.replace(known, costs={}))
     plans = []
     study = mnistopt.run(**asked, on_plan=plans.append)
     assert not plans[0].jobs and measured == ["MLP", "MLP"]
@@ -96,12 +95,10 @@ def test_a_study_that_lacks_them_gets_them_and_trains_nothing(tmp_path, measured
 
 def test_a_module_that_is_gone_has_none(tmp_path, measured, monkeypatch):
     data = {"workdir": tmp_path, "train_examples": 200, "epochs": 1, "seeds": 1}
-    mnistopt.run(model=Net(), **data)
-    config = json.loads((tmp_path / "config.json").read_text())
-    ((name, found),) = config["costs"].items()
+    config = mnistopt.run(model=Net(), **data).config
+    ((name, found),) = config.costs.items()
     assert name.startswith("Net width=3 ") and found["multiply_adds"] == 784 * 3 + 30
-    config["costs"] = {}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    write_config(tmp_path, dataclasses.replace(config, costs={}))
     monkeypatch.delattr(sys.modules[__name__], "Net")
     study = mnistopt.run(model="mlp", hidden=(8,), **data)
     known = study.trials.set_index("model")[list(COSTS)].notna().all(axis=1)
