@@ -90,7 +90,9 @@ class Stop:
         self._number = number
         self._deadline = time.monotonic() + PATIENCE
         with contextlib.suppress(OSError):
-            message = "\nstopping: within 5 s, so that this epoch may end; once more: at once\n"
+            message = (
+                "\nstopping: within 5 s, so that this epoch may end; again: at once\n"
+            )
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
         threading.Thread(target=self._insist, args=(number,), daemon=True).start()
 
