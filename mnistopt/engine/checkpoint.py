@@ -230,59 +230,6 @@ class Store:
         self._lost[saved.group, saved.epoch] = frozenset(lost)
         return saved._replace(lost=frozenset(lost))
 
-    def load(
-        self, saved: Checkpoint, replicas: Sequence[str], like: TrainState
-    ) -> dict[str, TrainState]:
-        """Reads some of a checkpoint's replicas, to continue them.
-
-        Args:
-            saved: A checkpoint with these replicas.
-            replicas: Their identities.
-            like: A state of the same structure, with arrays or shapes as leaves.
-
-        Returns:
-            Per replica its state, numpy arrays.
-        """
-        structure = jax.tree.structure(parted(like)[1])
-        last, best, rest = (
-            self.load_part(saved, replicas, part)
-            for part in ("weights/last", "weights/best", "stacked")
-        )
-        states = {}
-        for name in replicas:
-            with self._undamaged(saved):
-                others = jax.tree.unflatten(structure, rest[name].values())
-            state = joined({"last": last[name], "best": best[name]}, others)
-            if _described(state) != _described(like):
-                raise self._damaged(saved, "its arrays have other names or shapes")
-            states[name] = state
-        return states
-
-    def check(self, saved: Checkpoint) -> Checkpoint:
-        """Reads all arrays of a checkpoint; returns it with what is `lost` of it."""
-        replicas, lost = saved.about["replicas"], set[str]()
-        for name in saved.about["checksums"]:
-            try:
-                self._read_arrays(saved, [name], range(len(replicas)))
-            except Damaged:
-                # A chunk for each replica: others may be whole.
-                for row, replica in enumerate(replicas):
-                    try:
-                        if replica not in lost:
-                            self._read_arrays(saved, [name], [row])
-                    except Damaged:
-                        lost.add(replica)
-        self._lost[saved.group, saved.epoch] = frozenset(lost)
-        return saved._replace(lost=frozenset(lost))
-
-    def find(self, replica: str, epoch: int) -> list[Checkpoint]:
-        """Returns the checkpoints of a replica after some epochs: rarely two."""
-        return [
-            saved
-            for saved in self.saved()
-            if saved.epoch == epoch and replica in saved.replicas
-        ]
-
     def load_part(
         self, saved: Checkpoint, replicas: Sequence[str], part: str
     ) -> dict[str, Any]:
