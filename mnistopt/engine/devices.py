@@ -24,7 +24,7 @@ import numpy as np
 from jax._src.xla_bridge import backends_are_initialized
 
 from mnistopt.ambient import fixed, xla_settings, xla_threads
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, starving
 
 # What XLA computes with at a time, the widest first.
 _VECTORS = ("avx512f", "avx2", "avx")
@@ -175,7 +175,8 @@ class LocalDevice(Device):
 
         It computes under the settings of `ambient.HELD`, whatever the caller's are.
         """
-        return self._thread.submit(fixed()(call), *arguments)
+        with starving():
+            return self._thread.submit(fixed()(call), *arguments)
 
     def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins `call(device, *arguments)`, as a `Device` does."""
