@@ -16,6 +16,23 @@ class InputError(ValueError):
 
 
 @contextlib.contextmanager
+def starving() -> Iterator[None]:
+    """Raises InputError where the system gives no more memory, or no more threads."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        short = "memory" if isinstance(error, MemoryError) else "threads"
+        # The words are Python's, of a plain RuntimeError.
+        if short == "threads" and "can't start new thread" not in str(error):
+            raise
+        raise InputError(
+            f"the system gives this process no more {short}: raise its limits (ulimit "
+            "-a, or the container's), or end other processes; then the same command "
+            "goes on"
+        ) from error
+
+
+@contextlib.contextmanager
 def noting(noted: list[str] | None = None) -> Iterator[list[str]]:
     """Yields a list to which this thread's warnings are added, as they are shown.
 

@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from mnistopt import ambient
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.engine import predict
@@ -33,11 +34,14 @@ def pytest_configure(config):
 @pytest.fixture(scope="module")
 def quick_compile():
     """Compiles in half the time, for tests of many programs that run once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    compiled.cache_clear()
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    compiled.cache_clear()
+    name = "jax_disable_most_optimizations"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ambient.HELD, name, True)
+        jax.config.update(name, True)
+        compiled.cache_clear()
+        yield
+        jax.config.update(name, False)
+        compiled.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,17 @@ RUN_BY = {
         "networks or": "what_cannot_fit_is_refused_before_it_is_compiled",
         "a device that": "a_device_out_of_memory_goes_on_with_half_of_the_lanes",
         "a device too": "one_replica_that_does_not_fit_is_refused",
+        "a limit of the": "too_low_a_limit_is_refused_with_one_that_suffices",
+        "no more threads": "a_thread_that_cannot_be_had_ends_in_one_sentence",
+    },
+    "engine/test_devices": {
+        "a process that": "a_fork_after_jax_was_in_use_is_refused_and_so_is_its_fork",
+    },
+    "experiments/test_surroundings": {
+        "settings of JAX": "settings_of_jax_and_xla",
+    },
+    "test_ambient": {
+        "`XLA_FLAGS`": "what_may_change_a_bit_makes_another_machine",
     },
     "engine/test_compile_cache": {
         "a damaged entry": "a_damaged_entry_is_written_anew",

@@ -122,7 +122,9 @@ def test_programs_are_compiled_in_the_engine_only():
 
 def test_the_library_prints_nothing_and_reads_no_environment():
     for path in LIBRARY:
-        assert not names(path) & {"print", "environ", "getenv", "argv"}, path
+        # What XLA reads of it is part of a machine's description.
+        allowed = {"environ"} if module(path) == "ambient" else set()
+        assert names(path) & {"print", "environ", "getenv", "argv"} <= allowed, path
 
 
 def test_programs_do_no_arithmetic_of_the_library():

@@ -62,7 +62,8 @@ def measure_ceilings(devices: Sequence[Any]) -> dict[str, float]:
     from mnistopt.engine.replicas import COMPILER_OPTIONS
 
     def put(shape: tuple[int, ...]) -> list[Any]:
-        return [jax.device_put(np.ones(shape, np.float32), one.xla) for one in devices]
+        ones = np.ones(shape, np.float32)
+        return [one.start(jax.device_put, ones, one.xla).result() for one in devices]
 
     def again(_: Any, x: Any) -> Any:
         # Turned round: else XLA would keep the array in registers from pass to pass.

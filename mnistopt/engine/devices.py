@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import re
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,11 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from mnistopt.errors import InputError
+# Public names can only be asked by changing a setting, which all threads would see.
+from jax._src.xla_bridge import backends_are_initialized
+
+from mnistopt.ambient import fixed, xla_settings, xla_threads
+from mnistopt.errors import InputError, starving
 
 # What XLA computes with at a time, the widest first.
 _VECTORS = ("avx512f", "avx2", "avx")
@@ -58,15 +63,17 @@ def describe_device(xla: jax.Device) -> dict[str, Any]:
 
     XLA's program for a CPU depends on its instructions and on the number of cores, not
     on how many of them compute; and each program rounds as its shapes have it, so the
-    lanes belong to it.
+    lanes belong to it. So do settings of XLA, `xla`, where the environment has any.
     """
-    cpu = xla.platform == "cpu"
+    cpu, settings = xla.platform == "cpu", xla_settings()
     return {
         "platform": xla.platform,
         "device": processor() if cpu else xla.device_kind,
-        "cores": cores() if cpu else None,
+        # Those that XLA's pool of threads is made for.
+        "cores": xla_threads() or cores() if cpu else None,
         "jax": importlib.metadata.version("jax"),
         "jaxlib": importlib.metadata.version("jaxlib"),
+        **({"xla": settings} if settings else {}),
     }
 
 
@@ -164,14 +171,19 @@ class LocalDevice(Device):
         return describe_device(self.xla)
 
     def start(self, call: Callable[..., Any], *arguments: Any) -> Future:
-        """Begins a call, after those that were begun before; returns its future."""
-        return self._thread.submit(call, *arguments)
+        """Begins a call, after those that were begun before; returns its future.
+
+        It computes under the settings of `ambient.HELD`, whatever the caller's are.
+        """
+        with starving():
+            return self._thread.submit(fixed()(call), *arguments)
 
     def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins `call(device, *arguments)`, as a `Device` does."""
         return self.start(call, self, *arguments)
 
 
+@fixed()
 def put(arrays: Any, devices: Sequence[LocalDevice]) -> dict[LocalDevice, Any]:
     """Copies arrays to where devices compute: once for those that share memory."""
     copies = {xla: jax.device_put(arrays, xla) for xla in {d.xla for d in devices}}
@@ -217,7 +229,16 @@ def local_devices() -> list[LocalDevice]:
 
     Replicas are too small to share cores well, so each core computes its own, in a
     thread. They share XLA's one device, and with it compiled programs and data.
+
+    Raises:
+        InputError: If there are none, or JAX cannot be used in this process.
     """
+    if _Fork.broken:
+        raise InputError(
+            "this process was forked from one in which JAX was in use, whose threads "
+            "it lacks: JAX would wait for them for ever. Make processes by "
+            "multiprocessing.get_context('spawn'), or fork before anything uses JAX"
+        )
     cores_compute = _let_threads_compute()
     xlas = _xla_devices()
     if xlas[0].platform == "cpu":
@@ -248,6 +269,35 @@ def _xla_devices() -> list[jax.Device]:
         ) from error
 
 
+class _Fork:
+    """Whether JAX was in use when this process was forked from another."""
+
+    in_use = broken = False
+
+    @classmethod
+    def before(cls) -> None:
+        """Looks before the fork, as what it looks at has a lock."""
+        cls.in_use = backends_are_initialized()
+
+    @classmethod
+    def in_child(cls) -> None:
+        """Notes it in the new process."""
+        cls.broken |= cls.in_use
+
+    @classmethod
+    def look_back(cls) -> None:
+        """Notes a fork from before this was imported: XLA's threads are not there."""
+        with contextlib.suppress(OSError):
+            threads = len(os.listdir("/proc/self/task"))
+            alone = threads <= threading.active_count()
+            cls.broken = alone and backends_are_initialized()
+
+
+_Fork.look_back()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_Fork.before, after_in_child=_Fork.in_child)
+
+
 @functools.cache
 def _let_threads_compute() -> bool:
     """Lets a CPU compute in the thread that asks it to; False if it is too late.
@@ -255,11 +305,9 @@ def _let_threads_compute() -> bool:
     By default XLA takes one call after the other. This can only be set before JAX
     first looks for devices.
     """
-    try:
-        # Fails when it is too late, as the next would not.
-        jax.config.update("jax_num_cpu_devices", 1)
-    except RuntimeError:
+    if backends_are_initialized():
         return False
+    jax.config.update("jax_num_cpu_devices", 1)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     return True
 

@@ -10,11 +10,16 @@ from typing import NamedTuple
 
 import jax
 
-from mnistopt.engine.devices import Device, Lanes
+from mnistopt.engine.devices import Device, Lanes, cores
 from mnistopt.engine.replicas import state_bytes
 from mnistopt.errors import InputError
 from mnistopt.models.networks import count_bytes, count_outputs
 from mnistopt.training.cohort import Cohort
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows has no such limits.
+    resource = None  # type: ignore[assignment]
 
 FLOAT = 4
 
@@ -25,13 +30,22 @@ COMPILING = 350e6
 # is stacked for saving, and what the storage library has encoded and not written yet.
 # 2.6 to 2.9 were measured, from 0.1 to 1.9 GB of states.
 COPIES = 3
-# A process with JAX and MNIST's 5,000, where the system does not tell.
+# A process with JAX and MNIST's 5,000, before it compiles.
 USUAL = 380e6
 # Of a container, version 2 and version 1.
 _LIMITS = (
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 )
+# Of a process: what the shell calls the limit, where /proc/self/statm counts what it is
+# of, and the bytes of that which a process that has trained holds beside the memory it
+# takes: libraries, and the stacks and arenas of threads. 2.5 and 1.1 GB on one core,
+# 0.1 GB more on two (Linux, JAX 0.10.2).
+_OF_PROCESS = {
+    "RLIMIT_AS": ("ulimit -v", 0, 2.6e9),
+    "RLIMIT_DATA": ("ulimit -d", 5, 1.2e9),
+}
+_PER_CORE = 0.1e9
 
 
 class Capacity(NamedTuple):
@@ -61,7 +75,43 @@ def host_memory() -> float:
     for name in _LIMITS:
         with contextlib.suppress(OSError, ValueError):
             limits.append(float(Path(name).read_text(encoding="utf-8")))
-    return min(limit for limit in limits if limit > 0)
+    limits = [limit for limit in limits if limit > 0]
+    return min([*limits, *(room for room, _, _ in _process_limits())])
+
+
+def _process_limits() -> Iterator[tuple[float, float, str]]:
+    """Yields what the limits of this process leave for its memory, if it has any.
+
+    Yields:
+        The bytes of memory, below 0 where they do not suffice for the rest; the limit
+        in bytes; its name.
+    """
+    if resource is None:
+        return
+    for name, (shell, column, most) in _OF_PROCESS.items():
+        limit = resource.getrlimit(getattr(resource, name))[0]
+        if limit != resource.RLIM_INFINITY and (sizes := _statm()):
+            beside = max(sizes[column] - sizes[1], most + _PER_CORE * cores())
+            yield limit - beside, limit, shell
+
+
+def check_process_limits() -> None:
+    """Checks that this process may take what compiling a program takes.
+
+    JAX and the libraries that write checkpoints end or hang without a word where they
+    get no memory or no thread.
+
+    Raises:
+        InputError: If one of its limits is too low; says which.
+    """
+    for room, limit, shell in _process_limits():
+        missing = USUAL + COMPILING - room
+        if missing > 0:
+            raise InputError(
+                f"this process is limited to {limit / 1e9:.2f} GB ({shell}), and the "
+                f"smallest network takes {(limit + missing) / 1e9:.2f} GB: raise the "
+                f"limit, or remove it: {shell} unlimited"
+            )
 
 
 def device_memory(devices: Sequence[Device]) -> float:
@@ -73,10 +123,16 @@ def device_memory(devices: Sequence[Device]) -> float:
 
 def process_memory() -> float:
     """Returns the bytes that this process takes now: Python, JAX, and the data."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-        return float(pages * os.sysconf("SC_PAGE_SIZE"))
-    return USUAL
+    sizes = _statm()
+    return float(sizes[1]) if sizes else USUAL
+
+
+def _statm() -> list[int]:
+    """Returns the sizes in bytes that Linux gives of this process; else none."""
+    with contextlib.suppress(OSError, ValueError):
+        text = Path("/proc/self/statm").read_text(encoding="utf-8")
+        return [int(pages) * os.sysconf("SC_PAGE_SIZE") for pages in text.split()]
+    return []
 
 
 def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capacity:

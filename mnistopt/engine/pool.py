@@ -3,6 +3,7 @@
 The queue and the study know these two interfaces, and not who is behind them.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -11,9 +12,10 @@ from typing import Any, Protocol
 
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import Device, Lanes, LocalDevice, use_devices
+from mnistopt.engine.memory import check_process_limits
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, starving
 from mnistopt.training.cohort import Cohort, TrainState
 
 # Seconds between two looks at whether to go on waiting.
@@ -117,7 +119,8 @@ class LocalPool:
     """The devices of this machine."""
 
     def __init__(self, count: int | None, cache_dir: Path | None):
-        """Finds them, as `use_devices` does."""
+        """Finds them, as `use_devices` does, if this process may compute."""
+        check_process_limits()
         self.devices: Sequence[LocalDevice] = use_devices(count, cache_dir)
         self.traffic: Mapping[str, int] = {}
         self._splits: dict[LocalDevice, Splits] = {}
@@ -137,9 +140,12 @@ class LocalPool:
         return Program(cohort, lanes, splits)
 
     def __enter__(self) -> "LocalPool":
-        """Does nothing."""
+        """Begins to use them: an InputError says what the system refuses meanwhile."""
+        self._until_exit = contextlib.ExitStack()
+        self._until_exit.enter_context(starving())
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Lets go of the examples."""
         self._splits = {}
+        self._until_exit.__exit__(*error)

@@ -22,6 +22,7 @@ from mnistopt.engine.devices import (
     local_devices,
     put,
 )
+from mnistopt.engine.memory import check_process_limits
 from mnistopt.hparams import Hparams
 from mnistopt.models.networks import apply, variable_shapes
 from mnistopt.points import stages
@@ -76,6 +77,7 @@ class Predictor:
         Args:
             images: By name, uint8 or float32 [N, H, W, C].
         """
+        check_process_limits()
         self._sizes = {name: len(some) for name, some in images.items()}
         batches = {name: _batches(some) for name, some in images.items()}
         self._batches = put(batches, local_devices())
@@ -94,7 +96,6 @@ class Predictor:
                 yield begun.popleft().result()
         yield from (answer.result() for answer in begun)
 
-    @fixed()
     def _classify(
         self, model: nn.Module, variables: Any, device: LocalDevice
     ) -> dict[str, Predicted]:
@@ -190,7 +191,6 @@ def measure_latency(
     return device.ask(_measure, model, images[: max(BATCHES)]).result()
 
 
-@fixed()
 def _measure(
     device: LocalDevice, model: nn.Module, images: np.ndarray
 ) -> dict[int, float]:

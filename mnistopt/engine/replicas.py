@@ -258,7 +258,6 @@ class Program:
         """
         return device.start(self._measure, round_, device)
 
-    @fixed()
     def _measure(self, round_, device) -> Result:
         round_.bring_to(device)
         measured = _measure_rows(self.cohort, round_.state, self._splits[device])
@@ -313,7 +312,7 @@ def compiled(
     epoch: Any = jax.jit(functools.partial(_train_rows, cohort), donate_argnums=0)
     with ThreadPoolExecutor(1) as pool:
         # Compiled in the background, while the epoch is traced.
-        starting = pool.submit(init.lower(seeds).compile, COMPILED_SOON)
+        starting = pool.submit(fixed()(init.lower(seeds).compile), COMPILED_SOON)
         lowered = epoch.lower(
             state, hparams, seeds, np.int32(0), np.bool_(False), examples
         )

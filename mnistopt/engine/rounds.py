@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from mnistopt.ambient import fixed
 from mnistopt.engine.devices import Lanes, LocalDevice
 from mnistopt.hparams import Hparams
 from mnistopt.training.cohort import TrainState
@@ -89,6 +90,7 @@ class Round:
             )
         self.device = device
 
+    @fixed()
     def read(self, tree: Any) -> dict[str, Any]:
         """Brings `state` or a result to the host, one tree per replica by its name.
 

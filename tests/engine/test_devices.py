@@ -1,14 +1,19 @@
+import os
 import subprocess
 import sys
 import threading
+import warnings
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistopt.engine import devices
+from mnistopt.engine.pool import LocalPool
 from mnistopt.errors import InputError
+from tests.warm import start
 
 
 @given(st.integers(1, 500), st.integers(1, 50), st.sampled_from([1, 2, 8]))
@@ -69,3 +74,61 @@ def test_a_device_does_one_thing_after_the_other_beside_the_others():
     second = one.start(order.append, "second")
     other.start(meet.wait, 60).result()
     assert second.result() is None and first.done() and order == ["second"]
+
+
+# --- Processes that were forked ---
+
+
+def in_a_fork(check):
+    """Returns whether `check` ends without an error in a fork of this process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # JAX's own of forks.
+        child = os.fork()
+    if not child:
+        code = 1
+        try:
+            check()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def check_refused():
+    for use in (devices.local_devices, devices.use_devices, lambda: LocalPool(1, None)):
+        with pytest.raises(InputError, match="forked .*get_context..spawn"):
+            use()
+
+
+def use_jax():
+    assert len(devices.local_devices()) == devices.cores()
+    assert float(devices.local_devices()[0].ask(lambda _: jnp.ones(3).sum()).result())
+
+
+def test_a_fork_after_jax_was_in_use_is_refused_and_so_is_its_fork():
+    use_jax()
+    assert in_a_fork(check_refused)
+    assert in_a_fork(lambda: check_refused() or in_a_fork(check_refused) or 1 / 0)
+    use_jax()
+
+
+def test_a_fork_is_known_where_this_project_is_imported_after_it():
+    def check():
+        devices._Fork.broken = False
+        devices._Fork.look_back()
+        check_refused()
+
+    assert in_a_fork(check)
+    devices._Fork.look_back()
+    assert not devices._Fork.broken
+
+
+def fork_before_and_after():
+    assert in_a_fork(use_jax)
+    assert in_a_fork(lambda: use_jax() or in_a_fork(check_refused) or 1 / 0)
+
+
+def test_a_fork_before_anything_has_used_jax_works():
+    process = start(fork_before_and_after)
+    process.join(120)
+    assert process.exitcode == 0

@@ -16,7 +16,8 @@ from tests.programs import ROOT
 # Without a report, which takes most of a small run's time.
 PROGRAM = """
 import sys, mnistopt
-mnistopt.run(model=["mlp", "cnn"], hidden=(8,), channels=(2, 3), dense=4, lr=0.01,
+mnistopt.run(model=["mlp", "cnn"], hidden=(8,), channels=(2, 3), dense=4,
+             lr=[0.01, 1e30],  # of which one diverges
              dropout=0.4, epochs=2, train_examples=200, workdir=sys.argv[1])
 """
 # What people set for other work, each of which once gave other digits or an error.
@@ -29,6 +30,20 @@ SURROUNDINGS = {
     "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
     "JAX_DEBUG_NANS": "1",
     "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    "JAX_DISABLE_JIT": "1",
+    "JAX_TRANSFER_GUARD": "disallow_explicit",
+    "JAX_DEBUG_INFS": "1",
+    "JAX_RANDOM_SEED_OFFSET": "7",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_SOFTMAX_CUSTOM_JVP": "1",
+    "JAX_ENABLE_CHECKS": "1",
+    "JAX_DEBUG_KEY_REUSE": "1",
+    "JAX_CHECK_TRACER_LEAKS": "1",
+    "JAX_ERROR_CHECKING_BEHAVIOR_NAN": "raise",
+    "JAX_ALLOW_F16_REDUCTIONS": "0",
+    "JAX_MEMORY_FITTING_LEVEL": "O0",
+    "FLAX_FIX_RNG_SEPARATOR": "1",
+    "FLAX_RETURN_FROZENDICT": "1",
     "OMP_NUM_THREADS": "1",
     "TZ": "Pacific/Kiritimati",
     "LC_ALL": "C",

@@ -1,8 +1,11 @@
 """What a study takes is told before it begins; too little memory costs lanes only."""
 
 import math
+import re
+import resource
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -10,17 +13,19 @@ import pandas as pd
 import pytest
 
 import mnistopt
+from mnistopt.engine import memory
 from mnistopt.engine.memory import (
     COMPILING,
     Capacity,
     host_memory,
     process_memory,
 )
-from mnistopt.engine.replicas import Program
-from mnistopt.errors import InputError
+from mnistopt.engine.predict import Predictor
+from mnistopt.engine.replicas import Program, compiled
+from mnistopt.errors import InputError, starving
 from mnistopt.study import plan as planning
 from mnistopt.study.request import check_bytes
-from tests.programs import ROOT
+from tests.programs import ROOT, assert_refused
 
 ASKED = {"model": "mlp", "hidden": (8,), "train_examples": 200, "epochs": 2}
 GRID = {**ASKED, "lr": [0.1, 0.01, 0.001], "seeds": 2}
@@ -122,6 +127,103 @@ def test_sizes_are_read_as_people_write_them(value, size):
 def test_other_sizes_are_refused(value):
     with pytest.raises(InputError, match="expected a size as in 4GB"):
         check_bytes("memory_budget", value)
+
+
+# --- Limits of the process ---
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    """A function that limits this process, as it knows itself."""
+
+    def limit(name, size):
+        sizes = {getattr(resource, name): size}
+        monkeypatch.setattr(
+            memory.resource,
+            "getrlimit",
+            lambda kind: (sizes.get(kind, resource.RLIM_INFINITY),) * 2,
+        )
+
+    return limit
+
+
+KINDS = {"RLIMIT_AS": "ulimit -v", "RLIMIT_DATA": "ulimit -d"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_limit_of_the_process_is_what_there_is(limited, name):
+    most = host_memory()
+    limited(name, 3_000_000_000_000)
+    assert host_memory() == most
+    limited(name, 10_000_000_000)
+    # Of which libraries and threads have their part.
+    assert host_memory() < min(most, 9_000_000_000)
+    limited("RLIMIT_NOFILE", 10)
+    assert host_memory() == most
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_too_low_a_limit_is_refused_with_one_that_suffices(tmp_path, limited, name):
+    limited(name, 1_000_000_000)
+    for call in (mnistopt.plan, mnistopt.run):
+        with pytest.raises(InputError, match=f"1.00 GB .{KINDS[name]}.") as told:
+            call(**ASKED, workdir=tmp_path / "w")
+    enough = re.search("takes (.+?) GB", str(told.value))[1]
+    limited(name, (float(enough) + 0.01) * 1e9)
+    memory.check_process_limits()
+    limited(name, (float(enough) - 0.01) * 1e9)
+    with pytest.raises(InputError, match=KINDS[name]):
+        Predictor({})
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("limit", ["-v 1000000", "-v 3000000", "-d 1000000"])
+def test_a_program_that_is_limited_ends_in_one_sentence(tmp_path, limit):
+    command = f"ulimit {limit}; exec {sys.executable} -m experiments.grid --model=mlp"
+    found = subprocess.run(
+        ["bash", "-c", f"{command} --workdir={tmp_path / 'w'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert_refused(found, f"ulimit {limit[:2]}", "raise the limit")
+
+
+@pytest.mark.parametrize("started", [0, 2, 4])
+def test_a_thread_that_cannot_be_had_ends_in_one_sentence(
+    tmp_path, monkeypatch, started
+):
+    """A run's first threads, wherever it wants them."""
+    left = iter(range(started))
+    original = threading.Thread.start
+
+    def start(self):
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        original(self)
+
+    compiled.cache_clear()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(InputError, match="no more threads: raise its limits"):
+        mnistopt.run(**ASKED, workdir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "no more memory"),
+        (RuntimeError("can't start new thread"), "no more threads"),
+    ],
+)
+def test_what_the_system_refuses_is_told_of(error, words):
+    with pytest.raises(InputError, match=words), starving():
+        raise error
+
+
+def test_other_errors_are_not_taken_for_it():
+    with pytest.raises(RuntimeError, match="something else"), starving():
+        raise RuntimeError("something else")
 
 
 # --- Less memory than was thought ---

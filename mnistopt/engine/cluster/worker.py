@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import ray
 
+from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import (
     Lanes,
@@ -72,16 +73,13 @@ class Worker:
     def about(self) -> dict[str, Any]:
         """Returns what it computes with, and what it runs on."""
         device = self._device
-        # XLA's pool there has one thread, as on a machine of one core.
-        cores_used = 1 if device.on_host else None
-        machine = {**describe_device(device.xla), "cores": cores_used}
         return {
             "versions": versions(),
             "platform": device.platform,
             # A core's share: there may be a worker on each.
             "memory": host_memory() / cores() if device.on_host else device.memory,
             "idle_bytes": process_memory() if device.on_host else 0.0,
-            "machine": machine,
+            "machine": describe_device(device.xla),
             "where": platform.node(),
             "node": ray.get_runtime_context().get_node_id(),
         }
@@ -90,6 +88,7 @@ class Worker:
         """Returns `call(device, *arguments)`."""
         return self._device.ask(call, *arguments).result()
 
+    @fixed()
     def compile(
         self, number: int, cohort: tuple[Cohort, Lanes], dataset: Dataset
     ) -> dict[str, float]:
@@ -100,6 +99,7 @@ class Worker:
         self._programs[number] = program
         return {"seconds": program.compile_seconds, "bytes": program.bytes}
 
+    @fixed()
     def train(
         self, program: int, round_: Round, state: Any, epochs: range, in_full: bool
     ) -> tuple[Trained, Any]:
@@ -120,6 +120,7 @@ class Worker:
         results, seconds = training.result()
         return Trained(jax.device_get(results), seconds), jax.device_get(round_.state)
 
+    @fixed()
     def measure(self, program: int, round_: Round, state: Any) -> Result:
         """Measures a round on all splits."""
         round_.state = state
