@@ -90,7 +90,7 @@ HELD: dict[str, Any] = {
     "jax_no_execution": False,
     "jax_raise_persistent_cache_errors": False,
     "jax_default_device": None,
-    # Not set by default, which allows; in one thread that would be what all others have.
+    # Not set by default, which allows; in one thread that would be what others have.
     "jax_transfer_guard_host_to_device": "allow",
     "jax_transfer_guard_device_to_device": "allow",
     "jax_transfer_guard_device_to_host": "allow",
