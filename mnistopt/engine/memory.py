@@ -95,6 +95,12 @@ def _process_limits() -> Iterator[tuple[float, float, str]]:
             yield limit - beside, limit, shell
 
 
+def address_space() -> float:
+    """Returns the bytes of addresses that this process may use; inf for any."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else -1
+    return math.inf if limit < 0 else float(limit)
+
+
 def check_process_limits() -> None:
     """Checks that this process may take what compiling a program takes.
 

@@ -19,7 +19,12 @@ from markupsafe import Markup
 
 from mnistopt.data.load import CACHE_DIR
 from mnistopt.files import replacing
-from mnistopt.report.charts.pictures import Picture, to_svg, vegalite_version
+from mnistopt.report.charts.pictures import (
+    Picture,
+    check_drawing,
+    to_svg,
+    vegalite_version,
+)
 from mnistopt.report.charts.theme import LIGHT, PAGE
 
 # Room for half of a number at the end of an axis.
@@ -72,6 +77,7 @@ def _vega() -> Markup:
     with contextlib.suppress(OSError, EOFError, ValueError, zlib.error):
         if text := gzip.decompress(path.read_bytes()).decode():
             return Markup(text)
+    check_drawing()
     bundle = vl_convert.javascript_bundle(vl_version=vegalite_version())  # type: ignore[call-arg]
     text = bundle.replace("</script", "<\\/script")
     with contextlib.suppress(OSError), replacing(path) as partial:

@@ -13,6 +13,7 @@ import mnistopt
 from mnistopt.errors import InputError
 from mnistopt.points import ALWAYS as AXES
 from mnistopt.report import study as reporting
+from mnistopt.report.charts import pictures
 from mnistopt.report.study import glimpse, rerun_command, write_report
 from mnistopt.results import config
 from mnistopt.results.table_files import write_tables
@@ -57,6 +58,34 @@ def test_a_report_has_pictures_with_their_numbers_and_a_summary(study, page):
     assert f"{100 * facts['best_test_accuracy_mean']:.2f} %" in page
     assert facts["diverged"] == 4 and "4 replicas diverged" in page
     assert len(page) < 3e6
+
+
+@pytest.mark.parametrize("compiling", [True, False])
+@pytest.mark.parametrize("epochs", [2, [1, 2]])
+def test_a_study_that_was_stopped_in_its_first_cohort_has_a_report(
+    tmp_path, compiling, epochs
+):
+    def stop(progress):
+        if progress.compiling == compiling and progress.epoch == int(not compiling):
+            raise KeyboardInterrupt
+
+    asked = TINY | {"batch_size": [64, 32], "lr": [1e-3, 1e-2], "epochs": epochs}
+    with pytest.raises(KeyboardInterrupt):
+        mnistopt.run(**asked, seeds=1, workdir=tmp_path, on_progress=stop)
+    stopped = mnistopt.open_study(tmp_path)
+    assert set(stopped.trials["status"]) <= {"unfinished", "finished"}
+    text = stopped.report().read_text()
+    assert "not finished" in text and stopped.trials["trial"][0] in text
+    assert stopped._repr_html_() and not stopped.summary.empty
+
+
+def test_a_limit_of_addresses_that_no_picture_fits_into_is_told(tmp_path, monkeypatch):
+    """Else the process would be killed while it draws."""
+    study = mnistopt.run(**TINY, lr=[1e-3, 1e-2], seeds=1, epochs=1, workdir=tmp_path)
+    monkeypatch.setattr(pictures, "address_space", lambda: 4e9)
+    with pytest.raises(InputError, match="limited to 4 GB .* drawing reserves 68 GB"):
+        study.report()
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_every_trial_and_point_is_in_its_tables(study, page):

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import subprocess
 from pathlib import Path
@@ -76,6 +77,14 @@ def test_a_config_that_is_damaged_or_foreign_is_named(tmp_path, content):
     [
         ("lanes", {"p1": "1 x 2"}, "lanes are not as in 1x2"),
         ("costs", {"mlp": {"bytes": 1.5}}, "the cost bytes is no number"),
+        (
+            "costs",
+            {"mlp": {"multiply_adds": -5}},
+            "the cost multiply_adds is no number",
+        ),
+        ("costs", {"mlp": {"latency_1_ms": math.nan}}, "the cost latency_1_ms is no"),
+        ("asked", {"model": "mlp", "seeds": 1}, "image_shape or asked lacks a part"),
+        ("asked", {"model": ["mlp"], "seeds": [1]}, "image_shape or asked lacks"),
         ("runs", [3], "runs is of another kind"),
         ("seconds", {"training": "long"}, "seconds is of another kind"),
         ("data", 3, "it is of another kind|data is of another kind"),

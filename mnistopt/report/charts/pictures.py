@@ -10,6 +10,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from mnistopt.engine.memory import address_space
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.manifest import Manifest, digest
@@ -148,8 +149,24 @@ def vegalite_version() -> str:
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
+# Bytes of addresses that vl-convert's V8 reserves; where it gets none, it ends the
+# process. 60 GB did not suffice, 68 GB did (vl-convert 1.9, Linux).
+ADDRESSES = 68e9
+
+
+def check_drawing() -> None:
+    """Raises InputError if this process cannot draw, as its addresses are limited."""
+    if (limit := address_space()) < ADDRESSES:
+        raise InputError(
+            f"this process is limited to {limit / 1e9:.3g} GB of addresses (ulimit "
+            f"-v), and drawing reserves {ADDRESSES / 1e9:.0f} GB: what was trained is "
+            "saved; the report without that limit draws it"
+        )
+
+
 def to_svg(picture: Picture) -> str:
     """Returns a picture as SVG."""
+    check_drawing()
     # None of its data is elsewhere: nothing may be fetched.
     return vl_convert.vegalite_to_svg(
         picture.spec, vl_version=vegalite_version(), allowed_base_urls=[]
