@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 
 from mnistopt.files import replacing, set_aside
 
-MANIFEST = ".manifest.json"
+# Of a run, and of what is drawn from its files meanwhile, perhaps on another host: each
+# is written by one at a time.
+MANIFEST, OF_FIGURES = ".manifest.json", "figures/.manifest.json"
 
 
 class _Entry(NamedTuple):
@@ -63,9 +65,14 @@ def _alone(folder: Path) -> Iterator[None]:
 class Manifest:
     """The files of a study that runs and reports have written."""
 
-    def __init__(self, folder: Path):
-        """Takes the folder of the study; reads and writes nothing yet."""
-        self._folder = folder
+    def __init__(self, folder: Path, name: str = MANIFEST):
+        """Reads and writes nothing yet.
+
+        Args:
+            folder: Of the study.
+            name: The path of the manifest in it.
+        """
+        self._folder, self._path = folder, folder / name
 
     def is_altered(self, name: str) -> bool:
         """Says whether a file is there and not as it was written, as far as is known.
@@ -73,8 +80,15 @@ class Manifest:
         Args:
             name: Its path in the study's folder, with slashes.
         """
-        entry, now = self._read().get(name), checksum(self._folder / name)
-        return entry is not None and now is not None and now not in entry.checksums
+        entry = self._read().get(name)
+        while True:
+            now = checksum(self._folder / name)
+            if entry is None or now is None or now in entry.checksums:
+                return False
+            # A run may have written it meanwhile.
+            before, entry = entry, self._read().get(name)
+            if entry == before:
+                return True
 
     def fresh(self, of: Mapping[str, str]) -> set[str]:
         """Returns those files that are as written, and made of what they are to be of.
@@ -101,24 +115,26 @@ class Manifest:
         of = {name: one.of for name, one in entries if name.startswith(f"{folder}/")}
         return self.fresh(of) == of.keys()
 
-    def write(self, contents: Mapping[str, bytes], of: str = "") -> None:
+    def write(
+        self, contents: Mapping[str, bytes], of: str | Mapping[str, str] = ""
+    ) -> None:
         """Writes files, each in one step, but for those that are so already.
 
         What is there and was changed by somebody is set aside, to the folder `damaged`.
 
         Args:
             contents: By the path of each file, as in `is_altered`.
-            of: The digest of what they are made of.
+            of: The digest of what they are made of, or of each, by its path.
         """
         with _alone(self._folder):
             entries, todo = self._read(), dict[str, bytes]()
             before = dict(entries)
             for name, content in contents.items():
                 new, now = zlib.crc32(content), checksum(self._folder / name)
-                known = entries.get(name)
+                entry = entries.get(name)
                 if new != now:
                     todo[name] = content
-                    if known and now is not None and now not in known.checksums:
+                    if entry and now is not None and now not in entry.checksums:
                         place = self._folder / name
                         kept = set_aside(place, self._folder, place.name)
                         warnings.warn(
@@ -128,11 +144,12 @@ class Manifest:
                         )
                         now = None
                 # The one before too: a kill may come before the file takes its place.
-                entries[name] = _Entry((new,) if now in (new, None) else (new, now), of)
+                known = (new,) if now in (new, None) else (new, now)
+                entries[name] = _Entry(known, of if isinstance(of, str) else of[name])
             if entries != before:
                 files = {name: entry._asdict() for name, entry in entries.items()}
                 text = json.dumps({"files": files, "checksum": _checksum(files)})
-                with replacing(self._folder / MANIFEST) as partial:
+                with replacing(self._path) as partial:
                     partial.write_text(text, encoding="utf-8")
             for name, content in todo.items():
                 with replacing(self._folder / name) as partial:
@@ -143,7 +160,7 @@ class Manifest:
         with contextlib.suppress(
             OSError, ValueError, TypeError, LookupError, AttributeError
         ):
-            content = json.loads((self._folder / MANIFEST).read_text(encoding="utf-8"))
+            content = json.loads(self._path.read_text(encoding="utf-8"))
             files = content["files"]
             if content["checksum"] == _checksum(files):
                 return {

@@ -93,6 +93,18 @@ def test_a_damaged_manifest_says_nothing(tmp_path, manifest):
     assert manifest.is_fresh("a", "") and not (tmp_path / "damaged").exists()
 
 
+def test_what_is_written_meanwhile_is_not_altered(tmp_path, manifest):
+    """Who reads the manifest before, and the file after it was written."""
+    manifest.write({"a": b"0"})
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(
+            lambda: [Manifest(tmp_path).write({"a": b"%d" % i}) for i in range(300)]
+        )
+        while not writing.done():
+            assert not manifest.is_altered("a")
+    writing.result()
+
+
 def test_those_who_write_at_once_forget_nothing_of_each_other(tmp_path):
     def write(i):
         for turn in range(5):

@@ -136,10 +136,16 @@ def remove_partial(group: Path) -> None:
 
 
 def merge_records(saved: Iterable[Checkpoint]) -> dict[str, Record]:
-    """Returns what all checkpoints together know of each replica, by its name."""
-    records: dict[str, Record] = {}
+    """Returns what all checkpoints together know of each replica, by its name.
+
+    A damaged one knows it too, but where the replica has been trained again.
+    """
+    records, saved = dict[str, Record](), list(saved)
+    whole = {(name, one.epoch) for one in saved for name in one.replicas}
     for checkpoint in saved:
         for name, record in checkpoint.records.items():
+            if name in checkpoint.lost and (name, checkpoint.epoch) in whole:
+                continue
             known = records.get(name)
             records[name] = known.merged(record) if known else record
     return records
@@ -315,7 +321,8 @@ class Store:
 
         A checkpoint is superseded if none of its replicas was measured in full there,
         and all of them have gone further in others. A damaged one is set aside, to the
-        folder `damaged`, when others have all of its replicas after as many epochs.
+        folder `damaged`, when it is superseded, or others have all of its replicas
+        after as many epochs.
         Nobody else may write meanwhile, and all that was asked for has been trained.
         """
         with warnings.catch_warnings():
@@ -330,16 +337,16 @@ class Store:
         known = {(one.group, str(one.epoch)): one for one in saved}
         for step in steps(self.folder):
             one = known.get((step.parent.name, step.name))
+            group, epoch = step.parent.name, int(step.name)
             names = one.about["replicas"] if one else []
-            if one is None or one.lost:
-                group, epoch = step.parent.name, int(step.name)
-                if all(holders.get((name, epoch), set()) - {group} for name in names):
-                    set_aside(step, self.folder.parent, f"{group}-{epoch}")
-                continue
+            records = one.records if one else {}
             # Any: those that have stopped are measured before the others.
-            records = one.records.values()
-            measured = any(one.epoch in record.measured for record in records)
-            if not measured and all(newest[name] > one.epoch for name in names):
+            measured = any(epoch in record.measured for record in records.values())
+            passed = not measured and all(newest.get(one, 0) > epoch for one in names)
+            elsewhere = all(holders.get((one, epoch), set()) - {group} for one in names)
+            if (one is None or one.lost) and (passed or elsewhere):
+                set_aside(step, self.folder.parent, f"{group}-{epoch}")
+            elif one and not one.lost and passed:
                 remove(step)
         for folder in self.folder.glob("*/"):
             if _GROUP.fullmatch(folder.name):

@@ -96,14 +96,18 @@ class Record:
         return dataclasses.replace(self, asked=asked)
 
     def merged(self, other: "Record") -> "Record":
-        """Returns one record of the same replica that knows what both know."""
+        """Returns one record of the same replica that knows what both know.
+
+        Of two of the same length the other one counts.
+        """
         short, long = sorted((self, other), key=lambda record: record.epochs_done)
         history = {name: list(values) for name, values in long.history.items()}
         # All of an epoch: what was measured in full is of the run whose checkpoint of
         # it is there, as the one that ends there, and another may differ in last bits.
         names = history.keys() & short.history.keys()
         for epoch, name in itertools.product(short.measured, names):
-            if epoch not in long.measured or epoch == short.epochs_done:
+            ends = epoch == short.epochs_done < long.epochs_done
+            if epoch not in long.measured or ends:
                 history[name][epoch - 1] = short.history[name][epoch - 1]
         return dataclasses.replace(long, history=history).asking(short.asked)
 

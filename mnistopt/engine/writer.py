@@ -162,7 +162,9 @@ class Writer:
     def _write(self, epoch: int, args: Any, keep: bool) -> None:
         step = self._folder / str(epoch)
         with _ORBAX, ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
-            orbax.save(step, args=args)
+            # It is there if a run that was told to stop has gone on writing it.
+            if not step.exists():
+                orbax.save(step, args=args)
         if self._passing:
             remove(self._passing)
         self._passing = None if keep else step

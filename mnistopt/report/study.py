@@ -12,7 +12,7 @@ from mnistopt import __version__
 from mnistopt.axes import show
 from mnistopt.data.official import DATASETS
 from mnistopt.files import writing_to
-from mnistopt.manifest import Manifest, checksum, digest
+from mnistopt.manifest import OF_FIGURES, Manifest, checksum, digest
 from mnistopt.report import words
 from mnistopt.report.charts.curves import curves_frame, error_chart
 from mnistopt.report.charts.pictures import (
@@ -52,7 +52,7 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
         InputError: If it is no workdir.
         Unwritable: If it cannot be written to.
     """
-    manifest = Manifest(workdir)
+    manifest = Manifest(workdir, OF_FIGURES)
     read_config(workdir)  # Or says that it is no workdir.
     sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += [*sorted(workdir.glob(f"{FOLDER}/*")), workdir / CONFIG]
@@ -66,7 +66,7 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
 
 def _write(workdir: Path, of: str) -> Path:
     """Writes figures/ and report.html, which is made of what has the digest `of`."""
-    manifest, results = Manifest(workdir), Results.read(workdir)
+    manifest, results = Manifest(workdir, OF_FIGURES), Results.read(workdir)
     pictures = study_pictures(results)
     stills = {
         name: keep_picture(workdir, name, picture) for name, picture in pictures.items()

@@ -19,7 +19,7 @@ from mnistopt.data.check import dark_on_light
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import processor
 from mnistopt.errors import InputError
-from mnistopt.manifest import Manifest
+from mnistopt.manifest import MANIFEST, Manifest
 from mnistopt.results.columns import COUNTED
 
 CONFIG = "config.json"
@@ -38,7 +38,8 @@ class Altered(InputError):
         """Takes its path, and why."""
         super().__init__(
             f"{path} is damaged, or was changed ({reason}): restore it, or let the "
-            "grid's command make it anew from the checkpoints"
+            "grid's command make it anew from the checkpoints; if it is as it should "
+            f"be, remove {MANIFEST}"
         )
 
 

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,8 @@ from mnistopt.training.metrics import confusion
 
 FOLDER, LABELS = "predictions", "labels"
 SPLITS = ("validation", "test")
+# Seconds of predicting between two writes: of a thousand points, each writes them all.
+WRITE_EVERY = 5.0
 _KEPT = ("classes", "probabilities", "vote")
 # What numpy raises where a file of arrays is missing, cut off or of another kind.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, BadZipFile)
@@ -89,8 +92,10 @@ def write_predictions(
         manifest.write({names(LABELS): _packed(labels)}, data.fingerprint)
     finished = trials[trials["status"] == FINISHED].sort_values("seed")
     groups = dict(iter(finished.groupby("point", sort=False)))
+    # Who was trained again, on another machine, is another.
+    told = ["trial", "machine", "test_accuracy"]
     of = {
-        names(point): digest(data.fingerprint, group["trial"].tolist())
+        names(point): digest(data.fingerprint, group[told].to_numpy().tolist())
         for point, group in groups.items()
     }
     fresh = manifest.fresh(of)
@@ -102,17 +107,27 @@ def write_predictions(
     }
     images = {name: getattr(data, name).images for name in SPLITS}
     predictor = Predictor(images)
+    packed: dict[str, bytes] = {}
+    since = time.monotonic()
     for point in todo:
-        group, name = groups[point], names(point)
+        group = groups[point]
         done = list(zip(group["replica"], group["epochs_done"]))
         if not checkpoints.keys() >= set(done):
             continue  # Damaged, and not asked for: there is nothing to predict with.
         where = {name: checkpoints[name, epoch] for name, epoch in done}
-        networks = _networks(store, where, make)
-        arrays = _predict_all(networks, predictor)
-        seeds = group["seed"].to_numpy()
-        told = {"trials": group["trial"].to_numpy(dtype=str), "seeds": seeds}
-        manifest.write({name: _packed({**told, **arrays})}, of[name])
+        first = next(iter(where))
+        try:
+            model = make(where[first].record(first).point)
+        except InputError:
+            continue  # A module of one's own that cannot be had any more.
+        arrays = _predict_all(_networks(store, where, model), predictor)
+        trials_of = group["trial"].to_numpy(dtype=str), group["seed"].to_numpy()
+        arrays |= dict(zip(("trials", "seeds"), trials_of))
+        packed[names(point)] = _packed(arrays)
+        if time.monotonic() - since > WRITE_EVERY:
+            manifest.write(packed, of)
+            packed, since = {}, time.monotonic()
+    manifest.write(packed, of)
 
 
 def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
@@ -147,11 +162,9 @@ def read_predictions(workdir: Path, point: str, split: str) -> Predictions:
 
 
 def _networks(
-    store: Store, where: Mapping[str, Checkpoint], make: Callable[[Point], Any]
+    store: Store, where: Mapping[str, Checkpoint], model: Any
 ) -> Iterator[tuple[Any, Any]]:
-    """Restores model and variables of a point's replicas, in order."""
-    first = next(iter(where))
-    model = make(where[first].record(first).point)
+    """Restores the variables of a point's replicas, in order; yields model and them."""
     # Seeds that came later are in other checkpoints.
     for _, group in itertools.groupby(where, key=lambda name: where[name][:2]):
         names = list(group)

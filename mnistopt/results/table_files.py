@@ -93,12 +93,12 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
     """
     if not Manifest(workdir).is_altered(f"{name}.csv"):
         try:
-            return _read(workdir, name)
+            return read_as_is(workdir, name)
         except InputError:
             if (known := _from_checkpoints(workdir)) is None:
                 raise
     elif (known := _from_checkpoints(workdir)) is None:
-        return _read(workdir, name)
+        return read_as_is(workdir, name)
     warnings.warn(
         f"{workdir / name}.csv is missing, damaged or was changed: what the "
         "checkpoints hold is taken. The grid's command makes it anew",
@@ -118,7 +118,8 @@ def _from_checkpoints(workdir: Path) -> dict[str, pd.DataFrame] | None:
     return _tables(records.values(), costs)
 
 
-def _read(workdir: Path, name: str) -> pd.DataFrame:
+def read_as_is(workdir: Path, name: str) -> pd.DataFrame:
+    """Returns one of `TABLES` as its file has it; raises as `read_table`."""
     path = workdir / f"{name}.csv"
     text = dict.fromkeys(("trial", "replica", "point", *TEXT, *WORDS), str)
     try:

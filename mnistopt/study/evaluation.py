@@ -16,7 +16,7 @@ from mnistopt.data.splits import Split, make_splits
 from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
 from mnistopt.files import check_path, writing_to
-from mnistopt.manifest import Manifest
+from mnistopt.manifest import OF_FIGURES, Manifest
 from mnistopt.results.config import Config, DataDescription
 from mnistopt.results.stats import accuracy_interval, proportion_interval
 from mnistopt.results.tables import FINISHED
@@ -283,6 +283,7 @@ def write_robustness(workdir: Path, frame: pd.DataFrame, examples: Split) -> Pat
     drawn = charts.robustness_frame(summarise(frame), example)
     picture = Picture.of(drawn, charts.robustness_chart(drawn))
     with writing_to(workdir):
-        Manifest(workdir).write({"corrupt.csv": frame.to_csv(index=False).encode()})
+        table = frame.to_csv(index=False).encode()
+        Manifest(workdir, OF_FIGURES).write({"corrupt.csv": table})
         keep_picture(workdir, "robustness", picture)
     return workdir / "figures" / "robustness.png"

@@ -16,12 +16,12 @@ from typing import IO, Any
 from mnistopt.engine.checkpoint import Checkpoint, Store, merge_records, steps
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
-from mnistopt.files import ASIDE, writing_to
+from mnistopt.files import ASIDE, set_aside, writing_to
 from mnistopt.manifest import MANIFEST, Manifest
 from mnistopt.points import replica_id
 from mnistopt.results import config
 from mnistopt.results.config import CONFIG, Config, DataDescription
-from mnistopt.results.table_files import TABLES, read_table
+from mnistopt.results.table_files import TABLES, read_as_is
 from mnistopt.results.tables import UNFINISHED, trial_id
 
 # That a study makes in its workdir.
@@ -79,7 +79,10 @@ class Workdir:
 
     def write(self, **changes: Any) -> Config:
         """Writes config.json, of a known study with some parts changed; returns it."""
-        known = self.config
+        known, path = self.config, self.folder / CONFIG
+        if known is None and path.exists():
+            kept = set_aside(path, self.folder, CONFIG)
+            warnings.warn(f"{path}: it is kept as {kept}", stacklevel=2)
         self.config = (
             dataclasses.replace(known, **changes) if known else Config(**changes)
         )
@@ -126,7 +129,7 @@ class Workdir:
                 raise InputError(
                     f"{self.folder / CONFIG} is damaged, or was changed, and there are "
                     "no checkpoints to make it anew from: restore it, or give another "
-                    "`workdir`"
+                    f"`workdir`; if it is as it should be, remove {MANIFEST}"
                 ) from error
             # By their names replicas tell what they were trained on.
             warnings.warn(str(error), stacklevel=2)
@@ -158,29 +161,41 @@ class Workdir:
             )
 
     def lost(self, saved: Sequence[Checkpoint]) -> dict[str, set[int]]:
-        """Returns what trials.csv has and no checkpoint knows of, if it is whole.
+        """Returns what trials.csv has and no checkpoint knows of.
+
+        Of a table that was changed, or cut, a row counts if its names agree and nothing
+        at all is known of its replica.
 
         Args:
             saved: All checkpoints.
 
         Returns:
             Per replica the epochs of its trained trials.
+
+        Raises:
+            InputError: If the table is damaged, and there are no checkpoints.
         """
-        lost: dict[str, set[int]] = {}
-        if Manifest(self.folder).is_altered("trials.csv"):
-            return lost
-        known = {
-            (name, epoch)
-            for name, record in merge_records(saved).items()
-            for epoch in record.measured
-        }
-        with contextlib.suppress(InputError):  # Not there, or made anew.
-            trials = read_table(self.folder, "trials")
-            trained = trials[trials["status"] != UNFINISHED]
-            names = ("replica", "epochs", "epochs_done")
-            for replica, asked, done in zip(*(trained[name] for name in names)):
-                if (replica, done) not in known:
-                    lost.setdefault(replica, set()).add(int(asked))
+        altered = Manifest(self.folder).is_altered("trials.csv")
+        records, lost = merge_records(saved), dict[str, set[int]]()
+        try:
+            trials = read_as_is(self.folder, "trials")
+        except InputError as error:
+            if altered and not saved:
+                raise InputError(
+                    f"{self.folder}/trials.csv is damaged, or was changed, and there "
+                    "are no checkpoints to make it anew from: restore it, move it "
+                    "away, or give another `workdir`"
+                ) from error
+            return lost  # Not there, or made anew.
+        trained = trials[trials["status"] != UNFINISHED]
+        names = ("trial", "replica", "epochs_done")
+        for trial, replica, done in zip(*(trained[name] for name in names)):
+            name, _, asked = str(trial).rpartition("-")
+            known = records.get(name)
+            if altered and (known or name != replica or not asked.isdecimal()):
+                continue
+            if known is None or done not in known.measured:
+                lost.setdefault(name, set()).add(int(asked))
         return lost
 
     def check_complete(

@@ -10,9 +10,10 @@ import pytest
 
 import mnistopt
 from experiments import evaluate
-from mnistopt.engine.checkpoint import Damaged
+from mnistopt.engine import devices
+from mnistopt.engine.checkpoint import CHECKSUM, Damaged, text_checksum
 from mnistopt.errors import InputError
-from mnistopt.manifest import MANIFEST, Manifest
+from mnistopt.manifest import MANIFEST, OF_FIGURES, Manifest
 from mnistopt.report import page
 from mnistopt.study import evaluation
 from tests import damage
@@ -80,14 +81,21 @@ def test_a_table_that_is_cut_anywhere_says_nothing_of_checkpoints(workdir, study
     assert len(list((workdir / "damaged").iterdir())) == 1
 
 
-def test_rows_that_only_a_changed_table_has_are_kept(workdir):
-    """Its checkpoints are gone, too: who knows what that table is worth."""
+@pytest.mark.parametrize("garbage", [False, True])
+def test_rows_that_only_a_changed_table_has_do_not_vanish(workdir, garbage):
+    """The checkpoints are gone, and somebody has saved the table by another program."""
     shutil.rmtree(workdir / "checkpoints")
     path = workdir / "trials.csv"
-    path.write_text(changed := path.read_text().replace("finished", "Finished"))
+    text = path.read_text().replace("\n", "\r\n")
+    path.write_text("\0" + text[:30] if garbage else text)
+    before = {one: one.read_bytes() for one in workdir.glob("*.csv")}
+    told = mend(workdir, report=False)
+    assert ("no checkpoints to make it anew from" if garbage else "are gone") in told
+    assert before == {one: one.read_bytes() for one in workdir.glob("*.csv")}
+    # As is advised.
+    path.rename(workdir / "mine.csv")
     assert not mend(workdir, report=False)
-    (kept,) = (workdir / "damaged").glob("trials.csv-*")
-    assert kept.read_text() == changed
+    assert len(mnistopt.open_study(workdir).trials) == 4
 
 
 def test_a_manifest_that_is_gone_takes_nothing_away(workdir, study):
@@ -164,6 +172,46 @@ def test_what_could_be_restored_before_a_repair_can_be_after_it(workdir, study, 
     assert [one.name for one in (workdir / "damaged").iterdir()] == [
         f"{step.parent.name}-{epoch}-0"
     ]
+
+
+def test_what_is_trained_again_elsewhere_is_what_the_tables_show(workdir, monkeypatch):
+    """Another machine has other last bits, and weights and rows are of one training."""
+    (step,) = workdir.glob("checkpoints/*/2")
+    cut(step / "state" / "manifest.ocdbt", 0.5)
+    describe = devices.describe_device
+    monkeypatch.setattr(
+        devices, "describe_device", lambda xla: describe(xla) | {"xla": {"other": "1"}}
+    )
+    before = mnistopt.open_study(workdir).trials["machine"].unique()
+    assert not mend(workdir, report=False)
+    trials = mnistopt.open_study(workdir).trials
+    (new,) = trials.query("epochs == 2")["machine"].str.split("+").str[-1].unique()
+    assert new not in before
+    # Those of one epoch go on elsewhere.
+    assert set(trials["machine"]) == {*before, f"{before[0]}+{new}"}
+    assert not (workdir / "checkpoints" / step.parent.name / "2").exists()
+
+
+def test_a_checkpoint_in_passing_that_is_damaged_is_told_of_once(workdir):
+    """As of a run that was killed, and has gone further since."""
+    (last,) = workdir.glob("checkpoints/*/2")
+    passing = workdir / "checkpoints" / "0123456789" / "1"
+    shutil.copytree(last.with_name("1"), passing)
+    about = json.loads((passing / "about" / "metadata").read_text())
+    for record in about["records"]:
+        for split in ("train", "test", "best_test"):
+            record["history"][f"{split}_total"] = [0]
+    del about[CHECKSUM]
+    about[CHECKSUM] = text_checksum(about)
+    (passing / "about" / "metadata").write_text(json.dumps(about))
+    cut(passing / "state" / "manifest.ocdbt", 0.5)
+    shutil.rmtree(last.with_name("1"))
+    shutil.copytree(passing, last.with_name("1"))
+    shutil.rmtree(passing)
+    assert not mend(workdir, report=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mnistopt.run(**ASKED, workdir=workdir)
 
 
 def test_a_checkpoint_that_somebody_has_removed_is_trained_again(workdir, study):
@@ -305,9 +353,9 @@ def test_a_report_knows_what_it_is_made_of(workdir):
     stamp = report.stat().st_mtime_ns
     mnistopt.open_study(workdir).report()
     assert report.stat().st_mtime_ns == stamp
-    content = json.loads((workdir / MANIFEST).read_text())
+    content = json.loads((workdir / OF_FIGURES).read_text())
     older = workdir / "predictions" / "mistakes.csv"
     older.write_text(older.read_text().partition("\n")[0] + "\n")
     mnistopt.open_study(workdir).report()
-    fresh = json.loads((workdir / MANIFEST).read_text())
+    fresh = json.loads((workdir / OF_FIGURES).read_text())
     assert fresh["files"]["report.html"] != content["files"]["report.html"]

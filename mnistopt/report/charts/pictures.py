@@ -13,7 +13,7 @@ import vl_convert
 from mnistopt.engine.memory import address_space
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
-from mnistopt.manifest import Manifest, digest
+from mnistopt.manifest import OF_FIGURES, Manifest, digest
 from mnistopt.report.charts import classes, costs, curves, points, sweep
 from mnistopt.report.charts.theme import TOP
 from mnistopt.results.columns import labelled, varying_axes
@@ -210,7 +210,7 @@ def keep_picture(workdir: Path, name: str, picture: Picture) -> bytes:
         name: Of the picture.
         picture: The picture.
     """
-    manifest = Manifest(workdir)
+    manifest = Manifest(workdir, OF_FIGURES)
     of = digest(picture.spec, version("vl-convert-python"))
     names = {form: f"{FIGURES}/{name}.{form}" for form in ("svg", "png", "pdf", "csv")}
     if manifest.fresh(dict.fromkeys(names.values(), of)) != set(names.values()):
