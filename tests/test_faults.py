@@ -76,6 +76,10 @@ RUN_BY = {
         "`.manifest": "a_manifest_that_is_gone_takes_nothing_away",
         "`damaged/`": "the_checkpoints_of_others_are_left_alone",
     },
+    "report/test_study": {
+        "a limit of addresses":
+        "a_limit_of_addresses_that_no_picture_fits_into_is_told",
+    },
     "study/test_side_by_side": {
         "a run in another thread": "three_runs_are_as_if_each_were_alone",
     },
