@@ -1,7 +1,6 @@
 """A user's own flax modules, from Python and from the command line."""
 
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from mnistopt.engine.identity import identify
 from mnistopt.errors import InputError
 from mnistopt.models.networks import apply, apply_training
 from mnistopt.models.own import declare
+from mnistopt.results.config import write_config
 from mnistopt.study.grid import grid
 from tests.programs import assert_refused
 from tests.programs import run as program
@@ -137,11 +137,10 @@ def test_a_changed_module_is_never_continued_shown_or_evaluated(nets, arrays, tm
 def test_another_version_of_jax_is_the_same_by_its_answers(nets, arrays, tmp_path):
     asked = settings(arrays, tmp_path / "toys") | {"epochs": 1}
     study = mnistopt.run(model=nets.Strided(), **asked)
-    path = study.workdir / "config.json"
-    config = json.loads(path.read_text())
-    (entry,) = config["modules"]["Strided"]["programs"].values()
+    known = study.config
+    (entry,) = known.modules["Strided"]["programs"].values()
     entry["traces"] = {"jax 0.0.1": "of another version"}
-    path.write_text(json.dumps(config))
+    write_config(study.workdir, known)
     found = mnistopt.plan(model=nets.Strided(), **asked)
     assert found.there == 4 and not found.jobs
     assert study.model().width == 2
