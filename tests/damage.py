@@ -225,7 +225,7 @@ def main() -> None:
                     said = outcome(study, name, damage, share, report=not i)
                     row = found.setdefault(kind_of(name), {})
                     row.setdefault(damage, collections.Counter())[said] += 1
-    print("| file |", " | ".join(DAMAGES), "|")
+    print("| what | what is", " | ".join(DAMAGES), "|")
     print("|---|" + "---|" * len(DAMAGES))
     for kind in KINDS:
         cells = [
