@@ -5,12 +5,14 @@ import contextlib
 import errno
 import functools
 import itertools
+import json
 import os
 import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +128,11 @@ def read_csv(path: Path, **options: Any) -> Any:
     if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
         options["float_precision"] = "round_trip"
     return pd.read_csv(path, **options)
+
+
+def text_checksum(content: Mapping[str, Any]) -> int:
+    """Returns the CRC-32 of JSON, the same after it was written and read."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 # Folder of a study with what was damaged, and others have now.

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mnistopt.files import replacing, set_aside
+from mnistopt.files import replacing, set_aside, text_checksum
 
 # Of a run, and of what is drawn from its files meanwhile, perhaps on another host: each
 # is written by one at a time.
@@ -148,7 +148,7 @@ class Manifest:
                 entries[name] = _Entry(known, of if isinstance(of, str) else of[name])
             if entries != before:
                 files = {name: entry._asdict() for name, entry in entries.items()}
-                text = json.dumps({"files": files, "checksum": _checksum(files)})
+                text = json.dumps({"files": files, "checksum": text_checksum(files)})
                 with replacing(self._path) as partial:
                     partial.write_text(text, encoding="utf-8")
             for name, content in todo.items():
@@ -162,13 +162,9 @@ class Manifest:
         ):
             content = json.loads(self._path.read_text(encoding="utf-8"))
             files = content["files"]
-            if content["checksum"] == _checksum(files):
+            if content["checksum"] == text_checksum(files):
                 return {
                     name: _Entry(tuple(entry["checksums"]), entry["of"])
                     for name, entry in files.items()
                 }
         return {}
-
-
-def _checksum(files: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(files, sort_keys=True).encode())

@@ -36,7 +36,7 @@ from flax.traverse_util import unflatten_dict
 
 from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
-from mnistopt.files import plain_path, set_aside
+from mnistopt.files import plain_path, set_aside, text_checksum
 from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
 
@@ -65,11 +65,6 @@ class Damaged(InputError):
 def checksum(array: Any) -> int:
     """Returns the CRC-32 of an array's bytes, which no single flipped bit leaves."""
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-
-def text_checksum(content: Mapping[str, Any]) -> int:
-    """Returns the CRC-32 of JSON, the same after it was written and read."""
-    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 # Of what is only half there, as Orbax names it; nobody reads such folders.

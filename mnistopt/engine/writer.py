@@ -21,9 +21,8 @@ from mnistopt.engine.checkpoint import (
     parted,
     remove,
     remove_partial,
-    text_checksum,
 )
-from mnistopt.files import Unwritable, check_room
+from mnistopt.files import Unwritable, check_room, text_checksum
 from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
 

@@ -82,7 +82,9 @@ class Workdir:
         known, path = self.config, self.folder / CONFIG
         if known is None and path.exists():
             kept = set_aside(path, self.folder, CONFIG)
-            warnings.warn(f"{path}: it is kept as {kept}", stacklevel=2)
+            warnings.warn(
+                f"{path} is made anew: as it was, it is kept as {kept}", stacklevel=2
+            )
         self.config = (
             dataclasses.replace(known, **changes) if known else Config(**changes)
         )
@@ -192,7 +194,7 @@ class Workdir:
         for trial, replica, done in zip(*(trained[name] for name in names)):
             name, _, asked = str(trial).rpartition("-")
             known = records.get(name)
-            if altered and (known or name != replica or not asked.isdecimal()):
+            if not asked.isdecimal() or (altered and (known or name != replica)):
                 continue
             if known is None or done not in known.measured:
                 lost.setdefault(name, set()).add(int(asked))
@@ -217,14 +219,15 @@ class Workdir:
         vanishing = [one for one in trials if not (damaged and one in retrained)]
         if not vanishing:
             return
-        told = f"{self.folder}/trials.csv has {len(vanishing)} trained trials whose "
-        told += "checkpoints are {}, " + vanishing[0] + " among them. Tables are made "
-        told += "of checkpoints, so these rows would be lost: {}give another "
-        told += "`workdir`, or, to do without them, move trials.csv away"
+        state, advice = "gone", "bring the folder checkpoints back"
         if damaged:
-            first = "ask for them too, by the command that has trained them, "
-            raise InputError(told.format("damaged", first))
-        raise InputError(told.format("gone", "bring the folder checkpoints back, "))
+            state, advice = "damaged", "ask for them too, as when they were trained"
+        raise InputError(
+            f"{self.folder}/trials.csv has {len(vanishing)} trained trials whose "
+            f"checkpoints are {state}, {vanishing[0]} among them. Tables are made of "
+            f"checkpoints, so these rows would be lost: {advice}, give another "
+            "`workdir`, or, to do without them, move trials.csv away"
+        )
 
 
 def make_writable(folder: Path) -> None:

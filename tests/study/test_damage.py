@@ -11,8 +11,9 @@ import pytest
 import mnistopt
 from experiments import evaluate
 from mnistopt.engine import devices
-from mnistopt.engine.checkpoint import CHECKSUM, Damaged, text_checksum
+from mnistopt.engine.checkpoint import CHECKSUM, Damaged
 from mnistopt.errors import InputError
+from mnistopt.files import text_checksum
 from mnistopt.manifest import MANIFEST, OF_FIGURES, Manifest
 from mnistopt.report import page
 from mnistopt.study import evaluation

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import mnistopt
-from mnistopt.engine.checkpoint import CHECKSUM, text_checksum
+from mnistopt.engine.checkpoint import CHECKSUM
 from mnistopt.engine.memory import Capacity
 from mnistopt.errors import InputError
-from mnistopt.files import plain_path, read_csv
+from mnistopt.files import plain_path, read_csv, text_checksum
 from mnistopt.manifest import MANIFEST
 from mnistopt.study import workdir as lock
 from mnistopt.study.workdir import locked
@@ -215,6 +215,16 @@ def test_trials_without_checkpoints_do_not_vanish(workdir):
     assert contents(workdir) == before
     (workdir / "trials.csv").unlink()
     assert len(mnistopt.run(**ASKED, seeds=1, workdir=workdir).trials) == 1
+
+
+@pytest.mark.parametrize("name", ["mine", "r123-", "r123-x"])
+def test_a_row_without_a_trial_s_name_is_no_trial(workdir, name):
+    """In a copy that nobody knows anything of."""
+    (workdir / MANIFEST).unlink()
+    path = workdir / "trials.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, ",".join([name, *lines[1].split(",")[1:]])]))
+    assert not mnistopt.plan(**ASKED, seeds=2, workdir=workdir).jobs
 
 
 def test_a_table_of_somebody_else_s_is_not_overwritten(tmp_path):
