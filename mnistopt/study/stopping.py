@@ -90,7 +90,7 @@ class Stop:
         self._number = number
         self._deadline = time.monotonic() + PATIENCE
         with contextlib.suppress(OSError):
-            message = "\nstopping within 5 s, to let this epoch end; a second signal: at once\n"
+            message = "\nstopping within 5 s, to end this epoch; again: at once\n"
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, message.encode())
         threading.Thread(target=self._insist, args=(number,), daemon=True).start()
 
