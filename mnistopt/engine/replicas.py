@@ -29,6 +29,7 @@ from mnistopt.data.splits import Split
 from mnistopt.engine.devices import COMPILER_OPTIONS, Lanes, LocalDevice, put
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
+from mnistopt.models.forms import traced_for
 from mnistopt.training.cohort import Cohort, TrainState, init_state
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.train import EpochMetrics, measure_in_full, run_epoch
@@ -310,7 +311,7 @@ def compiled(
     seeds = shape((lanes.seeds,), jnp.int32)
     init: Any = jax.jit(functools.partial(_init_rows, cohort, lanes.points))
     epoch: Any = jax.jit(functools.partial(_train_rows, cohort), donate_argnums=0)
-    with ThreadPoolExecutor(1) as pool:
+    with traced_for(xla.platform), ThreadPoolExecutor(1) as pool:
         # Compiled in the background, while the epoch is traced.
         starting = pool.submit(fixed()(init.lower(seeds).compile), COMPILED_SOON)
         lowered = epoch.lower(

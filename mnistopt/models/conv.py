@@ -1,22 +1,21 @@
-"""3x3 convolution, bias, ReLU and, if asked, 2x2 max pool, with one gradient.
+"""3x3 convolution, bias, ReLU and, if asked, 2x2 max pool.
 
 `jax.vmap` over the kernels of `lax.conv` makes a grouped convolution, which XLA runs
 more than ten times slower than a matrix product on a CPU, and whose backward pass is
-slow on GPUs too (https://github.com/jax-ml/jax/issues/13800). Here a convolution is a
-batched matrix product, and stays one under `vmap`.
+slow on GPUs too (https://github.com/jax-ml/jax/issues/13800). On both, a convolution is
+a batched matrix product here, and stays one under `vmap`; a TPU has a unit for it.
 """
 
 import functools
 
 import jax
 
-from mnistopt.models import direct, winograd
+from mnistopt.models import direct, forms, whole, winograd
 
 # Of more input channels, and without a pool, a convolution is Winograd's products.
 FEW_CHANNELS = 1
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def conv3x3(
     x: jax.Array, kernel: jax.Array, bias: jax.Array | None, pool: bool
 ) -> jax.Array:
@@ -33,6 +32,14 @@ def conv3x3(
         in turn, within rounding. Where a cell's maximum is reached more than once,
         the gradient goes to the first in row-major order, as in XLA.
     """
+    form = forms.form()
+    if form == forms.BLOCKS:
+        return _in_blocks(x, kernel, bias, pool)
+    return whole.conv3x3(x, kernel, bias, pool, native=form == forms.NATIVE)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _in_blocks(x, kernel, bias, pool):
     return _forward(x, kernel, bias, pool)[0]
 
 
@@ -57,4 +64,4 @@ def _backward(pool, saved, grad):
     return *grads, None if bias is None else grad_bias
 
 
-conv3x3.defvjp(_forward, _backward)
+_in_blocks.defvjp(_forward, _backward)

@@ -21,6 +21,7 @@ import numpy as np
 
 from mnistopt.ambient import PRNG, fixed
 from mnistopt.errors import InputError
+from mnistopt.models.forms import traced_for
 from mnistopt.models.networks import apply, apply_training, init
 
 # Flax's name for what BatchNorm keeps.
@@ -77,7 +78,8 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
 
         return jax.grad(total, has_aux=True)(variables["params"])
 
-    with _explaining(model, shape):
+    # What a module is called by must not depend on where it is traced.
+    with _explaining(model, shape), traced_for("cpu"):
         key = jax.random.key(0, impl=PRNG)
         first, variables = _traced(lambda k, x: init(model, k, x), key, images)
         _check_collections(name, variables)

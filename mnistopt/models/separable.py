@@ -6,14 +6,15 @@ makes a grouped convolution, which XLA runs many times slower on a CPU (see `con
 """
 
 import functools
-from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mnistopt.models import forms
 from mnistopt.models.cells import grouped
 from mnistopt.models.layers import product
+from mnistopt.models.views import cut, pad, padding, views
 
 # Rows of an image whose sum is written out: with half or twice as many, training was
 # slower, and with twice as many so was compiling.
@@ -36,7 +37,7 @@ class Stem(nn.Module):
         """Maps float [B, H, W, C] to [B, H / stride, W / stride, O], rounded up."""
         shape = 3, 3, x.shape[-1], self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        patches = jnp.concatenate(_views(x, self.stride), axis=-1)
+        patches = jnp.concatenate(views(x, self.stride), axis=-1)
         return _pixelwise(patches, kernel.reshape(-1, self.features))
 
 
@@ -77,8 +78,11 @@ class Pointwise(nn.Module):
         """Maps float [B, H, W, C] to [B, H, W, O]."""
         shape = 1, 1, x.shape[-1] // self.groups, self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        # About twice as fast as one product by a matrix of [C, O] with zeros between
-        # groups; and a batched one is slower, as XLA moves the groups to the front.
+        if self.groups > 1 and forms.form() != forms.BLOCKS:
+            return _grouped(x, kernel[0, 0], self.groups)
+        # On CPUs about twice as fast as one product by a matrix of [C, O] with zeros
+        # between groups; and a batched one is slower, as XLA moves the groups to the
+        # front.
         groups = (jnp.split(a, self.groups, axis=-1) for a in (x, kernel[0, 0]))
         return jnp.concatenate([_pixelwise(*group) for group in zip(*groups)], axis=-1)
 
@@ -99,42 +103,20 @@ def _pixelwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return flat.reshape(*x.shape[:-1], -1)
 
 
-def _padding(size: int, stride: int) -> tuple[int, int]:
-    """Returns the zeros before and after an axis: "SAME", as XLA has it."""
-    total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
-    return total // 2, total - total // 2
+def _grouped(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    """Multiplies each group of [B, H, W, C] by its part of [C / groups, O], at once."""
+    inputs = x.reshape(*x.shape[:-1], groups, -1)
+    kernels = kernel.reshape(kernel.shape[0], groups, -1)
+    return jnp.einsum("bhwgc,cgo->bhwgo", inputs, kernels).reshape(*x.shape[:-1], -1)
 
 
 def _spread(size: int, stride: int) -> tuple[int, int, int]:
     """Returns the zeros before, after and between the gradients along an axis."""
-    low, _ = _padding(size, stride)
+    low, _ = padding(size, stride)
     covered = (-(-size // stride) - 1) * stride + 1
     return 2 - low, size + low - covered, stride - 1
 
 
-def _pad(x: jax.Array, stride: int) -> jax.Array:
-    """Pads [B, H, W, C] as a 3x3 convolution needs it."""
-    sides = (_padding(size, stride) for size in x.shape[1:3])
-    return jnp.pad(x, ((0, 0), *sides, (0, 0)))
-
-
-def _views(x: jax.Array, stride: int) -> list[jax.Array]:
-    """Returns what the nine places of a 3x3 kernel see of x, [B, H, W, C]."""
-    sizes = [-(-size // stride) for size in x.shape[1:3]]
-    return _cut(_pad(x, stride), sizes, stride)
-
-
-def _cut(padded: jax.Array, sizes: Sequence[int], stride: int) -> list[jax.Array]:
-    """Returns those views, [B, *sizes, C] each, in row-major order."""
-    h, w = (stride * size for size in sizes)
-    return [
-        padded[:, i : i + h : stride, j : j + w : stride]
-        for i in range(3)
-        for j in range(3)
-    ]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     """Convolves ("same") each channel with its own kernel.
 
@@ -146,24 +128,33 @@ def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     Returns:
         Float [B, H / stride, W / stride, C], rounded up.
     """
-    return _sum(_views(x, stride), kernel)
+    return _depthwise(x, kernel, stride, forms.form() == forms.BLOCKS)
 
 
-def _depthwise_forward(x, kernel, stride):
-    return depthwise(x, kernel, stride), (x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _depthwise(x, kernel, stride, in_blocks):
+    del in_blocks
+    return _sum(views(x, stride), kernel)
 
 
-def _depthwise_backward(stride, saved, grad):
+def _depthwise_forward(x, kernel, stride, in_blocks):
+    return _depthwise(x, kernel, stride, in_blocks), (x, kernel)
+
+
+def _depthwise_backward(stride, in_blocks, saved, grad):
     x, kernel = saved
     # That of the input is the convolution, with stride 1 and the kernel turned round,
     # of that of the output with zeros between.
     spread = [(0, 0, 0), *(_spread(n, stride) for n in x.shape[1:3]), (0, 0, 0)]
     padded = jax.lax.pad(grad, jnp.zeros((), grad.dtype), spread)
-    grad_x = _sum(_cut(padded, x.shape[1:3], 1), kernel[::-1, ::-1])
-    return grad_x, _grad_kernel(_pad(x, stride), grad, stride)
+    grad_x = _sum(cut(padded, x.shape[1:3], 1), kernel[::-1, ::-1])
+    if in_blocks:
+        return grad_x, _grad_kernel(pad(x, stride), grad, stride)
+    sums = [(view * grad).sum((0, 1, 2)) for view in views(x, stride)]
+    return grad_x, jnp.stack(sums).reshape(kernel.shape)
 
 
-depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def _sum(views: list[jax.Array], kernel: jax.Array) -> jax.Array:
@@ -192,7 +183,7 @@ def _grad_kernel(padded: jax.Array, grad: jax.Array, stride: int) -> jax.Array:
         # By their place: the slices of a scan, under `vmap`, would be copied first.
         group = [jax.lax.dynamic_slice_in_dim(a, i * size, size) for a in images]
         x, g = jax.lax.optimization_barrier(group)
-        views = _cut(x, g.shape[1:3], stride)
+        views = cut(x, g.shape[1:3], stride)
         return [s + sum(v[row] * g[row] for row in rows) for s, v in zip(sums, views)]
 
     zeros = [jnp.zeros(grad.shape[2:], grad.dtype)] * 9

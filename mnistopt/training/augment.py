@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mnistopt.hparams import Hparams
+from mnistopt.models import forms
 from mnistopt.models.cells import grouped, ungrouped
 from mnistopt.models.layers import random_bits
 
@@ -18,7 +19,7 @@ from mnistopt.models.layers import random_bits
 # Simard, Steinkraus and Platt 2003, "Best practices for convolutional neural networks",
 # section 2.
 SMOOTHNESS = 4.0
-# Images changed at a time.
+# Images that share a draw, and on a CPU are changed at a time.
 GROUP = 8
 STAGES = ("affine", "elastic", "erase", "blur", "contrast", "noise")
 
@@ -45,14 +46,18 @@ def augment(
     Returns:
         Float32 of the same shape and range.
     """
-    # What a loop has written is not computed again: XLA for CPUs would do so for each
-    # of the four tiles of a convolution that read a pixel.
     groups = grouped(images, GROUP)
     keys = jax.random.split(key, len(groups))
-    changed = jax.lax.map(
-        lambda group: _augment(stages, group[0], hparams, group[1], within),
-        (groups, keys),
-    )
+
+    def change(images, key):
+        return _augment(stages, images, hparams, key, within)
+
+    if forms.form() == forms.BLOCKS:
+        # What a loop has written is not computed again: XLA for CPUs would do so for
+        # each of the four tiles of a convolution that read a pixel.
+        changed = jax.lax.map(lambda group: change(*group), (groups, keys))
+    else:
+        changed = jax.vmap(change)(groups, keys)
     return ungrouped(changed, len(images))
 
 

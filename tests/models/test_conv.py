@@ -1,6 +1,7 @@
 """Convolution, bias, ReLU and pool in one, against flax.linen's."""
 
 import functools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from mnistopt.models import direct, winograd
+from mnistopt.models.forms import traced_for
 from mnistopt.models.layers import Conv
 
 # Batch, height, width, channels in and out: batches below, at, above and at twice the
@@ -23,21 +25,29 @@ SHAPES = [
     (2 * winograd.GROUP, 8, 5, 4, 1),
 ]
 pytestmark = pytest.mark.usefixtures("quick_compile")
-by_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+# A CPU's form has a size of its groups; the others take what there is.
+WHERE = [("cpu", shape) for shape in SHAPES]
+WHERE += [(platform, SHAPES[i]) for platform in ("gpu", "tpu") for i in (2, 3, 6)]
+by_shape = pytest.mark.parametrize(("platform", "shape"), WHERE, ids=str)
 
 
-def conv(x, kernel, bias, pool=False):
-    variables = {"params": {"kernel": kernel, "bias": bias}}
-    return Conv(kernel.shape[-1], pool).apply(variables, x)
+class Layers(NamedTuple):
+    """Ours as a platform has them; with a function for each, as `jit` knows them."""
+
+    platform: str
+
+    def conv(self, x, kernel, bias, pool=False):
+        variables = {"params": {"kernel": kernel, "bias": bias}}
+        with traced_for(self.platform):
+            return Conv(kernel.shape[-1], pool).apply(variables, x)
+
+    def conv_and_pool(self, x, kernel, bias):
+        return self.conv(x, kernel, bias, pool=True)
 
 
 def linen_conv(x, kernel, bias):
     variables = {"params": {"kernel": kernel, "bias": bias}}
     return nn.relu(nn.Conv(kernel.shape[-1], (3, 3)).apply(variables, x))
-
-
-def conv_and_pool(x, kernel, bias):
-    return conv(x, kernel, bias, pool=True)
 
 
 def linen_conv_and_pool(x, kernel, bias):
@@ -84,48 +94,52 @@ def assert_close(found, wanted):
 
 
 @by_shape
-def test_conv_with_pool_and_its_gradients_are_those_of_linen(shape):
+def test_conv_with_pool_and_its_gradients_are_those_of_linen(platform, shape):
     inputs = arguments(shape)
-    found = output_and_gradients(conv_and_pool, *inputs)
+    found = output_and_gradients(Layers(platform).conv_and_pool, *inputs)
     wanted = output_and_gradients(linen_conv_and_pool, *inputs)
     assert_close(found, wanted)
     assert all(np.abs(gradient).max() > 0 for gradient in wanted[1])
 
 
 @by_shape
-def test_conv_without_pool_and_its_gradients_are_those_of_linen(shape):
+def test_conv_without_pool_and_its_gradients_are_those_of_linen(platform, shape):
     inputs = arguments(shape)
-    found = output_and_gradients(conv, *inputs)
+    found = output_and_gradients(Layers(platform).conv, *inputs)
     assert_close(found, output_and_gradients(linen_conv, *inputs))
 
 
 @by_shape
-def test_gradients_go_where_xla_sends_them_when_maxima_tie(shape):
+def test_gradients_go_where_xla_sends_them_when_maxima_tie(platform, shape):
     """Background pixels are equal, so ties are the rule: the first maximum wins."""
     images, kernel, _ = arguments(shape, whole_numbers)
     images[:, : images.shape[1] // 2] = 0
     # A bias above 0 lets the gradient through where a whole cell is background.
     inputs = (images, kernel, np.full(kernel.shape[-1], 2, np.float32))
-    y, gradients = output_and_gradients(conv_and_pool, *inputs)
+    y, gradients = output_and_gradients(Layers(platform).conv_and_pool, *inputs)
     wanted = output_and_gradients(linen_conv_and_pool, *inputs)
     np.testing.assert_array_equal(y, wanted[0])
     assert_close(gradients, wanted[1])
 
 
 @by_shape
-def test_whole_numbers_give_the_outputs_of_linen_to_the_bit(shape):
+def test_whole_numbers_give_the_outputs_of_linen_to_the_bit(platform, shape):
     inputs = arguments(shape, whole_numbers)
-    for ours, theirs in ((conv, linen_conv), (conv_and_pool, linen_conv_and_pool)):
-        np.testing.assert_array_equal(ours(*inputs), theirs(*inputs))
+    ours, theirs = Layers(platform), (linen_conv, linen_conv_and_pool)
+    for one, other in zip((ours.conv, ours.conv_and_pool), theirs):
+        np.testing.assert_array_equal(one(*inputs), other(*inputs))
 
 
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 @pytest.mark.parametrize("own_images", [False, True])
-def test_a_replica_axis_over_kernels_changes_nothing(own_images):
+def test_a_replica_axis_over_kernels_changes_nothing(own_images, platform):
     b, h, w, c, o = shape = winograd.GROUP + 3, 6, 7, 2, 3
     replicas = 3
     images = normal(4, replicas, b, h, w, c) if own_images else arguments(shape)[0]
     kernels, biases = normal(5, replicas, 3, 3, c, o), normal(6, replicas, o)
-    side_by_side = jax.vmap(conv_and_pool, in_axes=(0 if own_images else None, 0, 0))
+    side_by_side = jax.vmap(
+        Layers(platform).conv_and_pool, in_axes=(0 if own_images else None, 0, 0)
+    )
 
     def one_by_one(x, kernel, bias):
         own = x if own_images else [x] * replicas

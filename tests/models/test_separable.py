@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from linen import assert_close, assert_same_bits, float64, replica, stacked
 
+from mnistopt.models.forms import traced_for
 from mnistopt.models.separable import ROWS, Depthwise, Pointwise, Stem, shuffle
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -57,12 +58,13 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def gradients(layer, kernel, x):
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def gradients(layer, kernel, x, platform="cpu"):
     """The output, and the gradients of an uneven sum of it."""
 
     def apply(kernel, x):
-        return layer.apply({"params": {"kernel": kernel}}, x)
+        with traced_for(platform):
+            return layer.apply({"params": {"kernel": kernel}}, x)
 
     y, backward = jax.vjp(apply, kernel, x)
     return y, backward(jnp.asarray(normal(9, *y.shape), y.dtype))
@@ -74,7 +76,8 @@ def test_outputs_and_gradients_are_those_of_linen(layers, shape):
     given = normal(1, *kernel), normal(0, *shape)
     with float64():
         wanted = gradients(linen, *given)
-        assert_close(gradients(ours, *given), wanted)
+        for platform in ("cpu", "gpu"):
+            assert_close(gradients(ours, *given, platform), wanted)
         assert all(np.abs(gradient).max() > 0 for gradient in wanted[1])
 
 
