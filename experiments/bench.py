@@ -8,6 +8,10 @@ that were tried, all in turn in one run. Then what the time of whole studies goe
 
 Results go to --workdir: bench.json, bench.md and two pictures. --quick takes
 three minutes on two cores, all of it an hour or more. --cluster takes ten minutes.
+
+--compile_for=h200 compiles for an accelerator that is not there instead, and writes how
+many kernels a step launches and how long XLA believes that they take: half an hour. The
+same command goes on.
 """
 
 import json
@@ -18,6 +22,8 @@ from typing import Any
 
 from absl import flags
 
+from experiments.benchmark import ahead
+from experiments.benchmark.targets import TARGETS, device
 from experiments.program import run
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
@@ -33,6 +39,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_list("networks", None, "only those whose names begin so")
     flags.DEFINE_bool("studies", True, "time whole studies, too")
+    flags.DEFINE_enum(
+        "compile_for", None, list(TARGETS), "compile for a device that is not there"
+    )
     flags.DEFINE_bool(
         "cluster",
         False,
@@ -45,6 +54,9 @@ def main() -> None:
     workdir = check_path("workdir", FLAGS.workdir) or Path()
     if FLAGS.cluster:
         _cluster(workdir)
+        return
+    if FLAGS.compile_for:
+        _compile(workdir, FLAGS.compile_for)
         return
     from experiments.benchmark import contest, ours, report
     from experiments.benchmark.networks import NETWORKS
@@ -105,6 +117,30 @@ def _cluster(workdir: Path) -> None:
     write_picture(workdir, "scaling", report.cluster_picture(simulation))
     print(report.cluster_markdown(found))
     print(f"Written: {workdir / 'cluster.json'}, {workdir / 'scaling.png'}")
+
+
+def _compile(workdir: Path, name: str) -> None:
+    """Compiles for a device that is not there, and writes what is known of it."""
+    target, chosen = TARGETS[name], ahead.networks(FLAGS.networks)
+    device(target)
+    path = workdir / f"{name}.json"
+    found: dict[str, Any] = {"versions": ahead.versions(target), "rows": []}
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["versions"] == found["versions"]:
+            found = before
+    for row in ahead.rows(target, chosen, found["rows"]):
+        tell(f"{row['network']}, {row['who']}, {row['lanes']} lanes: "
+             f"{row.get('failed') or row['kernels']}")  # fmt: skip
+        found["rows"].append(row)
+        _write(workdir, found, path.name)
+    from mnistopt.report.charts.pictures import write_picture
+
+    page = ahead.markdown(name, found)
+    (workdir / f"{name}.md").write_text(page, encoding="utf-8")
+    write_picture(workdir, name, ahead.picture(name, found))
+    print(page)
+    print(f"Written: {path}, {name}.md and {name}.png beside it")
 
 
 def tell(words: str) -> None:

@@ -53,6 +53,11 @@ def define_flags() -> None:
         "cluster", None, "train on a Ray cluster: local, auto or HOST:PORT of its head"
     )
     flags.DEFINE_string(
+        "precision",
+        "auto",
+        "products on an accelerator: float32, tf32 (a GPU's own) or bfloat16 (a TPU's)",
+    )
+    flags.DEFINE_string(
         "memory_budget", None, "most memory to use, as in 4GB [what there is]"
     )
     common.define_quiet()
@@ -67,7 +72,7 @@ def define_flags() -> None:
 
 
 # What a run computes with.
-_WITH = ("devices", "cluster", "memory_budget")
+_WITH = ("devices", "cluster", "precision", "memory_budget")
 
 
 def settings() -> dict[str, Any]:

@@ -168,7 +168,7 @@ def machine(monkeypatch, **environment):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    return describe_device(local_devices()[0].xla)
+    return describe_device(local_devices()[0].xla, "float32")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,42 @@ def _plain(axes: Mapping[str, Any]) -> Any:
     return Plain()
 
 
+def flax_update(axes: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Returns plain flax's first states, and its update of all of them, vmapped.
+
+    Args:
+        axes: As in `make_keras`.
+
+    Returns:
+        A function from keys [replicas] to states; and one from states, keys, images
+        float32 [N, 28, 28, 1], labels and the rows of a batch to states.
+    """
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax.training.train_state import TrainState
+
+    model = _plain(axes)
+
+    def create(key: Any) -> TrainState:
+        params = model.init(key, jnp.zeros((1, 28, 28, 1)), training=False)["params"]
+        adam = optax.adam(LEARNING_RATE)
+        return TrainState.create(apply_fn=model.apply, params=params, tx=adam)
+
+    def update(state: Any, key: Any, x: Any, y: Any, rows: Any) -> Any:
+        def loss_of(params: Any) -> Any:
+            rngs = {"dropout": jax.random.fold_in(key, state.step)}
+            logits = state.apply_fn(
+                {"params": params}, x[rows], training=True, rngs=rngs
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y[rows])
+            return losses.mean()
+
+        return state.apply_gradients(grads=jax.grad(loss_of)(state.params))
+
+    return jax.vmap(create), jax.vmap(update, in_axes=(0, 0, None, None, None))
+
+
 def make_flax(
     scanned: bool,
     replicas: int,
@@ -93,34 +129,17 @@ def make_flax(
     import jax
     import jax.numpy as jnp
     import numpy as np
-    import optax
-    from flax.training.train_state import TrainState
 
-    model = _plain(axes)
+    create, update = flax_update(axes)
     x, y = jnp.asarray(images, jnp.float32) / 255, jnp.asarray(labels)
-
-    def create(key: Any) -> TrainState:
-        params = model.init(key, x[:1], training=False)["params"]
-        adam = optax.adam(LEARNING_RATE)
-        return TrainState.create(apply_fn=model.apply, params=params, tx=adam)
-
-    def update(state: Any, key: Any, rows: Any) -> Any:
-        def loss_of(params: Any) -> Any:
-            rngs = {"dropout": jax.random.fold_in(key, state.step)}
-            logits = state.apply_fn(
-                {"params": params}, x[rows], training=True, rngs=rngs
-            )
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, y[rows])
-            return losses.mean()
-
-        return state.apply_gradients(grads=jax.grad(loss_of)(state.params))
-
     keys = jax.random.split(jax.random.key(0), replicas)
-    states = jax.vmap(create)(keys)
-    one_step = jax.vmap(update, in_axes=(0, 0, None))
+    states = create(keys)
+
+    def one_step(states: Any, rows: Any) -> Any:
+        return update(states, keys, x, y, rows)
 
     def all_steps(states: Any, order: Any) -> Any:
-        step = lambda states, rows: (one_step(states, keys, rows), None)  # noqa: E731
+        step = lambda states, rows: (one_step(states, rows), None)  # noqa: E731
         return jax.lax.scan(step, states, order)[0]
 
     compiled = jax.jit(all_steps if scanned else one_step, donate_argnums=0)
@@ -133,7 +152,7 @@ def make_flax(
             states = compiled(states, order)
         else:
             for rows in order:
-                states = compiled(states, keys, rows)
+                states = compiled(states, rows)
         jax.block_until_ready(states)
 
     return epoch

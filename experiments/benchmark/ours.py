@@ -59,7 +59,7 @@ def measure_ceilings(devices: Sequence[Any]) -> dict[str, float]:
     import jax
     import jax.numpy as jnp
 
-    from mnistopt.engine.replicas import COMPILER_OPTIONS
+    from mnistopt.engine.devices import compiler_options
 
     def put(shape: tuple[int, ...]) -> list[Any]:
         ones = np.ones(shape, np.float32)
@@ -71,7 +71,8 @@ def measure_ceilings(devices: Sequence[Any]) -> dict[str, float]:
 
     size, large, small, rounds = 1024, 1 << 26, 1 << 15, 4096
     # Each core by itself, as replicas are trained.
-    jit = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+    options = compiler_options(devices[0].platform)
+    jit = functools.partial(jax.jit, compiler_options=options)
     product = jit(lambda x: jax.lax.fori_loop(0, 4, lambda _, y: (y @ x) / size, x))
     stream = jit(lambda x: x + 1, donate_argnums=0)
     cached = jit(lambda x: jax.lax.fori_loop(0, rounds, again, x))
@@ -133,19 +134,23 @@ def make(network: Network, batch: int, devices: Sequence[Any]) -> Made:
     return Made(programs[1], point.hparams, (cold, cached))
 
 
-def noise(examples: int) -> Any:
-    """Returns a dataset of random pixels: how long an update takes is the same."""
+def noise(examples: int, held_out: int = 1) -> Any:
+    """Returns a dataset of random pixels: how long an update takes is the same.
+
+    Args:
+        examples: To train on.
+        held_out: To validate on, and to test on: one where training is what is timed.
+    """
     from mnistopt.data.dataset import Dataset
     from mnistopt.data.splits import Split
 
     rng = np.random.default_rng(0)
-    # One example to validate and to test on: training is what is timed.
     train, validation, test = (
         Split(
             rng.integers(0, 256, (count, 28, 28, 1), np.uint8),
             (np.arange(count) % 10).astype(np.int32),
         )
-        for count in (examples, 1, 1)
+        for count in (examples, held_out, held_out)
     )
     return Dataset.from_splits(
         "noise", train, validation, test, class_names=tuple("0123456789")

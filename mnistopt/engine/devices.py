@@ -24,7 +24,9 @@ import numpy as np
 from jax._src.xla_bridge import backends_are_initialized
 
 from mnistopt.ambient import fixed, xla_settings, xla_threads
+from mnistopt.engine.precision import multiplying, precision_on
 from mnistopt.errors import InputError, starving
+from mnistopt.models.forms import form_of
 
 # What XLA computes with at a time, the widest first.
 _VECTORS = ("avx512f", "avx2", "avx")
@@ -58,14 +60,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def describe_device(xla: jax.Device) -> dict[str, Any]:
+def describe_device(xla: jax.Device, precision: str) -> dict[str, Any]:
     """Returns all that must be the same for numbers to be the same to the bit.
 
     XLA's program for a CPU depends on its instructions and on the number of cores, not
     on how many of them compute; and each program rounds as its shapes have it, so the
-    lanes belong to it. So do settings of XLA, `xla`, where the environment has any.
+    lanes belong to it. So do settings of XLA, `xla`, where the environment has any,
+    and on an accelerator how layers are laid out and products rounded.
     """
     cpu, settings = xla.platform == "cpu", xla_settings()
+    laid_out = {"form": form_of(xla.platform), "precision": precision}
     return {
         "platform": xla.platform,
         "device": processor() if cpu else xla.device_kind,
@@ -73,6 +77,7 @@ def describe_device(xla: jax.Device) -> dict[str, Any]:
         "cores": xla_threads() or cores() if cpu else None,
         "jax": importlib.metadata.version("jax"),
         "jaxlib": importlib.metadata.version("jaxlib"),
+        **({} if cpu else laid_out),
         **({"xla": settings} if settings else {}),
     }
 
@@ -85,10 +90,28 @@ def name_of(description: Mapping[str, Any]) -> str:
 
 # Replicas side by side on an accelerator, where one alone leaves it idle.
 ACCELERATOR_LANES = 256
-# A core computes its replica by itself. XLA's pool of threads would share out each
-# product among all cores, which train replicas of their own: a tenth slower for the
-# MLP, 4 % for the CNN.
-COMPILER_OPTIONS = {"xla_cpu_multi_thread_eigen": False}
+# By platform, what all programs are compiled with.
+_COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
+    # A core computes its replica by itself. XLA's pool of threads would share out each
+    # product among all cores, which train replicas of their own: a tenth slower for the
+    # MLP, 4 % for the CNN.
+    "cpu": {"xla_cpu_multi_thread_eigen": False},
+    # By default XLA times several programs for each product and takes the fastest: in
+    # another process it may be another, with other bits. Without that, NVIDIA's library
+    # chooses by shapes; XLA's own products would have tiles that nothing has chosen,
+    # for some shapes none (XLA of JAX 0.10.2).
+    "gpu": {
+        "xla_gpu_deterministic_ops": True,
+        "xla_gpu_autotune_level": 0,
+        "xla_gpu_enable_triton_gemm": False,
+    },
+}
+
+
+def compiler_options(platform: str) -> dict[str, Any]:
+    """Returns XLA's options for programs on devices of a platform."""
+    known = "cpu" if platform == "cpu" else "gpu"
+    return {} if platform == "tpu" else _COMPILER_OPTIONS[known]
 
 
 class Lanes(NamedTuple):
@@ -144,6 +167,7 @@ class LocalDevice(Device):
     Attributes:
         xla: XLA's device: an accelerator, or all cores of a CPU with their memory.
         number: Of the core or the accelerator.
+        precision: Of its products.
     """
 
     idle_bytes = 0.0
@@ -151,6 +175,7 @@ class LocalDevice(Device):
     def __init__(self, xla: jax.Device, number: int):
         """Computes nothing; `number` as in the attributes."""
         self.xla, self.number, self.platform = xla, number, xla.platform
+        self.precision = precision_on(self.platform)
         self.on_host = self.platform == "cpu"
         self.host_copies = int(self.on_host)
         told = {} if self.on_host else xla.memory_stats() or {}
@@ -168,15 +193,20 @@ class LocalDevice(Device):
     @functools.cached_property
     def _machine(self) -> dict[str, Any]:
         # Once: it reads what the system says of itself.
-        return describe_device(self.xla)
+        return describe_device(self.xla, self.precision)
 
     def start(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins a call, after those that were begun before; returns its future.
 
-        It computes under the settings of `ambient.HELD`, whatever the caller's are.
+        It computes under the settings of `ambient.HELD`, whatever the caller's are, and
+        in the device's precision.
         """
         with starving():
-            return self._thread.submit(fixed()(call), *arguments)
+            return self._thread.submit(self._compute, call, *arguments)
+
+    def _compute(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        with fixed(), multiplying(self.platform, self.precision):
+            return call(*arguments)
 
     def ask(self, call: Callable[..., Any], *arguments: Any) -> Future:
         """Begins `call(device, *arguments)`, as a `Device` does."""

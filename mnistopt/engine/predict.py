@@ -16,9 +16,9 @@ import numpy as np
 
 from mnistopt.ambient import PRNG, fixed
 from mnistopt.engine.devices import (
-    COMPILER_OPTIONS,
     Device,
     LocalDevice,
+    compiler_options,
     local_devices,
     put,
 )
@@ -42,7 +42,6 @@ class Predicted(NamedTuple):
     probabilities: np.ndarray
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
 def classify(
     model: nn.Module, variables: Any, images: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -56,6 +55,16 @@ def classify(
     Returns:
         The classes and probabilities of a `Predicted`, on the device.
     """
+    return _classifier()(model, variables, images)
+
+
+@functools.cache
+def _classifier() -> Any:
+    options = compiler_options(jax.default_backend())
+    return jax.jit(_classify, static_argnums=0, compiler_options=options)
+
+
+def _classify(model, variables, images):
     logits = apply(model, variables, pixels(images))
     classes = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
     return classes, jax.nn.softmax(logits)

@@ -26,7 +26,8 @@ from jax.sharding import SingleDeviceSharding
 from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
-from mnistopt.engine.devices import COMPILER_OPTIONS, Lanes, LocalDevice, put
+from mnistopt.engine.devices import Lanes, LocalDevice, compiler_options, put
+from mnistopt.engine.precision import multiplying
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
 from mnistopt.models.forms import traced_for
@@ -73,8 +74,8 @@ def put_splits(
     return put((dataset.train, dataset.validation, dataset.test), devices)
 
 
-# What runs once per replica: compiled in half of the time, to the same bits.
-COMPILED_SOON = {**COMPILER_OPTIONS, "xla_backend_optimization_level": 1}
+# Of what runs once per replica: compiled in half of the time, to the same bits.
+SOON = {"xla_backend_optimization_level": 1}
 
 
 @functools.cache
@@ -175,7 +176,6 @@ def _train_rows(cohort, state, hparams, seeds, epoch, in_full, splits):
     return jax.vmap(of_row)(state, hparams, seeds)
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=COMPILER_OPTIONS)
 def _measure_rows(cohort, state, splits):
     """Measures rows of replicas on all splits, as after an epoch in full."""
 
@@ -186,6 +186,17 @@ def _measure_rows(cohort, state, splits):
     return jax.vmap(jax.vmap(one))(state)
 
 
+@functools.cache
+def _measurer(platform: str) -> Any:
+    options = compiler_options(platform)
+    return jax.jit(_measure_rows, static_argnums=0, compiler_options=options)
+
+
+# Seconds that a call on an accelerator should take: between two calls it waits for the
+# host, some milliseconds, and an MLP's epoch may take ten.
+SPAN = 0.25
+
+
 class Program:
     """The compiled start and epoch of a cohort, for a round on one device at a time.
 
@@ -193,12 +204,11 @@ class Program:
         cohort: The static part of its replicas.
         lanes: The shape of a round.
         devices: Those that it is compiled for.
-        span: Seconds that a call should take at least: none, as a call costs nothing.
+        span: Seconds that a call should take at least: none on a CPU, where a call
+            costs nothing.
         compile_seconds: Tracing and compiling; next to nothing from the cache.
         bytes: That a call needs on its device, beside the examples.
     """
-
-    span = 0.0
 
     @fixed()
     def __init__(
@@ -207,9 +217,11 @@ class Program:
         """Compiles for each of XLA's devices; `splits` as from `put_splits`."""
         self.cohort, self.lanes = cohort, lanes
         self.devices, self._splits = list(splits), splits
+        self.span = 0.0 if self.devices[0].on_host else SPAN
         start = time.perf_counter()
         shapes = jax.tree.map(_shape, next(iter(splits.values())))
-        compiling = functools.partial(compiled, cohort, lanes, shapes)
+        precision = self.devices[0].precision
+        compiling = functools.partial(compiled, cohort, lanes, shapes, precision)
         xlas = list({device.xla: None for device in splits})
         pool = ThreadPoolExecutor()
         try:
@@ -261,7 +273,8 @@ class Program:
 
     def _measure(self, round_, device) -> Result:
         round_.bring_to(device)
-        measured = _measure_rows(self.cohort, round_.state, self._splits[device])
+        measure = _measurer(device.platform)
+        measured = measure(self.cohort, round_.state, self._splits[device])
         return jax.block_until_ready(measured)
 
     def _train(self, round_, device, epochs, in_full) -> Trained:
@@ -279,7 +292,9 @@ class Program:
                 np.bool_(in_full and epoch == epochs[-1]),
                 self._splits[device],
             )
-            results.append(jax.block_until_ready(result))
+            results.append(result)
+        # Not before: an accelerator has its next epochs begun while it computes one.
+        results = jax.block_until_ready(results)
         return Trained(results, time.perf_counter() - start)
 
 
@@ -292,7 +307,7 @@ def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
 @functools.lru_cache(maxsize=16)
 @fixed()
 def compiled(
-    cohort: Cohort, lanes: Lanes, splits: Any, xla: jax.Device
+    cohort: Cohort, lanes: Lanes, splits: Any, precision: str, xla: jax.Device
 ) -> tuple[jax.stages.Compiled, jax.stages.Compiled]:
     """Returns a round's start and its epoch, compiled for one of XLA's devices.
 
@@ -300,8 +315,10 @@ def compiled(
         cohort: The static part of its replicas.
         lanes: The shape of a round.
         splits: Shapes and types of the examples.
+        precision: Of products.
         xla: The device.
     """
+    platform, options = xla.platform, compiler_options(xla.platform)
     shape = functools.partial(jax.ShapeDtypeStruct, sharding=SingleDeviceSharding(xla))
     examples = jax.tree.map(lambda leaf: shape(leaf.shape, leaf.dtype), splits)
     state: Any = jax.tree.map(
@@ -311,13 +328,17 @@ def compiled(
     seeds = shape((lanes.seeds,), jnp.int32)
     init: Any = jax.jit(functools.partial(_init_rows, cohort, lanes.points))
     epoch: Any = jax.jit(functools.partial(_train_rows, cohort), donate_argnums=0)
-    with traced_for(xla.platform), ThreadPoolExecutor(1) as pool:
+    with (
+        traced_for(platform),
+        multiplying(platform, precision),
+        ThreadPoolExecutor(1) as pool,
+    ):
         # Compiled in the background, while the epoch is traced.
-        starting = pool.submit(fixed()(init.lower(seeds).compile), COMPILED_SOON)
+        starting = pool.submit(fixed()(init.lower(seeds).compile), {**options, **SOON})
         lowered = epoch.lower(
             state, hparams, seeds, np.int32(0), np.bool_(False), examples
         )
-        return starting.result(), lowered.compile(COMPILER_OPTIONS)
+        return starting.result(), lowered.compile(options)
 
 
 def _bytes(epoch: jax.stages.Compiled, splits: Splits) -> int:

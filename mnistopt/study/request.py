@@ -13,6 +13,7 @@ from mnistopt.axes import Typed, as_list, count, layers, show
 from mnistopt.data.check import doubts
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder, load
+from mnistopt.engine.precision import PRECISIONS
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.hparams import TRAINING
@@ -48,6 +49,7 @@ class Request:
         lanes: (seeds, points) side by side on a device; None to choose.
         devices: How many to use; None for all.
         cluster: Ray's address, or None for this machine.
+        precision: Of an accelerator's products, or None for its own default.
         memory_budget: Bytes to use at most, of a device's or, on a CPU, of all.
         fail_fast: Whether the first replica that diverges ends the run.
         rerun: The config of a study that is run again: its modules and lanes hold.
@@ -64,6 +66,7 @@ class Request:
     lanes: tuple[int, int] | None
     devices: int | None
     cluster: str | None
+    precision: str | None
     memory_budget: float
     fail_fast: bool
     rerun: Config | None
@@ -83,6 +86,7 @@ class Request:
         lanes: int | tuple[int, int] | None = None,
         devices: int | None = None,
         cluster: str | None = None,
+        precision: str | None = None,
         memory_budget: float | str | None = None,
         fail_fast: bool = False,
         cache_dir: str | Path = CACHE_DIR,
@@ -120,6 +124,7 @@ class Request:
             lanes=lanes,
             devices=devices,
             cluster=cluster,
+            precision=_precision(precision),
             memory_budget=budget,
             fail_fast=fail_fast,
             rerun=rerun,
@@ -226,6 +231,17 @@ def _cluster(value: Any) -> str | None:
     if value is not None and (not isinstance(value, str) or not value):
         raise InputError(
             f"cluster={value!r} is not allowed: expected local, auto or HOST:PORT"
+        )
+    return value
+
+
+def _precision(value: Any) -> str | None:
+    """Returns a precision; None for auto."""
+    if value is None or value == "auto":
+        return None
+    if value not in PRECISIONS:
+        raise InputError(
+            f"precision={value} is not known: expected auto, {', '.join(PRECISIONS)}"
         )
     return value
 

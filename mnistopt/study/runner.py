@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mnistopt.engine.pool import LocalPool, Pool
+from mnistopt.engine.precision import chosen
 from mnistopt.errors import InputError, noting
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import OnEpoch, Run
@@ -55,6 +56,8 @@ def run(
             lanes: (seeds, points) side by side on a device, or points; None to choose.
             devices: How many; None for all.
             cluster: Ray's, "local", "auto" or "HOST:PORT" (docs/cluster.md), or None.
+            precision: Of products on an accelerator, "float32", "tf32" (a GPU's
+                default) or "bfloat16" (a TPU's); a CPU has float32.
             memory_budget: Most bytes to use, or "4GB"; None for what there is.
             fail_fast: Whether the first replica that diverges ends the run.
             cache_dir: Of data and programs; ~/.cache/mnistopt by default.
@@ -75,9 +78,10 @@ def run(
     with stopwatch("planning"), noting() as noted:
         request = Request.of(**settings)
         workdir = Workdir(request.workdir, request.about)
-        pool = _make_pool(request.cluster, request.devices, request.cache / "jax")
+        pool = _make_pool(request)
     showing = NotebookBar() if shown and in_notebook() else contextlib.nullcontext()
-    with pool, showing as bar, workdir.writing(), Stop() as stop:
+    using = chosen(request.precision)
+    with pool, using, showing as bar, workdir.writing(), Stop() as stop:
 
         def tell(progress: Progress) -> None:
             for callback in (on_progress, bar):
@@ -99,21 +103,22 @@ def plan(**settings: Any) -> Plan:
     """Returns what `run` would do with the same settings; writes nothing."""
     request = Request.of(**settings)
     workdir = Workdir(request.workdir, request.about)
-    with _make_pool(request.cluster, request.devices, request.cache / "jax") as pool:
+    with _make_pool(request) as pool, chosen(request.precision):
         return plan_run(request, workdir, pool, measured=False)
 
 
-def _make_pool(cluster: str | None, devices: int | None, cache_dir: Path) -> Pool:
-    """Returns this machine's devices, or a cluster's.
-
-    Args:
-        cluster: Ray's: "local", "auto" or "HOST:PORT"; None for this machine.
-        devices: How many; None for all.
-        cache_dir: Folder of compiled programs.
+def _make_pool(request: Request) -> Pool:
+    """Returns this machine's devices, or a cluster's, as they are asked for.
 
     Raises:
-        InputError: If there are none, or not as many, or the extra is not installed.
+        InputError: If there are none, or not as many, or they lack a precision, or the
+            extra is not installed.
     """
+    with chosen(request.precision):
+        return _pool(request.cluster, request.devices, request.cache / "jax")
+
+
+def _pool(cluster: str | None, devices: int | None, cache_dir: Path) -> Pool:
     if cluster is None:
         return LocalPool(devices, cache_dir)
     try:

@@ -181,7 +181,7 @@ def test_what_is_trained_again_elsewhere_is_what_the_tables_show(workdir, monkey
     cut(step / "state" / "manifest.ocdbt", 0.5)
     describe = devices.describe_device
     monkeypatch.setattr(
-        devices, "describe_device", lambda xla: describe(xla) | {"xla": {"other": "1"}}
+        devices, "describe_device", lambda *of: describe(*of) | {"xla": {"other": "1"}}
     )
     before = mnistopt.open_study(workdir).trials["machine"].unique()
     assert not mend(workdir, report=False)

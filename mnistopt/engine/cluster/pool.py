@@ -18,6 +18,7 @@ from mnistopt.engine.cluster.program import RESULT, RemoteProgram
 from mnistopt.engine.cluster.worker import Worker, versions
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES
+from mnistopt.engine.precision import asked
 from mnistopt.errors import InputError
 from mnistopt.training.cohort import Cohort
 
@@ -66,6 +67,7 @@ class RayPool:
         self.traffic: collections.Counter[str] = collections.Counter()
         self._joined = join(address)
         self._cache_dir, self._count = str(cache_dir), count
+        self._precision = asked()
         self._devices: list[RemoteDevice] = []
         # What each worker that starts will tell of itself.
         self._starting: dict[Any, Any] = {}
@@ -173,7 +175,8 @@ class RayPool:
     def _start(self, count: int) -> None:
         """Starts so many workers, if any."""
         for _ in range(count):
-            actor = self._worker.remote(self._resource == "CPU", self._cache_dir)
+            cpu = self._resource == "CPU"
+            actor = self._worker.remote(cpu, self._cache_dir, self._precision)
             self._starting[actor] = actor.about.remote()
 
     def _start_all(self) -> None:

@@ -22,6 +22,7 @@ from mnistopt.engine.devices import (
     local_devices,
 )
 from mnistopt.engine.memory import host_memory, process_memory
+from mnistopt.engine.precision import chosen
 from mnistopt.engine.replicas import Program, Result, Splits, Trained, put_splits
 from mnistopt.engine.rounds import Round
 from mnistopt.training.cohort import Cohort
@@ -53,16 +54,18 @@ class Worker:
     It keeps no round: a call takes a state and returns the next, both in Ray's store.
     """
 
-    def __init__(self, cpu: bool, cache_dir: str):
+    def __init__(self, cpu: bool, cache_dir: str, precision: str | None):
         """Finds its device.
 
         Args:
             cpu: Whether it is a core of a CPU: else it is the accelerator there.
             cache_dir: Folder of compiled programs.
+            precision: Of its products, or None for its own.
         """
         if cpu:
             jax.config.update("jax_platforms", "cpu")
-        self._device: LocalDevice = local_devices()[0]
+        with chosen(precision):
+            self._device: LocalDevice = local_devices()[0]
         with contextlib.suppress(OSError):
             Path(cache_dir).mkdir(parents=True, exist_ok=True)
             jax.config.update("jax_compilation_cache_dir", cache_dir)
@@ -79,7 +82,7 @@ class Worker:
             # A core's share: there may be a worker on each.
             "memory": host_memory() / cores() if device.on_host else device.memory,
             "idle_bytes": process_memory() if device.on_host else 0.0,
-            "machine": describe_device(device.xla),
+            "machine": describe_device(device.xla, device.precision),
             "where": platform.node(),
             "node": ray.get_runtime_context().get_node_id(),
         }

@@ -1,0 +1,264 @@
+"""Programs compiled for accelerators that are not there, and what XLA says of them.
+
+Nothing runs: what is counted is counted in the program that would run, and its time is
+XLA's own estimate.
+"""
+
+import contextlib
+import functools
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from experiments.benchmark import kernels
+from experiments.benchmark.networks import DROPOUT, LEARNING_RATE, NETWORKS, Network
+from experiments.benchmark.targets import TARGETS, Target, device
+from mnistopt.errors import InputError
+
+OURS, FLAX, BLOCKS = "mnistopt", "plain flax", "mnistopt, laid out as on a CPU"
+BATCH = 64
+# Examples to train on, and to validate on after the epoch: their loops are known by
+# their trips.
+TRAIN, VALIDATION = 6_400, 1_280
+_CHANGES = {
+    **{"rotate": 10, "shift": 2, "zoom": 0.1, "shear": 5, "elastic": 1},
+    **{"erase": 0.2, "blur": 0.5, "contrast": 0.2, "noise": 0.1},
+}
+
+
+def networks(names: Sequence[str] | None) -> list[Network]:
+    """Returns those that are compiled, if their names begin so."""
+    changed = {**NETWORKS[1].axes, "norm": "batch", **_CHANGES}
+    normed = Network("CNN 32x64/128, batch norm, images changed", changed, 0, 0)
+    every = [*NETWORKS[:3], normed, *NETWORKS[3:]]
+    return [one for one in every if not names or one.name.startswith(tuple(names))]
+
+
+def rows(
+    target: Target, chosen: Sequence[Network], known: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Compiles networks, and yields what is known of each.
+
+    Args:
+        target: To compile for.
+        chosen: From `networks`.
+        known: Rows of before, which are not made again.
+
+    Yields:
+        `network`, `who`, `lanes`; `kernels` of a step, and `kinds` of them; `slowest`
+        and `fastest`, images/s of all lanes; `unknown`, how many kernels XLA has no
+        estimate of; `evaluation`, the kernels of a batch; `bytes` of temporaries;
+        `compile_seconds`. Or `failed`, why there are none.
+    """
+    done = {(row["network"], row["who"], row["lanes"]) for row in known}
+    for network in chosen:
+        model = network.axes["model"]
+        for lanes in target.lanes.get(model, target.lanes[""]):
+            ways: dict[str, Callable] = {OURS: functools.partial(_ours, "")}
+            if not network.light and "norm" not in network.axes:
+                ways[FLAX] = _flax
+            if model == "cnn":
+                ways[BLOCKS] = functools.partial(_ours, "cpu")
+            for who, way in ways.items():
+                about = {"network": network.name, "who": who, "lanes": lanes}
+                # Beside ours, what is there at few lanes says enough.
+                if tuple(about.values()) in done or (who != OURS and lanes > 64):
+                    continue
+                yield about | _compiled(target, way, network, lanes)
+
+
+def _compiled(
+    target: Target, way: Callable, network: Network, lanes: int
+) -> dict[str, Any]:
+    start = time.perf_counter()
+    try:
+        program = way(network, lanes, device(target))
+    except InputError:
+        raise
+    except Exception as error:  # XLA's, when a program does not fit
+        return {"failed": str(error).strip().splitlines()[0][:200]}
+    compile_seconds = time.perf_counter() - start
+    read = kernels.Program(program.as_text())
+    step, evaluation = read.loop(TRAIN // BATCH), 0
+    with contextlib.suppress(ValueError):  # Plain flax does not evaluate.
+        evaluation = sum(k.times for k in read.loop(VALIDATION // 256))
+    fastest, slowest = (
+        kernels.seconds(step, least, target.clock) for least in target.launches
+    )
+    return {
+        "kernels": sum(kernel.times for kernel in step),
+        "kinds": kernels.count(step),
+        "slowest": lanes * BATCH / slowest["seconds"],
+        "fastest": lanes * BATCH / fastest["seconds"],
+        "unknown": fastest["unknown"],
+        "evaluation": evaluation,
+        "bytes": program.memory_analysis().temp_size_in_bytes,
+        "compile_seconds": compile_seconds,
+    }
+
+
+def _ours(laid_out_for: str, network: Network, lanes: int, xla: Any) -> Any:
+    """Returns our epoch, compiled; laid out for another platform if one is given."""
+    from unittest import mock
+
+    import jax
+
+    from experiments.benchmark.ours import noise
+    from mnistopt.engine.devices import Lanes
+    from mnistopt.engine.precision import precision_on
+    from mnistopt.engine.replicas import compiled
+    from mnistopt.models import forms
+    from mnistopt.study.grid import grid
+    from mnistopt.training.cohort import Cohort
+
+    (point,) = grid(**network.axes, batch_size=BATCH, dropout=DROPOUT, lr=LEARNING_RATE)
+    data = noise(TRAIN, VALIDATION)
+    splits = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        (data.train, data.validation, data.test),
+    )
+    cohort, precision = Cohort.of(point, data), precision_on(xla.platform)
+    form = forms.form_of(laid_out_for or xla.platform)
+    with mock.patch.dict(forms.OF_PLATFORM, {xla.platform: form}):
+        _, epoch = compiled(cohort, Lanes(1, lanes), splits, precision, xla)
+    compiled.cache_clear()
+    return epoch
+
+
+def _flax(network: Network, lanes: int, xla: Any) -> Any:
+    """Returns plain flax's epoch, compiled as ours is."""
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import SingleDeviceSharding
+
+    from experiments.benchmark.others import flax_update
+    from mnistopt.engine.devices import compiler_options
+
+    create, update = flax_update(network.axes)
+
+    def epoch(states: Any, keys: Any, x: Any, y: Any, order: Any) -> Any:
+        def step(states: Any, rows: Any) -> Any:
+            return update(states, keys, x, y, rows), None
+
+        return jax.lax.scan(step, states, order)[0]
+
+    def on_it(leaf: Any) -> Any:
+        place = SingleDeviceSharding(xla)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), lanes))
+    arguments = (
+        jax.eval_shape(create, keys),
+        keys,
+        jax.ShapeDtypeStruct((TRAIN, 28, 28, 1), jnp.float32),
+        jax.ShapeDtypeStruct((TRAIN,), jnp.int32),
+        jax.ShapeDtypeStruct((TRAIN // BATCH, BATCH), jnp.int32),
+    )
+    lowered = jax.jit(epoch, donate_argnums=0).lower(*jax.tree.map(on_it, arguments))
+    return lowered.compile(compiler_options(xla.platform))
+
+
+def markdown(name: str, found: Mapping[str, Any]) -> str:
+    """Returns what was found of a target, as a page."""
+    target, parts = TARGETS[name], []
+    parts.append(f"# Compiled for {target.words}, which was not there")
+    versions = ", ".join(f"{key} {of}" for key, of in found["versions"].items())
+    few, many = (1e6 * seconds for seconds in target.launches)
+    said = (
+        f"A kernel takes as long as XLA's model of the device says, and {few:.0f} to "
+        f"{many:.0f} microseconds at least, for its launch; those of a library that "
+        "XLA has no model of (cuDNN's convolutions) count as a launch."
+        if target.launches[1]
+        else f"Cycles of XLA's model, at {target.clock / 1e9} GHz."
+    )
+    parts.append(
+        f"`./launch.sh bench --compile_for={name}`: {versions}. Nothing was run. Per "
+        f"step of {BATCH} images in each lane; images/s of all lanes together. {said}"
+    )
+    heads = ["network", "who", "lanes", "kernels", "of them products", "images/s"]
+    heads += ["without an estimate", "a batch evaluated", "temporaries, GB"]
+    heads += ["compiled, s"]
+    table = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in found["rows"]:
+        cells = [row["network"], row["who"], str(row["lanes"])]
+        if "failed" in row:
+            cells += [row["failed"], *[""] * 6]
+        else:
+            speeds = dict.fromkeys(_rounded(row[end]) for end in ("slowest", "fastest"))
+            products = sum(row["kinds"].get(k, 0) for k in ("product", "convolution"))
+            cells += [f"{row['kernels']:,}", str(products), " to ".join(speeds)]
+            cells += [str(row["unknown"]), str(row["evaluation"] or "")]
+            cells += [f"{row['bytes'] / 1e9:.2f}", f"{row['compile_seconds']:.0f}"]
+        table.append(f"| {' | '.join(cells)} |")
+    return "\n\n".join([*parts, "\n".join(table)]) + "\n"
+
+
+def _rounded(speed: float) -> str:
+    return f"{float(f'{speed:.3g}'):,.0f}"
+
+
+def picture(name: str, found: Mapping[str, Any]) -> Any:
+    """Returns the picture of a target: images/s against lanes."""
+    import altair as alt
+    import pandas as pd
+
+    from mnistopt.report.charts import theme
+    from mnistopt.report.charts.pictures import Picture
+
+    frame = pd.DataFrame([row for row in found["rows"] if "failed" not in row])
+    frame = frame[["network", "who", "lanes", "slowest", "fastest", "kernels"]]
+    order = list(frame["network"].unique())
+    base = alt.Chart(theme.rows(frame)).encode(
+        x=alt.X(
+            "lanes:Q",
+            title="replicas side by side",
+            scale=alt.Scale(type="log", base=2, padding=14, nice=False),
+            axis=alt.Axis(values=[1, 4, 16, 64, 256, 1024], grid=False),
+        ),
+        y=alt.Y(
+            "fastest:Q",
+            title="images per second, estimated",
+            scale=alt.Scale(type="log", padding=8, nice=False),
+            axis=alt.Axis(format="~s", tickCount=4),
+        ),
+        color=alt.Color(
+            "who:N",
+            scale=alt.Scale(
+                domain=[OURS, BLOCKS, FLAX],
+                range=[theme.PALETTE[i] for i in (0, 1, 4)],
+            ),
+            legend=alt.Legend(title=None, orient="top", symbolType="circle"),
+        ),
+    )
+    marks = [
+        base.mark_line(strokeWidth=2),
+        base.mark_rule(strokeWidth=2.5).encode(y2="slowest:Q"),
+        base.mark_point(filled=True, size=55, opacity=1),
+    ]
+    panels = [
+        alt.layer(*marks)
+        .transform_filter(alt.datum.network == network)
+        .properties(title=re.sub(", batch norm.*", ", normed, changed", network))
+        .properties(width=220, height=150)
+        for network in order
+    ]
+    return Picture.of(
+        frame,
+        theme.finished(
+            alt.concat(*panels, columns=3),
+            f"Compiled for {TARGETS[name].words}, which was not there",
+            ["XLA's estimates; nothing was run. Bars: launches of 3 to 5 microseconds."]
+            if TARGETS[name].launches[1]
+            else ["XLA's estimates; nothing was run."],
+            "Estimated images per second against replicas side by side, by network.",
+        ),
+    )
+
+
+def versions(target: Target) -> dict[str, str]:
+    """Returns those of what compiles."""
+    import importlib.metadata
+
+    plugin = "jax-cuda12-plugin" if target.platform == "cuda" else "libtpu"
+    return {name: importlib.metadata.version(name) for name in ("jaxlib", plugin)}

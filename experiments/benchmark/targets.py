@@ -1,0 +1,143 @@
+"""Accelerators that can be compiled for where they are not.
+
+Imported before JAX, which reads the environment then.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mnistopt.errors import InputError
+
+# XLA's name for a GPU's text format. The numbers are those of the makers' data sheets.
+_GPU = """
+gpu_device_info {{
+  threads_per_block_limit: 1024
+  threads_per_warp: 32
+  shared_memory_per_block: 49152
+  shared_memory_per_core: {shared}
+  threads_per_core_limit: 2048
+  core_count: {cores}
+  fpus_per_core: {units}
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  memory_bandwidth: {bandwidth}
+  l2_cache_size: {cache}
+  clock_rate_ghz: {clock}
+  device_memory_size: {memory}
+  shared_memory_per_block_optin: {most_shared}
+  cuda_compute_capability {{ major: {major} }}
+  registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+}}
+platform_name: "CUDA"
+dnn_version_info {{ major: 9 minor: 10 patch: 0 }}
+device_description_str: "{words}"
+"""
+
+
+class Target(NamedTuple):
+    """A device to compile for.
+
+    Attributes:
+        words: What it is.
+        platform: "cuda" or "tpu", as JAX's topologies have it.
+        about: A GPU's numbers, or the name of a TPU's topology.
+        launches: Seconds that a kernel takes at least, at best and at worst: on a GPU
+            the host's for launching it, on a TPU nothing, as a program runs alone.
+        clock: Cycles a second, which costs are in; 1 where they are seconds.
+        lanes: That are compiled, of an MLP, a CNN, and a light network.
+    """
+
+    words: str
+    platform: str
+    about: Any
+    launches: tuple[float, float]
+    clock: float
+    lanes: Mapping[str, tuple[int, ...]]
+
+
+_GPU_LANES = {"mlp": (1, 16, 64, 256, 1024), "cnn": (1, 9, 64, 256), "": (1, 9)}
+_LAUNCHES = 3e-6, 5e-6
+TARGETS = {
+    "h200": Target(
+        "NVIDIA H200, 141 GB",
+        "cuda",
+        dict(
+            shared=233472,
+            cores=132,
+            units=128,
+            bandwidth=4_800_000_000_000,
+            cache=52_428_800,
+            clock=1.98,
+            memory=151_397_597_184,
+            most_shared=232448,
+            major=9,
+        ),
+        _LAUNCHES,
+        1.0,
+        _GPU_LANES,
+    ),
+    "a100": Target(
+        "NVIDIA A100, 40 GB",
+        "cuda",
+        dict(
+            shared=167936,
+            cores=108,
+            units=64,
+            bandwidth=1_555_200_000_000,
+            cache=41_943_040,
+            clock=1.41,
+            memory=42_331_013_120,
+            most_shared=166912,
+            major=8,
+        ),
+        _LAUNCHES,
+        1.0,
+        _GPU_LANES,
+    ),
+    "v5e": Target(
+        "TPU v5e, one chip",
+        "tpu",
+        "v5e:2x2",
+        (0.0, 0.0),
+        1.5e9,
+        {"mlp": (1, 16, 64), "cnn": (1, 9), "": (1,)},
+    ),
+}
+_ENVIRONMENT = {
+    # Only to compile: JAX computes on the CPU.
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_gpu_collect_cost_model_stats=true",
+    # libtpu asks for the machine that it is on.
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+}
+
+
+def device(target: Target) -> Any:
+    """Returns JAX's device of a target, that can only be compiled for.
+
+    Raises:
+        InputError: If its compiler is not installed.
+    """
+    os.environ.update(_ENVIRONMENT)
+    import jax
+    from jax.experimental import topologies
+
+    jax.devices()  # JAX finds its plugins then.
+    about: dict[str, Any] = {"topology_name": target.about}
+    if target.platform == "cuda":
+        text = _GPU.format(**target.about, words=target.words)
+        about = {"topology_name": "", "topology": "1x1x1", "target_config": text}
+    try:
+        found = topologies.get_topology_desc(platform=target.platform, **about)
+    except Exception as error:  # of a kind for each plugin
+        raise InputError(
+            f"JAX cannot compile for {target.words} here "
+            f"({str(error).splitlines()[0]:.100}): pip install 'mnistopt[aot]', or use "
+            "./launch.sh bench --compile_for=..., which does so in an environment apart"
+        ) from error
+    return found.devices[0]
