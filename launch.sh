@@ -7,11 +7,13 @@
 #   ./launch.sh test --oldest [args]   the tests on the oldest versions it runs with
 #   ./launch.sh test --newest [args]   the tests on what pip installs today
 #   ./launch.sh setup            only sets up
+#   ./launch.sh bench --compile_for=h200   needs 7 GB, in an environment of its own
 #   eval "$(./launch.sh completion)"   completes programs and their flags in bash
 #
 # PYTHON names the interpreter to use (3.11 or newer), MNISTOPT_VENV the environment's
 # folder (.venv beside this file); that of --oldest has -oldest after its name, and
-# needs Python 3.11 or 3.12; that of --newest has -newest, and needs 3.13 or newer.
+# needs Python 3.11 or 3.12; that of --newest has -newest, and needs 3.13 or newer; that
+# of --compile_for has -aot.
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi  # as by sh launch.sh
 set -euo pipefail
 
@@ -164,7 +166,12 @@ END
         say "error: no program '$program'; there are: $(programs | sed 's/ /, /g'), test, setup"
         exit 2 ;;
     esac
-    # Only the benchmark needs more than the project itself.
-    if [ "$program" = bench ]; then set_up bench; else set_up run; fi
+    # Only the benchmark needs more than the project itself; compilers of devices that
+    # are not there, 7 GB, lie apart, so that nothing takes them for devices.
+    case "$program $*" in
+      bench*--compile_for*) venv=$venv-aot; set_up aot ;;
+      bench*) set_up bench ;;
+      *) set_up run ;;
+    esac
     exec "$python" -m "experiments.$program" "$@" ;;
 esac

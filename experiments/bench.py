@@ -11,7 +11,7 @@ three minutes on two cores, all of it an hour or more. --cluster takes ten minut
 
 --compile_for=h200 compiles for an accelerator that is not there instead, and writes how
 many kernels a step launches and how long XLA believes that they take: half an hour. The
-same command goes on.
+same command goes on. --rounding trains as accelerators multiply, in ten minutes.
 """
 
 import json
@@ -43,6 +43,9 @@ def define_flags() -> None:
         "compile_for", None, list(TARGETS), "compile for a device that is not there"
     )
     flags.DEFINE_bool(
+        "rounding", False, "train with products rounded as accelerators round them"
+    )
+    flags.DEFINE_bool(
         "cluster",
         False,
         "time Ray on this machine instead, and how far one driver reaches",
@@ -57,6 +60,9 @@ def main() -> None:
         return
     if FLAGS.compile_for:
         _compile(workdir, FLAGS.compile_for)
+        return
+    if FLAGS.rounding:
+        _round(workdir)
         return
     from experiments.benchmark import contest, ours, report
     from experiments.benchmark.networks import NETWORKS
@@ -141,6 +147,20 @@ def _compile(workdir: Path, name: str) -> None:
     write_picture(workdir, name, ahead.picture(name, found))
     print(page)
     print(f"Written: {path}, {name}.md and {name}.png beside it")
+
+
+def _round(workdir: Path) -> None:
+    """Measures what rounding the operands of products costs, and writes it."""
+    from experiments.benchmark import rounding
+    from mnistopt.engine.devices import use_devices
+
+    use_devices()  # Before JAX is used.
+    found: dict[str, Any] = {"errors": rounding.errors()}
+    found["accuracies"] = rounding.train(workdir / "rounding", tell)
+    _write(workdir, found, "rounding.json")
+    page = rounding.markdown(found)
+    (workdir / "rounding.md").write_text(page, encoding="utf-8")
+    print(page)
 
 
 def tell(words: str) -> None:

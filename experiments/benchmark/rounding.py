@@ -1,0 +1,154 @@
+"""What rounding the operands of products costs in accuracy, emulated on a CPU.
+
+Accelerators multiply float32 numbers by fewer bits and add up in float32. Here the
+operands of each product are rounded so before it, forward and backward; layers are laid
+out as on a GPU, where a convolution is one product of the same numbers that a TPU's own
+multiplies.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+# Bits of the mantissa that operands keep; float32 has 23.
+MANTISSAS = {"float32": 23, "tf32": 10, "bfloat16": 7}
+SEEDS = 10
+STUDIES: dict[str, dict[str, Any]] = {
+    "MLP 128x128": {"model": "mlp"},
+    "CNN 32x64/128": {"model": "cnn"},
+    "CNN 32x64/128, batch norm": {"model": "cnn", "norm": "batch"},
+}
+
+
+@contextlib.contextmanager
+def rounded(precision: str) -> Iterator[None]:
+    """Rounds the operands of products that are traced meanwhile, in any thread."""
+    import jax
+
+    from mnistopt.engine.replicas import compiled
+    from mnistopt.models import forms
+
+    exact, bits = jax.lax.dot_general, MANTISSAS[precision]
+
+    def dot_general(x: Any, y: Any, *arguments: Any, **more: Any) -> Any:
+        if bits < 23:
+            x, y = (jax.lax.reduce_precision(of, 8, bits) for of in (x, y))
+        return exact(x, y, *arguments, **more)
+
+    patches = [
+        # JAX's own functions and gradients find it there.
+        mock.patch("jax._src.lax.lax.dot_general", dot_general),
+        mock.patch("jax.lax.dot_general", dot_general),
+        mock.patch.dict(forms.OF_PLATFORM, cpu=forms.PATCHES),
+    ]
+    with contextlib.ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
+        forget = compiled.cache_clear, jax.clear_caches
+        for clear in forget:
+            stack.callback(clear)
+            clear()
+        yield
+
+
+def errors() -> dict[str, list[float]]:
+    """Returns how far each form is from float64: a convolution and its gradients.
+
+    Of a batch of 64 and the second layer of the CNN 32x64, with pool; of the output,
+    of the image's and of the kernel's gradient, the root of the mean square of the
+    errors, relative to that of the numbers. Where rounding changes which of four
+    pixels a pool takes, a gradient goes elsewhere.
+    """
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from mnistopt.models import forms
+    from mnistopt.models.conv import conv3x3
+
+    rng = np.random.default_rng(0)
+    x, grad = rng.normal(size=(64, 14, 14, 32)), rng.normal(size=(64, 7, 7, 64))
+    kernel, bias = rng.normal(size=(3, 3, 32, 64)) / 17, rng.normal(size=64)
+
+    def results(platform: str, kind: Any) -> Any:
+        def all_of(x: Any, kernel: Any, bias: Any, grad: Any) -> Any:
+            with forms.traced_for(platform):
+                y, back = jax.vjp(lambda *of: conv3x3(*of, True), x, kernel, bias)
+                return y, *back(grad)[:2]
+
+        given = (jnp.asarray(one, kind) for one in (x, kernel, bias, grad))
+        return [np.asarray(one, np.float64) for one in jax.jit(all_of)(*given)]
+
+    with jax.enable_x64(True):
+        wanted = results("tpu", jnp.float64)
+
+    def error(found: Any) -> list[float]:
+        return [
+            float(np.linalg.norm(one - of) / np.linalg.norm(of))
+            for one, of in zip(found, wanted)
+        ]
+
+    told = {
+        "Winograd's, in blocks (CPU), float32": error(results("cpu", jnp.float32)),
+        "XLA's convolution (TPU), float32": error(results("tpu", jnp.float32)),
+    }
+    for precision in MANTISSAS:
+        with rounded(precision):
+            name = f"one product (GPU), {precision}"
+            told[name] = error(results("gpu", jnp.float32))
+    return told
+
+
+def train(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Trains each study under each precision; returns the accuracies by seed.
+
+    Args:
+        folder: For the workdirs; what is there is not trained again.
+        tell: Called with words for whoever waits.
+    """
+    import mnistopt
+
+    found: dict[str, Any] = {}
+    for name, axes in STUDIES.items():
+        for precision in MANTISSAS:
+            tell(f"{name}, {precision}")
+            workdir = folder / f"{name.replace('/', ' ')} {precision}"
+            with rounded(precision):
+                study = mnistopt.run(**axes, seeds=SEEDS, workdir=workdir)
+            trials = study.trials.sort_values("seed")
+            found.setdefault(name, {})[precision] = list(trials["test_accuracy"])
+    return found
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """Returns what was found, as a page."""
+    import numpy as np
+    from scipy import stats
+
+    lines = [
+        "# What rounding the operands of products costs",
+        "Emulated on a CPU (`./launch.sh bench --rounding`): the operands of each "
+        "product are rounded to tf32 or bfloat16, and sums are float32. Root mean "
+        "square of the errors of a convolution of 32 to 64 channels with pool against "
+        "float64, relative to that of the numbers (where rounding changes which of four "
+        "pixels a pool takes, a gradient goes elsewhere):",
+        "| form | output | image's gradient | kernel's gradient |\n|---|---|---|---|\n"
+        + "\n".join(
+            f"| {name} | {' | '.join(f'{one:.1e}' for one in of)} |"
+            for name, of in found["errors"].items()
+        ),
+        f"Test accuracy on mnist_5k, per cent, mean of {SEEDS} seeds; and what is lost "
+        "against float32 of the same seeds, in points, with its 95 % interval:",
+    ]
+    table = ["| network | float32 | tf32 | lost | bfloat16 | lost |", "|---" * 6 + "|"]
+    for name, accuracies in found["accuracies"].items():
+        of = {key: 100 * np.array(values) for key, values in accuracies.items()}
+        cells = [name, f"{of['float32'].mean():.2f}"]
+        for precision in ("tf32", "bfloat16"):
+            lost = of["float32"] - of[precision]
+            half = stats.t.ppf(0.975, len(lost) - 1) * stats.sem(lost)
+            cells += [f"{of[precision].mean():.2f}", f"{lost.mean():.2f} ± {half:.2f}"]
+        table.append(f"| {' | '.join(cells)} |")
+    return "\n\n".join([*lines, "\n".join(table)]) + "\n"
