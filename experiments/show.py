@@ -92,6 +92,11 @@ def plan(whole: Plan) -> None:
         f"device, training time {duration(whole.seconds())}"
         + ("" if whole.timed else ", give or take a factor of two")
     )
+    if precision := whole.machine.get("precision"):
+        console.print(
+            f"on a {whole.machine['device']}: products in {precision} (--precision); "
+            "lanes are replicas side by side, of which more would hardly be faster"
+        )
     needs, free = whole.needs, whole.available
     device = (
         f", {size(needs.device)} of {size(free.device)} of each device"

@@ -37,7 +37,7 @@ def rounded(precision: str) -> Iterator[None]:
             x, y = (jax.lax.reduce_precision(of, 8, bits) for of in (x, y))
         return exact(x, y, *arguments, **more)
 
-    patches = [
+    patches: list[Any] = [
         # JAX's own functions and gradients find it there.
         mock.patch("jax._src.lax.lax.dot_general", dot_general),
         mock.patch("jax.lax.dot_general", dot_general),
@@ -72,10 +72,13 @@ def errors() -> dict[str, list[float]]:
     x, grad = rng.normal(size=(64, 14, 14, 32)), rng.normal(size=(64, 7, 7, 64))
     kernel, bias = rng.normal(size=(3, 3, 32, 64)) / 17, rng.normal(size=64)
 
+    def pooled(x: Any, kernel: Any, bias: Any) -> Any:
+        return conv3x3(x, kernel, bias, pool=True)
+
     def results(platform: str, kind: Any) -> Any:
         def all_of(x: Any, kernel: Any, bias: Any, grad: Any) -> Any:
             with forms.traced_for(platform):
-                y, back = jax.vjp(lambda *of: conv3x3(*of, True), x, kernel, bias)
+                y, back = jax.vjp(pooled, x, kernel, bias)
                 return y, *back(grad)[:2]
 
         given = (jnp.asarray(one, kind) for one in (x, kernel, bias, grad))
@@ -132,8 +135,8 @@ def markdown(found: Mapping[str, Any]) -> str:
         "Emulated on a CPU (`./launch.sh bench --rounding`): the operands of each "
         "product are rounded to tf32 or bfloat16, and sums are float32. Root mean "
         "square of the errors of a convolution of 32 to 64 channels with pool against "
-        "float64, relative to that of the numbers (where rounding changes which of four "
-        "pixels a pool takes, a gradient goes elsewhere):",
+        "float64, relative to that of the numbers (where rounding changes which of "
+        "four pixels a pool takes, a gradient goes elsewhere):",
         "| form | output | image's gradient | kernel's gradient |\n|---|---|---|---|\n"
         + "\n".join(
             f"| {name} | {' | '.join(f'{one:.1e}' for one in of)} |"

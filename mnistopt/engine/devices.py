@@ -1,4 +1,4 @@
-"""Which devices compute, and how many replicas each does side by side."""
+"""Which devices compute."""
 
 import contextlib
 import functools
@@ -88,8 +88,6 @@ def name_of(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
-# Replicas side by side on an accelerator, where one alone leaves it idle.
-ACCELERATOR_LANES = 256
 # By platform, what all programs are compiled with.
 _COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
     # A core computes its replica by itself. XLA's pool of threads would share out each
@@ -374,16 +372,3 @@ def _multiply(device: LocalDevice, size: int, times: int) -> float:
         product = matrix @ matrix
     product.block_until_ready()
     return time.perf_counter() - start
-
-
-def choose_lanes(devices: Sequence[Device], points: int, seeds: int) -> Lanes:
-    """Returns the lanes for a grid of `points` x `seeds`.
-
-    One at a time on each core of a CPU, where a replica's working set fills the
-    cache; all side by side on an accelerator, up to `ACCELERATOR_LANES`.
-    """
-    if devices[0].platform == "cpu":
-        return Lanes(1, 1)
-    in_row = min(points, ACCELERATOR_LANES)
-    rows = -(-seeds // len(devices))
-    return Lanes(max(1, min(rows, ACCELERATOR_LANES // in_row)), in_row)

@@ -158,6 +158,21 @@ def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capaci
     return Capacity(host_memory(), min(device_memory(devices), budget), free)
 
 
+def at_hand(cohort: Cohort) -> float:
+    """Returns the bytes of a replica's state and, roughly, of what a step computes."""
+    return state_bytes(cohort) + _working(cohort)
+
+
+def _working(cohort: Cohort) -> int:
+    """Estimates the bytes that a step of a replica takes beside its state.
+
+    Gradients and, for each image of a batch, what the layers compute and its gradient.
+    """
+    model, shape = cohort.model, cohort.image_shape
+    outputs = cohort.batch_size * count_outputs(model, shape) * FLOAT
+    return count_bytes(model, shape) + 2 * outputs
+
+
 def needs(
     cohort: Cohort,
     lanes: Lanes,
@@ -177,13 +192,10 @@ def needs(
         devices: Those that compute.
         data: Bytes of the examples.
         working: Bytes that a step of one replica takes beside its state, as XLA has
-            told before; None for roughly: gradients and, for each image of a batch,
-            what the layers compute and its gradient.
+            told before; None to estimate them.
     """
     if working is None:
-        model, shape = cohort.model, cohort.image_shape
-        outputs = cohort.batch_size * count_outputs(model, shape) * FLOAT
-        working = count_bytes(model, shape) + 2 * outputs
+        working = _working(cohort)
     first, states = devices[0], replicas * state_bytes(cohort)
     host = process_memory() + COMPILING + (COPIES - 1 + first.host_copies) * states
     call = math.prod(lanes) * working

@@ -42,24 +42,14 @@ class Predicted(NamedTuple):
     probabilities: np.ndarray
 
 
-def classify(
-    model: nn.Module, variables: Any, images: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Classifies a batch of images with one network, in one compiled call.
-
-    Args:
-        model: The network.
-        variables: Its parameters, and running statistics if it keeps such.
-        images: uint8 or float32 [B, H, W, C]; each B compiles a program.
-
-    Returns:
-        The classes and probabilities of a `Predicted`, on the device.
-    """
-    return _classifier()(model, variables, images)
-
-
 @functools.cache
-def _classifier() -> Any:
+def classifier() -> Any:
+    """Returns a compiled function that classifies a batch of images with one network.
+
+    Its arguments are the network, its variables (parameters, and running statistics if
+    it keeps such), and images, uint8 or float32 [B, H, W, C]; each B compiles a
+    program. It returns the classes and probabilities of a `Predicted`, on the device.
+    """
     options = compiler_options(jax.default_backend())
     return jax.jit(_classify, static_argnums=0, compiler_options=options)
 
@@ -111,7 +101,7 @@ class Predictor:
         variables = jax.device_put(variables, device.xla)
         return {
             name: _joined(
-                [classify(model, variables, batch) for batch in batches],
+                [classifier()(model, variables, batch) for batch in batches],
                 self._sizes[name],
             )
             for name, batches in self._batches[device].items()
@@ -224,5 +214,6 @@ def _seconds(
 ) -> float:
     """Times one call, up to when its answer is on the host."""
     start = time.perf_counter()
-    jax.device_get(classify(model, variables, jax.device_put(batch, device.xla)))
+    images = jax.device_put(batch, device.xla)
+    jax.device_get(classifier()(model, variables, images))
     return time.perf_counter() - start

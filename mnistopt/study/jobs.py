@@ -97,6 +97,8 @@ class Plan:
         crossing: Bytes that will cross a network, as `Pool.crossing` tells.
         work_per_second: Multiplications per second to expect of the other cohorts.
         modules: What config.json is to know of modules of one's own.
+        machine: What a device computes with in the lanes of the first job, as
+            `Device.describe` tells it.
     """
 
     points: Sequence[Point]
@@ -112,6 +114,7 @@ class Plan:
     crossing: Mapping[str, int] = dataclasses.field(default_factory=dict)
     work_per_second: float = math.inf
     modules: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    machine: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def trials(self) -> frozenset[str]:

@@ -9,18 +9,19 @@ from mnistopt.axes import show
 from mnistopt.engine.devices import (
     Device,
     Lanes,
-    choose_lanes,
     multiply_rate,
     name_of,
 )
 from mnistopt.engine.identity import check_records, identify
-from mnistopt.engine.memory import Capacity, available, needs
+from mnistopt.engine.lanes import choose_lanes
+from mnistopt.engine.memory import Capacity, at_hand, available, needs
 from mnistopt.engine.pool import Pool, present
 from mnistopt.errors import InputError
 from mnistopt.points import Point
 from mnistopt.study.jobs import Job, Plan, make_plan
 from mnistopt.study.request import Request
 from mnistopt.study.workdir import Workdir
+from mnistopt.training.cohort import Cohort
 
 # The share of the machine's matrix products that training reaches, counting direct
 # multiplications, of which Winograd's convolution does fewer: measured on two cores of
@@ -55,7 +56,7 @@ def plan_run(
     points, modules = identify(request.points, request.data, modules, measured)
     if lanes is None:
         had = {cohort: text for one in before for cohort, text in one.lanes.items()}
-        lanes = _lanes(points, request.seeds, request.lanes, had, devices)
+        lanes = _lanes(points, request, had, devices)
     saved = workdir.checkpoints()
     lost = workdir.lost(saved)
     plan = make_plan(points, request.seeds, request.data, saved, lanes, lost)
@@ -67,6 +68,7 @@ def plan_run(
     _warn_of_other_machines(plan, devices)
     more: dict[str, Any] = {"modules": modules}
     if plan.jobs:
+        more["machine"] = devices[0].describe(plan.jobs[0].lanes)
         most = max(len(job.records) for job in plan.jobs)
         states = max(job.state_bytes() for job in plan.jobs)
         more["crossing"] = pool.crossing(plan.data_bytes, most, states)
@@ -77,8 +79,7 @@ def plan_run(
 
 def _lanes(
     points: Sequence[Point],
-    seeds: int,
-    asked: tuple[int, int] | None,
+    request: Request,
     before: Mapping[str, str],
     devices: Sequence[Device],
 ) -> dict[Point, Lanes]:
@@ -90,6 +91,7 @@ def _lanes(
         InputError: If more are asked for than there are replicas to fill them (and they
             are not the ones that the workdir has had).
     """
+    seeds, asked = request.seeds, request.lanes
     settings: dict[Point, set] = {}
     for point in points:
         settings.setdefault(point.program, set()).add(point.hparams)
@@ -108,7 +110,8 @@ def _lanes(
         elif text := before.get(program.identity()):
             lanes[program] = Lanes(*map(int, text.split("x")))
         else:
-            lanes[program] = choose_lanes(devices, len(hparams), seeds)
+            each = at_hand(Cohort.of(program, request.data))
+            lanes[program] = choose_lanes(devices, len(hparams), seeds, each)
     return lanes
 
 

@@ -11,18 +11,49 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnistopt.engine import devices
+from mnistopt.engine.lanes import AT_HAND, choose_lanes
+from mnistopt.engine.memory import at_hand
 from mnistopt.engine.pool import LocalPool
 from mnistopt.errors import InputError
+from mnistopt.models.networks import make_network
+from mnistopt.study.grid import make_point
+from mnistopt.training.cohort import Cohort
 from tests.warm import start
 
 
-@given(st.integers(1, 500), st.integers(1, 50), st.sampled_from([1, 2, 8]))
-def test_lanes_of_an_accelerator_stay_within_their_bound(points, seeds, count):
-    gpus = [SimpleNamespace(platform="gpu")] * count
-    lanes = devices.choose_lanes(gpus, points, seeds)
-    assert 1 <= lanes.seeds * lanes.points <= devices.ACCELERATOR_LANES
-    assert lanes.points <= points
-    assert lanes.seeds <= seeds
+@given(
+    st.integers(1, 2000),
+    st.integers(1, 50),
+    st.sampled_from([1, 2, 8]),
+    st.sampled_from(["gpu", "tpu", "rocm"]),
+    st.floats(1e4, 1e10),
+)
+def test_lanes_of_an_accelerator_have_no_more_than_their_bytes(
+    points, seeds, count, platform, each
+):
+    lanes = choose_lanes([of_kind(platform)] * count, points, seeds, each)
+    room = AT_HAND.get(platform, AT_HAND["gpu"])
+    assert lanes.seeds * lanes.points == 1 or lanes.seeds * lanes.points * each <= room
+    assert 1 <= lanes.points <= points
+    assert 1 <= lanes.seeds <= seeds
+    # Another row of points would not fit, or the last one is no emptier than others.
+    rows = -(-points // lanes.points)
+    assert rows * lanes.points - points < rows
+
+
+def of_kind(platform):
+    return SimpleNamespace(platform=platform)
+
+
+def test_small_networks_have_more_lanes_and_those_of_a_small_grid_are_all():
+    def lanes(point, points, platform="gpu"):
+        each = at_hand(Cohort(make_network(point), "adam", point.recipe.batch_size))
+        return choose_lanes([of_kind(platform)], points, 3, each)
+
+    mlp, cnn = make_point(model="mlp"), make_point()
+    assert lanes(mlp, 9) == (3, 9) and lanes(cnn, 9) == (3, 9)
+    assert lanes(mlp, 4096).points > 4 * lanes(cnn, 4096).points > 8
+    assert lanes(cnn, 9, "tpu").points < 9
 
 
 def test_more_devices_than_there_are_is_an_input_error():
@@ -33,7 +64,7 @@ def test_more_devices_than_there_are_is_an_input_error():
 
 
 def test_a_cpu_computes_one_replica_at_a_time_on_each_core():
-    assert devices.choose_lanes(devices.use_devices(), 9, 5) == (1, 1)
+    assert choose_lanes(devices.use_devices(), 9, 5, 1e6) == (1, 1)
 
 
 def test_the_rate_of_products_is_a_plausible_number():
@@ -47,6 +78,8 @@ import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.devices()
 from mnistopt.engine import devices
+from mnistopt.engine.lanes import AT_HAND, choose_lanes
+from mnistopt.engine.memory import at_hand
 devices.cores = lambda: {cores}
 found = devices.local_devices()
 with warnings.catch_warnings(record=True) as shown:

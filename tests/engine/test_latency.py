@@ -6,7 +6,7 @@ import pytest
 
 from mnistopt.engine import predict as predicting
 from mnistopt.engine.devices import local_devices
-from mnistopt.engine.predict import classify, predict
+from mnistopt.engine.predict import classifier, predict
 from mnistopt.models.networks import make_model, variable_shapes
 from mnistopt.study.grid import make_point
 
@@ -45,12 +45,12 @@ def test_what_has_predicted_compiles_one_program_more(images):
     variables = jax.tree.map(
         lambda leaf: np.ones(leaf.shape, leaf.dtype), variable_shapes(MODEL)
     )
-    classify.clear_cache()
+    classifier().clear_cache()
     predict(MODEL, variables, images)
-    assert classify._cache_size() == 1
+    assert classifier()._cache_size() == 1
     for _ in range(2):
         predicting.measure_latency(MODEL, images, local_devices()[0])
-        assert classify._cache_size() == 2
+        assert classifier()._cache_size() == 2
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 300])

@@ -81,6 +81,32 @@ def test_where_a_replica_begins_is_its_seed_s_matter_alone(model):
         )
 
 
+def test_a_call_begins_all_its_epochs_before_it_waits_and_copies_next_to_nothing():
+    """On an accelerator that waits for the host between two, an epoch takes 10 ms."""
+    compiled = copy.copy(program(SMALL, Lanes(1, 2)))
+    device, events, given = compiled.devices[0], [], []
+
+    def begin(*arguments):
+        events.append("begun")
+        given.append(sum(x.nbytes for x in arguments if isinstance(x, np.generic)))
+        return whole(*arguments)
+
+    whole, wait = compiled._epoch[device], jax.block_until_ready
+    compiled._epoch = {device: begin}
+    members = [Member(str(lr), 0, setting(lr)[0]) for lr in (1e-3, 1e-2)]
+    (round_,) = make_rounds(compiled.lanes, members)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            replicas.jax,
+            "block_until_ready",
+            lambda x: events.append("wait") or wait(x),
+        )
+        done = compiled.train(round_, device, range(3), True).result()
+    assert events == ["begun"] * 3 + ["wait"] and given == [5] * 3
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(r)) for r in done.results]
+    assert sizes == [2 * 4 * (12 + 5)] * 3
+
+
 class Plain(nn.Module):
     """The networks as anybody would write them in flax."""
 

@@ -1,0 +1,93 @@
+"""How accelerators multiply: what may be chosen, its name, and what JAX is told."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import mnistopt
+from mnistopt.engine import devices, precision
+from mnistopt.engine.devices import LocalDevice, compiler_options, describe_device
+from mnistopt.engine.precision import CHOICES, chosen, multiplying, precision_on
+from mnistopt.errors import InputError
+from mnistopt.models.forms import form_of
+
+
+def xla(platform):
+    return SimpleNamespace(
+        platform=platform, device_kind=f"a {platform}", memory_stats=lambda: None
+    )
+
+
+def test_each_platform_has_its_own_by_default():
+    defaults = {platform: precision_on(platform) for platform in CHOICES}
+    assert defaults == {"cpu": "float32", "gpu": "tf32", "tpu": "bfloat16"}
+    assert precision_on("rocm") == "tf32"
+
+
+@pytest.mark.parametrize(
+    ("platform", "asked"), [("cpu", "tf32"), ("cpu", "bfloat16"), ("tpu", "tf32")]
+)
+def test_what_a_device_has_not_is_refused_with_what_it_has(platform, asked):
+    with chosen(asked), pytest.raises(InputError, match=f"{asked} .* {platform}, .*32"):
+        precision_on(platform)
+    assert precision.asked() is None
+
+
+def test_a_run_refuses_it_before_it_makes_anything(tiny, tmp_path):
+    for asked, why in (("tf32", "have float32"), ("half", "expected auto, tf32")):
+        with pytest.raises(InputError, match=why):
+            mnistopt.run(
+                data=tiny, batch_size=8, precision=asked, workdir=tmp_path / "study"
+            )
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_name_of_an_accelerator_says_form_and_precision_and_a_cpu_s_neither():
+    for platform in ("gpu", "tpu"):
+        names = set()
+        for one in CHOICES[platform]:
+            with chosen(one):
+                device = LocalDevice(xla(platform), 0)
+            about = device.describe(devices.Lanes(1, 2))
+            assert (about["form"], about["precision"]) == (form_of(platform), one)
+            names.add(devices.name_of(about))
+        assert len(names) == len(CHOICES[platform])
+    about = describe_device(jax.devices()[0], "float32")
+    assert not {"form", "precision"} & about.keys()
+
+
+def products(text):
+    """The lines of a lowered program that multiply matrices."""
+    return [line for line in text.splitlines() if "dot_general" in line]
+
+
+@pytest.mark.parametrize(
+    ("platform", "asked", "words"),
+    [
+        ("cpu", "float32", ["DEFAULT"]),
+        ("gpu", "tf32", ["HIGH"]),
+        ("gpu", "float32", ["HIGHEST"]),
+        ("gpu", "bfloat16", ["lhs_precision_type = bf16", "accumulation_type = f32"]),
+        ("tpu", "bfloat16", ["DEFAULT"]),
+        ("tpu", "float32", ["HIGHEST"]),
+    ],
+)
+def test_the_compiler_is_told(platform, asked, words):
+    lowering = {"gpu": "cuda"}.get(platform, platform)
+    with multiplying(platform, asked):
+        traced = jax.jit(lambda x: x @ x).trace(jnp.ones((2, 2)))
+    (line,) = products(traced.lower(lowering_platforms=(lowering,)).as_text())
+    assert all(word in line for word in words)
+    if words == ["DEFAULT"] or words == ["HIGH"]:
+        assert "HIGHEST" not in line
+
+
+def test_gpus_choose_no_program_by_the_clock():
+    options = compiler_options("gpu")
+    assert options["xla_gpu_autotune_level"] == 0
+    assert options["xla_gpu_deterministic_ops"]
+    assert compiler_options("rocm") == options
+    assert compiler_options("tpu") == {}
+    assert set(compiler_options("cpu")) == {"xla_cpu_multi_thread_eigen"}
