@@ -150,8 +150,8 @@ def _depthwise_backward(stride, in_blocks, saved, grad):
     grad_x = _sum(cut(padded, x.shape[1:3], 1), kernel[::-1, ::-1])
     if in_blocks:
         return grad_x, _grad_kernel(pad(x, stride), grad, stride)
-    sums = [(view * grad).sum((0, 1, 2)) for view in views(x, stride)]
-    return grad_x, jnp.stack(sums).reshape(kernel.shape)
+    sums = (jnp.stack(views(x, stride)) * grad).sum((1, 2, 3))
+    return grad_x, sums.reshape(kernel.shape)
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
