@@ -1,9 +1,8 @@
 """What rounding the operands of products costs in accuracy, emulated on a CPU.
 
-Accelerators multiply float32 numbers by fewer bits and add up in float32. Here the
-operands of each product are rounded so before it, forward and backward; layers are laid
-out as on a GPU, where a convolution is one product of the same numbers that a TPU's own
-multiplies.
+Accelerators multiply float32 numbers by fewer bits and add up in float32. Here inputs,
+kernels and gradients are rounded so before each convolution and dense layer uses them,
+which then computes exactly.
 """
 
 import contextlib
@@ -22,34 +21,40 @@ STUDIES: dict[str, dict[str, Any]] = {
 }
 
 
-@contextlib.contextmanager
-def rounded(precision: str) -> Iterator[None]:
-    """Rounds the operands of products that are traced meanwhile, in any thread."""
+def _rounding(bits: int) -> Callable[[Callable], Callable]:
+    """Returns what makes a product of (inputs, kernel, ...) one of rounded numbers."""
     import jax
 
+    def rounded(x: Any) -> Any:
+        return jax.lax.reduce_precision(x, 8, bits)
+
+    # Each is rounded in one direction: JAX would round the gradient of a rounding, too.
+    operand = jax.custom_vjp(rounded)
+    operand.defvjp(lambda x: (rounded(x), None), lambda _, grad: (grad,))
+    result = jax.custom_vjp(lambda y: y)
+    result.defvjp(lambda y: (y, None), lambda _, grad: (rounded(grad),))
+
+    def of(product: Callable) -> Callable:
+        return lambda x, kernel, *more: result(
+            product(operand(x), operand(kernel), *more)
+        )
+
+    return of
+
+
+@contextlib.contextmanager
+def rounded(precision: str) -> Iterator[None]:
+    """Rounds what the layers of the MLP and the CNN multiply, in any thread."""
     from mnistopt.engine.replicas import compiled
-    from mnistopt.models import forms
+    from mnistopt.models import layers
 
-    exact, bits = jax.lax.dot_general, MANTISSAS[precision]
-
-    def dot_general(x: Any, y: Any, *arguments: Any, **more: Any) -> Any:
-        if bits < 23:
-            x, y = (jax.lax.reduce_precision(of, 8, bits) for of in (x, y))
-        return exact(x, y, *arguments, **more)
-
-    patches: list[Any] = [
-        # JAX's own functions and gradients find it there.
-        mock.patch("jax._src.lax.lax.dot_general", dot_general),
-        mock.patch("jax.lax.dot_general", dot_general),
-        mock.patch.dict(forms.OF_PLATFORM, cpu=forms.PATCHES),
-    ]
+    of = _rounding(MANTISSAS[precision])
     with contextlib.ExitStack() as stack:
-        for patch in patches:
+        for name in ("product", "conv3x3"):
+            patch = mock.patch.object(layers, name, of(getattr(layers, name)))
             stack.enter_context(patch)
-        forget = compiled.cache_clear, jax.clear_caches
-        for clear in forget:
-            stack.callback(clear)
-            clear()
+        compiled.cache_clear()
+        stack.callback(compiled.cache_clear)
         yield
 
 
@@ -72,13 +77,12 @@ def errors() -> dict[str, list[float]]:
     x, grad = rng.normal(size=(64, 14, 14, 32)), rng.normal(size=(64, 7, 7, 64))
     kernel, bias = rng.normal(size=(3, 3, 32, 64)) / 17, rng.normal(size=64)
 
-    def pooled(x: Any, kernel: Any, bias: Any) -> Any:
-        return conv3x3(x, kernel, bias, pool=True)
+    def results(platform: str, kind: Any, bits: int = 52) -> Any:
+        conv: Any = conv3x3 if bits == 52 else _rounding(bits)(conv3x3)
 
-    def results(platform: str, kind: Any) -> Any:
         def all_of(x: Any, kernel: Any, bias: Any, grad: Any) -> Any:
             with forms.traced_for(platform):
-                y, back = jax.vjp(pooled, x, kernel, bias)
+                y, back = jax.vjp(lambda *of: conv(*of, True), x, kernel, bias)
                 return y, *back(grad)[:2]
 
         given = (jnp.asarray(one, kind) for one in (x, kernel, bias, grad))
@@ -97,10 +101,9 @@ def errors() -> dict[str, list[float]]:
         "Winograd's, in blocks (CPU), float32": error(results("cpu", jnp.float32)),
         "XLA's convolution (TPU), float32": error(results("tpu", jnp.float32)),
     }
-    for precision in MANTISSAS:
-        with rounded(precision):
-            name = f"one product (GPU), {precision}"
-            told[name] = error(results("gpu", jnp.float32))
+    for precision, bits in MANTISSAS.items():
+        found = results("gpu", jnp.float32, bits)
+        told[f"one product (GPU), {precision}"] = error(found)
     return told
 
 
