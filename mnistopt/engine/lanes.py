@@ -7,8 +7,9 @@ from mnistopt.engine.devices import Device, Lanes
 # Bytes that the replicas side by side on an accelerator have at hand: with more they
 # are hardly faster, by XLA's estimates (docs/performance.md). Each byte of states,
 # gradients and activations is moved some times a step; at a GPU's 5 TB/s, those of a
-# gigabyte take ten times as long as the launches of a step. A TPU launches nothing.
-AT_HAND = {"gpu": 1e9, "tpu": 1e8}
+# gigabyte take ten times as long as the launches of a step. A TPU launches nothing, but
+# has 128 MB (v5e) near its units: nine CNNs, which leave it, are slower than one.
+AT_HAND = {"gpu": 1e9, "tpu": 4e7}
 
 
 def choose_lanes(
