@@ -62,8 +62,9 @@ def rows(
                 ways[BLOCKS] = functools.partial(_ours, "cpu")
             for who, way in ways.items():
                 about = {"network": network.name, "who": who, "lanes": lanes}
-                # Beside ours, what is there at few lanes says enough.
-                if tuple(about.values()) in done or (who != OURS and lanes > 64):
+                if tuple(about.values()) in done:
+                    continue
+                if who != OURS and lanes > target.beside:
                     continue
                 yield about | _compiled(target, way, network, lanes)
 

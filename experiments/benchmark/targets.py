@@ -48,6 +48,7 @@ class Target(NamedTuple):
             the host's for launching it, on a TPU nothing, as a program runs alone.
         clock: Cycles a second, which costs are in; 1 where they are seconds.
         lanes: That are compiled, of an MLP, a CNN, and a light network.
+        beside: The most of them for programs other than ours.
     """
 
     words: str
@@ -56,6 +57,7 @@ class Target(NamedTuple):
     launches: tuple[float, float]
     clock: float
     lanes: Mapping[str, tuple[int, ...]]
+    beside: int
 
 
 _GPU_LANES = {"mlp": (1, 16, 64, 256, 1024), "cnn": (1, 9, 64, 256), "": (1, 9)}
@@ -78,6 +80,7 @@ TARGETS = {
         _LAUNCHES,
         1.0,
         _GPU_LANES,
+        64,
     ),
     "a100": Target(
         "NVIDIA A100, 40 GB",
@@ -96,6 +99,7 @@ TARGETS = {
         _LAUNCHES,
         1.0,
         _GPU_LANES,
+        64,
     ),
     "v5e": Target(
         "TPU v5e, one chip",
@@ -104,6 +108,7 @@ TARGETS = {
         (0.0, 0.0),
         1.5e9,
         {"mlp": (1, 16, 64), "cnn": (1, 9), "": (1,)},
+        1,
     ),
 }
 _ENVIRONMENT = {
