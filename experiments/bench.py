@@ -17,12 +17,14 @@ same command goes on. --rounding trains as accelerators multiply, in ten minutes
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from experiments.benchmark import ahead
+from experiments.benchmark.networks import NETWORKS, Network
 from experiments.benchmark.targets import TARGETS, device
 from experiments.program import run
 from mnistopt.errors import InputError
@@ -65,19 +67,9 @@ def main() -> None:
         _round(workdir)
         return
     from experiments.benchmark import contest, ours, report
-    from experiments.benchmark.networks import NETWORKS
     from mnistopt.engine.devices import use_devices
 
-    chosen = [
-        network
-        for network in NETWORKS
-        if not FLAGS.networks or network.name.startswith(tuple(FLAGS.networks))
-    ]
-    if not chosen:
-        names = ", ".join(network.name for network in NETWORKS)
-        raise InputError(
-            f"--networks={','.join(FLAGS.networks)} names none of: {names}"
-        )
+    chosen = _named(NETWORKS)
     if FLAGS.quick:
         chosen = chosen[:2]
     with tempfile.TemporaryDirectory() as cache:
@@ -110,6 +102,19 @@ def main() -> None:
     print(f"Written: {', '.join(map(str, report.write(workdir, found)))}")
 
 
+def _named(networks: Sequence[Network]) -> list[Network]:
+    """Returns those whose names begin as --networks has them.
+
+    Raises:
+        InputError: If none do.
+    """
+    begin = tuple(FLAGS.networks or [""])
+    if chosen := [network for network in networks if network.name.startswith(begin)]:
+        return chosen
+    names = ", ".join(network.name for network in networks)
+    raise InputError(f"--networks={','.join(begin)} names none of: {names}")
+
+
 def _cluster(workdir: Path) -> None:
     """Measures what a cluster costs, and how far one driver reaches."""
     from experiments.benchmark import report, scaling
@@ -127,7 +132,7 @@ def _cluster(workdir: Path) -> None:
 
 def _compile(workdir: Path, name: str) -> None:
     """Compiles for a device that is not there, and writes what is known of it."""
-    target, chosen = TARGETS[name], ahead.networks(FLAGS.networks)
+    target, chosen = TARGETS[name], _named(ahead.networks())
     device(target)
     path = workdir / f"{name}.json"
     found: dict[str, Any] = {"versions": ahead.versions(target), "rows": []}
@@ -135,6 +140,9 @@ def _compile(workdir: Path, name: str) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
         if before["versions"] == found["versions"]:
             found = before
+            tell(
+                f"{len(found['rows'])} rows are in {path}: remove it to make them anew"
+            )
     for row in ahead.rows(target, chosen, found["rows"]):
         tell(f"{row['network']}, {row['who']}, {row['lanes']} lanes: "
              f"{row.get('failed') or row['kernels']}")  # fmt: skip
@@ -144,9 +152,10 @@ def _compile(workdir: Path, name: str) -> None:
 
     page = ahead.markdown(name, found)
     (workdir / f"{name}.md").write_text(page, encoding="utf-8")
-    write_picture(workdir, name, ahead.picture(name, found))
+    if target.estimated:
+        write_picture(workdir, name, ahead.picture(name, found))
     print(page)
-    print(f"Written: {path}, {name}.md and {name}.png beside it")
+    print(f"Written: {path}, and what is made of it beside it")
 
 
 def _round(workdir: Path) -> None:

@@ -121,7 +121,8 @@ def _predict(study: Any, examples: Examples) -> dict[str, Any]:
         found["without_ink"] = list(examples.blank)
     if not len(examples.images):
         return found
-    classes, probabilities = predict(model, variables, examples.images)
+    precision = study.config.precision
+    classes, probabilities = predict(model, variables, examples.images, precision)
     if examples.names is not None:
         found["predictions"] += [
             {

@@ -94,8 +94,7 @@ def plan(whole: Plan) -> None:
     )
     if precision := whole.machine.get("precision"):
         console.print(
-            f"on a {whole.machine['device']}: products in {precision} (--precision); "
-            "lanes are replicas side by side, of which more would hardly be faster"
+            f"on {whole.machine['device']}: products in {precision} (--precision)"
         )
     needs, free = whole.needs, whole.available
     device = (

@@ -66,10 +66,13 @@ def describe_device(xla: jax.Device, precision: str) -> dict[str, Any]:
     XLA's program for a CPU depends on its instructions and on the number of cores, not
     on how many of them compute; and each program rounds as its shapes have it, so the
     lanes belong to it. So do settings of XLA, `xla`, where the environment has any,
-    and on an accelerator how layers are laid out and products rounded.
+    and on an accelerator how layers are laid out and products rounded, and the version
+    of what drives it.
     """
     cpu, settings = xla.platform == "cpu", xla_settings()
-    laid_out = {"form": form_of(xla.platform), "precision": precision}
+    about = {"form": form_of(xla.platform), "precision": precision}
+    if not cpu:
+        about["runtime"] = xla.client.platform_version
     return {
         "platform": xla.platform,
         "device": processor() if cpu else xla.device_kind,
@@ -77,7 +80,7 @@ def describe_device(xla: jax.Device, precision: str) -> dict[str, Any]:
         "cores": xla_threads() or cores() if cpu else None,
         "jax": importlib.metadata.version("jax"),
         "jaxlib": importlib.metadata.version("jaxlib"),
-        **({} if cpu else laid_out),
+        **({} if cpu else about),
         **({"xla": settings} if settings else {}),
     }
 
@@ -88,7 +91,7 @@ def name_of(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
-# By platform, what all programs are compiled with.
+# By platform, what all programs are compiled with; those of a GPU where there is none.
 _COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
     # A core computes its replica by itself. XLA's pool of threads would share out each
     # product among all cores, which train replicas of their own: a tenth slower for the
@@ -103,13 +106,13 @@ _COMPILER_OPTIONS: dict[str, dict[str, Any]] = {
         "xla_gpu_autotune_level": 0,
         "xla_gpu_enable_triton_gemm": False,
     },
+    "tpu": {},
 }
 
 
 def compiler_options(platform: str) -> dict[str, Any]:
     """Returns XLA's options for programs on devices of a platform."""
-    known = "cpu" if platform == "cpu" else "gpu"
-    return {} if platform == "tpu" else _COMPILER_OPTIONS[known]
+    return _COMPILER_OPTIONS.get(platform, _COMPILER_OPTIONS["gpu"])
 
 
 class Lanes(NamedTuple):
@@ -345,12 +348,13 @@ _RATES: dict[tuple[str, ...], float] = {}
 
 
 def multiply_rate(devices: Sequence[Device]) -> float:
-    """Measures the multiplications per second of float32 matrix products, once.
+    """Measures the multiplications per second of matrix products, once.
 
     All devices at once, on products of 1024 x 1024 matrices, in a fifth of a second or
     so: what the machine could do at best, to guess how long a study takes.
     """
-    size, repeats, names = 1024, 10, tuple(map(str, devices))
+    size, repeats = 1024, 10
+    names = *map(str, devices), name_of(devices[0].describe(Lanes(1, 1)))
     if names in _RATES:
         return _RATES[names]
 

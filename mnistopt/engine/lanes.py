@@ -31,6 +31,8 @@ def choose_lanes(
         return Lanes(1, 1)
     room = AT_HAND.get(devices[0].platform, AT_HAND["gpu"])
     most = max(1, int(room / each))
-    in_row = -(-points // -(-points // most))
+    # Parts of a seed's points: as many as memory or the devices ask for.
+    parts = min(points, max(-(-points // most), -(-len(devices) // seeds)))
+    in_row = -(-points // parts)
     rows = -(-seeds // len(devices))
     return Lanes(max(1, min(rows, most // in_row)), in_row)

@@ -13,8 +13,10 @@ import jax
 from mnistopt.engine.devices import Device, Lanes, cores
 from mnistopt.engine.replicas import state_bytes
 from mnistopt.errors import InputError
-from mnistopt.models.networks import count_bytes, count_outputs
+from mnistopt.models import forms
+from mnistopt.models.networks import count_bytes, count_outputs, count_patches
 from mnistopt.training.cohort import Cohort
+from mnistopt.training.metrics import EVAL_BATCH
 
 try:
     import resource
@@ -160,17 +162,21 @@ def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capaci
 
 def at_hand(cohort: Cohort) -> float:
     """Returns the bytes of a replica's state and, roughly, of what a step computes."""
-    return state_bytes(cohort) + _working(cohort)
+    return state_bytes(cohort) + _working(cohort, forms.BLOCKS)
 
 
-def _working(cohort: Cohort) -> int:
+def _working(cohort: Cohort, form: str) -> int:
     """Estimates the bytes that a step of a replica takes beside its state.
 
     Gradients and, for each image of a batch, what the layers compute and its gradient.
+    In whole batches what kernels see, too; and then an evaluation may take more.
     """
     model, shape = cohort.model, cohort.image_shape
-    outputs = cohort.batch_size * count_outputs(model, shape) * FLOAT
-    return count_bytes(model, shape) + 2 * outputs
+    numbers, images = count_outputs(model, shape), 2 * cohort.batch_size
+    if form != forms.BLOCKS:
+        numbers += count_patches(model, shape)
+        images = max(images, EVAL_BATCH)
+    return count_bytes(model, shape) + images * numbers * FLOAT
 
 
 def needs(
@@ -195,7 +201,7 @@ def needs(
             told before; None to estimate them.
     """
     if working is None:
-        working = _working(cohort)
+        working = _working(cohort, forms.form_of(devices[0].platform))
     first, states = devices[0], replicas * state_bytes(cohort)
     host = process_memory() + COMPILING + (COPIES - 1 + first.host_copies) * states
     call = math.prod(lanes) * working

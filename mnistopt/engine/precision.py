@@ -26,21 +26,29 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 PRECISIONS = tuple(CHOICES["gpu"])
 
-_chosen = contextvars.ContextVar[str | None]("precision", default=None)
+# What was asked for, and what is taken where nothing was and the devices have it.
+_chosen = contextvars.ContextVar[tuple[str | None, str | None]](
+    "precision", default=(None, None)
+)
 
 
 @contextlib.contextmanager
-def chosen(precision: str | None) -> Iterator[None]:
-    """Lets devices that are made meanwhile multiply so; None for their own default."""
-    token = _chosen.set(precision)
+def chosen(precision: str | None = None, usual: str | None = None) -> Iterator[None]:
+    """Lets devices that are made meanwhile multiply so.
+
+    Args:
+        precision: Asked for: devices that lack it are refused.
+        usual: Otherwise, where the devices have it; None for their own.
+    """
+    token = _chosen.set((precision, usual))
     try:
         yield
     finally:
         _chosen.reset(token)
 
 
-def asked() -> str | None:
-    """Returns what was chosen, for devices that are made elsewhere."""
+def choice() -> tuple[str | None, str | None]:
+    """Returns the arguments of `chosen`, for devices that are made elsewhere."""
     return _chosen.get()
 
 
@@ -50,15 +58,13 @@ def precision_on(platform: str) -> str:
     Raises:
         InputError: If the one that was chosen is none of theirs.
     """
-    choices, precision = CHOICES.get(platform, CHOICES["gpu"]), asked()
-    if precision is None:
-        return next(iter(choices))
-    if precision not in choices:
+    choices, (asked, usual) = CHOICES.get(platform, CHOICES["gpu"]), choice()
+    if asked is not None and asked not in choices:
         raise InputError(
-            f"precision={precision} is not for devices of the kind {platform}, which "
-            f"have {' and '.join(choices)}; give one of them, or leave it out"
+            f"precision={asked} is not for devices of the kind {platform}, which have "
+            f"{' or '.join(choices)}; give one of them, or leave it out"
         )
-    return precision
+    return asked or (usual if usual in choices else next(iter(choices)))
 
 
 @contextlib.contextmanager

@@ -23,7 +23,9 @@ from mnistopt.engine.devices import (
     put,
 )
 from mnistopt.engine.memory import check_process_limits
+from mnistopt.engine.precision import chosen
 from mnistopt.hparams import Hparams
+from mnistopt.models.forms import traced_for
 from mnistopt.models.networks import apply, variable_shapes
 from mnistopt.points import stages
 from mnistopt.training.augment import augment
@@ -43,21 +45,22 @@ class Predicted(NamedTuple):
 
 
 @functools.cache
-def classifier() -> Any:
-    """Returns a compiled function that classifies a batch of images with one network.
+def classifier(platform: str) -> Any:
+    """Returns a function, compiled for a platform, that asks a network about images.
 
     Its arguments are the network, its variables (parameters, and running statistics if
     it keeps such), and images, uint8 or float32 [B, H, W, C]; each B compiles a
     program. It returns the classes and probabilities of a `Predicted`, on the device.
     """
-    options = compiler_options(jax.default_backend())
-    return jax.jit(_classify, static_argnums=0, compiler_options=options)
 
+    def classify(model, variables, images):
+        with traced_for(platform):
+            logits = apply(model, variables, pixels(images))
+        classes = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+        return classes, jax.nn.softmax(logits)
 
-def _classify(model, variables, images):
-    logits = apply(model, variables, pixels(images))
-    classes = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
-    return classes, jax.nn.softmax(logits)
+    options = compiler_options(platform)
+    return jax.jit(classify, static_argnums=0, compiler_options=options)
 
 
 def _batches(images: np.ndarray) -> list[np.ndarray]:
@@ -70,16 +73,20 @@ def _batches(images: np.ndarray) -> list[np.ndarray]:
 class Predictor:
     """Classifies the same images with many networks, on all devices in turn."""
 
-    def __init__(self, images: Mapping[str, np.ndarray]):
+    def __init__(self, images: Mapping[str, np.ndarray], precision: str | None = None):
         """Copies images to the devices.
 
         Args:
             images: By name, uint8 or float32 [N, H, W, C].
+            precision: That the networks were trained in, in which they are asked where
+                the devices have it; None for the devices' own.
         """
         check_process_limits()
         self._sizes = {name: len(some) for name, some in images.items()}
         batches = {name: _batches(some) for name, some in images.items()}
-        self._batches = put(batches, local_devices())
+        with chosen(usual=precision):
+            devices = local_devices()
+        self._batches = put(batches, devices)
 
     def __call__(
         self, networks: Iterable[tuple[nn.Module, Any]]
@@ -99,9 +106,10 @@ class Predictor:
         self, model: nn.Module, variables: Any, device: LocalDevice
     ) -> dict[str, Predicted]:
         variables = jax.device_put(variables, device.xla)
+        classify = classifier(device.platform)
         return {
             name: _joined(
-                [classifier()(model, variables, batch) for batch in batches],
+                [classify(model, variables, batch) for batch in batches],
                 self._sizes[name],
             )
             for name, batches in self._batches[device].items()
@@ -114,15 +122,21 @@ def _joined(batches: list[tuple[jax.Array, jax.Array]], size: int) -> Predicted:
     return Predicted(*(np.concatenate(column)[:size] for column in columns))
 
 
-def predict(model: nn.Module, variables: Any, images: np.ndarray) -> Predicted:
+def predict(
+    model: nn.Module,
+    variables: Any,
+    images: np.ndarray,
+    precision: str | None = None,
+) -> Predicted:
     """Classifies images with one network.
 
     Args:
         model: The network.
         variables: Its parameters, and running statistics if it keeps such.
         images: uint8 or float32 [N, H, W, C].
+        precision: As of `Predictor`.
     """
-    (predicted,) = Predictor({"images": images})([(model, variables)])
+    (predicted,) = Predictor({"images": images}, precision)([(model, variables)])
     return predicted["images"]
 
 
@@ -215,5 +229,5 @@ def _seconds(
     """Times one call, up to when its answer is on the host."""
     start = time.perf_counter()
     images = jax.device_put(batch, device.xla)
-    jax.device_get(classifier()(model, variables, images))
+    jax.device_get(classifier(device.platform)(model, variables, images))
     return time.perf_counter() - start

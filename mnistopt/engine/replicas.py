@@ -1,4 +1,4 @@
-"""Many replicas in one program: the only file with vmap and donation.
+"""Many replicas in one program: the only file with donation and a map over replicas.
 
 The points of a row share its batches and random bits, so the map over points leaves
 them unmapped, and the map over rows stands outside it. The compiled program knows a
@@ -188,8 +188,14 @@ def _measure_rows(cohort, state, splits):
 
 @functools.cache
 def _measurer(platform: str) -> Any:
+    """Returns `_measure_rows`, compiled for devices of a platform."""
+
+    def measure(cohort, state, splits):
+        with traced_for(platform):
+            return _measure_rows(cohort, state, splits)
+
     options = compiler_options(platform)
-    return jax.jit(_measure_rows, static_argnums=0, compiler_options=options)
+    return jax.jit(measure, static_argnums=0, compiler_options=options)
 
 
 # Seconds that a call on an accelerator should take: between two calls it waits for the

@@ -198,6 +198,18 @@ def layer_multiply_adds(
     return [math.prod(kernel) * places for kernel, places in _applied(model, shape)]
 
 
+def count_patches(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
+    """Returns how many numbers an image's kernels see, those of several pixels.
+
+    What a convolution of a whole batch, as one product, has in memory.
+    """
+    return sum(
+        math.prod(kernel[:-1]) * places
+        for kernel, places in _applied(model, shape)
+        if math.prod(kernel[:-2]) > 1
+    )
+
+
 def count_outputs(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> int:
     """Returns how many numbers the layers with a kernel compute of one image."""
     return sum(kernel[-1] * places for kernel, places in _applied(model, shape))

@@ -146,6 +146,12 @@ class Config:
     working_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
+    @property
+    def precision(self) -> str | None:
+        """Of the products of the accelerator that has computed; None of a CPU."""
+        told = [machine.get("precision") for machine in self.machines.values()]
+        return next(filter(None, reversed(told)), None)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the content of the file."""
         return {"format": FORMAT, **dataclasses.asdict(self)}

@@ -75,6 +75,7 @@ def write_predictions(
     trials: pd.DataFrame,
     data: Dataset,
     make: Callable[[Point], Any],
+    precision: str | None,
 ) -> None:
     """Predicts with every finished replica, unless its point's file has it.
 
@@ -84,6 +85,7 @@ def write_predictions(
         trials: Its table of trials.
         data: Its data.
         make: Returns the network of a point.
+        precision: That they were trained in, as of `Predictor`.
     """
     manifest, names = Manifest(workdir), (f"{FOLDER}/{{}}.npz").format
     if not manifest.is_fresh(names(LABELS), data.fingerprint):
@@ -106,7 +108,7 @@ def write_predictions(
         (name, saved.epoch): saved for saved in store.saved() for name in saved.replicas
     }
     images = {name: getattr(data, name).images for name in SPLITS}
-    predictor = Predictor(images)
+    predictor = Predictor(images, precision)
     packed: dict[str, bytes] = {}
     since = time.monotonic()
     for point in todo:

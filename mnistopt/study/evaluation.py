@@ -217,7 +217,8 @@ def robustness(
                 strength: corrupt(examples.images, corruption, int(strength))
                 for strength in amounts
             }
-        for name, predicted in zip(trials, Predictor(images)(networks)):
+        predictor = Predictor(images, study.config.precision)
+        for name, predicted in zip(trials, predictor(networks)):
             for strength, prediction in predicted.items():
                 right = prediction.classes == examples.labels
                 condition = (corruption, int(strength), amounts[strength])

@@ -126,13 +126,18 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
         if before.get(job.program.identity(), set()) - {name_of(now)}:
             warnings.warn(
                 f"{len(job.records)} replicas of {job.program.structure} train on "
-                f"another machine than some before, or with other versions or lanes "
-                f"(now {now['device']}, {now['cores'] or 1} cores, jax {now['jax']}, "
+                f"another machine than some before, or with other versions, lanes or "
+                f"precision (now {now['device']}, {_amount(now)}, jax {now['jax']}, "
                 f"lanes {show(tuple(job.lanes))}): numbers agree to rounding and not "
                 "to the bit. The column machine of trials.csv tells which are which",
                 stacklevel=2,
             )
             return
+
+
+def _amount(machine: Mapping[str, Any]) -> str:
+    """Returns what of a machine's description its name leaves out."""
+    return machine.get("precision") or f"{machine['cores']} cores"
 
 
 def fitted(

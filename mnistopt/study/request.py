@@ -241,7 +241,7 @@ def _precision(value: Any) -> str | None:
         return None
     if value not in PRECISIONS:
         raise InputError(
-            f"precision={value} is not known: expected auto, {', '.join(PRECISIONS)}"
+            f"precision={value} is not known: expected auto, {' or '.join(PRECISIONS)}"
         )
     return value
 

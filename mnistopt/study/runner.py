@@ -78,10 +78,9 @@ def run(
     with stopwatch("planning"), noting() as noted:
         request = Request.of(**settings)
         workdir = Workdir(request.workdir, request.about)
-        pool = _make_pool(request)
+        pool = _make_pool(request, workdir)
     showing = NotebookBar() if shown and in_notebook() else contextlib.nullcontext()
-    using = chosen(request.precision)
-    with pool, using, showing as bar, workdir.writing(), Stop() as stop:
+    with pool, showing as bar, workdir.writing(), Stop() as stop:
 
         def tell(progress: Progress) -> None:
             for callback in (on_progress, bar):
@@ -103,18 +102,22 @@ def plan(**settings: Any) -> Plan:
     """Returns what `run` would do with the same settings; writes nothing."""
     request = Request.of(**settings)
     workdir = Workdir(request.workdir, request.about)
-    with _make_pool(request) as pool, chosen(request.precision):
+    with _make_pool(request, workdir) as pool:
         return plan_run(request, workdir, pool, measured=False)
 
 
-def _make_pool(request: Request) -> Pool:
+def _make_pool(request: Request, workdir: Workdir) -> Pool:
     """Returns this machine's devices, or a cluster's, as they are asked for.
+
+    They multiply as those that have trained what is there, or that of which it is a
+    rerun, unless told otherwise.
 
     Raises:
         InputError: If there are none, or not as many, or they lack a precision, or the
             extra is not installed.
     """
-    with chosen(request.precision):
+    before = request.rerun or workdir.config
+    with chosen(request.precision, before.precision if before else None):
         return _pool(request.cluster, request.devices, request.cache / "jax")
 
 

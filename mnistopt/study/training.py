@@ -64,7 +64,8 @@ def train(plan: Plan, run: Run) -> None:
                 made[one] = make_again(point, *about)
             return made[one]
 
-        write_predictions(folder, workdir.store, trials, data, make)
+        precision = workdir.config.precision if workdir.config else None
+        write_predictions(folder, workdir.store, trials, data, make, precision)
         write_mistakes(folder, trials, data)
         write_samples(folder, plan.points, data)
     with run.stopwatch("costs"):

@@ -57,7 +57,9 @@ def augment(
         # each of the four tiles of a convolution that read a pixel.
         changed = jax.lax.map(lambda group: change(*group), (groups, keys))
     else:
-        changed = jax.vmap(change)(groups, keys)
+        # Of fewer bits, a blur of strength 0 would change pixels.
+        with jax.default_matmul_precision("float32"):
+            changed = jax.vmap(change)(groups, keys)
     return ungrouped(changed, len(images))
 
 

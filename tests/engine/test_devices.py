@@ -36,9 +36,12 @@ def test_lanes_of_an_accelerator_have_no_more_than_their_bytes(
     assert lanes.seeds * lanes.points == 1 or lanes.seeds * lanes.points * each <= room
     assert 1 <= lanes.points <= points
     assert 1 <= lanes.seeds <= seeds
-    # Another row of points would not fit, or the last one is no emptier than others.
+    # The last row is no emptier than need be, and no device is left without a round
+    # where there are replicas enough.
     rows = -(-points // lanes.points)
     assert rows * lanes.points - points < rows
+    rounds = -(-seeds // lanes.seeds) * rows
+    assert rounds >= min(count, seeds * points) or lanes.points == 2 or seeds > 1
 
 
 def of_kind(platform):
@@ -50,6 +53,7 @@ def test_small_networks_have_more_lanes_and_those_of_a_small_grid_are_all():
         each = at_hand(Cohort(make_network(point), "adam", point.recipe.batch_size))
         return choose_lanes([of_kind(platform)], points, 3, each)
 
+    assert choose_lanes([of_kind("gpu")] * 8, 9, 1, 1e6) == (1, 2)
     mlp, cnn = make_point(model="mlp"), make_point()
     assert lanes(mlp, 9) == (3, 9) and lanes(cnn, 9) == (3, 9)
     assert lanes(mlp, 4096).points > 4 * lanes(cnn, 4096).points > 8
@@ -78,8 +82,6 @@ import jax
 jax.config.update("jax_num_cpu_devices", 2)
 jax.devices()
 from mnistopt.engine import devices
-from mnistopt.engine.lanes import AT_HAND, choose_lanes
-from mnistopt.engine.memory import at_hand
 devices.cores = lambda: {cores}
 found = devices.local_devices()
 with warnings.catch_warnings(record=True) as shown:

@@ -45,12 +45,12 @@ def test_what_has_predicted_compiles_one_program_more(images):
     variables = jax.tree.map(
         lambda leaf: np.ones(leaf.shape, leaf.dtype), variable_shapes(MODEL)
     )
-    classifier().clear_cache()
+    classifier("cpu").clear_cache()
     predict(MODEL, variables, images)
-    assert classifier()._cache_size() == 1
+    assert classifier("cpu")._cache_size() == 1
     for _ in range(2):
         predicting.measure_latency(MODEL, images, local_devices()[0])
-        assert classifier()._cache_size() == 2
+        assert classifier("cpu")._cache_size() == 2
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 300])

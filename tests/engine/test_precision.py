@@ -7,16 +7,30 @@ import jax.numpy as jnp
 import pytest
 
 import mnistopt
-from mnistopt.engine import devices, precision
+from mnistopt.engine import devices, predict
 from mnistopt.engine.devices import LocalDevice, compiler_options, describe_device
-from mnistopt.engine.precision import CHOICES, chosen, multiplying, precision_on
+from mnistopt.engine.precision import (
+    CHOICES,
+    choice,
+    chosen,
+    multiplying,
+    precision_on,
+)
+from mnistopt.engine.replicas import compiled
 from mnistopt.errors import InputError
+from mnistopt.models import forms
 from mnistopt.models.forms import form_of
+from mnistopt.models.mlp_cnn import CNN
+from mnistopt.results.config import Config
+from mnistopt.training.cohort import Cohort
 
 
 def xla(platform):
     return SimpleNamespace(
-        platform=platform, device_kind=f"a {platform}", memory_stats=lambda: None
+        platform=platform,
+        device_kind=f"a {platform}",
+        memory_stats=lambda: None,
+        client=SimpleNamespace(platform_version="1"),
     )
 
 
@@ -32,7 +46,53 @@ def test_each_platform_has_its_own_by_default():
 def test_what_a_device_has_not_is_refused_with_what_it_has(platform, asked):
     with chosen(asked), pytest.raises(InputError, match=f"{asked} .* {platform}, .*32"):
         precision_on(platform)
-    assert precision.asked() is None
+    assert choice() == (None, None)
+
+
+def test_what_a_study_had_is_kept_where_the_devices_have_it():
+    with chosen(usual="float32"):
+        assert precision_on("gpu") == precision_on("tpu") == "float32"
+    with chosen(usual="tf32"):
+        assert (precision_on("gpu"), precision_on("tpu")) == ("tf32", "bfloat16")
+        assert precision_on("cpu") == "float32"
+    with chosen("bfloat16", usual="float32"):
+        assert precision_on("gpu") == "bfloat16"
+
+
+def test_networks_are_asked_in_the_precision_of_their_study(monkeypatch):
+    told = []
+    monkeypatch.setattr(predict, "local_devices", lambda: told.append(choice()) or [])
+    for one in (None, "float32"):
+        predict.Predictor({}, one)
+    assert told == [(None, None), (None, "float32")]
+    machines = {"a": {"precision": "tf32"}, "b": {"precision": "float32"}, "c": {}}
+    config = SimpleNamespace(machines=machines)
+    assert Config.precision.fget(config) == "float32"
+    assert Config.precision.fget(SimpleNamespace(machines={"c": {}})) is None
+
+
+def test_an_epoch_is_compiled_in_the_form_and_precision_of_its_device(tiny):
+    """On a CPU that is told to be laid out and to multiply as a GPU."""
+    cohort = Cohort(CNN((2, 2), 2), "adam", 8)
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        (tiny.train, tiny.validation, tiny.test),
+    )
+
+    def text(precision):
+        compiled.cache_clear()
+        lanes, xla = devices.Lanes(1, 1), jax.devices()[0]
+        return compiled(cohort, lanes, shapes, precision, xla)[1].as_text()
+
+    usual = text("float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(forms.OF_PLATFORM, "cpu", forms.PATCHES)
+        patch.setitem(CHOICES, "cpu", {"highest": "float32"})
+        other = text("highest")
+    compiled.cache_clear()
+    assert usual.count(" while(") > other.count(" while(") > 0
+    assert "operand_precision={highest,highest}" in other
+    assert "operand_precision" not in usual
 
 
 def test_a_run_refuses_it_before_it_makes_anything(tiny, tmp_path):

@@ -86,8 +86,8 @@ def test_rows_that_are_there_are_not_compiled_again(monkeypatch):
         return {"failed": "too large"}
 
     monkeypatch.setattr(ahead, "_compiled", compiled)
-    chosen = ahead.networks(["MLP", "MobileNet v2"])
-    assert [network.name for network in chosen] == ["MLP 128x128", "MobileNet v2"]
+    every = {network.name: network for network in ahead.networks()}
+    chosen = [every["MLP 128x128"], every["MobileNet v2"]]
     found = list(ahead.rows(TARGETS["h200"], chosen, []))
     assert len(found) == len(asked) > 5
     assert list(ahead.rows(TARGETS["h200"], chosen, found)) == []

@@ -18,7 +18,7 @@ from mnistopt.engine.cluster.program import RESULT, RemoteProgram
 from mnistopt.engine.cluster.worker import Worker, versions
 from mnistopt.engine.devices import Lanes
 from mnistopt.engine.pool import MOST_LOSSES
-from mnistopt.engine.precision import asked
+from mnistopt.engine.precision import choice, precision_on
 from mnistopt.errors import InputError
 from mnistopt.training.cohort import Cohort
 
@@ -67,7 +67,7 @@ class RayPool:
         self.traffic: collections.Counter[str] = collections.Counter()
         self._joined = join(address)
         self._cache_dir, self._count = str(cache_dir), count
-        self._precision = asked()
+        self._precision = choice()
         self._devices: list[RemoteDevice] = []
         # What each worker that starts will tell of itself.
         self._starting: dict[Any, Any] = {}
@@ -78,6 +78,7 @@ class RayPool:
         try:
             self._resource = find_resource()
             cpu = self._resource == "CPU"
+            precision_on(self._resource.lower())  # Before any worker is started.
             self._worker = ray.remote(
                 num_cpus=int(cpu),
                 num_gpus=int(self._resource == "GPU"),

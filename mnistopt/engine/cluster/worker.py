@@ -54,17 +54,19 @@ class Worker:
     It keeps no round: a call takes a state and returns the next, both in Ray's store.
     """
 
-    def __init__(self, cpu: bool, cache_dir: str, precision: str | None):
+    def __init__(
+        self, cpu: bool, cache_dir: str, precision: tuple[str | None, str | None]
+    ):
         """Finds its device.
 
         Args:
             cpu: Whether it is a core of a CPU: else it is the accelerator there.
             cache_dir: Folder of compiled programs.
-            precision: Of its products, or None for its own.
+            precision: Of its products, as arguments of `chosen`.
         """
         if cpu:
             jax.config.update("jax_platforms", "cpu")
-        with chosen(precision):
+        with chosen(*precision):
             self._device: LocalDevice = local_devices()[0]
         with contextlib.suppress(OSError):
             Path(cache_dir).mkdir(parents=True, exist_ok=True)
