@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import io
 import re
@@ -351,3 +352,13 @@ def test_what_the_library_calls_settings_are_flags_here(tmp_path):
         mnistopt.plan(**asked)
     flags = [f"--{name}={value}" for name, value in asked.items()]
     assert_refused(run("grid", *flags), "give another --workdir")
+
+
+def test_a_plan_for_an_accelerator_names_its_precision(tiny, tmp_path, capsys):
+    settings = {"model": "mlp", "hidden": (4,), "batch_size": 8}
+    plan = mnistopt.plan(data=tiny, **settings, workdir=tmp_path)
+    show.plan(plan)
+    assert "products in" not in capsys.readouterr().out
+    machine = {"device": "NVIDIA H200", "precision": "tf32"}
+    show.plan(dataclasses.replace(plan, machine=machine))
+    assert "on NVIDIA H200: products in tf32" in capsys.readouterr().out
