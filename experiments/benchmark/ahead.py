@@ -6,7 +6,6 @@ XLA's own estimate.
 
 import contextlib
 import functools
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -181,7 +180,7 @@ def markdown(name: str, found: Mapping[str, Any]) -> str:
     heads += ["without an estimate", "a batch evaluated", "temporaries, GB"]
     heads += ["compiled, s"]
     table = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in found["rows"]:
+    for row in _ordered(found):
         cells = [row["network"], row["who"], str(row["lanes"])]
         if "failed" in row:
             cells += [row["failed"], *[""] * 6]
@@ -196,6 +195,20 @@ def markdown(name: str, found: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, "\n".join(table)]) + "\n"
 
 
+def _ordered(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns the rows by network, lanes and who, whenever they were made."""
+    names = [network.name for network in networks()]
+    who = OURS, FLAX, BLOCKS
+    return sorted(
+        found["rows"],
+        key=lambda row: (
+            names.index(row["network"]),
+            row["lanes"],
+            who.index(row["who"]),
+        ),
+    )
+
+
 def _rounded(speed: float) -> str:
     return f"{float(f'{speed:.3g}'):,.0f}"
 
@@ -208,15 +221,21 @@ def picture(name: str, found: Mapping[str, Any]) -> Any:
     from mnistopt.report.charts import theme
     from mnistopt.report.charts.pictures import Picture
 
-    frame = pd.DataFrame([row for row in found["rows"] if "failed" not in row])
+    frame = pd.DataFrame([row for row in _ordered(found) if "failed" not in row])
     frame = frame[["network", "who", "lanes", "slowest", "fastest", "kernels"]]
     order = list(frame["network"].unique())
     base = alt.Chart(theme.rows(frame)).encode(
         x=alt.X(
             "lanes:Q",
             title="replicas side by side",
-            scale=alt.Scale(type="log", base=2, padding=14, nice=False),
-            axis=alt.Axis(values=[1, 4, 16, 64, 256, 1024], grid=False),
+            scale=alt.Scale(
+                type="log",
+                base=2,
+                domain=[1, frame["lanes"].max()],
+                padding=14,
+                nice=False,
+            ),
+            axis=alt.Axis(values=[1, 4, 16, 64, 256, 1024], format="d", grid=False),
         ),
         y=alt.Y(
             "fastest:Q",
@@ -230,7 +249,9 @@ def picture(name: str, found: Mapping[str, Any]) -> Any:
                 domain=[OURS, BLOCKS, FLAX],
                 range=[theme.PALETTE[i] for i in (0, 1, 4)],
             ),
-            legend=alt.Legend(title=None, orient="top", symbolType="circle"),
+            legend=alt.Legend(
+                title=None, orient="top", columns=3, symbolType="circle", labelLimit=300
+            ),
         ),
     )
     marks = [
@@ -241,7 +262,9 @@ def picture(name: str, found: Mapping[str, Any]) -> Any:
     panels = [
         alt.layer(*marks)
         .transform_filter(alt.datum.network == network)
-        .properties(title=re.sub(", batch norm.*", ", normed, changed", network))
+        .properties(
+            title=network.replace("32x64/128, batch norm, images", "with norm, images")
+        )
         .properties(width=220, height=150)
         for network in order
     ]

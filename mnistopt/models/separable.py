@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from mnistopt.models import forms
 from mnistopt.models.cells import grouped
 from mnistopt.models.layers import product
-from mnistopt.models.views import cut, pad, padding, views
+from mnistopt.models.views import cut, pad, padding, patches, views
 
 # Rows of an image whose sum is written out: with half or twice as many, training was
 # slower, and with twice as many so was compiling.
@@ -37,8 +37,7 @@ class Stem(nn.Module):
         """Maps float [B, H, W, C] to [B, H / stride, W / stride, O], rounded up."""
         shape = 3, 3, x.shape[-1], self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        patches = jnp.concatenate(views(x, self.stride), axis=-1)
-        return _pixelwise(patches, kernel.reshape(-1, self.features))
+        return _pixelwise(patches(x, self.stride), kernel.reshape(-1, self.features))
 
 
 class Depthwise(nn.Module):

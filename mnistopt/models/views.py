@@ -18,6 +18,11 @@ def views(x: jax.Array, stride: int = 1) -> list[jax.Array]:
     return cut(pad(x, stride), sizes, stride)
 
 
+def patches(x: jax.Array, stride: int = 1) -> jax.Array:
+    """Returns those views side by side: [B, H / stride, W / stride, 9 * C]."""
+    return jnp.concatenate(views(x, stride), axis=-1)
+
+
 def cut(padded: jax.Array, sizes: Sequence[int], stride: int) -> list[jax.Array]:
     """Returns those views, [B, *sizes, C] each, in row-major order."""
     h, w = (stride * size for size in sizes)

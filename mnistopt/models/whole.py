@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mnistopt.models.cells import pooled
-from mnistopt.models.views import views
+from mnistopt.models.views import patches
 
 
 def conv3x3(
@@ -28,7 +28,7 @@ def conv3x3(
             x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
     else:
-        y = jnp.concatenate(views(x), axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+        y = patches(x) @ kernel.reshape(-1, kernel.shape[-1])
     if pool:
         # Before bias and ReLU, as they then have a quarter of the work.
         y = _highest(*_quarters(y))

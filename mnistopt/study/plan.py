@@ -18,6 +18,7 @@ from mnistopt.engine.memory import Capacity, at_hand, available, needs
 from mnistopt.engine.pool import Pool, present
 from mnistopt.errors import InputError
 from mnistopt.points import Point
+from mnistopt.results.config import Config
 from mnistopt.study.jobs import Job, Plan, make_plan
 from mnistopt.study.request import Request
 from mnistopt.study.workdir import Workdir
@@ -64,7 +65,7 @@ def plan_run(
     workdir.check_data(plan.records)
     workdir.check_complete(lost, saved, plan.trials)
     free = available(devices, workdir.folder, request.memory_budget)
-    plan = fitted(plan, devices, known.working_bytes if known else {}, free)
+    plan = fitted(plan, devices, _measured(known, devices), free)
     _warn_of_other_machines(plan, devices)
     more: dict[str, Any] = {"modules": modules}
     if plan.jobs:
@@ -113,6 +114,14 @@ def _lanes(
             each = at_hand(Cohort.of(program, request.data))
             lanes[program] = choose_lanes(devices, len(hparams), seeds, each)
     return lanes
+
+
+def _measured(known: Config | None, devices: Sequence[Device]) -> Mapping[str, int]:
+    """Returns what steps took beside their state, if it was on devices of this kind."""
+    platforms = [m.get("platform") for m in known.machines.values()] if known else []
+    if known and platforms[-1:] == [devices[0].platform]:
+        return known.working_bytes
+    return {}
 
 
 def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
