@@ -147,10 +147,16 @@ class Config:
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
+    def machine(self) -> Mapping[str, Any]:
+        """The description of what has computed last; {} if there is none."""
+        known = [one for one in self.machines.values() if isinstance(one, Mapping)]
+        return known[-1] if known else {}
+
+    @property
     def precision(self) -> str | None:
-        """Of the products of the accelerator that has computed; None of a CPU."""
-        told = [machine.get("precision") for machine in self.machines.values()]
-        return next(filter(None, reversed(told)), None)
+        """Of the products of what has computed last; None of a CPU."""
+        precision = self.machine.get("precision")
+        return precision if isinstance(precision, str) else None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the content of the file."""

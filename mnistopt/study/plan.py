@@ -118,8 +118,7 @@ def _lanes(
 
 def _measured(known: Config | None, devices: Sequence[Device]) -> Mapping[str, int]:
     """Returns what steps took beside their state, if it was on devices of this kind."""
-    platforms = [m.get("platform") for m in known.machines.values()] if known else []
-    if known and platforms[-1:] == [devices[0].platform]:
+    if known and known.machine.get("platform") == devices[0].platform:
         return known.working_bytes
     return {}
 
@@ -145,7 +144,7 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
 
 
 def _amount(machine: Mapping[str, Any]) -> str:
-    """Returns what of a machine's description its name leaves out."""
+    """Returns an accelerator's precision, or how many cores a CPU has."""
     return machine.get("precision") or f"{machine['cores']} cores"
 
 

@@ -1,5 +1,6 @@
 """How accelerators multiply: what may be chosen, its name, and what JAX is told."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -21,7 +22,6 @@ from mnistopt.errors import InputError
 from mnistopt.models import forms
 from mnistopt.models.forms import form_of
 from mnistopt.models.mlp_cnn import CNN
-from mnistopt.results.config import Config
 from mnistopt.training.cohort import Cohort
 
 
@@ -65,10 +65,24 @@ def test_networks_are_asked_in_the_precision_of_their_study(monkeypatch):
     for one in (None, "float32"):
         predict.Predictor({}, one)
     assert told == [(None, None), (None, "float32")]
-    machines = {"a": {"precision": "tf32"}, "b": {"precision": "float32"}, "c": {}}
-    config = SimpleNamespace(machines=machines)
-    assert Config.precision.fget(config) == "float32"
-    assert Config.precision.fget(SimpleNamespace(machines={"c": {}})) is None
+
+
+@pytest.mark.parametrize(
+    ("machines", "precision"),
+    [
+        ({"a": {"precision": "tf32"}, "b": {"precision": "float32"}}, "float32"),
+        ({"a": {"precision": "tf32"}, "b": {"platform": "cpu"}}, None),
+        ({"a": {"precision": ["tf32"]}, "b": "somebody's"}, None),
+        ({}, None),
+    ],
+)
+def test_a_study_knows_the_precision_that_it_was_trained_in(
+    tiny, tmp_path, machines, precision
+):
+    settings = {"model": "mlp", "hidden": (4,), "batch_size": 8, "epochs": 1}
+    study = mnistopt.run(data=tiny, **settings, seeds=1, workdir=tmp_path)
+    config = dataclasses.replace(study.config, machines=machines)
+    assert config.precision == precision
 
 
 def test_an_epoch_is_compiled_in_the_form_and_precision_of_its_device(tiny):
