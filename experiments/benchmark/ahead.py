@@ -223,6 +223,8 @@ def picture(name: str, found: Mapping[str, Any]) -> Any:
 
     frame = pd.DataFrame([row for row in _ordered(found) if "failed" not in row])
     frame = frame[["network", "who", "lanes", "slowest", "fastest", "kernels"]]
+    # One number alone is for the table.
+    frame = frame[frame.groupby("network")["lanes"].transform("size") > 1]
     order = list(frame["network"].unique())
     base = alt.Chart(theme.rows(frame)).encode(
         x=alt.X(
