@@ -222,9 +222,8 @@ TAKEN = {*RECIPE, *NUMBERS} | {
     *("latency_1_ms", "latency_256_ms", "seconds", "machine", "n", "diverged"),
     *("unfinished", "choice", "data", "dataset", "data_dir", "train_examples"),
     *("image_size", "workdir", "lanes", "devices", "cluster", "precision"),
-    "memory_budget",
-    *("fail_fast", "modules", "cache_dir", "progress", "quiet", "tensorboard"),
-    *("dry_run", "rerun", "help", "on_plan", "on_progress", "on_epoch"),
+    *("memory_budget", "fail_fast", "modules", "cache_dir", "progress", "quiet"),
+    *("tensorboard", "dry_run", "rerun", "help", "on_plan", "on_progress", "on_epoch"),
     *("label", "rank", "error"),
 }
 _STARTS = ("train_", "validation_", "test_", "best_", "overfitting", "convergence")
