@@ -133,7 +133,7 @@ def _cluster(workdir: Path) -> None:
 def _compile(workdir: Path, name: str) -> None:
     """Compiles for a device that is not there, and writes what is known of it."""
     target, chosen = TARGETS[name], _named(ahead.networks())
-    device(target)
+    xla = device(target)
     path = workdir / f"{name}.json"
     found: dict[str, Any] = {"versions": ahead.versions(target), "rows": []}
     if path.is_file():
@@ -143,7 +143,7 @@ def _compile(workdir: Path, name: str) -> None:
             tell(
                 f"{len(found['rows'])} rows are in {path}: remove it to make them anew"
             )
-    for row in ahead.rows(target, chosen, found["rows"]):
+    for row in ahead.rows(target, xla, chosen, found["rows"]):
         tell(f"{row['network']}, {row['who']}, {row['lanes']} lanes: "
              f"{row.get('failed') or row['kernels']}")  # fmt: skip
         found["rows"].append(row)

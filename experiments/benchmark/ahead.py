@@ -12,7 +12,7 @@ from typing import Any
 
 from experiments.benchmark import kernels
 from experiments.benchmark.networks import DROPOUT, LEARNING_RATE, NETWORKS, Network
-from experiments.benchmark.targets import TARGETS, Target, device
+from experiments.benchmark.targets import TARGETS, Target
 
 OURS, FLAX, BLOCKS = "mnistopt", "plain flax", "mnistopt, laid out as on a CPU"
 BATCH = 64
@@ -33,12 +33,16 @@ def networks() -> list[Network]:
 
 
 def rows(
-    target: Target, chosen: Sequence[Network], known: Sequence[Mapping[str, Any]]
+    target: Target,
+    xla: Any,
+    chosen: Sequence[Network],
+    known: Sequence[Mapping[str, Any]],
 ) -> Iterator[dict[str, Any]]:
     """Compiles networks, and yields what is known of each.
 
     Args:
         target: To compile for.
+        xla: Its device, from `targets.device`.
         chosen: From `networks`.
         known: Rows of before, which are not made again.
 
@@ -52,28 +56,28 @@ def rows(
     for network in chosen:
         model = network.axes["model"]
         for lanes in target.lanes.get(model, target.lanes[""]):
-            ways: dict[str, Callable] = {OURS: functools.partial(_ours, "")}
+            ways: dict[str, Callable] = {OURS: _ours}
             if not network.light and "norm" not in network.axes:
                 ways[FLAX] = _flax
             if model == "cnn":
-                ways[BLOCKS] = functools.partial(_ours, "cpu")
+                ways[BLOCKS] = functools.partial(_ours, laid_out_for="cpu")
             for who, way in ways.items():
                 about = {"network": network.name, "who": who, "lanes": lanes}
                 if tuple(about.values()) in done:
                     continue
                 if who != OURS and lanes > target.beside:
                     continue
-                yield about | _compiled(target, way, network, lanes)
+                yield about | _compiled(
+                    target, functools.partial(way, network, lanes, xla), lanes
+                )
 
 
-def _compiled(
-    target: Target, way: Callable, network: Network, lanes: int
-) -> dict[str, Any]:
+def _compiled(target: Target, compile_: Callable, lanes: int) -> dict[str, Any]:
     import jax
 
     start = time.perf_counter()
     try:
-        program = way(network, lanes, device(target))
+        program = compile_()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -98,7 +102,7 @@ def _compiled(
     }
 
 
-def _ours(laid_out_for: str, network: Network, lanes: int, xla: Any) -> Any:
+def _ours(network: Network, lanes: int, xla: Any, laid_out_for: str = "") -> Any:
     """Returns our epoch, compiled; laid out for another platform if one is given."""
     from unittest import mock
 
@@ -161,6 +165,8 @@ def _flax(network: Network, lanes: int, xla: Any) -> Any:
 
 def markdown(name: str, found: Mapping[str, Any]) -> str:
     """Returns what was found of a target, as a page."""
+    from experiments.benchmark.report import as_table
+
     target, parts = TARGETS[name], []
     parts.append(f"# Compiled for {target.words}, which was not there")
     versions = ", ".join(f"{key} {of}" for key, of in found["versions"].items())
@@ -179,7 +185,7 @@ def markdown(name: str, found: Mapping[str, Any]) -> str:
     heads = ["network", "who", "lanes", "kernels", "of them products", "images/s"]
     heads += ["without an estimate", "a batch evaluated", "temporaries, GB"]
     heads += ["compiled, s"]
-    table = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    table = [heads]
     for row in _ordered(found):
         cells = [row["network"], row["who"], str(row["lanes"])]
         if "failed" in row:
@@ -191,8 +197,8 @@ def markdown(name: str, found: Mapping[str, Any]) -> str:
             cells += [f"{row['kernels']:,}", str(products), " to ".join(speeds)]
             cells += [str(row["unknown"]), str(row["evaluation"] or "")]
             cells += [f"{row['bytes'] / 1e9:.2f}", f"{row['compile_seconds']:.0f}"]
-        table.append(f"| {' | '.join(cells)} |")
-    return "\n\n".join([*parts, "\n".join(table)]) + "\n"
+        table.append(cells)
+    return "\n\n".join([*parts, as_table(table)]) + "\n"
 
 
 def _ordered(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:

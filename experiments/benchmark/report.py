@@ -83,7 +83,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         ]
         peak = found["ceilings"]["flops"]
         table += [_cells(row, peak, group) for row in group if not row.get("tried")]
-        parts += [f"## {name}, batch {batch}", _table(table)]
+        parts += [f"## {name}, batch {batch}", as_table(table)]
         mine = [row for row in group if row["who"] == OURS]
         memory = [["replicas", "planned MB", "used MB", "at the peak"]]
         for row in mine:
@@ -93,14 +93,14 @@ def markdown(found: Mapping[str, Any]) -> str:
         parts += [
             f"Compiled in {mine[0]['compile_seconds']:.1f} s, from the cache in "
             f"{mine[0]['cached_seconds']:.1f} s.",
-            _table(memory),
+            as_table(memory),
             "Memory that who came before has freed is used again, and not counted.",
         ]
         tried = [["PyTorch, tried", "images/s"]]
         for row in (row for row in group if row.get("tried")):
             speed = row.get("images_per_second")
             tried.append([row["how"], f"{speed:,.0f}" if speed else row["failed"]])
-        parts.append(_table(tried))
+        parts.append(as_table(tried))
     if "evaluation_share" in found:
         share = 100 * found["evaluation_share"]
         parts.append(
@@ -108,7 +108,7 @@ def markdown(found: Mapping[str, Any]) -> str:
             "network: the validation split after each epoch, all splits after the last."
         )
     if found["studies"]:
-        parts += ["## Whole studies", _table(_study_cells(found["studies"]))]
+        parts += ["## Whole studies", as_table(_study_cells(found["studies"]))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -149,7 +149,8 @@ def _groups(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[tuple, list]]:
         yield name_and_batch, list(group)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def as_table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows of cells, the heads first, as a table in Markdown."""
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -175,7 +176,7 @@ def headline(found: Mapping[str, Any]) -> str:
             + [f"{one:,.0f}, {many:,.0f}", f"**{speeds[8] / many:.1f} times**"]
             + [f"{speeds[8] / plain:.1f} times"]
         )
-    return _table(table)
+    return as_table(table)
 
 
 def write(workdir: Path, found: Mapping[str, Any]) -> list[Path]:
@@ -315,7 +316,7 @@ def cluster_markdown(found: Mapping[str, Any]) -> str:
             + [f"{100 * share:.0f} %" for share in shares]
             + [f"{row['bytes_per_second'] / 1e3:,.1f}"]
         )
-    return f"{words}\n\n{_table(table)}\n"
+    return f"{words}\n\n{as_table(table)}\n"
 
 
 def cluster_picture(simulation: Sequence[Mapping[str, Any]]) -> Picture:

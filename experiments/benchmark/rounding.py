@@ -76,8 +76,8 @@ def errors() -> dict[str, list[float]]:
     x, grad = rng.normal(size=(64, 14, 14, 32)), rng.normal(size=(64, 7, 7, 64))
     kernel, bias = rng.normal(size=(3, 3, 32, 64)) / 17, rng.normal(size=64)
 
-    def results(platform: str, kind: Any, bits: int = 52) -> Any:
-        conv: Any = conv3x3 if bits == 52 else _rounding(bits)(conv3x3)
+    def results(platform: str, kind: Any, bits: int | None = None) -> Any:
+        conv: Any = _rounding(bits)(conv3x3) if bits else conv3x3
 
         def all_of(x: Any, kernel: Any, bias: Any, grad: Any) -> Any:
             with forms.traced_for(platform):
@@ -130,8 +130,14 @@ def train(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
 def markdown(found: Mapping[str, Any]) -> str:
     """Returns what was found, as a page."""
     import numpy as np
-    from scipy import stats
 
+    from experiments.benchmark.report import as_table
+    from mnistopt.results.stats import mean_interval
+
+    heads = ["form", "output", "image's gradient", "kernel's gradient"]
+    of_forms = [
+        [name, *map("{:.1e}".format, of)] for name, of in found["errors"].items()
+    ]
     lines = [
         "# What rounding the operands of products costs",
         "Emulated on a CPU (`./launch.sh bench --rounding`): the operands of each "
@@ -139,21 +145,17 @@ def markdown(found: Mapping[str, Any]) -> str:
         "square of the errors of a convolution of 32 to 64 channels with pool against "
         "float64, relative to that of the numbers (where rounding changes which of "
         "four pixels a pool takes, a gradient goes elsewhere):",
-        "| form | output | image's gradient | kernel's gradient |\n|---|---|---|---|\n"
-        + "\n".join(
-            f"| {name} | {' | '.join(f'{one:.1e}' for one in of)} |"
-            for name, of in found["errors"].items()
-        ),
+        as_table([heads, *of_forms]),
         f"Validation accuracy on mnist_5k, per cent, mean of {SEEDS} seeds; and what "
         "is lost against float32 of the same seeds, in points, with its 95 % interval:",
     ]
-    table = ["| network | float32 | tf32 | lost | bfloat16 | lost |", "|---" * 6 + "|"]
+    table = [["network", "float32", "tf32", "lost", "bfloat16", "lost"]]
     for name, accuracies in found["accuracies"].items():
         of = {key: 100 * np.array(values) for key, values in accuracies.items()}
         cells = [name, f"{of['float32'].mean():.2f}"]
         for precision in ("tf32", "bfloat16"):
-            lost = of["float32"] - of[precision]
-            half = stats.t.ppf(0.975, len(lost) - 1) * stats.sem(lost)
-            cells += [f"{of[precision].mean():.2f}", f"{lost.mean():.2f} ± {half:.2f}"]
-        table.append(f"| {' | '.join(cells)} |")
-    return "\n\n".join([*lines, "\n".join(table)]) + "\n"
+            lost = mean_interval(of["float32"] - of[precision])
+            half = lost.high - lost.mean
+            cells += [f"{of[precision].mean():.2f}", f"{lost.mean:.2f} ± {half:.2f}"]
+        table.append(cells)
+    return "\n\n".join([*lines, as_table(table)]) + "\n"

@@ -34,6 +34,9 @@ device_description_str: "{words}"
 """
 
 
+_GPU_LANES = {"mlp": (1, 16, 64, 256, 1024), "cnn": (1, 9, 64, 256), "": (1, 9)}
+
+
 class Target(NamedTuple):
     """A device to compile for.
 
@@ -44,7 +47,7 @@ class Target(NamedTuple):
         launches: Seconds that a kernel takes at least, at best and at worst: on a GPU
             the host's for launching it, on a TPU nothing, as a program runs alone.
         clock: Cycles a second, which costs are in; 1 where they are seconds.
-        lanes: That are compiled, of an MLP, a CNN, and a light network.
+        lanes: That are compiled, by the model; "" for the light networks.
         beside: The most of them for programs other than ours.
         estimated: Whether XLA estimates times: of an A100 it knows none, and fails
             where it is asked for them ("Cannot find key: sm_80", JAX 0.10.2).
@@ -53,63 +56,34 @@ class Target(NamedTuple):
     words: str
     platform: str
     about: Any
-    launches: tuple[float, float]
-    clock: float
-    lanes: Mapping[str, tuple[int, ...]]
-    beside: int
+    launches: tuple[float, float] = (3e-6, 5e-6)
+    clock: float = 1.0
+    lanes: Mapping[str, tuple[int, ...]] = _GPU_LANES
+    beside: int = 64
     estimated: bool = True
 
 
-_GPU_LANES = {"mlp": (1, 16, 64, 256, 1024), "cnn": (1, 9, 64, 256), "": (1, 9)}
-_LAUNCHES = 3e-6, 5e-6
+_H200 = {
+    **{"cores": 132, "units": 128, "clock": 1.98, "major": 9},
+    **{"shared": 233_472, "most_shared": 232_448, "cache": 52_428_800},
+    **{"memory": 151_397_597_184, "bandwidth": 4_800_000_000_000},
+}
+_A100 = {
+    **{"cores": 108, "units": 64, "clock": 1.41, "major": 8},
+    **{"shared": 167_936, "most_shared": 166_912, "cache": 41_943_040},
+    **{"memory": 42_331_013_120, "bandwidth": 1_555_200_000_000},
+}
 TARGETS = {
-    "h200": Target(
-        "NVIDIA H200, 141 GB",
-        "cuda",
-        dict(
-            shared=233472,
-            cores=132,
-            units=128,
-            bandwidth=4_800_000_000_000,
-            cache=52_428_800,
-            clock=1.98,
-            memory=151_397_597_184,
-            most_shared=232448,
-            major=9,
-        ),
-        _LAUNCHES,
-        1.0,
-        _GPU_LANES,
-        64,
-    ),
-    "a100": Target(
-        "NVIDIA A100, 40 GB",
-        "cuda",
-        dict(
-            shared=167936,
-            cores=108,
-            units=64,
-            bandwidth=1_555_200_000_000,
-            cache=41_943_040,
-            clock=1.41,
-            memory=42_331_013_120,
-            most_shared=166912,
-            major=8,
-        ),
-        _LAUNCHES,
-        1.0,
-        _GPU_LANES,
-        64,
-        estimated=False,
-    ),
+    "h200": Target("NVIDIA H200, 141 GB", "cuda", _H200),
+    "a100": Target("NVIDIA A100, 40 GB", "cuda", _A100, estimated=False),
     "v5e": Target(
         "TPU v5e, one chip",
         "tpu",
         "v5e:2x2",
-        (0.0, 0.0),
-        1.5e9,
-        {"mlp": (1, 16, 64), "cnn": (1, 9), "": (1,)},
-        1,
+        launches=(0.0, 0.0),
+        clock=1.5e9,
+        lanes={"mlp": (1, 16, 64), "cnn": (1, 9), "": (1,)},
+        beside=1,
     ),
 }
 _ENVIRONMENT = {

@@ -18,8 +18,8 @@ def choose_lanes(
     """Returns the lanes for a grid of `points` x `seeds`.
 
     One at a time on each core of a CPU, where a replica's working set fills the
-    cache; on an accelerator side by side, in rows as full as the points allow, as many
-    as have `AT_HAND`.
+    cache; on an accelerator as many side by side as fit into `AT_HAND`, in rows of
+    equal length, and a round at least for each device.
 
     Args:
         devices: Those that compute, of one kind.

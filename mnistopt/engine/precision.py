@@ -1,4 +1,4 @@
-"""With how many bits accelerators multiply: what a study chooses, and what they can.
+"""How many bits accelerators multiply with: what there is, and what a study chooses.
 
 Sums are float32 everywhere. A CPU multiplies in float32: on one with AVX-512, a step by
 bfloat16 operands took 8.10 ms where it took 8.16.
@@ -13,8 +13,8 @@ import jax
 
 from mnistopt.errors import InputError
 
-# By the platforms of JAX's devices, what each can, the default first, with JAX's words
-# for it: the reasons are in docs/performance.md. None is JAX's own default.
+# By the platforms of JAX's devices, what each offers, the default first, with JAX's
+# name for it; the reasons are in docs/performance.md. None is JAX's own default.
 CHOICES: dict[str, dict[str, Any]] = {
     "cpu": {"float32": None},
     "gpu": {

@@ -81,17 +81,17 @@ def test_the_loops_of_a_program_that_jax_has_compiled_are_found():
 def test_rows_that_are_there_are_not_compiled_again(monkeypatch):
     asked = []
 
-    def compiled(target, way, network, lanes):
-        asked.append((network.name, lanes))
+    def compiled(target, compile_, lanes):
+        asked.append((compile_.args[0].name, lanes))
         return {"failed": "too large"}
 
     monkeypatch.setattr(ahead, "_compiled", compiled)
     every = {network.name: network for network in ahead.networks()}
     chosen = [every["MLP 128x128"], every["MobileNet v2"]]
-    found = list(ahead.rows(TARGETS["h200"], chosen, []))
+    found = list(ahead.rows(TARGETS["h200"], None, chosen, []))
     assert len(found) == len(asked) > 5
-    assert list(ahead.rows(TARGETS["h200"], chosen, found)) == []
-    again = list(ahead.rows(TARGETS["h200"], chosen, found[1:]))
+    assert list(ahead.rows(TARGETS["h200"], None, chosen, found)) == []
+    again = list(ahead.rows(TARGETS["h200"], None, chosen, found[1:]))
     assert again == found[:1]
     page = ahead.markdown("h200", {"versions": {}, "rows": found})
     assert page.count("too large") == len(found)
