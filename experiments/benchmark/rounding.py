@@ -80,7 +80,7 @@ def errors() -> dict[str, list[float]]:
         conv: Any = _rounding(bits)(conv3x3) if bits else conv3x3
 
         def all_of(x: Any, kernel: Any, bias: Any, grad: Any) -> Any:
-            with forms.traced_for(platform):
+            with forms.laid_out(forms.form_of(platform)):
                 y, back = jax.vjp(lambda *of: conv(*of, True), x, kernel, bias)
                 return y, *back(grad)[:2]
 

@@ -65,14 +65,12 @@ def describe_device(xla: jax.Device, precision: str) -> dict[str, Any]:
 
     XLA's program for a CPU depends on its instructions and on the number of cores, not
     on how many of them compute; and each program rounds as its shapes have it, so the
-    lanes belong to it. So do settings of XLA, `xla`, where the environment has any,
-    and on an accelerator how layers are laid out and products rounded, and the version
-    of what drives it.
+    lanes belong to it. So do how layers are laid out, `form`; settings of XLA, `xla`,
+    where the environment has any; and on an accelerator how products are rounded, and
+    the version of what drives it.
     """
     cpu, settings = xla.platform == "cpu", xla_settings()
-    about = {"form": form_of(xla.platform), "precision": precision}
-    if not cpu:
-        about["runtime"] = xla.client.platform_version
+    driver = {"precision": precision, "runtime": xla.client.platform_version}
     return {
         "platform": xla.platform,
         "device": processor() if cpu else xla.device_kind,
@@ -80,7 +78,8 @@ def describe_device(xla: jax.Device, precision: str) -> dict[str, Any]:
         "cores": xla_threads() or cores() if cpu else None,
         "jax": importlib.metadata.version("jax"),
         "jaxlib": importlib.metadata.version("jaxlib"),
-        **({} if cpu else about),
+        "form": form_of(xla.platform),
+        **({} if cpu else driver),
         **({"xla": settings} if settings else {}),
     }
 

@@ -173,7 +173,7 @@ def _working(cohort: Cohort, form: str) -> int:
     """
     model, shape = cohort.model, cohort.image_shape
     numbers, images = count_outputs(model, shape), 2 * cohort.batch_size
-    if form != forms.BLOCKS:
+    if not forms.in_loops(form):
         numbers += count_patches(model, shape)
         images = max(images, EVAL_BATCH)
     return count_bytes(model, shape) + images * numbers * FLOAT

@@ -25,7 +25,7 @@ from mnistopt.engine.devices import (
 from mnistopt.engine.memory import check_process_limits
 from mnistopt.engine.precision import chosen
 from mnistopt.hparams import Hparams
-from mnistopt.models.forms import traced_for
+from mnistopt.models.forms import form_of, laid_out
 from mnistopt.models.networks import apply, variable_shapes
 from mnistopt.points import stages
 from mnistopt.training.augment import augment
@@ -54,7 +54,7 @@ def classifier(platform: str) -> Any:
     """
 
     def classify(model, variables, images):
-        with traced_for(platform):
+        with laid_out(form_of(platform)):
             logits = apply(model, variables, pixels(images))
         classes = jnp.argmax(logits, axis=-1).astype(jnp.uint8)
         return classes, jax.nn.softmax(logits)

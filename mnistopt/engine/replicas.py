@@ -30,7 +30,7 @@ from mnistopt.engine.devices import Lanes, LocalDevice, compiler_options, put
 from mnistopt.engine.precision import multiplying
 from mnistopt.engine.rounds import Round
 from mnistopt.hparams import Hparams
-from mnistopt.models.forms import traced_for
+from mnistopt.models.forms import form_of, laid_out
 from mnistopt.training.cohort import Cohort, TrainState, init_state
 from mnistopt.training.metrics import Metrics
 from mnistopt.training.train import EpochMetrics, measure_in_full, run_epoch
@@ -191,7 +191,7 @@ def _measurer(platform: str) -> Any:
     """Returns `_measure_rows`, compiled for devices of a platform."""
 
     def measure(cohort, state, splits):
-        with traced_for(platform):
+        with laid_out(form_of(platform)):
             return _measure_rows(cohort, state, splits)
 
     options = compiler_options(platform)
@@ -335,7 +335,7 @@ def compiled(
     init: Any = jax.jit(functools.partial(_init_rows, cohort, lanes.points))
     epoch: Any = jax.jit(functools.partial(_train_rows, cohort), donate_argnums=0)
     with (
-        traced_for(platform),
+        laid_out(form_of(platform)),
         multiplying(platform, precision),
         ThreadPoolExecutor(1) as pool,
     ):

@@ -2,18 +2,17 @@
 
 `jax.vmap` over the kernels of `lax.conv` makes a grouped convolution, which XLA runs
 more than ten times slower than a matrix product on a CPU, and whose backward pass is
-slow on GPUs too (https://github.com/jax-ml/jax/issues/13800). On both, a convolution is
-a batched matrix product here, and stays one under `vmap`; a TPU has a unit for it.
+slow on GPUs too (https://github.com/jax-ml/jax/issues/13800). Here it is C++ of our own
+on a CPU, a product on a GPU, and XLA's convolution on a TPU, which has a unit for it.
 """
-
-import functools
 
 import jax
 
-from mnistopt.models import direct, forms, whole, winograd
+from mnistopt.models import forms, fused, whole
+from mnistopt.models.cells import grouped, ungrouped
 
-# Of more input channels, and without a pool, a convolution is Winograd's products.
-FEW_CHANNELS = 1
+# Images worked on at a time in loops: with 1, training was as fast, with 4 or 8 slower.
+GROUP = 2
 
 
 def conv3x3(
@@ -33,35 +32,12 @@ def conv3x3(
         the gradient goes to the first in row-major order, as in XLA.
     """
     form = forms.form()
-    if form == forms.BLOCKS:
-        return _in_blocks(x, kernel, bias, pool)
-    return whole.conv3x3(x, kernel, bias, pool, native=form == forms.NATIVE)
+    if form == forms.FUSED:
+        return fused.conv3x3(x, kernel, bias, pool)
+    if form != forms.BLOCKS:
+        return whole.conv3x3(x, kernel, bias, pool, native=form == forms.NATIVE)
 
+    def one(group):
+        return whole.conv3x3(group, kernel, bias, pool, native=False)
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _in_blocks(x, kernel, bias, pool):
-    return _forward(x, kernel, bias, pool)[0]
-
-
-def _is_direct(x: jax.Array, pool: bool) -> bool:
-    return pool and x.shape[3] <= FEW_CHANNELS
-
-
-def _forward(x, kernel, bias, pool):
-    if _is_direct(x, pool):
-        y, saved = direct.forward(x, kernel, bias)
-    else:
-        y, saved = winograd.forward(x, kernel, bias, pool)
-    return y, (saved, bias)
-
-
-def _backward(pool, saved, grad):
-    saved, bias = saved
-    if _is_direct(saved[0], pool):
-        *grads, grad_bias = direct.backward(saved, grad)
-    else:
-        *grads, grad_bias = winograd.backward(pool, saved, grad)
-    return *grads, None if bias is None else grad_bias
-
-
-_in_blocks.defvjp(_forward, _backward)
+    return ungrouped(jax.lax.map(one, grouped(x, GROUP)), len(x))

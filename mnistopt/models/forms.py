@@ -11,29 +11,33 @@ from collections.abc import Iterator
 
 import jax
 
-# A few images at a time, in loops; convolutions by Winograd's products.
+from mnistopt.models import fused
+
+# A few images at a time, in loops; convolutions by C++ of our own.
+FUSED = "fused"
+# A few images at a time, in loops; convolutions, too, where that was not compiled.
 BLOCKS = "blocks"
 # Whole batches; a convolution is one product of all that its kernel sees.
 PATCHES = "patches"
 # Whole batches; a convolution is XLA's own.
 NATIVE = "native"
 # By the platforms of JAX's devices; what is none of them is taken for a GPU.
-OF_PLATFORM = {"cpu": BLOCKS, "gpu": PATCHES, "tpu": NATIVE}
+OF_PLATFORM = {"cpu": FUSED if fused.LIBRARY else BLOCKS, "gpu": PATCHES, "tpu": NATIVE}
 
-_platform = contextvars.ContextVar[str | None]("platform", default=None)
+_form = contextvars.ContextVar[str | None]("form", default=None)
 
 
 @contextlib.contextmanager
-def traced_for(platform: str) -> Iterator[None]:
-    """Lays out what is traced meanwhile, in this thread, for devices of a platform.
+def laid_out(form: str) -> Iterator[None]:
+    """Lays out what is traced meanwhile, in this thread, in a form.
 
     What `jax.jit` has traced before, it does not trace again.
     """
-    token = _platform.set(platform)
+    token = _form.set(form)
     try:
         yield
     finally:
-        _platform.reset(token)
+        _form.reset(token)
 
 
 def form_of(platform: str) -> str:
@@ -43,4 +47,9 @@ def form_of(platform: str) -> str:
 
 def form() -> str:
     """Returns the form of what is traced now: if nobody says, for JAX's own devices."""
-    return form_of(_platform.get() or jax.default_backend())
+    return _form.get() or form_of(jax.default_backend())
+
+
+def in_loops(form: str) -> bool:
+    """Returns whether layers of a form work on a few images at a time."""
+    return form in (FUSED, BLOCKS)

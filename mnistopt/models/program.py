@@ -21,7 +21,7 @@ import numpy as np
 
 from mnistopt.ambient import PRNG, fixed
 from mnistopt.errors import InputError
-from mnistopt.models.forms import traced_for
+from mnistopt.models import forms
 from mnistopt.models.networks import apply, apply_training, init
 
 # Flax's name for what BatchNorm keeps.
@@ -79,7 +79,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
         return jax.grad(total, has_aux=True)(variables["params"])
 
     # What a module is called by must not depend on where it is traced.
-    with _explaining(model, shape), traced_for("cpu"):
+    with _explaining(model, shape), forms.laid_out(forms.NATIVE):
         key = jax.random.key(0, impl=PRNG)
         first, variables = _traced(lambda k, x: init(model, k, x), key, images)
         _check_collections(name, variables)

@@ -77,7 +77,7 @@ class Pointwise(nn.Module):
         """Maps float [B, H, W, C] to [B, H, W, O]."""
         shape = 1, 1, x.shape[-1] // self.groups, self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        if self.groups > 1 and forms.form() != forms.BLOCKS:
+        if self.groups > 1 and not forms.in_loops(forms.form()):
             return _grouped(x, kernel[0, 0], self.groups)
         # On CPUs about twice as fast as one product by a matrix of [C, O] with zeros
         # between groups; and a batched one is slower, as XLA moves the groups to the
@@ -127,7 +127,7 @@ def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     Returns:
         Float [B, H / stride, W / stride, C], rounded up.
     """
-    return _depthwise(x, kernel, stride, forms.form() == forms.BLOCKS)
+    return _depthwise(x, kernel, stride, forms.in_loops(forms.form()))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

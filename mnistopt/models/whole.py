@@ -1,4 +1,4 @@
-"""Convolution of a whole batch at once, for accelerators: few operations, no loop.
+"""Convolution of a whole batch at once, in few operations, without a loop.
 
 JAX derives the gradients, but for the pool's, whose choice is kept as a byte.
 """
@@ -44,11 +44,11 @@ def _quarters(y: jax.Array) -> list[jax.Array]:
 @jax.custom_vjp
 def _highest(*pixels):
     """Returns the highest of four; the gradient goes to the first of equals."""
-    return pooled(pixels, None)[0]
+    return pooled(pixels)[0]
 
 
 def _forward(*pixels):
-    return pooled(pixels, None)
+    return pooled(pixels)
 
 
 def _backward(chosen, grad):

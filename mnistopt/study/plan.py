@@ -134,9 +134,10 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
         if before.get(job.program.identity(), set()) - {name_of(now)}:
             warnings.warn(
                 f"{len(job.records)} replicas of {job.program.structure} train on "
-                f"another machine than some before, or with other versions, lanes or "
-                f"precision (now {now['device']}, {_amount(now)}, jax {now['jax']}, "
-                f"lanes {show(tuple(job.lanes))}): numbers agree to rounding and not "
+                f"another machine than some before, or with other versions, lanes, "
+                f"layers or precision (now {now['device']}, {_amount(now)}, jax "
+                f"{now['jax']}, layers {now['form']}, lanes "
+                f"{show(tuple(job.lanes))}): numbers agree to rounding and not "
                 "to the bit. The column machine of trials.csv tells which are which",
                 stacklevel=2,
             )

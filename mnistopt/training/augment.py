@@ -52,7 +52,7 @@ def augment(
     def change(images, key):
         return _augment(stages, images, hparams, key, within)
 
-    if forms.form() == forms.BLOCKS:
+    if forms.in_loops(forms.form()):
         # What a loop has written is not computed again: XLA for CPUs would do so for
         # each of the four tiles of a convolution that read a pixel.
         changed = jax.lax.map(lambda group: change(*group), (groups, keys))

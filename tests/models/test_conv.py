@@ -9,36 +9,42 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnistopt.models import direct, winograd
-from mnistopt.models.forms import traced_for
+from mnistopt.models import forms
+from mnistopt.models.conv import GROUP
+from mnistopt.models.fused import LIBRARY
 from mnistopt.models.layers import Conv
 
-# Batch, height, width, channels in and out: batches below, at, above and at twice the
-# group of either way; even and odd sizes; one channel and several.
+FORMS = forms.FUSED, forms.BLOCKS, forms.PATCHES, forms.NATIVE
+if not LIBRARY:  # test_fused.py says where it must be
+    FORMS = FORMS[1:]
+# Batch, height, width, channels in and out: even and odd sizes; batches below, at and
+# above a group; one channel, few and several; what fills vectors of 4 to 16 numbers,
+# and what does not.
 SHAPES = [
     (1, 28, 28, 1, 4),
-    (direct.GROUP, 6, 4, 1, 3),
-    (direct.GROUP + 3, 5, 9, 1, 2),
-    (winograd.GROUP - 1, 7, 7, 3, 5),
-    (winograd.GROUP, 6, 4, 2, 3),
-    (2 * winograd.GROUP + 1, 5, 8, 4, 1),
-    (2 * winograd.GROUP, 8, 5, 4, 1),
+    (GROUP, 6, 4, 1, 3),
+    (GROUP + 1, 5, 9, 1, 35),
+    (GROUP - 1, 7, 7, 3, 5),
+    (GROUP + 1, 6, 4, 2, 16),
+    (2 * GROUP + 1, 5, 8, 4, 1),
+    (2 * GROUP, 8, 5, 32, 33),
+    (3, 2, 2, 17, 48),
 ]
 pytestmark = pytest.mark.usefixtures("quick_compile")
-# A CPU's form has a size of its groups; the others take what there is.
-WHERE = [("cpu", shape) for shape in SHAPES]
-WHERE += [(platform, SHAPES[i]) for platform in ("gpu", "tpu") for i in (2, 3, 6)]
-by_shape = pytest.mark.parametrize(("platform", "shape"), WHERE, ids=str)
+# The first has sizes of its own; the others take what there is.
+WHERE = [(FORMS[0], shape) for shape in SHAPES]
+WHERE += [(form, SHAPES[i]) for form in FORMS[1:] for i in (2, 3, 6)]
+by_shape = pytest.mark.parametrize(("form", "shape"), WHERE, ids=str)
 
 
 class Layers(NamedTuple):
-    """Ours as a platform has them; with a function for each, as `jit` knows them."""
+    """Ours in a form; with a function for each, as `jit` knows them."""
 
-    platform: str
+    form: str
 
     def conv(self, x, kernel, bias, pool=False):
         variables = {"params": {"kernel": kernel, "bias": bias}}
-        with traced_for(self.platform):
+        with forms.laid_out(self.form):
             return Conv(kernel.shape[-1], pool).apply(variables, x)
 
     def conv_and_pool(self, x, kernel, bias):
@@ -94,51 +100,51 @@ def assert_close(found, wanted):
 
 
 @by_shape
-def test_conv_with_pool_and_its_gradients_are_those_of_linen(platform, shape):
+def test_conv_with_pool_and_its_gradients_are_those_of_linen(form, shape):
     inputs = arguments(shape)
-    found = output_and_gradients(Layers(platform).conv_and_pool, *inputs)
+    found = output_and_gradients(Layers(form).conv_and_pool, *inputs)
     wanted = output_and_gradients(linen_conv_and_pool, *inputs)
     assert_close(found, wanted)
     assert all(np.abs(gradient).max() > 0 for gradient in wanted[1])
 
 
 @by_shape
-def test_conv_without_pool_and_its_gradients_are_those_of_linen(platform, shape):
+def test_conv_without_pool_and_its_gradients_are_those_of_linen(form, shape):
     inputs = arguments(shape)
-    found = output_and_gradients(Layers(platform).conv, *inputs)
+    found = output_and_gradients(Layers(form).conv, *inputs)
     assert_close(found, output_and_gradients(linen_conv, *inputs))
 
 
 @by_shape
-def test_gradients_go_where_xla_sends_them_when_maxima_tie(platform, shape):
+def test_gradients_go_where_xla_sends_them_when_maxima_tie(form, shape):
     """Background pixels are equal, so ties are the rule: the first maximum wins."""
     images, kernel, _ = arguments(shape, whole_numbers)
     images[:, : images.shape[1] // 2] = 0
     # A bias above 0 lets the gradient through where a whole cell is background.
     inputs = (images, kernel, np.full(kernel.shape[-1], 2, np.float32))
-    y, gradients = output_and_gradients(Layers(platform).conv_and_pool, *inputs)
+    y, gradients = output_and_gradients(Layers(form).conv_and_pool, *inputs)
     wanted = output_and_gradients(linen_conv_and_pool, *inputs)
     np.testing.assert_array_equal(y, wanted[0])
     assert_close(gradients, wanted[1])
 
 
 @by_shape
-def test_whole_numbers_give_the_outputs_of_linen_to_the_bit(platform, shape):
+def test_whole_numbers_give_the_outputs_of_linen_to_the_bit(form, shape):
     inputs = arguments(shape, whole_numbers)
-    ours, theirs = Layers(platform), (linen_conv, linen_conv_and_pool)
+    ours, theirs = Layers(form), (linen_conv, linen_conv_and_pool)
     for one, other in zip((ours.conv, ours.conv_and_pool), theirs):
         np.testing.assert_array_equal(one(*inputs), other(*inputs))
 
 
-@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("own_images", [False, True])
-def test_a_replica_axis_over_kernels_changes_nothing(own_images, platform):
-    b, h, w, c, o = shape = winograd.GROUP + 3, 6, 7, 2, 3
+def test_a_replica_axis_over_kernels_changes_nothing(own_images, form):
+    b, h, w, c, o = shape = GROUP + 3, 6, 7, 2, 3
     replicas = 3
     images = normal(4, replicas, b, h, w, c) if own_images else arguments(shape)[0]
     kernels, biases = normal(5, replicas, 3, 3, c, o), normal(6, replicas, o)
     side_by_side = jax.vmap(
-        Layers(platform).conv_and_pool, in_axes=(0 if own_images else None, 0, 0)
+        Layers(form).conv_and_pool, in_axes=(0 if own_images else None, 0, 0)
     )
 
     def one_by_one(x, kernel, bias):
