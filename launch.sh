@@ -74,8 +74,8 @@ set_up() {
       extras="${extras:+$extras,}cuda"
     fi
   fi
-  # Set up again where the project's dependencies or the wanted extras have changed.
-  wanted="$extras $root $(cat "$root/pyproject.toml" "$constraints" | cksum)"
+  # Set up again where the dependencies, the wanted extras or the C++ have changed.
+  wanted="$extras $root $(cd "$root" && cat pyproject.toml "$constraints" setup.py mnistopt/models/fused.cpp | cksum)"
   # What is newest changes from day to day.
   if [ "$special" = newest ]; then wanted="$wanted $(date +%F)"; fi
   if [ -f "$stamp" ] && grep -qxF -- "$wanted" "$stamp" && [ -x "$(command -v "$python")" ]; then
@@ -94,7 +94,9 @@ set_up() {
     constraints=$(mktemp)
     "$python" -m pip freeze 2>/dev/null | grep -E '^[A-Za-z0-9._-]+==' >"$constraints" || true
   fi
-  "$python" -m pip install --quiet --disable-pip-version-check \
+  # What the C++ is compiled for is what is installed: the same constraints.
+  PIP_CONSTRAINT=$constraints PIP_BUILD_CONSTRAINT=$constraints \
+    "$python" -m pip install --quiet --disable-pip-version-check \
     ${upgrade:+--upgrade --upgrade-strategy eager} -c "$constraints" -e "$root${extras:+[$extras]}" >&2
   mkdir -p "$(dirname "$stamp")"
   # An environment for the tests serves for running, too.
