@@ -88,7 +88,7 @@ set_up() {
       exit 2
     }
   fi
-  say "installing the project${extras:+ with $extras} (a minute or two, once)"
+  say "installing the project${extras:+ with $extras} (a minute or two, once; without a C++ compiler, four)"
   if [ "$python" = "$host" ]; then
     # Nothing that is there gets replaced.
     constraints=$(mktemp)

@@ -17,6 +17,8 @@ from setuptools.errors import CompileError
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-w"]
 FOUND = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
 COMPILER = shlex.split(os.environ.get("CXX") or FOUND or "")
+# It compiles for the very processor, if it is not told.
+ZIG = [sys.executable, "-m", "ziglang", "c++", "-mcpu=baseline", "-s"]
 # None was ever tried on Windows.
 POSSIBLE = sys.platform in ("linux", "darwin")
 
@@ -31,8 +33,7 @@ class Build(build_ext):
         result = Path(self.get_ext_fullpath(ext.name))
         result.parent.mkdir(parents=True, exist_ok=True)
         headers = Path(jaxlib.__file__).parent / "include"
-        command = COMPILER or [sys.executable, "-m", "ziglang", "c++"]
-        command = [*command, *FLAGS, "-isystem", str(headers), *ext.sources]
+        command = [*(COMPILER or ZIG), *FLAGS, "-isystem", str(headers), *ext.sources]
         try:
             subprocess.run([*command, "-o", str(result)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:

@@ -30,6 +30,10 @@
 #include <memory>
 #include <new>
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
 #include "xla/ffi/api/ffi.h"
 
 // A function takes on the instructions of whichever it becomes a part of.
@@ -651,14 +655,19 @@ INLINE void input_gradient(const Layer& layer, const float* kernel, const uint8_
   }
 }
 
-// Floats in a vector of the widest instructions that this processor has.
+// Floats in a vector of the widest instructions that processor and system have. Not by
+// `__builtin_cpu_supports`, for which Zig's library has no answer.
 int widest() {
 #ifdef __x86_64__
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    return 16;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 8;
+  uint32_t a, b, c, d, kept, high;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return 4;
+  bool fma = c & bit_FMA;
+  // Of which registers the system keeps the whole when it changes threads.
+  asm("xgetbv" : "=a"(kept), "=d"(high) : "c"(0));
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 4;
+  uint32_t wide = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+  if ((kept & 0xe6) == 0xe6 && (b & wide) == wide) return 16;
+  if ((kept & 6) == 6 && b & bit_AVX2 && fma) return 8;
 #endif
   return 4;
 }

@@ -17,6 +17,7 @@ from mnistopt.engine.lanes import choose_lanes
 from mnistopt.engine.memory import Capacity, at_hand, available, needs
 from mnistopt.engine.pool import Pool, present
 from mnistopt.errors import InputError
+from mnistopt.models import forms, fused
 from mnistopt.points import Point
 from mnistopt.results.config import Config
 from mnistopt.study.jobs import Job, Plan, make_plan
@@ -67,6 +68,7 @@ def plan_run(
     free = available(devices, workdir.folder, request.memory_budget)
     plan = fitted(plan, devices, _measured(known, devices), free)
     _warn_of_other_machines(plan, devices)
+    _warn_of_slow_layers(plan, devices)
     more: dict[str, Any] = {"modules": modules}
     if plan.jobs:
         more["machine"] = devices[0].describe(plan.jobs[0].lanes)
@@ -142,6 +144,19 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
                 stacklevel=2,
             )
             return
+
+
+def _warn_of_slow_layers(plan: Plan, devices: Sequence[Device]) -> None:
+    """Warns if a CPU is to convolve without the C++ that is made for it."""
+    convolve = [job for job in plan.jobs if job.program.structure.model == "cnn"]
+    if convolve and devices[0].describe(convolve[0].lanes)["form"] == forms.BLOCKS:
+        why = fused.MISSING or "a worker was installed without it"
+        warnings.warn(
+            f"convolutions train at a quarter of their speed: their C++ is missing "
+            f"({why}). Where pip can compile, or fetch the compiler ziglang, install "
+            "again: pip install --force-reinstall --no-deps, with -v to see what fails",
+            stacklevel=2,
+        )
 
 
 def _amount(machine: Mapping[str, Any]) -> str:
