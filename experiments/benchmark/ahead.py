@@ -60,7 +60,7 @@ def rows(
             if not network.light and "norm" not in network.axes:
                 ways[FLAX] = _flax
             if model == "cnn":
-                ways[BLOCKS] = functools.partial(_ours, laid_out_for="cpu")
+                ways[BLOCKS] = functools.partial(_ours, form="blocks")
             for who, way in ways.items():
                 about = {"network": network.name, "who": who, "lanes": lanes}
                 if tuple(about.values()) in done:
@@ -102,8 +102,8 @@ def _compiled(target: Target, compile_: Callable, lanes: int) -> dict[str, Any]:
     }
 
 
-def _ours(network: Network, lanes: int, xla: Any, laid_out_for: str = "") -> Any:
-    """Returns our epoch, compiled; laid out for another platform if one is given."""
+def _ours(network: Network, lanes: int, xla: Any, form: str = "") -> Any:
+    """Returns our epoch, compiled; in the device's form of layers if none is given."""
     from unittest import mock
 
     import jax
@@ -123,7 +123,7 @@ def _ours(network: Network, lanes: int, xla: Any, laid_out_for: str = "") -> Any
         (data.train, data.validation, data.test),
     )
     cohort, precision = Cohort.of(point, data), precision_on(xla.platform)
-    form = forms.form_of(laid_out_for or xla.platform)
+    form = form or forms.form_of(xla.platform)
     with mock.patch.dict(forms.OF_PLATFORM, {xla.platform: form}):
         _, epoch = compiled(cohort, Lanes(1, lanes), splits, precision, xla)
     compiled.cache_clear()

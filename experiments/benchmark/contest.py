@@ -5,10 +5,12 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
+from unittest import mock
 
 from experiments.benchmark import others, ours, pytorch
 from experiments.benchmark.networks import Network, update_flops
 from experiments.benchmark.workers import Failed, Workers
+from mnistopt.models import forms
 
 # Timed runs of each contender, taken in turn, after one that is not counted; and of
 # each of PyTorch's ways, to find the best.
@@ -23,7 +25,11 @@ LIMIT, QUICK_LIMIT = 90.0, 30.0
 # Replicas side by side in plain flax.
 FLAX_REPLICAS = 8
 
-OURS, PYTORCH, KERAS, FLAX = "mnistopt", "PyTorch", "Keras on JAX", "plain flax"
+# As we are, and where the C++ of a CPU's convolutions is missing.
+OURS, WITHOUT = "mnistopt", "mnistopt without C++"
+PYTORCH, KERAS, FLAX = "PyTorch", "Keras on JAX", "plain flax"
+# Replicas of the latter.
+WITHOUT_REPLICAS = 8
 
 
 class Contender(NamedTuple):
@@ -136,6 +142,12 @@ class Contest:
             run, memory = ours.timed(made, replicas)
             more = {"compile_seconds": cold, "cached_seconds": cached, **memory}
             yield Contender(OURS, "replicas", replicas, run, more)
+        if self._quick or forms.form() != forms.FUSED or not self._network.convolves:
+            return
+        with mock.patch.dict(forms.OF_PLATFORM, cpu=forms.BLOCKS):
+            made = ours.make(self._network, self._batch, self._devices)
+        run, _ = ours.timed(made, WITHOUT_REPLICAS)
+        yield Contender(WITHOUT, "replicas", WITHOUT_REPLICAS, run)
 
     def _pytorch(self) -> Iterator[Contender]:
         """Tries its ways; yields the best for one model, and the best for many."""

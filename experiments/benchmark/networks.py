@@ -30,6 +30,11 @@ class Network:
     batches: tuple[int, ...] = (64, 32)
     light: bool = False
 
+    @property
+    def convolves(self) -> bool:
+        """Whether it has the paper's 3x3 convolutions."""
+        return "channels" in self.axes
+
 
 NETWORKS = (
     Network("MLP 128x128", {"model": "mlp", "hidden": (128, 128)}, 6_400, 256),
