@@ -122,6 +122,9 @@ RUN_BY = {
         "a limit of the": "too_low_a_limit_is_refused_with_one_that_suffices",
         "no more threads": "a_thread_that_cannot_be_had_ends_in_one_sentence",
     },
+    "models/test_fused": {
+        "convolutions whose": "a_study_says_that_its_c_plus_plus_is_missing",
+    },
     "engine/test_devices": {
         "a process that": "a_fork_after_jax_was_in_use_is_refused_and_so_is_its_fork",
     },

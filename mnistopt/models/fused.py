@@ -20,9 +20,9 @@ _PREFIX = "mnistopt_"
 MOST = 8192
 
 
-def _load() -> tuple[Any, str]:
-    """Returns the library, its handlers known to XLA; or None, and why."""
-    files = sorted(Path(__file__).parent.glob("_fused.*"))
+def _load(folder: Path) -> tuple[Any, str]:
+    """Returns a folder's library, its handlers known to XLA; or None, and why."""
+    files = sorted(folder.glob("_fused.*"))
     if not files:
         return None, "it was not compiled when mnistopt was installed"
     try:
@@ -43,7 +43,7 @@ def _load() -> tuple[Any, str]:
 
 
 # When the module is imported, so that compiled programs find it when they are loaded.
-LIBRARY, MISSING = _load()
+LIBRARY, MISSING = _load(Path(__file__).parent)
 
 
 def conv3x3(

@@ -149,7 +149,7 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
 def _warn_of_slow_layers(plan: Plan, devices: Sequence[Device]) -> None:
     """Warns if a CPU is to convolve without the C++ that is made for it."""
     convolve = [job for job in plan.jobs if job.program.structure.model == "cnn"]
-    if convolve and devices[0].describe(convolve[0].lanes)["form"] == forms.BLOCKS:
+    if convolve and devices[0].describe(convolve[0].lanes).get("form") == forms.BLOCKS:
         why = fused.MISSING or "a worker was installed without it"
         warnings.warn(
             f"convolutions train at a quarter of their speed: their C++ is missing "

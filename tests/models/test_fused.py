@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import mnistopt
 from mnistopt.models import conv, forms, fused
 
 here = pytest.mark.skipif(not fused.LIBRARY, reason="not compiled here")
@@ -77,6 +79,34 @@ def in_double(inputs, pool, draw=normal):
 def test_it_is_compiled_wherever_it_can_be():
     assert fused.LIBRARY or sys.platform not in ("linux", "darwin"), fused.MISSING
     assert forms.form_of("cpu") == (forms.FUSED if fused.LIBRARY else forms.BLOCKS)
+
+
+def test_what_cannot_be_used_is_not_given_to_xla(tmp_path):
+    """It would refuse it, and have no CPU then."""
+    library, why = fused._load(tmp_path)
+    assert library is None and "not compiled" in why
+    (tmp_path / "_fused.so").write_bytes(b"something else")
+    assert "_fused.so cannot be loaded" in fused._load(tmp_path)[1]
+
+
+@here
+def test_a_library_for_a_newer_jaxlib_is_not_used(tmp_path, monkeypatch):
+    header = tmp_path / "xla" / "ffi" / "api" / "c_api.h"
+    header.parent.mkdir(parents=True)
+    header.write_text("#define XLA_FFI_API_MINOR 0\n")
+    monkeypatch.setattr(jax.ffi, "include_dir", lambda: str(tmp_path))
+    library, why = fused._load(Path(fused.__file__).parent)
+    assert library is None and "newer jaxlib" in why
+
+
+@pytest.mark.parametrize("model", ["cnn", "mlp"])
+def test_a_study_says_that_its_c_plus_plus_is_missing(tmp_path, monkeypatch, model):
+    monkeypatch.setitem(forms.OF_PLATFORM, "cpu", forms.BLOCKS)
+    with warnings.catch_warnings(record=True) as told:
+        mnistopt.plan(model=model, workdir=tmp_path)
+    assert ["quarter of their speed" in str(one.message) for one in told] == (
+        [True] if model == "cnn" else []
+    )
 
 
 @here

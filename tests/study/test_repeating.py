@@ -13,6 +13,7 @@ from experiments import show
 from mnistopt.engine import devices
 from mnistopt.errors import InputError
 from mnistopt.manifest import MANIFEST
+from mnistopt.models import forms
 from mnistopt.results.table_files import read_table, write_tables
 from mnistopt.study.grid import grid
 from mnistopt.study.rerun import compare
@@ -52,13 +53,15 @@ def test_the_machine_is_described_per_job_and_not_per_epoch(tmp_path, monkeypatc
     assert count(1) == count(5) > 0
 
 
-@pytest.mark.parametrize("what", ["lanes", "cores", "jaxlib"])
+@pytest.mark.parametrize("what", ["lanes", "cores", "jaxlib", "form"])
 def test_going_on_elsewhere_is_told_once_and_marked(tmp_path, monkeypatch, what):
     asked = {**ASKED, "workdir": tmp_path, "seeds": 1}
     mnistopt.run(**asked, epochs=1)
     more = {"lanes": 2} if what == "lanes" else {}
     if what == "cores":
         monkeypatch.setattr(devices, "cores", lambda: 64)
+    if what == "form":
+        monkeypatch.setitem(forms.OF_PLATFORM, "cpu", forms.PATCHES)
     if what == "jaxlib":
         monkeypatch.setattr(devices.importlib.metadata, "version", lambda _: "9.9")
     with pytest.warns(
