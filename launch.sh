@@ -55,7 +55,7 @@ find_python() {
 has_own_jax() { [ -n "${COLAB_RELEASE_TAG:-}" ] && [ -z "$special" ] && "$1" -c 'import jax' 2>/dev/null; }
 
 set_up() {
-  local extras=$1 wanted stamp host
+  local extras=$1 wanted stamp host compiler
   host=$(find_python)
   # Newer Pythons have newer versions, with which the tests pass, too.
   if [ -z "$special" ] && "$host" -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then
@@ -75,7 +75,8 @@ set_up() {
     fi
   fi
   # Set up again where the dependencies, the wanted extras or the C++ have changed.
-  wanted="$extras $root $(cd "$root" && cat pyproject.toml "$constraints" setup.py mnistopt/models/fused.cpp | cksum)"
+  compiler=$(command -v c++ || command -v g++ || command -v clang++ || true)
+  wanted="$extras $root $compiler $(cd "$root" && cat pyproject.toml "$constraints" setup.py mnistopt/models/fused.cpp | cksum)"
   # What is newest changes from day to day.
   if [ "$special" = newest ]; then wanted="$wanted $(date +%F)"; fi
   if [ -f "$stamp" ] && grep -qxF -- "$wanted" "$stamp" && [ -x "$(command -v "$python")" ]; then
@@ -94,9 +95,7 @@ set_up() {
     constraints=$(mktemp)
     "$python" -m pip freeze 2>/dev/null | grep -E '^[A-Za-z0-9._-]+==' >"$constraints" || true
   fi
-  # What the C++ is compiled for is what is installed: the same constraints.
-  PIP_CONSTRAINT=$constraints PIP_BUILD_CONSTRAINT=$constraints \
-    "$python" -m pip install --quiet --disable-pip-version-check \
+  "$python" -m pip install --quiet --disable-pip-version-check \
     ${upgrade:+--upgrade --upgrade-strategy eager} -c "$constraints" -e "$root${extras:+[$extras]}" >&2
   mkdir -p "$(dirname "$stamp")"
   # An environment for the tests serves for running, too.

@@ -6,14 +6,15 @@
 // Forward: Winograd's F(2x2, 3x3), with 2.25 times fewer multiplications than the
 // convolution has (Lavin and Gray 2016, arXiv:1509.09308). The output is worked on in
 // 2x2 cells; each sees a 4x4 tile of the input, whose transform is 16 numbers a channel,
-// and 16 products of [tiles, channels] by [channels, features] make the cells'. Of few
-// channels such a product would be all overhead: there the convolution is direct.
+// and 16 products of [tiles, channels] by [channels, features] give the outputs of all
+// cells. With few channels that is mostly overhead: there the convolution is direct.
 //
-// Backward: direct, but sparse. ReLU and pool let the gradient of at most one output in
-// four through, and the forward pass keeps as a byte which. So the gradients are first
-// gathered into lists of what is not zero, of a kernel for its gradient, of a pixel for
-// that of the input, and each entry then costs 9 multiplications and additions a
-// channel, where Winograd's products have 16 and both of their transforms.
+// Backward: direct, but sparse. A pool lets the gradient of one output in four through, a
+// ReLU some of them, and the forward pass keeps as a byte which. So what goes somewhere
+// is first gathered into lists, one of each kernel for its gradient, one of each pixel
+// for that of the input. An entry then costs 9 multiplications and additions a channel,
+// where Winograd's products have 16 for a cell, and transforms before and after. Only
+// the kernels' gradient with few channels is dense.
 //
 // Arrays are [batch, height, width, channels], float32, of any size. A vector is W
 // floats, by GCC's vector extensions, which Clang has as well: the same code for each
@@ -132,21 +133,19 @@ INLINE void store_bytes(uint8_t* to, Ints<W> v, int64_t n) {
   std::memcpy(to, &bytes, n >= W ? W : n);
 }
 
-// Copies an image into the middle of zeros, W channels after the other: to
-// [channels / W, padded height, padded width, W]; W = 0 leaves them as they are.
+// Copies an image into the middle of zeros, in blocks of W channels: to
+// [channels / W, padded height, padded width, W]; W = 0 leaves channels as they are.
 template <int W>
 INLINE void pad(const Layer& layer, const float* image, float* padded) {
   int64_t c = layer.channels, wide = layer.padded_width();
   int64_t size = layer.padded_height() * wide * W;
-  // A pool does not see an odd last row or column.
-  int64_t columns = std::min(layer.width, wide - 1);
-  for (int64_t i = 0; i < std::min(layer.height, layer.padded_height() - 1); ++i) {
+  for (int64_t i = 0; i < layer.height; ++i) {
     const float* from = image + i * layer.width * c;
     int64_t to = (i + 1) * wide + 1;
     if constexpr (W == 0) {
-      std::memcpy(padded + to * c, from, 4 * columns * c);
+      std::memcpy(padded + to * c, from, 4 * layer.width * c);
     } else {
-      for (int64_t j = 0; j < columns; ++j, from += c)
+      for (int64_t j = 0; j < layer.width; ++j, from += c)
         for (int64_t d = 0; d < c; d += W)
           store<W>(padded + d / W * size + (to + j) * W, load<W>(from + d, c - d));
     }
@@ -357,8 +356,12 @@ INLINE void convolve_tiles(const Layer& layer, const float* tiles, int64_t strid
 template <int W>
 INLINE void convolve_by_winograd(const Layer& layer, const float* x, const float* kernel,
                                  const float* bias, float* out, uint8_t* chosen) {
-  // As many rows as registers hold: AVX2 has 16, AVX-512 and NEON have 32.
-  constexpr int R = W == 8 ? 6 : 12;
+  // As many rows as registers hold: AVX-512 and NEON have 32, the others 16.
+#ifdef __x86_64__
+  constexpr int R = W == 16 ? 12 : 6;
+#else
+  constexpr int R = 12;
+#endif
   int64_t c = layer.channels, stride = kTiles * c + kApart;
   float* kernels = room<0>((layer.features + W) * 16 * c);
   float* tiles = room<1>(16 * stride + c);
@@ -445,7 +448,7 @@ INLINE void forward(const Layer& layer, const float* x, const float* kernel,
     convolve_by_winograd<W>(layer, x, kernel, bias, out, chosen);
 }
 
-// A number that is not zero, and where what it is multiplied by begins, in floats.
+// A gradient that goes somewhere, and where what it is multiplied by begins, in floats.
 struct Entry {
   int32_t offset;
   float grad;
@@ -644,13 +647,9 @@ INLINE void input_gradient(const Layer& layer, const float* kernel, const uint8_
           own = next;
         }
       for (int64_t i = 0; i < layer.height; ++i)
-        for (int64_t j = 0; j < layer.width; ++j) {
-          // What a pool has cut off is beyond.
-          bool seen = i + 1 < layer.padded_height() && j + 1 < layer.padded_width();
-          const float* from = padded + (i + 1) * line + (j + 1) * W;
+        for (int64_t j = 0; j < layer.width; ++j)
           store<W>(image + (i * layer.width + j) * c + block * W,
-                   seen ? load<W>(from) : Vec<W>{}, c - block * W);
-        }
+                   load<W>(padded + (i + 1) * line + (j + 1) * W), c - block * W);
     }
   }
 }
@@ -788,8 +787,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(conv_input_gradient, InputGradient,
                                   .Arg<Floats>()
                                   .Ret<Floats>());
 
-// The version of XLA's interface that this was compiled for.
-extern "C" int ffi_minor_version() { return XLA_FFI_API_MINOR; }
+// The version of XLA's interface that this was compiled for: of 0.N, N.
+extern "C" int ffi_version() { return XLA_FFI_API_MINOR; }
 
 // Uses vectors of so many floats from now on, 0 for the widest, if this processor has
 // them; returns how many it uses.

@@ -1,7 +1,7 @@
 """Convolution on CPUs by C++ of our own, `fused.cpp`, which XLA calls.
 
-It is compiled when the project is installed, where there is a compiler; without it
-`conv.py` has another way.
+It is compiled when the project is installed (setup.py), for the oldest jaxlib that it
+runs with; without it `conv.py` has another way.
 """
 
 import ctypes
@@ -16,34 +16,39 @@ import jax.numpy as jnp
 # Each is a handler of fused.cpp.
 _TARGETS = "conv_forward", "conv_kernel_gradient", "conv_input_gradient"
 _PREFIX = "mnistopt_"
+# The newest version of XLA's interface that was tried, 0.5, is that of jaxlib 0.12.
+_TRIED = 5
 # Of a layer's side or features: what its lists hold, in 32 and 16 bits.
 MOST = 8192
 
 
-def _load(folder: Path) -> tuple[Any, str]:
-    """Returns a folder's library, its handlers known to XLA; or None, and why."""
-    files = sorted(folder.glob("_fused.*"))
-    if not files:
+def _load(file: Path) -> tuple[Any, str]:
+    """Returns a library, its handlers known to XLA; or None, and why."""
+    if not file.exists():
         return None, "it was not compiled when mnistopt was installed"
     try:
-        library = ctypes.CDLL(str(files[0]))
-        built = library.ffi_minor_version()
+        library = ctypes.CDLL(str(file))
+        handlers = [jax.ffi.pycapsule(getattr(library, name)) for name in _TARGETS]
+        built = library.ffi_version()
         header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h")
         text = header.read_text(encoding="utf-8")
-        known = re.search(r"define XLA_FFI_API_MINOR (\d+)", text)
-    except OSError as error:
-        return None, f"{files[0].name} cannot be loaded ({error})"
-    # XLA would not only refuse it, but be without a CPU from then on.
-    if not known or built > int(known[1]):
-        return None, "it was compiled for a newer jaxlib"
-    for name in _TARGETS:
-        handler = jax.ffi.pycapsule(getattr(library, name))
+    except (OSError, AttributeError) as error:
+        return None, f"{file.name} cannot be loaded ({error})"
+    known = [
+        int(number)
+        for part in ("MAJOR", "MINOR")
+        for number in re.findall(rf"define XLA_FFI_API_{part} (\d+)", text)
+    ]
+    # XLA would not only refuse another, but be without a CPU from then on.
+    if not [0, built] <= known <= [0, _TRIED]:
+        return None, f"it is for XLA's interface 0.{built} to 0.{_TRIED}, not {known}"
+    for name, handler in zip(_TARGETS, handlers):
         jax.ffi.register_ffi_target(_PREFIX + name, handler, platform="cpu")
     return library, ""
 
 
 # When the module is imported, so that compiled programs find it when they are loaded.
-LIBRARY, MISSING = _load(Path(__file__).parent)
+LIBRARY, MISSING = _load(Path(__file__).with_name("_fused.so"))
 
 
 def conv3x3(
@@ -85,7 +90,7 @@ def _called(x, kernel, bias, pool, keep):
     return _call(
         "conv_forward",
         (_floats(shape), jax.ShapeDtypeStruct(shape if keep else (0,), jnp.uint8)),
-    )(x, kernel, bias if relu else jnp.zeros(shape[-1:]), relu=relu, pool=pool)
+    )(x, kernel, bias if relu else jnp.zeros(shape[-1:], x.dtype), relu=relu, pool=pool)
 
 
 def _forward(x, kernel, bias, pool):

@@ -118,7 +118,7 @@ def test_a_run_refuses_it_before_it_makes_anything(tiny, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_name_of_an_accelerator_says_form_and_precision_and_a_cpu_s_neither():
+def test_a_machine_s_name_says_its_form_and_an_accelerator_s_its_precision():
     for platform in ("gpu", "tpu"):
         names = set()
         for one in CHOICES[platform]:
@@ -129,7 +129,7 @@ def test_the_name_of_an_accelerator_says_form_and_precision_and_a_cpu_s_neither(
             names.add(devices.name_of(about))
         assert len(names) == len(CHOICES[platform])
     about = describe_device(jax.devices()[0], "float32")
-    assert not {"form", "precision"} & about.keys()
+    assert about["form"] == form_of("cpu") and "precision" not in about
 
 
 def products(text):

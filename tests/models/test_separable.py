@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from linen import assert_close, assert_same_bits, float64, replica, stacked
 
-from mnistopt.models.forms import traced_for
+from mnistopt.models.forms import form_of, laid_out
 from mnistopt.models.separable import ROWS, Depthwise, Pointwise, Stem, shuffle
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -63,7 +63,7 @@ def gradients(layer, kernel, x, platform="cpu"):
     """The output, and the gradients of an uneven sum of it."""
 
     def apply(kernel, x):
-        with traced_for(platform):
+        with laid_out(form_of(platform)):
             return layer.apply({"params": {"kernel": kernel}}, x)
 
     y, backward = jax.vjp(apply, kernel, x)
