@@ -98,8 +98,9 @@ def test_an_epoch_is_compiled_in_the_form_and_precision_of_its_device(tiny):
         lanes, xla = devices.Lanes(1, 1), jax.devices()[0]
         return compiled(cohort, lanes, shapes, precision, xla)[1].as_text()
 
-    usual = text("float32")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(forms.OF_PLATFORM, "cpu", forms.BLOCKS)
+        usual = text("float32")
         patch.setitem(forms.OF_PLATFORM, "cpu", forms.PATCHES)
         patch.setitem(CHOICES, "cpu", {"highest": "float32"})
         other = text("highest")

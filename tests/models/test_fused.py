@@ -111,6 +111,7 @@ def test_no_interface_is_used_that_was_not_tried(tmp_path, monkeypatch, version)
 def test_a_study_says_that_its_c_plus_plus_is_missing(tmp_path, monkeypatch, model):
     monkeypatch.setitem(forms.OF_PLATFORM, "cpu", forms.BLOCKS)
     with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         mnistopt.plan(model=model, workdir=tmp_path)
     assert ["quarter of their speed" in str(one.message) for one in told] == (
         [True] if model == "cnn" else []
