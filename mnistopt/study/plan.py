@@ -71,9 +71,9 @@ def plan_run(
         states = max(job.state_bytes() for job in plan.jobs)
         more["crossing"] = pool.crossing(plan.data_bytes, most, states)
     if not plan.timed:
-        # What the machine's matrix products reach. Training the MLP 128x128 reaches 0.6
-        # of it, and the CNNs 1.6 times it, counting the direct method's multiplications,
-        # of which they do fewer (two cores of an AMD EPYC).
+        # What the machine's matrix products reach. Of it, training the MLP 128x128
+        # reaches 0.6, the CNNs 1.6: all multiplications of the direct method are
+        # counted, of which they do fewer (two cores of an AMD EPYC).
         more["work_per_second"] = multiply_rate(devices)
     return dataclasses.replace(plan, **more)
 
