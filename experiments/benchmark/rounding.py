@@ -97,7 +97,7 @@ def errors() -> dict[str, list[float]]:
         ]
 
     told = {
-        "ours, and Winograd's (CPU), float32": error(results("cpu", jnp.float32)),
+        "our C++ (CPU), float32": error(results("cpu", jnp.float32)),
         "XLA's convolution (TPU), float32": error(results("tpu", jnp.float32)),
     }
     for precision, bits in MANTISSAS.items():
