@@ -10,7 +10,7 @@
 // cells. With few channels that is mostly overhead: there the convolution is direct.
 //
 // Backward: direct, but sparse. A pool lets the gradient of one output in four through, a
-// ReLU some of them, and the forward pass keeps as a byte which. So what goes somewhere
+// ReLU some of them, and the forward pass keeps as a byte which. What they let through
 // is first gathered into lists, one of each kernel for its gradient, one of each pixel
 // for that of the input. An entry then costs 9 multiplications and additions a channel,
 // where Winograd's products have 16 for a cell, and transforms before and after. Only
@@ -18,7 +18,7 @@
 //
 // Arrays are [batch, height, width, channels], float32, of any size. A vector is W
 // floats, by GCC's vector extensions, which Clang has as well: the same code for each
-// set of instructions. No sum is taken across a vector's lanes, and none in an order
+// set of instructions. No sum is taken within a vector, and none in an order
 // that depends on W, so that all sets that multiply and add at once give the same bits:
 // AVX2, AVX-512 and NEON, but not SSE.
 //
@@ -93,15 +93,15 @@ float* room(int64_t floats) {
 }
 
 template <int W>
-struct Lanes {
+struct Vectors {
   typedef float Floats __attribute__((vector_size(4 * W), aligned(4)));
   typedef int32_t Ints __attribute__((vector_size(4 * W)));
   typedef uint8_t Bytes __attribute__((vector_size(W)));
 };
 template <int W>
-using Vec = typename Lanes<W>::Floats;
+using Vec = typename Vectors<W>::Floats;
 template <int W>
-using Ints = typename Lanes<W>::Ints;
+using Ints = typename Vectors<W>::Ints;
 
 // Reads n floats, at most W, and zeros after them.
 template <int W>
@@ -122,14 +122,14 @@ INLINE void store(float* to, Vec<W> v, int64_t n = W) {
 
 template <int W>
 INLINE Ints<W> load_bytes(const uint8_t* from, int64_t n) {
-  typename Lanes<W>::Bytes bytes = {};
+  typename Vectors<W>::Bytes bytes = {};
   std::memcpy(&bytes, from, n >= W ? W : n);
   return __builtin_convertvector(bytes, Ints<W>);
 }
 
 template <int W>
 INLINE void store_bytes(uint8_t* to, Ints<W> v, int64_t n) {
-  auto bytes = __builtin_convertvector(v, typename Lanes<W>::Bytes);
+  auto bytes = __builtin_convertvector(v, typename Vectors<W>::Bytes);
   std::memcpy(to, &bytes, n >= W ? W : n);
 }
 
@@ -448,7 +448,7 @@ INLINE void forward(const Layer& layer, const float* x, const float* kernel,
     convolve_by_winograd<W>(layer, x, kernel, bias, out, chosen);
 }
 
-// A gradient that goes somewhere, and where what it is multiplied by begins, in floats.
+// A gradient that ReLU and pool let through, and the offset of what it is multiplied by.
 struct Entry {
   int32_t offset;
   float grad;
@@ -670,9 +670,9 @@ int widest() {
 #endif
   return 4;
 }
-std::atomic<int> lanes{widest()};
+std::atomic<int> vector_width{widest()};
 
-// Compiles a function for each set of instructions, and calls the one for `lanes`.
+// Compiles a function for each set of instructions, and calls the one for `vector_width`.
 #ifdef __x86_64__
 #define DISPATCH(NAME, PARAMETERS, ARGUMENTS)                                          \
   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))) void          \
@@ -680,7 +680,7 @@ std::atomic<int> lanes{widest()};
   __attribute__((target("avx2,fma"))) void NAME##_8 PARAMETERS { NAME<8> ARGUMENTS; }  \
   void NAME##_4 PARAMETERS { NAME<4> ARGUMENTS; }                                      \
   void run_##NAME PARAMETERS {                                                         \
-    int w = lanes;                                                                     \
+    int w = vector_width;                                                              \
     w == 16 ? NAME##_16 ARGUMENTS : w == 8 ? NAME##_8 ARGUMENTS : NAME##_4 ARGUMENTS;  \
   }
 #else
@@ -792,8 +792,9 @@ extern "C" int ffi_version() { return XLA_FFI_API_MINOR; }
 
 // Uses vectors of so many floats from now on, 0 for the widest, if this processor has
 // them; returns how many it uses.
-extern "C" int use_lanes(int wanted) {
-  if (wanted == 0) lanes = widest();
-  if ((wanted == 4 || wanted == 8 || wanted == 16) && wanted <= widest()) lanes = wanted;
-  return lanes;
+extern "C" int use_vector_width(int wanted) {
+  bool known = wanted == 4 || wanted == 8 || wanted == 16;
+  if (wanted == 0) vector_width = widest();
+  if (known && wanted <= widest()) vector_width = wanted;
+  return vector_width;
 }

@@ -73,7 +73,9 @@ def conv3x3(
             + ", ".join(map(str, shapes))
         )
     if max(*x.shape[1:3], *kernel.shape[2:]) > MOST:
-        raise ValueError(f"expected at most {MOST:,} a side, got {shapes}")
+        raise ValueError(
+            f"expected at most {MOST:,} pixels a side and channels, got {shapes}"
+        )
     return _conv3x3(x, kernel, bias, pool)
 
 

@@ -137,10 +137,10 @@ def test_avx2_and_avx512_give_the_same_bits(sizes, pool, bias):
         found = [
             results(fused.conv3x3, inputs, pool)
             for width in WIDTHS[1:]
-            if fused.LIBRARY.use_lanes(width) == width
+            if fused.LIBRARY.use_vector_width(width) == width
         ]
     finally:
-        fused.LIBRARY.use_lanes(0)
+        fused.LIBRARY.use_vector_width(0)
     if len(found) < 2:
         pytest.skip("no AVX-512 here")
     for others in found[1:]:
@@ -218,10 +218,10 @@ def test_some_sizes():
 def test_any_sizes_under_all_instructions():
     try:
         for width in WIDTHS:
-            if fused.LIBRARY.use_lanes(width) == width:
+            if fused.LIBRARY.use_vector_width(width) == width:
                 compare_any(40, seed=width)
     finally:
-        fused.LIBRARY.use_lanes(0)
+        fused.LIBRARY.use_vector_width(0)
 
 
 # A process of its own: its library stands beside the other.
@@ -235,7 +235,7 @@ for name in fused._TARGETS:
     jax.ffi.register_ffi_target("checked_" + name, handler, platform="cpu")
 from tests.models import test_fused
 for width in test_fused.WIDTHS:
-    if library.use_lanes(width) == width:
+    if library.use_vector_width(width) == width:
         test_fused.compare_any(20, seed=10 + width)
 print("compared")
 """
