@@ -217,8 +217,11 @@ def rerun_command(about: Config, workdir: Path) -> str:
     }
     asked["model"] = [paths[name] for name in asked["model"]]
     named = data.dataset in DATASETS or about.data_file
-    if not named or not all(
-        path and not path.startswith("__main__") for path in asked["model"]
+    counted = isinstance(asked["seeds"], int)
+    if (
+        not named
+        or not counted
+        or not all(path and not path.startswith("__main__") for path in asked["model"])
     ):
         return ""
     flags = [

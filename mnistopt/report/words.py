@@ -44,7 +44,7 @@ def count_facts(results: Results) -> pd.Series:
     seconds = by_replica["seconds"].max().sum()
     facts = {
         "points": len(summary),
-        "seeds": config.asked["seeds"],
+        "seeds": config.seeds,
         "train_examples": config.data.train,
         "validation_examples": config.data.validation,
         "test_examples": config.data.test,
@@ -101,7 +101,7 @@ def headline(config: Config, summary: pd.DataFrame) -> tuple[str, str]:
     epochs = ", ".join(map(str, sorted(set(summary["epochs"]))))
     lead += (
         f"Trained on {data.train:,} images for {epochs} epochs with "
-        f"{plural(asked['seeds'], 'seed')}; {data.validation:,} held out to choose, "
+        f"{plural(config.seeds, 'seed')}; {data.validation:,} held out to choose, "
         f"{data.test:,} others to test."
     )
     return title, lead

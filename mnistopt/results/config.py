@@ -108,7 +108,7 @@ class Config:
         data: The examples.
         data_dir: The folder with the dataset's files, or None.
         data_file: The file or folder of one's own data, or None.
-        asked: The values of each axis, and the number of `seeds`.
+        asked: The values of each axis, and the number of `seeds`, or a list of them.
         modules: What is known of the user's own, by class: see `engine.identity`.
         warnings: That the last run has shown.
         devices: Their names.
@@ -147,6 +147,12 @@ class Config:
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
+    def seeds(self) -> int:
+        """How many seeds were asked for."""
+        seeds = self.asked["seeds"]
+        return len(seeds) if isinstance(seeds, list) else seeds
+
+    @property
     def machine(self) -> Mapping[str, Any]:
         """The description of what has computed last; {} if there is none."""
         known = [one for one in self.machines.values() if isinstance(one, Mapping)]
@@ -173,7 +179,9 @@ class Config:
         config = _read(cls, content)
         axes = {name: of for name, of in config.asked.items() if name != "seeds"}
         lists = all(isinstance(of, list) and of for of in axes.values())
-        counted = isinstance(config.asked.get("seeds"), int)
+        seeds = config.asked.get("seeds")
+        which = seeds if isinstance(seeds, list) and seeds else [seeds]
+        counted = all(isinstance(seed, int) for seed in which)
         complete = "model" in axes and lists and counted
         if not complete or len(config.data.image_shape) != 3:
             raise TypeError("image_shape or asked lacks a part")

@@ -188,7 +188,7 @@ class Plan:
 
 def make_plan(
     points: Sequence[Point],
-    seeds: int,
+    seeds: Sequence[int],
     dataset: Dataset,
     saved: Sequence[Checkpoint],
     lanes: Mapping[Point, Lanes],
@@ -198,7 +198,7 @@ def make_plan(
 
     Args:
         points: The asked points.
-        seeds: Seeds 0 to `seeds - 1` are asked for.
+        seeds: The asked seeds.
         dataset: The data.
         saved: All checkpoints of the workdir.
         lanes: Per cohort.
@@ -251,15 +251,17 @@ def make_plan(
         program, start, missing, _ = group
         static = program, cohorts[program], lanes[program]
         jobs.append(Job(*static, tuple(members), start, missing, sources[group]))
-    asked = len(points) * seeds
+    asked = len(points) * len(seeds)
     return Plan(points, lanes, asked, there, tuple(jobs), dataset, known, saved)
 
 
-def _asked(points: Iterable[Point], seeds: int) -> dict[tuple[Point, int], set[int]]:
+def _asked(
+    points: Iterable[Point], seeds: Iterable[int]
+) -> dict[tuple[Point, int], set[int]]:
     """Returns the asked numbers of epochs per point (its own set aside) and seed."""
     asked: dict[tuple[Point, int], set[int]] = {}
     for point in points:
-        for seed in range(seeds):
+        for seed in seeds:
             replica = dataclasses.replace(point, epochs=1), seed
             asked.setdefault(replica, set()).add(point.epochs)
     return asked

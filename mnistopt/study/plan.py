@@ -92,7 +92,7 @@ def _lanes(
         InputError: If more are asked for than there are replicas to fill them (and they
             are not the ones that the workdir has had).
     """
-    seeds, asked = request.seeds, request.lanes
+    seeds, asked = len(request.seeds), request.lanes
     settings: dict[Point, set] = {}
     for point in points:
         settings.setdefault(point.program, set()).add(point.hparams)

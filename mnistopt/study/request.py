@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnistopt.axes import Typed, as_list, count, layers, show
+from mnistopt.axes import Typed, as_list, count, layers, show, whole
 from mnistopt.data.check import doubts
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.load import CACHE_DIR, cache_folder, load
@@ -24,6 +24,9 @@ from mnistopt.results.config import Config, DataDescription
 from mnistopt.study import grid
 
 _COUNT = count(None, "")
+_SEED = dataclasses.replace(
+    whole(None, ""), rule="expected whole numbers of at least 0"
+)
 _DEVICES = dataclasses.replace(_COUNT, rule="expected auto or a number")
 _LANES = dataclasses.replace(
     layers(None, ""),
@@ -39,7 +42,7 @@ class Request:
 
     Attributes:
         points: Asked for, without repeats.
-        seeds: How many of each: seeds 0 to `seeds - 1`.
+        seeds: Of each point.
         data: The data.
         about: What config.json says of them.
         data_dir: Folder with the dataset's files, or None.
@@ -56,7 +59,7 @@ class Request:
     """
 
     points: tuple[Point, ...]
-    seeds: int
+    seeds: tuple[int, ...]
     data: Dataset
     about: DataDescription
     data_dir: Path | None
@@ -82,7 +85,7 @@ class Request:
         train_examples: int | None = None,
         image_size: Any = None,
         workdir: str | Path | None = None,
-        seeds: int = 3,
+        seeds: int | Sequence[int] = 3,
         lanes: int | tuple[int, int] | None = None,
         devices: int | None = None,
         cluster: str | None = None,
@@ -98,8 +101,8 @@ class Request:
         Raises:
             InputError: If one cannot be used.
         """
-        seeds = _COUNT.check("seeds", seeds)
-        asked = _points(points, axes, seeds)
+        which = _seeds(seeds)
+        asked = _points(points, axes, len(which))
         if train_examples is not None:
             train_examples = _COUNT.check("train_examples", train_examples)
         file = None if isinstance(data, Dataset) else check_path("data", data)
@@ -113,7 +116,7 @@ class Request:
         target = target or default_workdir(loaded.name, asked)
         return cls(
             asked,
-            seeds,
+            which,
             loaded,
             DataDescription.of(loaded, train_examples),
             # Absolute, as a callback or a notebook's next cell may go elsewhere.
@@ -132,13 +135,15 @@ class Request:
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The values of each axis, and the number of seeds."""
+        """The values of each axis, and the number of seeds, or which."""
         rows = [point.row() for point in self.points]
         values = {
             name: list(dict.fromkeys(row.get(name, NEUTRAL.get(name)) for row in rows))
             for name in columns(self.points)
         }
-        return {**values, "seeds": self.seeds}
+        count = len(self.seeds)
+        from_0 = self.seeds == tuple(range(count))
+        return {**values, "seeds": count if from_0 else list(self.seeds)}
 
 
 def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -195,6 +200,16 @@ def _points(
         raise InputError("points has no points; give at least one")
     grid.check_size(len(found) * seeds)
     return found
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    """Returns the seeds that are asked for: so many from 0 on, or those of a list."""
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        return tuple(range(_COUNT.check("seeds", given)))
+    found = tuple(dict.fromkeys(_SEED.values("seeds", given)))
+    if negative := [seed for seed in found if seed < 0]:
+        raise InputError(f"seeds={negative[0]} is not allowed: {_SEED.rule}")
+    return tuple(sorted(found))
 
 
 def _check_steps(points: Sequence[Point], examples: int) -> None:

@@ -136,7 +136,7 @@ def rerun(
         theirs |= {"image_size"} if isinstance(given, Dataset) else set()
         data = {name: value for name, value in data.items() if name not in theirs}
     asked = {**data, "workdir": target, **settings, "rerun": original}
-    # Points of as many seeds are run together.
+    # Points of the same seeds are run together.
     for seeds, some in points(trials, original).items():
         study = run(points=some, seeds=seeds, **asked)
     agreement = compare(read_table(folder, "curves"), study.curves)
@@ -153,13 +153,15 @@ def _data(original: Config) -> dict[str, Any]:
     return {**(own if file else named), **size}
 
 
-def points(trials: pd.DataFrame, original: Config) -> dict[int, list[Point]]:
-    """Returns the points of a table of trials, by their number of seeds.
+def points(
+    trials: pd.DataFrame, original: Config
+) -> dict[tuple[int, ...], list[Point]]:
+    """Returns the points of a table of trials, by their seeds.
 
     Raises:
         InputError: If they are not what the replicas' names are made of.
     """
-    by_seeds: dict[int, list[Point]] = {}
+    by_seeds: dict[tuple[int, ...], list[Point]] = {}
     for _, rows in trials.groupby("point", sort=False):
         seeds = {int(s): r for s, r in zip(rows["seed"], rows["replica"])}
         fits = [
@@ -175,7 +177,7 @@ def points(trials: pd.DataFrame, original: Config) -> dict[int, list[Point]]:
                 f"trials.csv has settings of {rows['replica'].iloc[0]} that its name "
                 "is not made of: it or config.json has been changed"
             )
-        by_seeds.setdefault(max(seeds) + 1, []).append(fits[0])
+        by_seeds.setdefault(tuple(sorted(seeds)), []).append(fits[0])
     if not by_seeds:
         raise InputError("trials.csv has no trials to run again")
     return by_seeds

@@ -52,7 +52,7 @@ def run(
             train_examples: Size of a stratified subset of them; None for all.
             workdir: Where results go and are found again; runs/DATASET-MODEL by
                 default. It holds one study, of one dataset, which may grow.
-            seeds: How many; 3 by default, seeds 0, 1 and 2.
+            seeds: How many, from 0 on, or a list of which; 3 by default.
             lanes: (seeds, points) side by side on a device, or points; None to choose.
             devices: How many; None for all.
             cluster: Ray's, "local", "auto" or "HOST:PORT" (docs/cluster.md), or None.

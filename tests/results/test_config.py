@@ -84,7 +84,7 @@ def test_a_config_that_is_damaged_or_foreign_is_named(tmp_path, content):
         ),
         ("costs", {"mlp": {"latency_1_ms": math.nan}}, "the cost latency_1_ms is no"),
         ("asked", {"model": "mlp", "seeds": 1}, "image_shape or asked lacks a part"),
-        ("asked", {"model": ["mlp"], "seeds": [1]}, "image_shape or asked lacks"),
+        ("asked", {"model": ["mlp"], "seeds": ["1"]}, "image_shape or asked lacks"),
         ("runs", [3], "runs is of another kind"),
         ("seconds", {"training": "long"}, "seconds is of another kind"),
         ("data", 3, "it is of another kind|data is of another kind"),

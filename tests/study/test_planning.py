@@ -28,7 +28,7 @@ def plan(tiny):
     def make(saved=(), seeds=2, lanes=LANES, **axes):
         points = grid(**{**SMALL, "lr": [0.1, 0.2], "epochs": 4} | axes)
         by_cohort = {point.program: lanes for point in points}
-        return make_plan(points, seeds, tiny, saved, by_cohort)
+        return make_plan(points, range(seeds), tiny, saved, by_cohort)
 
     return make
 
@@ -232,7 +232,7 @@ def test_other_data_have_nothing_there(plan, train, tiny):
     saved = train(plan())
     other = dataclasses.replace(tiny, fingerprint="another")
     points = grid(**SMALL, lr=[0.1], epochs=4)
-    found = make_plan(points, 1, other, saved, {points[0].program: LANES})
+    found = make_plan(points, [0], other, saved, {points[0].program: LANES})
     assert (found.there, len(found.jobs)) == (0, 1)
 
 

@@ -125,11 +125,19 @@ def test_the_same_again_trains_nothing(finished, epochs_trained):
     [
         ({"lr": [*RATES, 3e-3]}, [0, 0, 1, 1, 2, 2]),
         ({"seeds": 3}, [0, 0, 1, 1, 2, 2]),
+        ({"seeds": [7]}, [0, 0, 1, 1, 2, 2]),
         ({"lr": [3e-3, 1e-2], "seeds": 1}, [0, 1, 2]),
         ({"epochs": 5}, [3, 3, 3, 3, 4, 4, 4, 4]),
         ({"epochs": [3, 4]}, [3, 3, 3, 3]),
     ],
-    ids=["one more lr", "one more seed", "overlap", "more epochs", "both epochs"],
+    ids=[
+        "one more lr",
+        "one more seed",
+        "a seed by name",
+        "overlap",
+        "more epochs",
+        "both epochs",
+    ],
 )
 def test_a_study_grows_by_its_new_replicas_only(
     tmp_path, epochs_trained, change, trained
