@@ -1,19 +1,20 @@
-"""Trains the paper's five tables as replicas with seeds, and judges its claims.
+"""Trains the paper's five tables with seeds, and judges its claims.
 
     python -m experiments.paper --scale=quick
 
 The paper: X. Hao, "Research on Optimization of Deep Learning in Handwritten Digit
 Recognition" (2025, doi:10.23977/cpcs.2025.090108). --scale=quick trains on 3,500 digits
 for a fifth of its epochs, in some ten minutes on two cores; --scale=paper on all of
-MNIST for all of them. In between, --train_examples and --epochs_scale; CNNs may have
-fewer seeds and examples than MLPs.
+MNIST for all of them, 10 seeds of the MLPs and 5 of the CNNs. --seeds, --cnn_seeds,
+--train_examples and --epochs_scale make it larger or smaller.
 
 --tables=outlook does what the paper's outlook names instead: augmentation, batch
-normalization, MobileNet and ShuffleNet, with what they bear and what they cost.
+normalization, MobileNet and ShuffleNet, with their robustness and their costs.
 
-Results go to --workdir: report.html, paper.md, tables/*.csv, and a study for each part.
-The same command again goes on where the last one stopped, or shows what is there. A
-notes.md written there becomes part of the report (python -m experiments.report).
+Results go to --workdir: report.html, paper.md, tables/*.csv, and the evidence that they
+are made of, a row per replica. Only what the evidence lacks is trained, seed by seed:
+the same command goes on where the last one stopped, and the published evidence is as
+good a start (--workdir=experiments/results/paper).
 """
 
 import shlex
@@ -33,8 +34,9 @@ FLAGS = flags.FLAGS
 # What a scale stands for, unless a flag says otherwise.
 _SCALES: dict[str, dict[str, Any]] = {
     "quick": {"dataset": "mnist_5k", "epochs_scale": 0.2, "seeds": 3},
-    "paper": {"dataset": "mnist", "epochs_scale": 1.0, "seeds": 5},
+    "paper": {"dataset": "mnist", "epochs_scale": 1.0, "seeds": 10, "cnn_seeds": 5},
 }
+_OUTLOOK = ["outlook"]
 
 
 def define_flags() -> None:
@@ -46,23 +48,11 @@ def define_flags() -> None:
         list(_SCALES),
         "quick: mnist_5k, a fifth of the epochs; paper: mnist, all epochs",
     )
-    common.define_count("seeds", None, "seeds [quick: 3, paper: 5]")
-    common.define_count("cnn_seeds", None, "seeds of the CNNs, if others")
-    common.define_count(
-        "best_seeds",
-        0,
-        "seeds of the paper's best CNN on as many examples as the MLPs have",
-        least=0,
-    )
+    common.define_count("seeds", None, "seeds [quick: 3, paper: 10]")
+    common.define_count("cnn_seeds", None, "seeds of the CNNs, if others [paper: 5]")
     flags.DEFINE_float("epochs_scale", None, "factor to the paper's epochs")
     common.define_data(None)
     common.define_train_examples()
-    common.define_count(
-        "cnn_train_examples",
-        None,
-        "training examples of the CNNs, if others; the MLP of Table 1 is then "
-        "compared with the CNN on as many",
-    )
     common.GROUPS |= {"tables": "What", "workdir": "Run"}
     flags.DEFINE_string(
         "workdir", None, "folder of the results [runs/paper-SCALE, runs/outlook-SCALE]"
@@ -71,92 +61,72 @@ def define_flags() -> None:
     flags.DEFINE_bool("dry_run", False, "show the plan and stop")
 
 
-_OUTLOOK = ["outlook"]
-
-
 def options() -> dict[str, Any]:
-    """Returns the flags as arguments of `mnistopt.paper.plan.Options`."""
-    if FLAGS.tables == _OUTLOOK:
-        return _outlook_options()
-    try:
-        tables = tuple(sorted({int(number) for number in FLAGS.tables}))
-    except ValueError as error:
-        raise InputError(
-            f"--tables={','.join(FLAGS.tables)} is not allowed: expected numbers of 1 "
-            "to 5, separated by commas, or outlook"
-        ) from error
+    """Returns what a scale and the flags ask for, `tables` and `paper` among it."""
+    paper = "outlook"
+    tables: tuple[int, ...] = ()
+    if FLAGS.tables != _OUTLOOK:
+        try:
+            paper, tables = "paper", tuple(sorted({int(one) for one in FLAGS.tables}))
+        except ValueError:
+            tables = ()
+        if not tables:
+            raise InputError(
+                f"--tables={','.join(FLAGS.tables)} is not allowed: expected numbers "
+                "of 1 to 5, separated by commas, or outlook"
+            )
     found = dict(_SCALES[FLAGS.scale])
-    for name in ("dataset", "epochs_scale", "seeds"):
+    if FLAGS["seeds"].present:
+        found.pop("cnn_seeds", None)
+    names = ("dataset", "epochs_scale", "seeds", "cnn_seeds", "data_dir")
+    for name in (*names, "train_examples"):
         if FLAGS[name].value is not None:
             found[name] = FLAGS[name].value
-    names = ("data_dir", "train_examples", "cnn_seeds", "cnn_train_examples")
-    found |= {name: FLAGS[name].value for name in (*names, "best_seeds")}
-    return found | {"tables": tables}
-
-
-def _outlook_options() -> dict[str, Any]:
-    """Returns the flags as arguments of `mnistopt.paper.outlook.rows.Options`."""
-    for name in ("cnn_seeds", "cnn_train_examples", "best_seeds"):
-        if FLAGS[name].value:
-            raise InputError(
-                f"--{name}={FLAGS[name].value} has no effect with --tables=outlook, "
-                "whose rows are trained alike: leave it out"
-            )
-    names = ("dataset", "data_dir", "seeds", "train_examples", "epochs_scale")
-    given = {name: FLAGS[name].value for name in names}
-    return _SCALES[FLAGS.scale] | {k: v for k, v in given.items() if v is not None}
+    if not 0 < found["epochs_scale"] <= 10:
+        raise InputError(
+            f"--epochs_scale={found['epochs_scale']:g} is not allowed: expected a "
+            "number above 0, and of at most 10"
+        )
+    return found | {"paper": paper, "tables": tables}
 
 
 def main() -> None:
     """Reproduces the paper, or shows what it would take."""
-    arguments = options()
-    command = shlex.join(["./launch.sh", "paper", *sys.argv[1:]])
-    if FLAGS.tables == _OUTLOOK:
-        _outlook(arguments, command)
-    else:
-        _tables(arguments, command)
-
-
-def _outlook(arguments: dict[str, Any], command: str) -> None:
-    from experiments import show
-    from mnistopt.paper.outlook.conclude import conclude
-    from mnistopt.paper.outlook.measure import measure, plan
-    from mnistopt.paper.outlook.page import write_page
-    from mnistopt.paper.outlook.rows import Options
-
-    asked = Options(**arguments)
-    default = Path(f"runs/outlook-{FLAGS.scale}")
-    workdir = check_path("workdir", FLAGS.workdir) or default
-    if FLAGS.dry_run:
-        show.plan(plan(asked, workdir))
-        return
-    with show.Bar(FLAGS.quiet) as bar:
-        on_plan = None if FLAGS.quiet else show.plan
-        measure(asked, workdir, command, on_plan, bar)
-    conclude(workdir)
-    if not FLAGS.quiet:
-        show.section((workdir / "outlook.md").read_text(encoding="utf-8"), "The claims")
-    show.draw(lambda: write_page(workdir), workdir)
-
-
-def _tables(arguments: dict[str, Any], command: str) -> None:
+    asked = options()
     # JAX and the rest of the library take a second or two to import.
     from experiments import show
-    from mnistopt.paper.page import write_page
-    from mnistopt.paper.plan import Options
-    from mnistopt.paper.reproduce import plan, reproduce
+    from experiments.reproduction.findings import Asked, Findings
+    from experiments.reproduction.measure import Measure, Options
+    from experiments.reproduction.paper import Paper
+    from experiments.reproduction.write import write, write_page
 
-    asked = Options(**arguments)
-    default = Path(f"runs/paper-{FLAGS.scale}")
+    name, tables = asked.pop("paper"), asked.pop("tables")
+    scale = asked.pop("epochs_scale")
+    paper = Paper.read(name, scale, tables)
+    models = {one.point.structure.model for one in paper.trained().values()}
+    if FLAGS["cnn_seeds"].present and models == {"mlp"}:
+        raise InputError(
+            f"--cnn_seeds={FLAGS.cnn_seeds} has no effect, as tables="
+            f"{','.join(FLAGS.tables)} has no CNN: leave it out"
+        )
+    default = Path(f"runs/{name}-{FLAGS.scale}")
     workdir = check_path("workdir", FLAGS.workdir) or default
-    if FLAGS.dry_run:
-        show.plans(plan(asked, workdir))
-        return
-    with show.Bar(FLAGS.quiet) as bar:
-        on_plan = None if FLAGS.quiet else show.plans
-        reproduce(asked, workdir, command, on_plan, bar)
+    measure = Measure(paper, Options(**asked), workdir)
     if not FLAGS.quiet:
-        show.section((workdir / "paper.md").read_text(encoding="utf-8"), "The answer")
+        show.steps(measure.plan())
+    if FLAGS.dry_run:
+        return
+    numbers = tuple(table.number for table in paper.tables)
+    command = shlex.join(["./launch.sh", "paper", *sys.argv[1:]])
+    about = Asked(name, numbers, scale, measure.data.fingerprint, command)
+    # First, so that `report` can make the tables of a run that was stopped.
+    about.write(workdir)
+    with show.Bar(FLAGS.quiet) as bar:
+        measure.run(on_progress=bar)
+    write(Findings.read(workdir), workdir)
+    if not FLAGS.quiet:
+        text = (workdir / f"{name}.md").read_text(encoding="utf-8")
+        show.section(text, "The answer" if name == "paper" else "The claims")
     show.draw(lambda: write_page(workdir), workdir)
 
 

@@ -2,8 +2,8 @@
 
     python -m experiments.report --workdir=runs/mnist_5k-cnn
 
-The study may be running still; the page says so. It takes a study of `grid`; or of
-`paper`, whose tables and verdicts are then made anew, too, of what was measured.
+The study may be running still; the page says so. It takes a study of `grid`; or a
+workdir of `paper`, whose tables, verdicts and documents are then made of its evidence.
 """
 
 from pathlib import Path
@@ -27,20 +27,14 @@ def main() -> None:
     if not FLAGS.workdir:
         raise InputError("give the folder of a study: --workdir=runs/...")
     # The library takes a second or two to import.
-    import mnistopt.paper.outlook.conclude as outlook
-    from mnistopt.paper.conclude import conclude
-    from mnistopt.paper.outlook.page import is_outlook
-    from mnistopt.paper.outlook.page import write_page as write_outlook
-    from mnistopt.paper.page import is_reproduction, write_page
+    from experiments.reproduction.findings import Findings, is_reproduction
+    from experiments.reproduction.write import write, write_page
     from mnistopt.report.study import write_report
 
     workdir = check_path("workdir", FLAGS.workdir) or Path()
     if is_reproduction(workdir):
-        conclude(workdir)
-        path = write_page(workdir, anew=True)
-    elif is_outlook(workdir):
-        outlook.conclude(workdir)
-        path = write_outlook(workdir)
+        write(Findings.read(workdir), workdir)
+        path = write_page(workdir)
     else:
         path = write_report(workdir, anew=True)
     print(short_path(path))

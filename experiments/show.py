@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rich import box
@@ -170,18 +170,23 @@ def agreement(rerun: Rerun) -> str:
     )
 
 
-def plans(parts: Mapping[str, Plan]) -> None:
-    """Prints what the parts of a study will do, and how long all of it takes."""
-    for name, part in parts.items():
-        make_console().print(f"\n[bold]{name}[/bold]")
-        plan(part)
-    if len(parts) > 1 and any(part.jobs for part in parts.values()):
-        seconds = math.fsum(part.seconds() for part in parts.values())
-        make_console().print(f"\nAll parts: training time {duration(seconds)}")
+def steps(plans: Sequence[Plan]) -> None:
+    """Prints what studies that come one after another will do, the first in full."""
+    if not plans:
+        make_console().print("Nothing to train: the evidence has all of it")
+        return
+    plan(plans[0])
+    if len(plans) > 1:
+        trials = sum(one.asked - one.there for one in plans)
+        seconds = math.fsum(one.seconds() for one in plans)
+        make_console().print(
+            f"and {len(plans) - 1} more such steps for other seeds: {trials} trials to "
+            f"train in all, training time {duration(seconds)}"
+        )
 
 
 def section(text: str, name: str) -> None:
-    """Prints a section of paper.md or outlook.md."""
+    """Prints a section of a document in Markdown."""
     part = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
     make_console().print(Markdown(part))
 

@@ -601,7 +601,7 @@ FLAGS = [
     ("evaluate --weights=9", "choose one of last, best"),
     ("paper --cnn_seeds=x", "--cnn_seeds=x is not allowed: expected a whole number"),
     ("paper --epochs_scale=x", "--epochs_scale=x is not allowed"),
-    ("paper --tables=9", "tables=9: the paper has tables 1, 2, 3, 4, 5"),
+    ("paper --tables=9", "tables=9 is not allowed: expected some of 1, 2"),
     ("paper --tables=2 --cnn_seeds=3", "cnn_seeds=3 has no effect, as tables=2 has no"),
     ("report extra", "'extra' is no flag; flags look like --workdir="),
 ]

@@ -27,6 +27,7 @@ from mnistopt.results.stats import (
     accuracy_interval,
     exact_sum,
     mean_interval,
+    positive_interval,
     tied_with_best,
 )
 from mnistopt.training.metrics import Metrics, convergence_epoch
@@ -269,8 +270,10 @@ _SPREADS = [f"{name}_{part}" for name in MEASURED for part in _PARTS]
 
 def interval_of(name: str, values: Any) -> Interval:
     """Returns the 95 % interval over seeds that suits a column of trials.csv."""
-    suits = accuracy_interval if name.endswith("_accuracy") else mean_interval
-    return suits(values)
+    if name.endswith("_accuracy"):
+        return accuracy_interval(values)
+    positive = name.endswith(("_loss", "convergence_epoch"))
+    return (positive_interval if positive else mean_interval)(values)
 
 
 def choices(values: Sequence[pd.Series]) -> list[str]:

@@ -6,11 +6,12 @@ import shutil
 import pandas as pd
 import pytest
 from PIL import Image
+from synthetic import DATA, synthetic
 
 import mnistopt
-from mnistopt.paper.page import write_page
-from mnistopt.paper.plan import Options
-from mnistopt.paper.reproduce import reproduce
+from experiments.reproduction.findings import Asked
+from experiments.reproduction.paper import Paper
+from experiments.reproduction.write import write_page
 from mnistopt.report.charts.curves import error_chart
 from mnistopt.report.charts.pictures import Picture, write_picture
 from mnistopt.report.charts.theme import LIGHT
@@ -39,7 +40,8 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("paper")
-    reproduce(Options(tables=(2,), seeds=2, epochs_scale=0.02), workdir)
+    synthetic(Paper.read("paper", tables=[2])).write(workdir)
+    Asked("paper", (2,), 1.0, DATA, "a command").write(workdir)
     return write_page(workdir)
 
 

@@ -304,6 +304,8 @@ def test_summary_is_what_pandas_and_scipy_say(records):
             mean = values.mean()
             ends = [special.logit(end) for end in ends]
             half = half / (mean * (1 - mean))
+        elif name.endswith(("_loss", "convergence_epoch")):
+            ends, half = [np.log(end) for end in ends], half / values.mean()
         np.testing.assert_allclose((ends[1] - ends[0]) / 2, half, rtol=1e-9, atol=1e-9)
     everything = trials.groupby("point")
     np.testing.assert_allclose(

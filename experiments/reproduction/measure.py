@@ -1,0 +1,271 @@
+"""Trains what the evidence lacks, seed by seed, and takes in what it measured.
+
+A workdir has the evidence (see `evidence`), and in `studies/` a study for each data
+set, whose checkpoints a killed run goes on from. Evidence without studies is as good a
+start: what it has is not trained again.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import mnistopt
+from experiments.reproduction.evidence import Evidence
+from experiments.reproduction.paper import Paper, Setting
+from mnistopt.data.dataset import Dataset
+from mnistopt.data.splits import Split
+from mnistopt.engine.devices import use_devices
+from mnistopt.engine.lanes import choose_lanes
+from mnistopt.engine.memory import at_hand
+from mnistopt.engine.queue import make_timer
+from mnistopt.engine.replicas import Program, put_splits
+from mnistopt.points import Point
+from mnistopt.results.config import describe_machine
+from mnistopt.results.tables import FINISHED
+from mnistopt.study.evaluation import robustness
+from mnistopt.study.jobs import Plan
+from mnistopt.study.progress import OnProgress
+from mnistopt.study.study import Study
+from mnistopt.training.cohort import Cohort
+
+# Test digits that are corrupted: a thousand times 36 conditions for each replica. The
+# rows are compared on the same ones.
+ROBUST_EXAMPLES = 1000
+# Interleaved repeats of timing, as many as begin within the time, and one at least.
+_REPEATS, _SECONDS = 5, 240.0
+
+
+class Options(NamedTuple):
+    """How large a reproduction is.
+
+    Attributes:
+        dataset: One of `official.DATASETS`.
+        data_dir: Folder with its files, or None.
+        train_examples: Training examples; None for all.
+        seeds: Of each setting.
+        cnn_seeds: Of each that is no MLP; None for `seeds`.
+    """
+
+    dataset: str = "mnist_5k"
+    data_dir: str | None = None
+    train_examples: int | None = None
+    seeds: int = 3
+    cnn_seeds: int | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What says which digits."""
+        names = ("dataset", "data_dir", "train_examples")
+        return {name: getattr(self, name) for name in names}
+
+    def seeds_of(self, setting: Setting) -> int:
+        """Returns how many seeds a setting has."""
+        mlp = setting.point.structure.model == "mlp"
+        return self.seeds if mlp else self.cnn_seeds or self.seeds
+
+
+class Step(NamedTuple):
+    """Points that are trained together, with some seeds."""
+
+    seeds: tuple[int, ...]
+    points: tuple[Point, ...]
+
+
+def steps(
+    paper: Paper, evidence: Evidence, options: Options, data: str, at_once: int
+) -> list[Step]:
+    """Returns what is lacking, in the order of training.
+
+    All settings of some seeds come before those of the next: whenever it is stopped,
+    what is there is complete and paired. A replica whose longest run is lacking is
+    trained to all numbers of epochs that are asked of it: its rows are of one run.
+
+    Args:
+        paper: What is asked for.
+        evidence: What is there.
+        options: How much of it.
+        data: The fingerprint of its data.
+        at_once: Seeds that are trained together.
+    """
+    trained = list(paper.trained().values())
+    most, found = max(map(options.seeds_of, trained)), []
+    for first in range(0, most, at_once):
+        by_points: dict[tuple[Point, ...], list[int]] = {}
+        for seed in range(first, min(first + at_once, most)):
+            asked = [one for one in trained if seed < options.seeds_of(one)]
+            lacking = {
+                _replica(one)
+                for one in asked
+                if not evidence.has(one, seed, data, paper.robustness)
+            }
+            points = dict.fromkeys(
+                one.point for one in asked if _replica(one) in lacking
+            )
+            by_points.setdefault(tuple(points), []).append(seed)
+        found += [Step(tuple(seeds), pts) for pts, seeds in by_points.items() if pts]
+    return found
+
+
+def _replica(setting: Setting) -> tuple:
+    point = setting.point
+    return point.structure, point.recipe, point.hparams
+
+
+class Measure:
+    """One reproduction: its evidence, and how it grows.
+
+    Attributes:
+        evidence: What is there.
+        data: The examples.
+    """
+
+    def __init__(self, paper: Paper, options: Options, workdir: Path):
+        """Reads what the workdir has; writes nothing.
+
+        Args:
+            paper: What is asked for.
+            options: How much of it.
+            workdir: Where the evidence and the studies are.
+
+        Raises:
+            InputError: If an option cannot be used, or the evidence cannot be read.
+        """
+        self._paper, self._options, self._workdir = paper, options, workdir
+        self.evidence = Evidence.read(workdir)
+        given = {name: one for name, one in options.data.items() if one is not None}
+        self.data: Dataset = mnistopt.load(given.pop("dataset"), **given)
+        if (self._studies / "config.json").exists():
+            # What a killed run had measured.
+            self.evidence.add(mnistopt.open_study(self._studies), paper)
+
+    @property
+    def _studies(self) -> Path:
+        return self._workdir / "studies" / self.data.fingerprint
+
+    def _steps(self) -> list[Step]:
+        devices = use_devices()
+        # On a CPU a network that has no other beside it leaves cores idle but for
+        # seeds; an accelerator takes all seeds at once.
+        cpu = devices[0].platform == "cpu"
+        at_once = len(devices) if cpu else max(map(self._options.seeds_of, self._all()))
+        fingerprint = self.data.fingerprint
+        return steps(self._paper, self.evidence, self._options, fingerprint, at_once)
+
+    def _all(self) -> list[Setting]:
+        return list(self._paper.trained().values())
+
+    def _asked(self, step: Step) -> dict[str, Any]:
+        """Returns the arguments of `mnistopt.run`."""
+        asked = {"points": step.points, "seeds": step.seeds, "workdir": self._studies}
+        return asked | self._options.data
+
+    def plan(self) -> list[Plan]:
+        """Returns what would be trained, a plan for each step; writes nothing."""
+        return [mnistopt.plan(**self._asked(step)) for step in self._steps()]
+
+    def run(
+        self,
+        on_plan: Callable[[Plan], None] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        """Trains, times and measures what is lacking; writes the evidence on the way.
+
+        Args:
+            on_plan: As of `mnistopt.run`, for each step.
+            on_progress: As of `mnistopt.run`.
+
+        Raises:
+            InputError: If it does not fit the machine.
+            Stopped: At Ctrl-C or SIGTERM; the same again goes on from there.
+        """
+        for step in self._steps():
+            asked = self._asked(step)
+            study = mnistopt.run(on_plan=on_plan, on_progress=on_progress, **asked)
+            self._take(study)
+        self._time()
+        self.evidence.write(self._workdir)
+
+    def _take(self, study: Study) -> None:
+        self.evidence.add(study, self._paper)
+        if self._paper.robustness:
+            trials = study.trials
+            finished = trials.loc[trials["status"] == FINISHED, "trial"]
+            known = set(self.evidence.tables["robustness"]["trial"])
+            if new := [name for name in finished if name not in known]:
+                rows = _robustness(study, self.data, new)
+                self.evidence.put(
+                    "robustness", rows, _none(self.evidence, "robustness")
+                )
+        self.evidence.write(self._workdir)
+
+    def _time(self) -> None:
+        """Times the networks that are compared by time, unless that is known.
+
+        All in one sitting: times of training are taken hours apart, with whatever else
+        the machine does then.
+        """
+        speeds, data = self.evidence.tables["speeds"], self.data.fingerprint
+        networks = {
+            one.point.program.identity(): one.point
+            for one in self._paper.timed().values()
+        }
+        mine = speeds["data"] == data
+        if set(networks) <= set(speeds[mine]["program"]):
+            return
+        rows = list(time_epochs(networks, self.data, self._options.seeds))
+        source = self.evidence.source(describe_machine())
+        frame = pd.DataFrame(rows).assign(data=data, source=source)
+        self.evidence.put("speeds", frame, mine)
+
+
+def _none(evidence: Evidence, name: str) -> pd.Series:
+    return pd.Series(False, index=evidence.tables[name].index)
+
+
+def _robustness(study: Study, data: Dataset, trials: list[str]) -> pd.DataFrame:
+    """Returns the accuracy of trials on the corrupted digits that all rows share."""
+    test = data.test
+    # Canonical order is by content, so the first ones would be alike.
+    chosen = np.random.default_rng(0).permutation(len(test.labels))[:ROBUST_EXAMPLES]
+    examples = Split(test.images[chosen], test.labels[chosen])
+    return robustness(study, examples, trials)
+
+
+def time_epochs(
+    networks: Mapping[str, Point], data: Dataset, seeds: int, limit: float = _SECONDS
+) -> Iterator[dict[str, Any]]:
+    """Trains networks for an epoch at a time, taking turns, all devices busy.
+
+    Args:
+        networks: A point each, by the identity of its program.
+        data: What they are trained on.
+        seeds: Of each, where a device takes several side by side.
+        limit: Seconds after which no turn begins.
+
+    Yields:
+        `program`, `network`, `repeat`, and `seconds`, a replica's share of an epoch.
+    """
+    devices = use_devices()
+    splits = put_splits(data, devices)
+    timers, replicas = {}, {}
+    for name, point in networks.items():
+        cohort = Cohort.of(point, data)
+        lanes = choose_lanes(devices, 1, seeds, at_hand(cohort))
+        replicas[name] = math.prod(lanes) * len(devices)
+        program = Program(cohort, lanes, splits)
+        timers[name] = make_timer(program, point.hparams, replicas[name])
+    for time_epoch in timers.values():
+        time_epoch()  # The first one warms up.
+    start = time.perf_counter()
+    for repeat in range(1, _REPEATS + 1):
+        for name, time_epoch in timers.items():
+            seconds = time_epoch() / replicas[name]
+            about = {"program": name, "network": str(networks[name].structure)}
+            yield about | {"repeat": repeat, "seconds": seconds}
+        if time.perf_counter() - start > limit:
+            break

@@ -1,0 +1,148 @@
+"""The tables as they were measured here, beside the paper's figures."""
+
+from typing import Any
+
+import pandas as pd
+
+from experiments.reproduction.evidence import COSTS, Measured
+from experiments.reproduction.paper import Paper, Setting, Table
+from mnistopt.results.stats import (
+    Interval,
+    accuracy_interval,
+    mean_interval,
+    positive_interval,
+)
+from mnistopt.results.tables import choices
+
+# The paper's minutes are of 50 epochs (Table 1).
+_EPOCHS_OF_MINUTES = 50
+# A replica that ends below this learnt next to nothing; guessing is right in 10 %.
+DEAD = 0.2
+
+
+def interval_of(metric: str, values: Any) -> Interval:
+    """Returns the 95 % interval over the seeds that stays where a metric can be."""
+    if metric.endswith("accuracy") or metric.startswith("robust"):
+        return accuracy_interval(values)
+    positive = metric in ("convergence_epoch", "minutes", "seconds")
+    return (positive_interval if positive else mean_interval)(values)
+
+
+def make_table(table: Table, measured: Measured) -> pd.DataFrame:
+    """Returns a table as it was measured (tableN.csv).
+
+    Args:
+        table: Which.
+        measured: The measurements.
+
+    Returns:
+        A row per row of the table: its words, `setting`, `epochs` and `n`; per metric
+        its mean, standard deviation and the ends of its 95 % interval over the seeds,
+        and the paper's figure where it has one; `choice`, "best" by validation accuracy
+        among its rivals, "tied" with it, or "fewer seeds"; the `difference` of test
+        accuracy from the row that it is compared with, paired by seed, with the ends of
+        its interval (and of robustness, where it is measured); and, if the paper has
+        costs, their medians and the `seconds` of a replica's training.
+    """
+    metrics = ["validation_accuracy", *table.measures]
+    frames = [measured(row.setting) for row in table.rows]
+    rows: list[dict[str, Any]] = []
+    for row, frame in zip(table.rows, frames):
+        epochs = measured.paper.settings[row.setting].point.epochs
+        found: dict[str, Any] = {**dict(zip(table.words, row.words))}
+        found |= {"setting": row.setting, "epochs": epochs, "n": len(frame)}
+        seconds = measured.seconds(row.setting)
+        for name in metrics:
+            values = frame.get(name, seconds * _EPOCHS_OF_MINUTES / 60)
+            found |= described(name, interval_of(name, values))
+            if name in row.figures:
+                found[f"{name}_paper"] = row.figures[name]
+        if measured.paper.costs:
+            found |= {name: frame[name].median() for name in COSTS}
+            found["seconds"] = epochs * seconds.median()
+        rows.append(found)
+    for group in table.groups().values():
+        chosen = choices([frames[i]["validation_accuracy"] for i in group])
+        for i, choice in zip(group, chosen):
+            rows[i]["choice"] = choice
+        best = [i for i, choice in zip(group, chosen) if choice == "best"]
+        for against in group[:1] if table.against == "first" else best:
+            for i in set(group) - {against}:
+                for name in {"test_accuracy", "robust"} & set(metrics):
+                    pairs = (frames[i][name] - frames[against][name]).dropna()
+                    rows[i] |= described(f"{name}_against", mean_interval(pairs))
+    return pd.DataFrame(rows)
+
+
+def described(name: str, interval: Interval) -> dict[str, float]:
+    """Returns an interval as columns."""
+    return {
+        name: interval.mean,
+        f"{name}_std": interval.std,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+    }
+
+
+def make_learning(measured: Measured) -> pd.DataFrame:
+    """Returns what the curves of each setting's seeds have in common (learning.csv).
+
+    Settings that differ in epochs only are one, the longest.
+
+    Returns:
+        A row per setting: its `words` and `epochs`; how many replicas `diverged`, and
+        how many are `dead`, see `DEAD`; of the others, n, the means of `lowest_epoch`,
+        `lowest_loss`, `last_loss`, `best_epoch`, the test accuracies then and at the
+        end (see `Evidence.measured`), and the largest `largest_fall`.
+    """
+    rows = []
+    for id, setting in longest(measured.paper).items():
+        found = measured(id)
+        well = found[found["validation_accuracy"] >= DEAD]
+        words = measured.paper.describe(setting)
+        about = {"setting": id, "words": words, "epochs": setting.point.epochs}
+        lost = {"diverged": measured.diverged(id), "dead": len(found) - len(well)}
+        means = {name: well[name].mean() for name in _LEARNING}
+        fall = {"largest_fall": well["largest_fall"].max()}
+        rows.append(about | {"n": len(well)} | lost | means | fall)
+    return pd.DataFrame(rows)
+
+
+_LEARNING = (
+    *("lowest_epoch", "lowest_loss", "last_loss"),
+    *("best_epoch", "best_test_accuracy", "test_accuracy"),
+)
+
+
+def longest(paper: Paper) -> dict[str, Setting]:
+    """Returns what was trained, of settings that differ in epochs only the longest."""
+    found: dict[Any, Setting] = {}
+    for setting in paper.trained().values():
+        point = setting.point
+        key = point.hparams, point.recipe, point.structure
+        before = found.get(key, setting)
+        if point.epochs >= before.point.epochs and not setting.stopped:
+            found[key] = setting
+    return {setting.id: setting for setting in found.values()}
+
+
+def make_sizes(measured: Measured) -> pd.DataFrame:
+    """Returns test accuracy by how many digits were trained on (sizes.csv).
+
+    Returns:
+        A row per setting that was trained on several sizes, and size: its `words`,
+        `epochs` and `digits`, n, and the mean of its test accuracy with its interval.
+    """
+    paper, evidence, rows = measured.paper, measured.evidence, []
+    sizes = sorted((about["train"], data) for data, about in evidence.data.items())
+    for setting in paper.trained().values():
+        frames = [(size, evidence.measured(setting, data)) for size, data in sizes]
+        known = [(size, frame) for size, frame in frames if len(frame)]
+        if len(known) < 2 or setting.stopped:
+            continue
+        about = {"setting": setting.id, "words": paper.describe(setting)}
+        for size, frame in known:
+            interval = accuracy_interval(frame["test_accuracy"])
+            counts = {"epochs": setting.point.epochs, "digits": size, "n": len(frame)}
+            rows.append({**about, **counts, **described("test_accuracy", interval)})
+    return pd.DataFrame(rows)

@@ -1,1 +1,0 @@
-"""The study that the project grew from, reproduced with seeds and intervals."""

@@ -1,1 +1,0 @@
-"""The paper's outlook: what it names and did not do."""
