@@ -6,21 +6,14 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from experiments.reproduction.evidence import Evidence
+from experiments.reproduction import judge
 from experiments.reproduction.findings import Findings
-from experiments.reproduction.judge import (
-    CONTRADICTED,
-    NEGLIGIBLE,
-    SUPPORTED,
-    UNDECIDED,
-)
-from experiments.reproduction.paper import Comparison, Table
+from experiments.reproduction.paper import Comparison, Row, Table
 from experiments.reproduction.tables import interval_of
 from mnistopt.data.corrupt import CORRUPTIONS
 from mnistopt.report.charts.curves import error_chart, grouped_curves, loss_chart
 from mnistopt.report.charts.pictures import Picture
 from mnistopt.report.charts.theme import PALETTE, finished, rows, rows_high
-from mnistopt.results.stats import accuracy_interval
 from mnistopt.study.evaluation import CLEAN
 
 _OURS, _PAPER = "here, a dot per seed", "the paper, one run"
@@ -32,60 +25,83 @@ _METRICS = {
 }
 # Sign and shape say it, too, to those who see no colour.
 _VERDICTS = {
-    SUPPORTED: ("#009E73", "circle"),
-    CONTRADICTED: ("#D55E00", "cross"),
-    NEGLIGIBLE: ("#0072B2", "square"),
-    UNDECIDED: ("#8A929B", "diamond"),
+    judge.SUPPORTED: ("#009E73", "circle"),
+    judge.CONTRADICTED: ("#D55E00", "cross"),
+    judge.NEGLIGIBLE: ("#0072B2", "square"),
+    judge.UNDECIDED: ("#8A929B", "diamond"),
 }
 
 
 def pictures(found: Findings) -> dict[str, dict[str, Picture]]:
     """Returns the pictures that there is something to show in, by section and name."""
     made: dict[str, dict[str, Picture]] = {"The answer": {}, "The tables": {}}
-    if found.asked.paper == "paper":
-        frame = _headline_frame(found)
-        if len(frame):
-            chart = _rows_chart(frame, "The paper's networks, trained again", found)
-            made["The answer"]["headline"] = Picture.of(frame, chart)
+    if found.paper.name == "paper":
+        title = "The paper's networks, trained again"
+        _add(
+            made["The answer"],
+            "headline",
+            headline_frame(found),
+            rows_chart,
+            title,
+            found,
+        )
     for table in found.paper.tables:
-        frame = table_frame(table, found)
-        if len(frame):
-            chart = _rows_chart(frame, f"Table {table.number}: {table.title}", found)
-            made["The tables"][f"table{table.number}"] = Picture.of(frame, chart)
-    if len(found.evidence.tables["robustness"]):
-        frame = robust_frame(found)
-        made["The tables"]["robustness"] = Picture.of(frame, robust_chart(frame))
+        title = f"Table {table.number}: {table.title}"
+        name, frame = f"table{table.number}", table_frame(table, found)
+        _add(made["The tables"], name, frame, rows_chart, title, found)
+    _add(made["The tables"], "robustness", robust_frame(found), robust_chart)
+    made["The claims"], made["What the curves show"] = {}, {}
     frame = claims_frame(found).dropna(subset=["difference"])
-    if len(frame):
-        chart = claims_chart(frame, 100 * found.paper.margin)
-        made["The claims"] = {"claims": Picture.of(frame, chart)}
-    curves = [(one, curves_frame(one, found)) for one in found.paper.curves]
-    made["What the curves show"] = {
-        one.id: Picture.of(frame, _curves_chart(one, frame, found))
-        for one, frame in curves
-        if frame["label"].nunique() > 1
-    }
+    margin = 100 * found.paper.margin
+    _add(made["The claims"], "claims", frame, claims_chart, margin)
+    for one in found.paper.curves:
+        frame = curves_frame(one, found)
+        if frame["label"].nunique() > 1:
+            _add(made["What the curves show"], one.id, frame, curves_chart, one, found)
     return made
+
+
+def _add(to: dict, name: str, frame: pd.DataFrame, chart: Any, *about: Any) -> None:
+    if len(frame):
+        to[name] = Picture.of(frame, chart(frame, *about))
+
+
+def _tips(**titles: str) -> list[alt.Tooltip]:
+    """Returns what a hover shows: columns by title, numbers with two decimals."""
+    words = ("label", "what", "claim", "verdict", "corruption", "n", "strength")
+    return [
+        alt.Tooltip(f"{name}:N", title=title or name)
+        if name in words
+        else alt.Tooltip(f"{name}:Q", title=title, format=".2f")
+        for name, title in titles.items()
+    ]
 
 
 # --- Tables ---
 
 
-def _marks(name: str, values: Iterable[float], **shared: Any) -> list[dict[str, Any]]:
-    """Returns a mark per seed, and one of their mean with its interval."""
-    values = list(values)
-    share = 1 if name == "convergence_epoch" else 100
-    interval = interval_of(name, values)
-    ends = {"value": interval.mean, "low": interval.low, "high": interval.high}
-    mean = {name: share * one for name, one in ends.items()}
-    shared |= {"metric": _METRICS[name]}
-    seeds = [shared | {"what": "seed", "value": share * one} for one in values]
-    return [*seeds, shared | {"what": "mean", "n": interval.n} | mean]
+def _marks(row: Row, names: Sequence[str], label: str, order: int, found: Findings):
+    """Yields a mark per metric and seed, and ones of their mean and the paper's."""
+    mine = found.measured(row.setting)
+    for name in names:
+        shared = {"label": label, "order": order, "metric": _METRICS[name]}
+        if name == "multiply_adds":
+            value = mine[name].iloc[0] / 1e6 if len(mine) else None
+            yield shared | {"what": "mean", "value": value}
+            continue
+        share = 1 if name == "convergence_epoch" else 100
+        for value in mine[name]:
+            yield shared | {"what": "seed", "value": share * value}
+        one = interval_of(name, mine[name])
+        ends = {"low": share * one.low, "high": share * one.high, "n": one.n}
+        yield shared | {"what": "mean", "value": share * one.mean} | ends
+        if name == "test_accuracy" and name in row.figures:
+            yield shared | {"what": "paper", "value": 100 * row.figures[name]}
 
 
-def _framed(found: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def _framed(marks: Iterable[dict[str, Any]]) -> pd.DataFrame:
     columns = ["label", "order", "metric", "what", "value", "low", "high", "n"]
-    return pd.DataFrame(found, columns=columns).dropna(subset=["value"])
+    return pd.DataFrame(list(marks), columns=columns).dropna(subset=["value"])
 
 
 def table_frame(table: Table, found: Findings) -> pd.DataFrame:
@@ -97,108 +113,89 @@ def table_frame(table: Table, found: Findings) -> pd.DataFrame:
         one of the paper's figure ("paper"): `label`, `order`, `metric` in words, and
         `value`, per cent of accuracies.
     """
-    marks: list[dict[str, Any]] = []
-    names = [name for name in table.measures if name in _METRICS]
-    if not found.paper.costs:
-        names = ["test_accuracy"]
+    names, marks = ["test_accuracy"], []
+    if found.paper.costs:
+        names = [
+            *(name for name in table.measures if name in _METRICS),
+            "multiply_adds",
+        ]
     for order, row in enumerate(table.rows):
-        pairs = zip(table.words, row.words)
         words = [
-            value if not value.replace(".", "").isdecimal() else f"{name} {value}"
-            for name, value in pairs
+            f"{name} {value}" if value.replace(".", "").isdecimal() else value
+            for name, value in zip(table.words, row.words)
             if value != "-" and name != "convolutions"
         ]
-        shared = {"label": ", ".join(words), "order": order}
-        mine = found.measured(row.setting)
-        for name in names:
-            marks += _marks(name, mine[name], **shared)
-        if (figure := row.figures.get("test_accuracy")) is not None:
-            metric = {"metric": _METRICS["test_accuracy"]}
-            marks.append(shared | metric | {"what": "paper", "value": 100 * figure})
-        if found.paper.costs and mine["multiply_adds"].nunique():
-            value = {"what": "mean", "value": mine["multiply_adds"].iloc[0] / 1e6}
-            marks.append(shared | value | {"metric": _METRICS["multiply_adds"]})
+        marks += _marks(row, names, ", ".join(words), order, found)
     frame = _framed(marks)
     costs = frame["metric"] == _METRICS["multiply_adds"]
     return frame if frame[costs]["value"].nunique() > 1 else frame[~costs]
 
 
-def _headline_frame(found: Findings) -> pd.DataFrame:
+def headline_frame(found: Findings) -> pd.DataFrame:
     """Returns the rows of all tables, each setting once; as `table_frame`."""
-    marks: dict[str, list[dict[str, Any]]] = {}
+    labels: dict[str, Row] = {}
     for row in (row for table in found.paper.tables for row in table.rows):
-        setting, mine = found.paper.settings[row.setting], found.measured(row.setting)
-        label = f"{found.paper.describe(setting)}, {setting.point.epochs} epochs"
-        if label in marks or mine.empty:
-            continue
-        shared = {"label": label, "order": len(marks)}
-        marks[label] = _marks("test_accuracy", mine["test_accuracy"], **shared)
-        if (figure := row.figures.get("test_accuracy")) is not None:
-            paper = {"what": "paper", "metric": _METRICS["test_accuracy"]}
-            marks[label].append(shared | paper | {"value": 100 * figure})
-    return _framed([mark for of in marks.values() for mark in of])
+        setting = found.paper.settings[row.setting]
+        if len(found.measured(row.setting)):
+            label = f"{found.paper.describe(setting)}, {setting.point.epochs} epochs"
+            labels.setdefault(label, row)
+    marks = [
+        _marks(row, ["test_accuracy"], label, order, found)
+        for order, (label, row) in enumerate(labels.items())
+    ]
+    return _framed(mark for of_row in marks for mark in of_row)
 
 
-def _rows_chart(frame: pd.DataFrame, title: str, found: Findings) -> Any:
+def rows_chart(frame: pd.DataFrame, title: str, found: Findings) -> Any:
     """Draws a panel per metric, every seed, and the paper's figures beside them."""
     sources = frame["what"].map(lambda what: _PAPER if what == "paper" else _OURS)
-    frame = frame.assign(source=sources)
-    domain = [_OURS, _PAPER] if (frame["what"] == "paper").any() else [_OURS]
-    legend = alt.Legend(title=None, symbolOpacity=1) if len(domain) > 1 else None
-    colour = alt.Color("source:N", legend=legend).scale(
-        domain=domain, range=PALETTE[:2]
+    both = _PAPER in set(sources)
+    domain = [_OURS, _PAPER] if both else [_OURS]
+    legend = alt.Legend(title=None, symbolOpacity=1) if both else None
+    colour, shape = (
+        channel("source:N", legend=legend).scale(domain=domain, range=values)
+        for channel, values in (
+            (alt.Color, PALETTE[:2]),
+            (alt.Shape, ["circle", "diamond"]),
+        )
     )
-    shapes = ["circle", "diamond"]
-    shape = alt.Shape("source:N", legend=legend).scale(domain=domain, range=shapes)
-    panels = []
-    metrics = list(dict.fromkeys(frame["metric"]))
-    for i, metric in enumerate(metrics):
-        labels = alt.Axis() if i == 0 else alt.Axis(labels=False, ticks=False)
-        y = alt.Y("label:N", sort=alt.SortField("order"), title=None, axis=labels)
+    panels, metrics = [], list(dict.fromkeys(frame["metric"]))
+    for metric in metrics:
+        first = metric == metrics[0]
+        labels = alt.Axis(labels=first, ticks=first)
         axis = alt.Axis(tickCount=6, labelOverlap="greedy", labelFlush=False)
         x = alt.X("value:Q", title=metric, axis=axis)
         x = x.scale(zero=False, padding=12, nice=False)
-        tooltip = [
-            alt.Tooltip("label:N", title="row"),
-            alt.Tooltip("what:N"),
-            alt.Tooltip("value:Q", title=metric, format=".2f"),
-            alt.Tooltip("low:Q", format=".2f"),
-            alt.Tooltip("high:Q", format=".2f"),
-        ]
-        mine = frame[frame["metric"] == metric]
+        y = alt.Y("label:N", sort=alt.SortField("order"), title=None, axis=labels)
+        mine = frame.assign(source=sources)[frame["metric"] == metric]
         base = alt.Chart(rows(mine)).encode(y=y)
-        mean = base.transform_filter("datum.what == 'mean'")
-        dots = {"x": x, "color": colour, "shape": shape, "tooltip": tooltip}
-        layers = [
-            mean.mark_rule(style="ink", strokeWidth=1.5).encode(
-                x=alt.X("low:Q"), x2="high:Q"
-            ),
-            base.transform_filter("datum.what == 'seed'")
-            .mark_point(filled=True, size=60, opacity=0.65)
-            .encode(**dots),
-            mean.mark_tick(style="ink", thickness=3, size=18).encode(
-                x=x, tooltip=tooltip
-            ),
-            base.transform_filter("datum.what == 'paper'")
-            .mark_point(filled=True, size=110, opacity=1)
-            .encode(**dots),
-        ]
-        size: dict[str, Any] = {"height": rows_high(mine)}
-        if len(metrics) > 1:
-            size["width"] = 520 // len(metrics)
-        panels.append(alt.layer(*layers).properties(**size))
-    means = frame[frame["what"] != "seed"]
-    words = "; ".join(
-        f"{label}: "
-        + ", ".join(
-            f"{row['metric']} {row['value']:.2f}"
-            + (" in the paper" if row["what"] == "paper" else "")
-            for _, row in of.iterrows()
+        seed, mean, paper = (
+            base.transform_filter(f"datum.what == '{what}'")
+            for what in ("seed", "mean", "paper")
         )
-        for label, of in means.groupby("label", sort=False)
+        tips = _tips(label="row", what="", value=metric, low="low", high="high")
+        dots: dict[str, Any] = {
+            "x": x,
+            "color": colour,
+            "shape": shape,
+            "tooltip": tips,
+        }
+        ends = {"x": alt.X("low:Q"), "x2": "high:Q"}
+        layers = [
+            mean.mark_rule(style="ink", strokeWidth=1.5).encode(**ends),
+            seed.mark_point(filled=True, size=60, opacity=0.65).encode(**dots),
+            mean.mark_tick(style="ink", thickness=3, size=18).encode(x=x, tooltip=tips),
+            paper.mark_point(filled=True, size=110, opacity=1).encode(**dots),
+        ]
+        width = {"width": 520 // len(metrics)} if len(metrics) > 1 else {}
+        panels.append(alt.layer(*layers).properties(height=rows_high(mine), **width))
+    words = "; ".join(
+        f"{row['label']}: {row['metric']} {row['value']:.2f}"
+        + (" in the paper" if row["what"] == "paper" else "")
+        for _, row in frame[frame["what"] != "seed"].iterrows()
     )
     shown = "Every seed, the mean and its 95 % interval"
-    shown += "; diamonds are the paper's." if len(domain) > 1 else "."
+    shown += "; diamonds are the paper's." if both else "."
     return finished(
         alt.hconcat(*panels, spacing=14) if len(panels) > 1 else panels[0],
         title,
@@ -221,19 +218,14 @@ def claims_frame(found: Findings) -> pd.DataFrame:
     """
     made: list[dict[str, Any]] = []
     by_line = found.claims.set_index("line")
-    for claim in found.paper.claims:
-        for line in claim.lines:
-            row = by_line.loc[line.id]
-            base = 1.0 if line.ratio else line.at_least or 0.0
-            name = line.words + (
-                f" − {100 * base:.1f} %" if base and not line.ratio else ""
-            )
-            shown = {"label": f"T{claim.table}  {name}", "order": len(made)}
-            shown |= {"claim": claim.words, "verdict": row["verdict"]}
-            shown["difference"] = 100 * (row["estimate"] - base)
-            for end in ("low", "high", "paper"):
-                shown[end] = 100 * (row[end] - base)
-            made.append(shown | {"n": row["n"], "p_holm": row["p_holm"]})
+    for claim, line in ((c, line) for c in found.paper.claims for line in c.lines):
+        row = by_line.loc[line.id]
+        base = 1.0 if line.ratio else line.at_least or 0.0
+        name = f"{line.words} − {100 * base:.1f} %" if line.at_least else line.words
+        shown = {"label": f"T{claim.table}  {name}", "order": len(made)}
+        shown |= {"claim": claim.words, "difference": 100 * (row["estimate"] - base)}
+        shown |= {end: 100 * (row[end] - base) for end in ("low", "high", "paper")}
+        made.append(shown | {name: row[name] for name in ("verdict", "n", "p_holm")})
     return pd.DataFrame(made)
 
 
@@ -241,7 +233,7 @@ def claims_chart(frame: pd.DataFrame, margin: float) -> Any:
     """Draws every contrast with its verdict; takes a `claims_frame`."""
     # Half a point and thirty per cent are both to be seen.
     scale = alt.Scale(type="symlog", constant=0.5)
-    values = [-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50]
+    values = [-50, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50]
     axis = alt.Axis(values=values, format="+~f")
     title = "difference (points; of ratios: %)"
     x = alt.X("difference:Q", title=title, scale=scale, axis=axis)
@@ -250,48 +242,38 @@ def claims_chart(frame: pd.DataFrame, margin: float) -> Any:
     domain, legend = list(_VERDICTS), alt.Legend(title=None)
     colour = alt.Color("verdict:N", legend=legend).scale(domain=domain, range=colours)
     shape = alt.Shape("verdict:N", legend=legend).scale(domain=domain, range=shapes)
-    tooltip = [
-        alt.Tooltip("claim:N", title="the paper says"),
-        alt.Tooltip("difference:Q", title="here", format="+.2f"),
-        alt.Tooltip("low:Q", format="+.2f"),
-        alt.Tooltip("high:Q", format="+.2f"),
-        alt.Tooltip("paper:Q", title="the paper's", format="+.2f"),
-        alt.Tooltip("n:Q"),
-        alt.Tooltip("p_holm:Q", title="p (Holm)", format=".3f"),
-        alt.Tooltip("verdict:N"),
-    ]
+    tips = _tips(
+        **{"claim": "the paper says", "difference": "here", "low": "low"},
+        **{"high": "high", "paper": "the paper's", "n": "n"},
+        **{"p_holm": "p (Holm)", "verdict": "verdict"},
+    )
     base = alt.Chart(rows(frame)).encode(y=y)
     zero = alt.Chart(alt.InlineData(values=[{}]))
+    band = zero.mark_rect(style="others", opacity=0.18)
+    low, figure = (alt.X(f"{name}:Q", scale=scale) for name in ("low", "paper"))
     layers = [
-        zero.mark_rect(style="others", opacity=0.18).encode(
-            x=alt.datum(-margin), x2=alt.datum(margin)
-        ),
+        band.encode(x=alt.datum(-margin), x2=alt.datum(margin)),
         zero.mark_rule(style="reference").encode(x=alt.datum(0)),
         base.mark_tick(style="ink", thickness=2.5, size=16).encode(
-            x=alt.X("paper:Q", scale=scale), tooltip=tooltip
+            x=figure, tooltip=tips
         ),
-        base.mark_rule(strokeWidth=2.5).encode(
-            x=alt.X("low:Q", scale=scale), x2="high:Q", color=colour
-        ),
+        base.mark_rule(strokeWidth=2.5).encode(x=low, x2="high:Q", color=colour),
         base.mark_point(filled=True, size=110, opacity=1).encode(
-            x=x, color=colour, shape=shape, tooltip=tooltip
+            x=x, color=colour, shape=shape, tooltip=tips
         ),
     ]
+    about = ["Each contrast with its 95 % interval, by the table it is about (T)."]
+    if frame["paper"].notna().any():
+        about.append("The upright line is the paper's figure.")
+    about.append(
+        "Right of zero is as the paper says, but for “no better” or “different”."
+    )
+    about.append(f"In the grey band a difference is below {margin:.1f} points.")
     counts = frame["verdict"].value_counts()
     words = ", ".join(f"{counts.get(name, 0)} {name}" for name in _VERDICTS)
-    has_figures = frame["paper"].notna().any()
-    return finished(
-        alt.layer(*layers).properties(height=rows_high(frame)),
-        "The paper's claims",
-        [
-            "Each contrast with its 95 % interval, by the table it is about (T)"
-            + ("; the upright" if has_figures else "."),
-            ("line is the paper's figure. " if has_figures else "")
-            + "Right of zero is as the paper says, but for “no",
-            f"better”. In the grey band a difference is below {margin:.1f} points.",
-        ],
-        f"{len(frame)} contrasts: {words}.",
-    )
+    chart = alt.layer(*layers).properties(height=rows_high(frame))
+    text = f"{len(frame)} contrasts: {words}."
+    return finished(chart, "The paper's claims", about, text)
 
 
 # --- Curves ---
@@ -300,28 +282,24 @@ def claims_chart(frame: pd.DataFrame, margin: float) -> Any:
 def curves_frame(comparison: Comparison, found: Findings) -> pd.DataFrame:
     """Returns the curves of a comparison, best first by their last accuracy.
 
-    They are shown for as many epochs as all of them have.
-
-    Returns:
-        As `report.charts.curves.grouped_curves`.
+    They are shown for as many epochs as all of them have; columns are those of
+    `report.charts.curves.grouped_curves`.
     """
-    known = {
-        label: found.measured(id) for label, id in comparison.of.items()
-        if id in found.paper.trained()
-    }  # fmt: skip
-    known = {label: one for label, one in known.items() if len(one)}
-    last = {label: one["validation_accuracy"].mean() for label, one in known.items()}
-    best_first = sorted(known, key=lambda label: -last[label])
-    groups = {label: tuple(known[label]["replica"]) for label in best_first}
+    asked = [one for one in comparison.of.items() if one[1] in found.paper.trained()]
+    known = {label: found.measured(id) for label, id in asked}
+    known = {label: frame for label, frame in known.items() if len(frame)}
+    order = sorted(known, key=lambda label: -known[label]["validation_accuracy"].mean())
     epochs = min((int(one["epochs"].max()) for one in known.values()), default=0)
     curves = found.evidence.tables["curves"]
+    groups = {label: tuple(known[label]["replica"]) for label in order}
     return grouped_curves(curves[curves["epoch"] <= epochs], groups)
 
 
-def _curves_chart(comparison: Comparison, frame: pd.DataFrame, found: Findings) -> Any:
+def curves_chart(frame: pd.DataFrame, comparison: Comparison, found: Findings) -> Any:
+    """Draws a comparison; takes a `curves_frame`."""
     chart = (error_chart if comparison.shows == "error" else loss_chart)(frame)
-    digits = found.data["train"]
-    chart.title.text = f"{comparison.title}, {digits:,} training digits"
+    digits = f"{found.data['train']:,} training digits"
+    chart.title.text = f"{comparison.title}, {digits}"
     return chart
 
 
@@ -336,16 +314,13 @@ def robust_frame(found: Findings) -> pd.DataFrame:
         `corruption`, `strength`, `accuracy` in per cent, and the ends `low` and `high`
         of its 95 % interval over the seeds.
     """
-    evidence: Evidence = found.evidence
-    robust = evidence.tables["robustness"]
-    robust = robust.assign(accuracy=robust["correct"] / robust["count"])
-    made = []
+    robust, made = found.evidence.tables["robustness"], []
     for row in found.paper.tables[0].rows:
         mine = robust[robust["trial"].isin(found.measured(row.setting)["trial"])]
         conditions: Any = mine.groupby(["corruption", "strength"])
         for (name, strength), group in conditions:
-            interval = accuracy_interval(group["accuracy"].tolist())
-            ends = [100 * one for one in (interval.mean, interval.low, interval.high)]
+            one = interval_of("robust", (group["correct"] / group["count"]).tolist())
+            ends = [100 * value for value in (one.mean, one.low, one.high)]
             # What is not corrupted begins each panel.
             for shown in CORRUPTIONS if name == CLEAN else (name,):
                 made.append((", ".join(row.words), shown, int(strength), *ends))
@@ -356,39 +331,30 @@ def robust_frame(found: Findings) -> pd.DataFrame:
 def robust_chart(frame: pd.DataFrame) -> Any:
     """Draws a panel per corruption, a line per row; takes a `robust_frame`."""
     labels = list(dict.fromkeys(frame["label"]))
-    legend = alt.Legend(
-        title="augmentation", symbolOpacity=1, orient="top", columns=len(labels)
-    )
-    colour = alt.Color("label:N", legend=legend).scale(
-        domain=labels, range=PALETTE[: len(labels)]
-    )
+    look: dict[str, Any] = {"symbolOpacity": 1, "orient": "top", "columns": len(labels)}
+    legend = alt.Legend(title="augmentation", **look)
+    colour = alt.Color("label:N", legend=legend)
+    tips = _tips(
+        label="augmentation", corruption="corruption", strength="strength",
+        accuracy="right (%)", low="low", high="high",
+    )  # fmt: skip
     base = alt.Chart().encode(
         x=alt.X("strength:Q", title="strength").axis(values=list(range(6)), format="d"),
-        color=colour,
-        tooltip=[
-            alt.Tooltip("label:N", title="augmentation"),
-            alt.Tooltip("corruption:N"),
-            alt.Tooltip("strength:Q"),
-            alt.Tooltip("accuracy:Q", title="right (%)", format=".2f"),
-            alt.Tooltip("low:Q", format=".2f"),
-            alt.Tooltip("high:Q", format=".2f"),
-        ],
+        color=colour.scale(domain=labels, range=PALETTE[: len(labels)]),
+        tooltip=tips,
     )
+    y = alt.Y("accuracy:Q", title=None).scale(domain=[0, 100])
     layered = alt.layer(
         base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q"),
-        base.mark_line(point=True).encode(
-            y=alt.Y("accuracy:Q", title=None).scale(domain=[0, 100])
-        ),
+        base.mark_line(point=True).encode(y=y),
         data=rows(frame),
     ).properties(width=130, height=110)
-    chart = layered.facet(
-        facet=alt.Facet("corruption:N", title=None, sort=list(CORRUPTIONS)), columns=4
-    )
+    facet = alt.Facet("corruption:N", title=None, sort=list(CORRUPTIONS))
     last = frame[frame["strength"] == frame["strength"].max()]
     means = last.groupby("label", sort=False)["accuracy"].mean()
     words = "; ".join(f"{label}: {value:.1f} %" for label, value in means.items())
     return finished(
-        chart,
+        layered.facet(facet=facet, columns=4),
         "Robustness by augmentation",
         [
             "Accuracy on corrupted test digits (%), by corruption and strength;",
