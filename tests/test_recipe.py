@@ -1,4 +1,4 @@
-"""The README's figures of the recipes are those of their committed tables."""
+"""The figures of the recipes in docs/results.md are those of their tables."""
 
 import json
 import re
@@ -14,9 +14,10 @@ from mnistopt.study.grid import make_point
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
-SECTION = (ROOT / "README.md").read_text().split("\n## Beyond the paper\n")[1]
+PAGE = (ROOT / "docs" / "results.md").read_text()
+SECTION = PAGE.split("\n## Beyond the paper\n")[1]
 SECTION = SECTION.split("\n## ")[0]
-# The networks of the README's table, in its words.
+# The networks of the table, in its words.
 NETWORKS = {
     "base": "the default grid's CNN, 4 epochs",
     "recipe": "the recipe",
@@ -32,7 +33,7 @@ def flags(command):
 
 
 def recipes():
-    """The flags of the recipes as the README has them, by the folders of results."""
+    """The flags of the recipes as the page has them, by the folders of results."""
     recipe, changes, _ = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
     return {"recipe": flags(recipe), "robust": flags(recipe) | flags(changes)}
 

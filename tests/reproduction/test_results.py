@@ -10,6 +10,7 @@ import pytest
 
 from experiments.reproduction.findings import Findings
 from experiments.reproduction.measure import ROBUST_EXAMPLES
+from experiments.reproduction.view import View
 from experiments.reproduction.write import write
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +56,13 @@ def test_the_readme_says_what_the_evidence_says():
     )
 
 
+def test_the_recipe_is_compared_with_what_the_evidence_says():
+    view = View(Findings.read(RESULTS / "paper"))
+    row = view.row("best")
+    shown = f"the paper's best CNN, all of MNIST | {view.accuracy(row)} | {row['n']} |"
+    assert shown in (ROOT / "docs" / "results.md").read_text()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_evidence_is_whole(name):
     found = Findings.read(RESULTS / name)
@@ -83,10 +91,10 @@ def test_the_evidence_is_whole(name):
         assert last == row["validation_accuracy"], row["trial"]
 
 
-def test_every_figure_of_the_readme_s_outlook_is_in_a_table():
+def test_every_figure_told_of_the_outlook_is_in_a_table():
     """In per cent or points, or as it is."""
-    readme = (ROOT / "README.md").read_text()
-    section = readme.split("\n### The outlook's tables\n")[1].split("\n## ")[0]
+    page = (ROOT / "docs" / "results.md").read_text()
+    section = page.split("\n## The outlook's tables\n")[1].split("\n## ")[0]
     known = set()
     for path in (RESULTS / "outlook" / "tables").iterdir():
         for _, column in pd.read_csv(path).select_dtypes("number").items():
