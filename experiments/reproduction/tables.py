@@ -14,6 +14,8 @@ from mnistopt.results.stats import (
 )
 from mnistopt.results.tables import choices
 
+# Metrics whose difference from another row is shown.
+_COMPARED = ("test_accuracy", "robust")
 # The paper's minutes are of 50 epochs (Table 1).
 _EPOCHS_OF_MINUTES = 50
 # A replica that ends below this learnt next to nothing; guessing is right in 10 %.
@@ -67,8 +69,9 @@ def make_table(table: Table, measured: Measured) -> pd.DataFrame:
             rows[i]["choice"] = choice
         best = [i for i, choice in zip(group, chosen) if choice == "best"]
         for against in group[:1] if table.against == "first" else best:
-            for i in set(group) - {against}:
-                for name in {"test_accuracy", "robust"} & set(metrics):
+            compared = [one for one in _COMPARED if one in metrics]
+            for i in (one for one in group if one != against):
+                for name in compared:
                     pairs = (frames[i][name] - frames[against][name]).dropna()
                     rows[i] |= described(f"{name}_against", mean_interval(pairs))
     return pd.DataFrame(rows)

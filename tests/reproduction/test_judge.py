@@ -146,14 +146,13 @@ def test_lines_of_a_kind_share_their_spread_and_no_others():
     assert claims.loc["cnn-3-2", "verdict"] == "supported"
     assert claims.loc["cnn-3-2", "alone"] == "undecided"
     # MLPs of another noise do not widen what CNNs share.
-    wide = lines(
-        judged(
-            n=3, noise=3e-4, accuracy=a_point,
-            more=lambda setting: {"test_accuracy": float(np.random.default_rng(
-                abs(hash(setting.id)) % 999).normal(0.9, 0.05))}
-            if setting.point.structure.model == "mlp" else {},
-        )
-    )  # fmt: skip
+    rng = np.random.default_rng(7)
+
+    def loud(setting):
+        mlp = setting.point.structure.model == "mlp"
+        return {"test_accuracy": rng.normal(0.9, 0.05)} if mlp else {}
+
+    wide = lines(judged(n=3, noise=3e-4, accuracy=a_point, more=loud))
     assert wide.loc["cnn-3-2", "low"] == pytest.approx(claims.loc["cnn-3-2", "low"])
 
 
