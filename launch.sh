@@ -17,7 +17,7 @@
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi  # as by sh launch.sh
 set -euo pipefail
 
-# Programs tell how they are called; a name without a folder was found by bash alone.
+# Programs show how they were called; a name without a folder was found by bash alone.
 case $0 in */*) export MNISTOPT_LAUNCHER=$0 ;; *) export MNISTOPT_LAUNCHER=./$0 ;; esac
 # The project is where this file is, not where a link to it is.
 file=${BASH_SOURCE[0]}

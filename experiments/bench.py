@@ -82,20 +82,20 @@ def main() -> None:
             "rows": [],
             "studies": [],
         }
-        tell(report.ceilings_in_words(found))
+        log(report.ceilings_in_words(found))
         for network in chosen:
             for batch in (64,) if FLAGS.quick else network.batches:
-                tell(f"{network.name}, batch {batch}")
-                task = contest.Contest(network, batch, devices, FLAGS.quick, tell)
+                log(f"{network.name}, batch {batch}")
+                task = contest.Contest(network, batch, devices, FLAGS.quick, log)
                 found["rows"] += task.run()
                 _write(workdir, found)
         studies = FLAGS.studies and not FLAGS.quick
         if studies:
-            tell("evaluation beside training")
+            log("evaluation beside training")
             found["evaluation_share"] = ours.evaluation_share(devices)
     if studies:
         for name in ours.STUDIES:
-            tell(f"a study: {name}")
+            log(f"a study: {name}")
             found["studies"] += ours.time_study(name)
             _write(workdir, found)
     print(report.markdown(found))
@@ -121,8 +121,8 @@ def _cluster(workdir: Path) -> None:
     from mnistopt.report.charts.pictures import write_picture
 
     with tempfile.TemporaryDirectory() as cache:
-        cost = scaling.overhead(Path(cache), 1 if FLAGS.quick else 5, tell)
-    simulation = scaling.simulate(tell)
+        cost = scaling.overhead(Path(cache), 1 if FLAGS.quick else 5, log)
+    simulation = scaling.simulate(log)
     found = {"overhead": cost, "simulation": simulation}
     _write(workdir, found, "cluster.json")
     write_picture(workdir, "scaling", report.cluster_picture(simulation))
@@ -140,11 +140,9 @@ def _compile(workdir: Path, name: str) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
         if before["versions"] == found["versions"]:
             found = before
-            tell(
-                f"{len(found['rows'])} rows are in {path}: remove it to make them anew"
-            )
+            log(f"{len(found['rows'])} rows are in {path}: remove it to make them anew")
     for row in ahead.rows(target, xla, chosen, found["rows"]):
-        tell(f"{row['network']}, {row['who']}, {row['lanes']} lanes: "
+        log(f"{row['network']}, {row['who']}, {row['lanes']} lanes: "
              f"{row.get('failed') or row['kernels']}")  # fmt: skip
         found["rows"].append(row)
         _write(workdir, found, path.name)
@@ -165,14 +163,14 @@ def _round(workdir: Path) -> None:
 
     use_devices()  # Before JAX is used.
     found: dict[str, Any] = {"errors": rounding.errors()}
-    found["accuracies"] = rounding.train(workdir / "rounding", tell)
+    found["accuracies"] = rounding.train(workdir / "rounding", log)
     _write(workdir, found, "rounding.json")
     page = rounding.markdown(found)
     (workdir / "rounding.md").write_text(page, encoding="utf-8")
     print(page)
 
 
-def tell(words: str) -> None:
+def log(words: str) -> None:
     """Tells whoever waits."""
     print(words, file=sys.stderr, flush=True)
 

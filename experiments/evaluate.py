@@ -161,8 +161,8 @@ def _corrupt(study: Any, examples: Examples) -> dict[str, Any]:
     about, split = examples.about, Split(examples.images, examples.labels)
     trials = evaluation.trials_of(study, FLAGS.trial)
     rows = evaluation.robustness(study, split, trials, FLAGS.weights)
-    told = rows.assign(dataset=about["dataset"], split=about["split"])
-    figure = evaluation.write_robustness(study.workdir, told, split)
+    table = rows.assign(dataset=about["dataset"], split=about["split"])
+    figure = evaluation.write_robustness(study.workdir, table, split)
     table = evaluation.summarise(rows)
     return {"corrupted": table.to_dict("records"), "figure": str(figure)}
 

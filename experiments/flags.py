@@ -62,11 +62,11 @@ def define_axes() -> None:
     names = ", ".join(NETWORKS)
     GROUPS["model"] = "Network"
     _define("model", DEFAULT, f"{names}, or package.module:Class of a flax module")
-    told: dict[str, list[tuple[str, Axis]]] = {}
+    fields: dict[str, list[tuple[str, Axis]]] = {}
     for network in networks.values():
         for name, axis in network.axes.items():
-            told.setdefault(name, []).append((network.name, axis))
-    for name, uses in told.items():
+            fields.setdefault(name, []).append((network.name, axis))
+    for name, uses in fields.items():
         models: dict[str, list[str]] = {}
         for model, axis in uses:
             models.setdefault(axis.help, []).append(model)
@@ -103,7 +103,7 @@ def _own_networks() -> list[Network]:
     given += [b for a, b in zip(sys.argv, sys.argv[1:]) if a in ("--model", "-model")]
     networks = []
     for name in (name for text in given for name in text.split(",") if ":" in name):
-        # What is wrong with one is told where the grid is made.
+        # Errors in one are reported where the grid is made.
         with contextlib.suppress(InputError):
             networks.append(find(name))
     return networks

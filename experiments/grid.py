@@ -9,7 +9,7 @@ A comma separates swept values, x joins layers, and every axis multiplies:
 Results go to --workdir: tables, pictures and report.html. The same command again goes
 on where the last one stopped, or shows what is there; more values, seeds or epochs
 train only what is new. --rerun=WORKDIR/config.json runs a study again, here or on
-another machine, and tells whether the numbers are the same.
+another machine, and reports whether the numbers agree.
 """
 
 import contextlib
@@ -107,7 +107,7 @@ def _board() -> contextlib.AbstractContextManager:
 
 
 def _rerun() -> None:
-    """Runs a study again, and tells whether its numbers are the same."""
+    """Runs a study again, and reports whether its numbers agree."""
     given = [name for name in common.axes() if FLAGS[name].present]
     others = ["seeds", "lanes", "train_examples", "image_size", "fail_fast"]
     others += ["tensorboard", "dry_run"]

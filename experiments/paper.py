@@ -111,8 +111,13 @@ def main() -> None:
         )
     default = Path(f"runs/{name}-{FLAGS.scale}")
     workdir = check_path("workdir", FLAGS.workdir) or default
+    if (workdir / "config.json").exists() and Asked.read(workdir).paper != name:
+        raise InputError(
+            f"{workdir} holds a reproduction of something else "
+            f"({Asked.read(workdir).paper}): give another workdir"
+        )
     measure = Measure(paper, Options(**asked), workdir)
-    if not FLAGS.quiet:
+    if FLAGS.dry_run or not FLAGS.quiet:
         show.steps(measure.plan())
     if FLAGS.dry_run:
         return
@@ -122,7 +127,10 @@ def main() -> None:
     # First, so that `report` can make the tables of a run that was stopped.
     about.write(workdir)
     with show.Bar(FLAGS.quiet) as bar:
-        measure.run(on_progress=bar)
+        measure.train(on_progress=bar)
+    if measure.untimed() and not FLAGS.quiet:
+        print("Timing networks, an epoch of each in turn", file=sys.stderr, flush=True)
+    measure.time()
     write(Findings.read(workdir), workdir)
     if not FLAGS.quiet:
         text = (workdir / f"{name}.md").read_text(encoding="utf-8")

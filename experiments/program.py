@@ -1,4 +1,4 @@
-"""How a program starts, tells what it cannot use, helps, and ends.
+"""How a program starts, reports errors, shows help, and ends.
 
 Nothing heavy is imported here, so that `--help` answers at once.
 """
@@ -26,7 +26,7 @@ from mnistopt.errors import InputError
 
 FLAGS = flags.FLAGS
 _STARTED = time.perf_counter()
-# Seconds that a process which was told to stop has to end by itself.
+# Seconds that a process has to end by itself after it was asked to stop.
 ENDING = 1.0
 # Where absl defines flags of its own.
 _OF_ABSL = ("absl.flags", "absl.logging", "absl.app")
@@ -58,7 +58,7 @@ def short_path(path: str | os.PathLike) -> str:
 def run(main: Callable[[], None], about: str) -> None:
     """Parses the command line, runs `main`, and ends the process.
 
-    What a person gave and cannot be used is told in one message, exit code 2; and so
+    A user's mistake gives one message and exit code 2; and so
     is, at the end, that output could not be written: no run is lost for that.
 
     Args:
@@ -66,7 +66,7 @@ def run(main: Callable[[], None], about: str) -> None:
         about: Its description, for `--help`.
     """
     output, _ = _open_stream(1), _open_stream(2)
-    warnings.showwarning = _tell_once(set())  # type: ignore[assignment]
+    warnings.showwarning = _warn_once(set())  # type: ignore[assignment]
     sys.unraisablehook = _unraisable
     flags.DEFINE_bool("help", False, "show this help", short_name="h")
     try:
@@ -78,7 +78,7 @@ def run(main: Callable[[], None], about: str) -> None:
                 words = f"error: the output cannot be written: {why.strerror}"
                 print(words, file=sys.stderr)
     except BrokenPipeError:
-        # Whoever read it has seen enough, as head has: nothing to tell, and nobody.
+        # Whoever read it has seen enough, as head has: there is nobody left to read.
         # What is still to be printed goes nowhere, so that nobody complains of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
@@ -106,7 +106,9 @@ def _run(main: Callable[[], None], about: str) -> None:
         *_, last = traceback.walk_tb(error.__traceback__)
         if last[0].f_globals["__name__"] != "jax._src.config":
             raise
-        print(f"error: of the environment's settings of JAX: {error}", file=sys.stderr)
+        print(
+            f"error: invalid JAX setting in the environment: {error}", file=sys.stderr
+        )
         sys.exit(2)
     except KeyboardInterrupt as error:
         # A signal's number, where it came to a run that listens to others than Ctrl-C.
@@ -121,15 +123,15 @@ def _run(main: Callable[[], None], about: str) -> None:
         sys.exit(128 + number)
 
 
-def _tell_once(told: set[str]) -> Callable[..., None]:
-    """Returns what tells warnings in words, without the line of code that says so."""
+def _warn_once(shown: set[str]) -> Callable[..., None]:
+    """Returns what prints warnings without the line of code that raised them."""
 
-    def tell(message: Any, *_: Any, **__: Any) -> None:
-        if str(message) not in told:  # as of the parts of a study, on the same data
-            told.add(str(message))
+    def warn(message: Any, *_: Any, **__: Any) -> None:
+        if str(message) not in shown:  # as of the parts of a study, on the same data
+            shown.add(str(message))
             print(f"warning: {_with_flags(str(message))}", file=sys.stderr)
 
-    return tell
+    return warn
 
 
 class _Stream(io.FileIO):
@@ -204,7 +206,7 @@ def _unraisable(unraisable: Any) -> None:
     """Minds what nobody can catch, as it was raised in a callback.
 
     A Ctrl-C that met JAX's callback of the garbage collector would be lost: it comes
-    again. What callbacks say of writes that have failed has been told.
+    again. Failed writes have been reported by callbacks already.
     """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         again = functools.partial(os.kill, os.getpid(), signal.SIGINT)
@@ -249,7 +251,7 @@ def _help(about: str) -> Iterator[str]:
             yield f"\n{title}:"
         given = flag.value is not None and not flag.boolean
         default = f" [{flag.serialize().split('=', 1)[1]}]" if given else ""
-        # absl puts choices in front, which the words tell.
+        # absl puts choices in front, which the words have already.
         words = re.sub("^<.*?>: ", "", flag.help)
         yield textwrap.fill(
             f"{words}{default}",

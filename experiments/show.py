@@ -173,14 +173,14 @@ def agreement(rerun: Rerun) -> str:
 def steps(plans: Sequence[Plan]) -> None:
     """Prints what studies that come one after another will do, the first in full."""
     if not plans:
-        make_console().print("Nothing to train: the evidence has all of it")
+        make_console().print("Nothing to train: the evidence is complete")
         return
     plan(plans[0])
     if len(plans) > 1:
         trials = sum(one.asked - one.there for one in plans)
         seconds = math.fsum(one.seconds() for one in plans)
         make_console().print(
-            f"and {len(plans) - 1} more such steps for other seeds: {trials} trials to "
+            f"That is step 1 of {len(plans)}, for other seeds each: {trials} trials to "
             f"train in all, training time {duration(seconds)}"
         )
 

@@ -114,8 +114,8 @@ def took(seconds: Mapping[str, float], wall: float) -> None:
         wall: From the start of the program; what is left over went into imports.
     """
     parts = {"imports": wall - math.fsum(seconds.values()), **seconds}
-    told = {name: part for name, part in parts.items() if part >= 0.05}
-    words = ", ".join(f"{name} {part:.1f}" for name, part in told.items())
+    long = {name: part for name, part in parts.items() if part >= 0.05}
+    words = ", ".join(f"{name} {part:.1f}" for name, part in long.items())
     make_console().print(f"Took {duration(wall)}: {words} s.")
 
 

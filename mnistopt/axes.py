@@ -122,7 +122,7 @@ def as_list(given: Any) -> list[Any]:
     return list(given) if isinstance(given, Iterable) and not single else [given]
 
 
-# Decimal digits that tell every float32 from its neighbours, and those of "%g".
+# Decimal digits that distinguish every float32, and those of "%g".
 _EXACT, _SHORT = 9, 6
 
 
@@ -139,13 +139,13 @@ def show(value: Any, digits: int = _EXACT) -> str:
 
 
 def tell_apart(values: Iterable[Any]) -> dict[Any, str]:
-    """Returns values as a person writes them, as short as tells them apart.
+    """Returns values as a person writes them, as short as keeps them distinct.
 
     Args:
         values: Of one hyper-parameter; hashable.
     """
     values = set(values)
-    for digits in range(_SHORT, 18):  # 17 tell every float64 from its neighbours
+    for digits in range(_SHORT, 18):  # 17 distinguish every float64
         texts = {value: show(value, digits) for value in values}
         if len(set(texts.values())) == len(values):
             break

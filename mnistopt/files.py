@@ -174,7 +174,7 @@ class Unwritable(InputError):
         """Takes the folder of it, and an exception or words for why."""
         super().__init__(
             f"{folder} cannot be written to ({_words(reason)}): what was saved before "
-            "is whole. When that is mended, the same command goes on from there"
+            "is whole. Fix this, then run the same command to resume"
         )
 
 

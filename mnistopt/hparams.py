@@ -11,7 +11,7 @@ from mnistopt.axes import SMALLEST, Axis, choice, count, limit, number, share, s
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "onecycle", "exponential")
-# What a schedule does unless it is told. A one-cycle's share of the horizon in which
+# What a schedule does by default. A one-cycle's share of the horizon in which
 # the rate rises is PyTorch's and optax's default for the policy of Smith and Topin 2018
 # (arXiv:1708.07120); where an exponential decay ends is ours.
 ONECYCLE_WARMUP = 0.3
@@ -134,5 +134,5 @@ def declared(group: type) -> dict[str, Axis]:
 RECIPE = declared(Recipe)
 NUMBERS = declared(Hparams)
 EPOCHS = count(6, "passes over the training examples")
-# All of them, as they are told and shown.
+# All of them, as they are given and shown.
 TRAINING = {**RECIPE, **NUMBERS, "epochs": EPOCHS}

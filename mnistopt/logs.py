@@ -2,7 +2,7 @@
 
 import logging
 
-# The least level at which a record of theirs is of use: Orbax tells each step of each
+# The least level at which a record of theirs is of use: Orbax logs each step of each
 # checkpoint, and tensorflow-datasets advises to install what we do not need.
 _LEAST = {"orbax": logging.WARNING, "tensorflow_datasets": logging.ERROR}
 

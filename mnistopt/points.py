@@ -49,7 +49,7 @@ class Structure:
             and until that is known.
         path: Of a module of one's own, its class: "package.module:Class"; "" of others.
         module: The flax module itself, where it was given. It and `path` are not what
-            tells two structures apart.
+            distinguishes two structures.
     """
 
     model: str

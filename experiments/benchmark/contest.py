@@ -63,7 +63,7 @@ class Contest:
         batch: int,
         devices: Sequence[Any],
         quick: bool,
-        tell: Callable[[str], None],
+        log: Callable[[str], None],
     ):
         """Sets the task.
 
@@ -72,11 +72,11 @@ class Contest:
             batch: Examples per update.
             devices: Of this project's replicas; the others get as many cores.
             quick: Whether to leave out what takes long.
-            tell: Called with words for whoever waits.
+            log: Called with a line of progress.
         """
         self.rows: list[dict[str, Any]] = []
         self._network, self._batch, self._devices = network, batch, devices
-        self._quick, self._tell = quick, tell
+        self._quick, self._log = quick, log
         self._stack = ExitStack()
 
     def run(self) -> list[dict[str, Any]]:
@@ -91,12 +91,12 @@ class Contest:
             `peak_bytes`, as in `ours.Made` and `ours.timed`.
         """
         with self._stack:
-            self._tell("  compiling")
+            self._log("  compiling")
             made = ours.make(self._network, self._batch, self._devices)
             contenders = [*self._ours(made), *self._pytorch()]
             if not self._network.light:
                 contenders += self._others()
-            self._tell(f"  {len(contenders)} contenders in turn")
+            self._log(f"  {len(contenders)} contenders in turn")
             # The first run, which warms up, says how many are long enough.
             times = [math.ceil(SHORTEST / contender.run()) for contender in contenders]
             speeds: list[list[float]] = [[] for _ in contenders]
@@ -125,7 +125,7 @@ class Contest:
         about = {"network": self._network.name, "batch": self._batch}
         self.rows.append({**about, "who": who, "how": how, **more})
         if "failed" in more:
-            self._tell(f"  {who}, {how}: {more['failed']}")
+            self._log(f"  {who}, {how}: {more['failed']}")
 
     def _workers(self, count: int, make: Callable, *how: Any) -> Workers:
         """Starts others' processes; raises Failed if they are not ready in time."""
@@ -163,7 +163,7 @@ class Contest:
                 continue
             images = way.models * self._network.examples
             speeds[way] = speed = images / statistics.median(seconds)
-            self._tell(f"  {PYTORCH}, {way}: {speed:,.0f} images/s")
+            self._log(f"  {PYTORCH}, {way}: {speed:,.0f} images/s")
             columns = {"replicas": way.models, "images_per_second": speed}
             self._add(PYTORCH, str(way), tried=True, **columns)
         alone = [way for way in speeds if way.models == 1]

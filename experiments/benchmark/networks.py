@@ -10,7 +10,7 @@ DROPOUT, LEARNING_RATE = 0.3, 1e-3
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network, as `mnistopt.run` is told it.
+    """A network, as arguments of `mnistopt.run`.
 
     Attributes:
         name: In tables.

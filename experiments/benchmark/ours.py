@@ -33,7 +33,7 @@ STUDIES = {
 
 
 def describe(devices: Sequence[Any]) -> dict[str, Any]:
-    """Returns processor, versions and devices; the widest instructions, if told."""
+    """Returns processor, versions and devices; the widest instructions, if known."""
     from mnistopt.engine.devices import cores
     from mnistopt.results.config import describe_machine
 
@@ -166,7 +166,7 @@ def timed(
         What trains one epoch and returns its seconds; and of their memory
         `planned_bytes`, their states, as a plan has them; `bytes`, by which the process
         has grown for them; and `peak_bytes`, the same at its highest, while they were
-        made; None where the system does not tell.
+        made; None where the system does not say.
     """
     from mnistopt.engine.queue import make_timer
     from mnistopt.engine.replicas import state_bytes
@@ -258,7 +258,7 @@ def time_study(name: str) -> list[dict[str, Any]]:
             process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
             peak = 0
             while process.poll() is None:
-                # What `wait4` tells would count what it was forked from.
+                # What `wait4` returns would count what it was forked from.
                 peak = max(peak, memory("VmHWM", process.pid))
                 time.sleep(0.05)
             seconds = time.perf_counter() - start

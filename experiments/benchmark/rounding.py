@@ -96,29 +96,29 @@ def errors() -> dict[str, list[float]]:
             for one, of in zip(found, wanted)
         ]
 
-    told = {
+    errors = {
         "our C++ (CPU), float32": error(results("cpu", jnp.float32)),
         "XLA's convolution (TPU), float32": error(results("tpu", jnp.float32)),
     }
     for precision, bits in MANTISSAS.items():
         found = results("gpu", jnp.float32, bits)
-        told[f"one product (GPU), {precision}"] = error(found)
-    return told
+        errors[f"one product (GPU), {precision}"] = error(found)
+    return errors
 
 
-def train(folder: Path, tell: Callable[[str], None]) -> dict[str, Any]:
+def train(folder: Path, log: Callable[[str], None]) -> dict[str, Any]:
     """Trains each study under each precision; returns the accuracies by seed.
 
     Args:
         folder: For the workdirs; what is there is not trained again.
-        tell: Called with words for whoever waits.
+        log: Called with a line of progress.
     """
     import mnistopt
 
     found: dict[str, Any] = {}
     for name, axes in STUDIES.items():
         for precision in MANTISSAS:
-            tell(f"{name}, {precision}")
+            log(f"{name}, {precision}")
             workdir = folder / f"{name.replace('/', ' ')} {precision}"
             with rounded(precision):
                 study = mnistopt.run(**axes, seeds=SEEDS, workdir=workdir)

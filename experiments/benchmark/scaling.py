@@ -22,13 +22,13 @@ MANY, DEVICES, EPOCHS = 10_000, (8, 64, 512), (1.3, 0.1, 0.01)
 NODES, SECONDS = 8, 20.0
 
 
-def overhead(cache: Path, repeats: int, tell: Callable[[str], None]) -> dict[str, Any]:
+def overhead(cache: Path, repeats: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Times epochs of the main job's CNN by the local queue and by Ray's, in turn.
 
     Args:
         cache: Of compiled programs.
         repeats: Epochs of each, after one that does not count.
-        tell: Told of each.
+        log: Called with a line for each.
 
     Returns:
         `replicas`, `devices`, the seconds of each epoch, "local" and "ray", and the
@@ -56,7 +56,7 @@ def overhead(cache: Path, repeats: int, tell: Callable[[str], None]) -> dict[str
         for repeat in range(1 + repeats):
             for name, run in runs.items():
                 seconds = run()
-                tell(f"{name}: {seconds:.2f} s per epoch of {REPLICAS} replicas")
+                log(f"{name}: {seconds:.2f} s per epoch of {REPLICAS} replicas")
                 if repeat:
                     times[name].append(seconds)
         devices = len(ray.devices)
@@ -97,7 +97,7 @@ def _pool(nodes: Sequence[Any], count: int) -> Any:
     about |= {"node": "", "where": ""}
 
     def worker(device: int) -> Any:
-        """Returns what `RemoteDevice` calls: its node, told which device is meant."""
+        """Returns what `RemoteDevice` calls: its node, with the device's number."""
         node = nodes[device % len(nodes)]
         # Two results, as `RemoteProgram` asks for: what was trained, and the state.
         train, compiled = node.train.options(num_returns=2), node.compile
@@ -116,7 +116,7 @@ def _pool(nodes: Sequence[Any], count: int) -> Any:
     )
 
 
-def simulate(tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def simulate(log: Callable[[str], None]) -> list[dict[str, Any]]:
     """Lets the driver train many replicas on workers that sleep.
 
     The driver, its queue, its records, and Ray's calls between processes are real; what
@@ -140,7 +140,7 @@ def simulate(tell: Callable[[str], None]) -> list[dict[str, Any]]:
         nodes = [node.remote(seconds) for _ in range(NODES)]
         for count in DEVICES:
             rows.append(_reach(_pool(nodes, count), seconds))
-            tell(str(rows[-1]))
+            log(str(rows[-1]))
         for one in nodes:
             ray.kill(one)
     ray.shutdown()

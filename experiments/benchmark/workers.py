@@ -1,4 +1,4 @@
-"""Processes that do a piece of work when they are told to."""
+"""Processes that do a piece of work on request."""
 
 import multiprocessing
 import time
@@ -22,7 +22,7 @@ def _serve(connection: Connection, make: Callable, arguments: tuple) -> None:
             connection.send(None)
     except EOFError:
         pass
-    except Exception as error:  # told where it can be reported
+    except Exception as error:  # reported by the caller
         traceback.print_exc()
         connection.send(f"{type(error).__name__}: {error}".partition("\n")[0])
 

@@ -99,17 +99,17 @@ class Evidence:
             ) from error
 
     def write(self, workdir: Path) -> None:
-        """Writes all files."""
+        """Writes all files; trials last, as they say what is there."""
         self._checked()
         folder = workdir / "evidence"
         about = {"data": self.data, "sources": self.sources}
         text = json.dumps(about, indent=1, ensure_ascii=False)
         write_text(folder / "about.json", text + "\n")
-        for name, keys in _KEYS.items():
+        for name, keys in reversed(_KEYS.items()):
             table = self.tables[name]
             if len(table):
                 table = table.sort_values(list(keys), kind="stable")
-                # So many digits tell counts on 60,000 images from one another.
+                # So many digits distinguish counts on 60,000 images.
                 text = table.to_csv(index=False, float_format="%.8g")
                 write_text(folder / f"{name}.csv", text)
 
@@ -136,18 +136,22 @@ class Evidence:
         self.tables[name] = pd.concat(frames or [kept], ignore_index=True)
 
     def add(self, study: Study, paper: Paper) -> None:
-        """Takes over what a study has measured that is not there.
+        """Adds what a study has measured and the evidence lacks.
 
-        What it measured of those replicas takes the place of older rows: what is
-        compared along a replica's epochs is of one run.
+        A replica that lacks anything is replaced as a whole, so that what is compared
+        along its epochs, or beside its robustness, comes from one run.
         """
         config, trials, curves = study.config, study.trials, study.curves
         about = {name: getattr(config.data, name) for name in _SIZES}
         self.data[config.data.fingerprint] = about
         trials = trials[trials["test_accuracy"].notna()]
         known = self.tables["trials"]
-        lacking = trials[~trials["trial"].isin(known["trial"])]["replica"]
-        new = trials[trials["replica"].isin(lacking)]
+        there = trials["trial"].isin(known["trial"])
+        there &= trials["replica"].isin(self.tables["curves"]["replica"])
+        if paper.robustness:
+            robust = trials["trial"].isin(self.tables["robustness"]["trial"])
+            there &= robust | (trials["status"] == DIVERGED)
+        new = trials[trials["replica"].isin(trials[~there]["replica"])]
         if new.empty:
             return
         words = {
@@ -156,7 +160,7 @@ class Evidence:
         }
         new = new.assign(
             data=config.data.fingerprint,
-            setting=new["point"].map(words),
+            setting=new["point"].map(words).fillna(""),
             source=self.source(dataclasses.asdict(config)),
         )
         for name, rows in (("trials", new), ("robustness", new.iloc[:0])):
@@ -176,10 +180,6 @@ class Evidence:
         if status.empty or not robust or status.iloc[0] == DIVERGED:
             return len(status) > 0
         return bool((self.tables["robustness"]["trial"] == trial).any())
-
-    def most_digits(self) -> str:
-        """Returns the data set with most training digits; "" if there is none."""
-        return max(self.data, key=lambda one: self.data[one]["train"], default="")
 
     def measured(
         self, setting: Setting, data: str, status: str = FINISHED

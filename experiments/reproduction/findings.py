@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.reproduction.evidence import Evidence, Measured
-from experiments.reproduction.judge import judge
+from experiments.reproduction.judge import ALTERNATIVES, judge
 from experiments.reproduction.paper import Paper
 from experiments.reproduction.tables import make_learning, make_sizes, make_table
 from mnistopt.errors import InputError
@@ -51,7 +51,7 @@ class Asked:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{workdir} cannot be read as a reproduction ({error}); repeat the "
-                "command that made it"
+                "command that made it, or give another workdir"
             ) from error
 
 
@@ -124,7 +124,9 @@ class Findings:
     def frames(self) -> dict[str, pd.DataFrame]:
         """Returns all of it as tables, by the names of their files."""
         found = {f"table{number}": table for number, table in self.tables.items()}
-        found |= {"claims": self.claims, "questions": self.questions}
+        others = self.questions.columns.intersection(list(ALTERNATIVES))
+        found["claims"] = self.claims
+        found["questions"] = self.questions.drop(columns=others)
         if self.paper.curves:
             found |= {"learning": self.learning, "sizes": self.sizes}
         return {name: frame for name, frame in found.items() if len(frame)}

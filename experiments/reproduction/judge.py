@@ -136,7 +136,7 @@ def judge(measured: Measured, claims: Sequence[Claim]) -> pd.DataFrame:
                     **decisions[i]._asdict(),
                     "paper": math.nan if line.figure is None else line.figure,
                     "paper_is": sizes[i],
-                    "seeds_needed": _seeds_needed(samples[i], margin, len(lines)),
+                    "seeds_needed": seeds_needed(samples[i], margin, len(lines)),
                     **{name: of[i].verdict for name, of in others.items()},
                 }
             )
@@ -170,7 +170,7 @@ def _terms(measured: Measured, line: Line) -> pd.DataFrame:
             values = measured(id)[line.metric]
         values = values.map(math.log) if line.ratio else values
         terms.append((weight * values).rename(id))
-    return pd.concat(terms, axis=1, join="inner").sort_index()
+    return pd.concat(terms, axis=1, join="inner").dropna().sort_index()
 
 
 def share_spreads(samples: Sequence[Sample], paper: Paper) -> list[Sample]:
@@ -208,7 +208,7 @@ def _weight(line: Line) -> float:
 def decide(
     samples: Sequence[Sample],
     margin: float,
-    correct: Callable[[Sequence[float]], Sequence[float]] = holm,
+    correct: Callable[[Sequence[float], Sequence[int]], Sequence[float]] = holm,
     sides: Callable[[Sample, float], tuple[float, float]] = Sample.sides,
 ) -> list[Decision]:
     """Returns the decisions on lines that are corrected together.
@@ -216,19 +216,22 @@ def decide(
     Args:
         samples: The lines.
         margin: A smaller difference is none.
-        correct: Corrects p values for how many there are.
+        correct: Corrects p values, each with the number of its line, for how many
+            there are.
         sides: Returns of a sample and a bound the p values for being below and above.
     """
     tested = [_test(one, one.line.region(margin), sides) for one in samples]
-    corrected = correct([p for p, _ in tested])
-    # Whether it is below the margin is another question of each line.
+    # Whether it is below the margin is another question of each line. A contrast is
+    # zero or beyond the margin, never both, so one of the two answers cannot be wrong.
     more = [
         i
         for i, one in enumerate(samples)
         if one.line.has_margin and one.line.says == "more"
     ]
     within = [_test(samples[i], (-margin, margin), sides) for i in more]
-    of_within = dict(zip(more, zip(within, correct([p for p, _ in within]))))
+    p_values = [p for p, _ in (*tested, *within)]
+    corrected = correct(p_values, [*range(len(samples)), *more])
+    of_within = dict(zip(more, zip(within, corrected[len(samples) :])))
     found = []
     for i, ((p, tends), p_holm) in enumerate(zip(tested, corrected)):
         (p_small, inside), small_holm = of_within.get(i, ((1.0, ""), 1.0))
@@ -293,22 +296,21 @@ def _estimate(sample: Sample) -> dict[str, float]:
     return {**dict(zip(("estimate", "low", "high"), ends)), "n": interval.n}
 
 
-def _seeds_needed(sample: Sample, margin: float, lines: int) -> float:
+def seeds_needed(sample: Sample, margin: float, lines: int) -> float:
     """Returns how many seeds would decide, in four studies of five.
 
     Planned for a truth that is the margin away from the region's bound, or in its
     middle where the margin bounds it, with the spread that was seen, at the strictest
     level of Holm's correction.
     """
-    interval, shared = sample.interval, sample.shared
-    if sample.line.ratio or not interval.std > 0:
+    std = sample.interval.std
+    if sample.line.ratio or not std > 0:
         return math.nan
-    square = shared.freedom * shared.std**2 + (interval.n - 1) * interval.std**2
-    std = math.sqrt(square / (shared.freedom + interval.n - 1))
     # Inside of two bounds: both have to be excluded, each in nine studies of ten.
     both = not any(map(math.isinf, sample.line.region(margin)))
     power = (1 + POWER) / 2 if both else POWER
-    return seeds_to_show(std, margin, ERROR_RATE / lines, power, shared.freedom)
+    rate = ERROR_RATE / lines
+    return seeds_to_show(std, margin, rate, power, sample.shared.freedom)
 
 
 _Find = Callable[[Measured, Sequence[Line]], list[Decision]]
@@ -334,7 +336,7 @@ def _by(
 # Other sensible ways to decide: verdicts that they turn are less firm. By their columns
 # in claims.csv, what they are called, and how they decide.
 ALTERNATIVES: Mapping[str, tuple[str, _Find]] = {
-    "uncorrected": ("uncorrected", _by(correct=list)),
+    "uncorrected": ("uncorrected", _by(correct=lambda p, of: p)),
     "alone": ("own spread", _by(alone=True)),
     "unpaired": ("unpaired", _by(sides=Sample.sides_unpaired)),
     "validation": ("validation digits", _by("validation_accuracy")),

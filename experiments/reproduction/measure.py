@@ -5,9 +5,10 @@ set, whose checkpoints a killed run goes on from. Evidence without studies is as
 start: what it has is not trained again.
 """
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from mnistopt.engine.lanes import choose_lanes
 from mnistopt.engine.memory import at_hand
 from mnistopt.engine.queue import make_timer
 from mnistopt.engine.replicas import Program, put_splits
+from mnistopt.errors import InputError
 from mnistopt.points import Point
 from mnistopt.results.config import describe_machine
 from mnistopt.results.tables import FINISHED
@@ -36,8 +38,8 @@ from mnistopt.training.cohort import Cohort
 # Test digits that are corrupted: a thousand times 36 conditions for each replica. The
 # rows are compared on the same ones.
 ROBUST_EXAMPLES = 1000
-# Interleaved repeats of timing, as many as begin within the time, and one at least.
-_REPEATS, _SECONDS = 5, 240.0
+# Interleaved repeats of timing: as many as begin within the seconds.
+_REPEATS, _LEAST, _SECONDS = 5, 3, 240.0
 
 
 class Options(NamedTuple):
@@ -139,8 +141,8 @@ class Measure:
         self.evidence = Evidence.read(workdir)
         given = {name: one for name, one in options.data.items() if one is not None}
         self.data: Dataset = mnistopt.load(given.pop("dataset"), **given)
-        if (self._studies / "config.json").exists():
-            # What a killed run had measured.
+        # What a killed run had measured; a study that cannot be read is left to `run`.
+        with contextlib.suppress(InputError):
             self.evidence.add(mnistopt.open_study(self._studies), paper)
 
     @property
@@ -149,8 +151,8 @@ class Measure:
 
     def _steps(self) -> list[Step]:
         devices = use_devices()
-        # On a CPU a network that has no other beside it leaves cores idle but for
-        # seeds; an accelerator takes all seeds at once.
+        # On a CPU each core trains one replica, so a lone network needs several seeds
+        # to use all cores; an accelerator takes all seeds at once.
         cpu = devices[0].platform == "cpu"
         at_once = len(devices) if cpu else max(map(self._options.seeds_of, self._all()))
         fingerprint = self.data.fingerprint
@@ -168,63 +170,61 @@ class Measure:
         """Returns what would be trained, a plan for each step; writes nothing."""
         return [mnistopt.plan(**self._asked(step)) for step in self._steps()]
 
-    def run(
-        self,
-        on_plan: Callable[[Plan], None] | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> None:
-        """Trains, times and measures what is lacking; writes the evidence on the way.
+    def train(self, on_progress: OnProgress | None = None) -> None:
+        """Trains and measures what is lacking; writes the evidence after each step.
 
         Args:
-            on_plan: As of `mnistopt.run`, for each step.
             on_progress: As of `mnistopt.run`.
 
         Raises:
             InputError: If it does not fit the machine.
             Stopped: At Ctrl-C or SIGTERM; the same again goes on from there.
         """
+        self.evidence.write(self._workdir)
         for step in self._steps():
-            asked = self._asked(step)
-            study = mnistopt.run(on_plan=on_plan, on_progress=on_progress, **asked)
-            self._take(study)
-        self._time()
-        self.evidence.write(self._workdir)
+            study = mnistopt.run(on_progress=on_progress, **self._asked(step))
+            # Days may have passed, and others may have added to it.
+            self.evidence = Evidence.read(self._workdir)
+            self.evidence.add(study, self._paper)
+            if self._paper.robustness:
+                trials, there = study.trials, self.evidence.tables["robustness"]
+                trials = trials[trials["status"] == FINISHED]
+                new = trials[~trials["trial"].isin(there["trial"])]["trial"]
+                rows = _robustness(study, self.data, list(new))
+                self.evidence.put("robustness", rows, there["trial"].isin(new))
+            self.evidence.write(self._workdir)
 
-    def _take(self, study: Study) -> None:
-        self.evidence.add(study, self._paper)
-        if self._paper.robustness:
-            trials = study.trials
-            finished = trials.loc[trials["status"] == FINISHED, "trial"]
-            known = set(self.evidence.tables["robustness"]["trial"])
-            if new := [name for name in finished if name not in known]:
-                rows = _robustness(study, self.data, new)
-                self.evidence.put(
-                    "robustness", rows, _none(self.evidence, "robustness")
-                )
-        self.evidence.write(self._workdir)
+    def untimed(self) -> dict[str, Point]:
+        """Returns the networks to time, by program; {} if their times are known.
 
-    def _time(self) -> None:
-        """Times the networks that are compared by time, unless that is known.
-
-        All in one sitting: times of training are taken hours apart, with whatever else
-        the machine does then.
+        All that are compared by time, and those timed before: times of one sitting are
+        compared, as a machine does other things at other times.
         """
-        speeds, data = self.evidence.tables["speeds"], self.data.fingerprint
-        networks = {
-            one.point.program.identity(): one.point
-            for one in self._paper.timed().values()
-        }
-        mine = speeds["data"] == data
-        if set(networks) <= set(speeds[mine]["program"]):
-            return
-        rows = list(time_epochs(networks, self.data, self._options.seeds))
-        source = self.evidence.source(describe_machine())
-        frame = pd.DataFrame(rows).assign(data=data, source=source)
-        self.evidence.put("speeds", frame, mine)
+        mine = self._speeds["program"].value_counts()
+        known = set(mine[mine >= _LEAST].index)
+        lacking = {one.point.program for one in self._paper.timed().values()}
+        if {program.identity() for program in lacking} <= known:
+            return {}
+        whole = Paper.read(self._paper.name).timed().values()
+        points = [one for one in whole if one.point.program.identity() in known]
+        points += self._paper.timed().values()
+        return {one.point.program.identity(): one.point for one in points}
 
+    @property
+    def _speeds(self) -> pd.DataFrame:
+        speeds = self.evidence.tables["speeds"]
+        return speeds[speeds["data"] == self.data.fingerprint]
 
-def _none(evidence: Evidence, name: str) -> pd.Series:
-    return pd.Series(False, index=evidence.tables[name].index)
+    def time(self) -> None:
+        """Times the networks that are `untimed`, and writes the evidence."""
+        if networks := self.untimed():
+            rows = list(time_epochs(networks, self.data, self._options.seeds))
+            self.evidence = Evidence.read(self._workdir)
+            about: dict[str, Any] = {"data": self.data.fingerprint}
+            about["source"] = self.evidence.source(describe_machine())
+            gone = self.evidence.tables["speeds"]["data"] == about["data"]
+            self.evidence.put("speeds", pd.DataFrame(rows).assign(**about), gone)
+            self.evidence.write(self._workdir)
 
 
 def _robustness(study: Study, data: Dataset, trials: list[str]) -> pd.DataFrame:
@@ -245,7 +245,7 @@ def time_epochs(
         networks: A point each, by the identity of its program.
         data: What they are trained on.
         seeds: Of each, where a device takes several side by side.
-        limit: Seconds after which no turn begins.
+        limit: Seconds after which no turn begins, but for the first three.
 
     Yields:
         `program`, `network`, `repeat`, and `seconds`, a replica's share of an epoch.
@@ -267,5 +267,5 @@ def time_epochs(
             seconds = time_epoch() / replicas[name]
             about = {"program": name, "network": str(networks[name].structure)}
             yield about | {"repeat": repeat, "seconds": seconds}
-        if time.perf_counter() - start > limit:
+        if repeat >= _LEAST and time.perf_counter() - start > limit:
             break

@@ -259,12 +259,12 @@ class Paper:
         model, _, layers = str(point.structure).partition(" ")
         usual = make_point(**{**self.common, "model": point.structure.model}).row()
         name = model.replace("_", " ") if "_" in model else model.upper()
-        told = [
+        more = [
             f"{_WORDS.get(name, name)} {value}"
             for name, value in point.row().items()
             if name not in _STRUCTURE and value != usual.get(name)
         ]
-        return ", ".join([f"{name} {layers}".strip(), *told])
+        return ", ".join([f"{name} {layers}".strip(), *more])
 
     def line(self, id: str) -> Line:
         """Returns the line of an id; raises KeyError if there is none."""
@@ -273,24 +273,24 @@ class Paper:
 
 
 _STRUCTURE = ("model", "hidden", "channels", "dense", "width", "epochs", "horizon")
-_WORDS = {"lr": "learning rate", "batch_size": "batch", "average": "averaged over"}
+_WORDS = {"lr": "learning rate", "batch_size": "batch", "average": "weight average"}
 
 
 def _described(id: str, all_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Returns what a setting is told, with what it is like."""
+    """Returns the axes of a setting, with those of the setting that it is like."""
     own = dict(all_of[id])
     like = own.pop("like", None)
     return (_described(like, all_of) if like else {}) | own
 
 
 def _setting(id: str, axes: Mapping[str, Any], epochs_scale: float) -> Setting:
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in axes.items()
     }
-    stopped = told.pop("stopped", False)
-    told["epochs"] = max(1, round(told["epochs"] * epochs_scale))
-    return Setting(id, make_point(**told), stopped)
+    stopped = values.pop("stopped", False)
+    values["epochs"] = max(1, round(values["epochs"] * epochs_scale))
+    return Setting(id, make_point(**values), stopped)
 
 
 def _table(content: Mapping[str, Any]) -> Table:

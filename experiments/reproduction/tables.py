@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.reproduction.evidence import COSTS, Measured
-from experiments.reproduction.paper import Paper, Setting, Table
+from experiments.reproduction.paper import Setting, Table
 from mnistopt.results.stats import (
     Interval,
     accuracy_interval,
@@ -13,6 +13,7 @@ from mnistopt.results.stats import (
     positive_interval,
 )
 from mnistopt.results.tables import choices
+from mnistopt.results.tables import interval_of as suited
 
 # Metrics whose difference from another row is shown.
 _COMPARED = ("test_accuracy", "robust")
@@ -24,10 +25,9 @@ DEAD = 0.2
 
 def interval_of(metric: str, values: Any) -> Interval:
     """Returns the 95 % interval over the seeds that stays where a metric can be."""
-    if metric.endswith("accuracy") or metric.startswith("robust"):
+    if metric.startswith("robust"):
         return accuracy_interval(values)
-    positive = metric in ("convergence_epoch", "minutes", "seconds")
-    return (positive_interval if positive else mean_interval)(values)
+    return positive_interval(values) if metric == "minutes" else suited(metric, values)
 
 
 def make_table(table: Table, measured: Measured) -> pd.DataFrame:
@@ -99,7 +99,7 @@ def make_learning(measured: Measured) -> pd.DataFrame:
         end (see `Evidence.measured`), and the largest `largest_fall`.
     """
     rows = []
-    for id, setting in longest(measured.paper).items():
+    for id, setting in longest(measured).items():
         found = measured(id)
         well = found[found["validation_accuracy"] >= DEAD]
         words = measured.paper.describe(setting)
@@ -117,14 +117,15 @@ _LEARNING = (
 )
 
 
-def longest(paper: Paper) -> dict[str, Setting]:
+def longest(measured: Measured) -> dict[str, Setting]:
     """Returns what was trained, of settings that differ in epochs only the longest."""
     found: dict[Any, Setting] = {}
-    for setting in paper.trained().values():
+    for setting in measured.paper.trained().values():
         point = setting.point
         key = point.hparams, point.recipe, point.structure
-        before = found.get(key, setting)
-        if point.epochs >= before.point.epochs and not setting.stopped:
+        before = found.get(key)
+        longer = before is None or point.epochs > before.point.epochs
+        if longer and not setting.stopped and len(measured(setting.id)):
             found[key] = setting
     return {setting.id: setting for setting in found.values()}
 
@@ -137,7 +138,9 @@ def make_sizes(measured: Measured) -> pd.DataFrame:
         `epochs` and `digits`, n, and the mean of its test accuracy with its interval.
     """
     paper, evidence, rows = measured.paper, measured.evidence, []
-    sizes = sorted((about["train"], data) for data, about in evidence.data.items())
+    own = evidence.data[measured.data]["dataset"]
+    alike = [one for one in evidence.data.items() if one[1]["dataset"] == own]
+    sizes = sorted((about["train"], data) for data, about in alike)
     for setting in paper.trained().values():
         frames = [(size, evidence.measured(setting, data)) for size, data in sizes]
         known = [(size, frame) for size, frame in frames if len(frame)]

@@ -44,10 +44,10 @@ _LEARNING = {
     "epochs": ("epochs", "{}"),
     "n": ("n", "{}"),
     "lowest_epoch": ("lowest", "{:.1f}"),
-    "lowest_loss": ("loss then", "{:.3f}"),
-    "last_loss": ("at the end", "{:.3f}"),
+    "lowest_loss": ("lowest loss", "{:.3f}"),
+    "last_loss": ("final loss", "{:.3f}"),
     "best_epoch": ("best", "{:.1f}"),
-    "best_test_accuracy": ("test % then", "{:.2%}"),
+    "best_test_accuracy": ("test % at best", "{:.2%}"),
     "test_accuracy": ("test %", "{:.2%}"),
     "largest_fall": ("largest fall", "{:.2%}"),
 }
@@ -69,6 +69,10 @@ def _in(form: str, *values: Any) -> str:
     if any(isinstance(value, float) and math.isnan(value) for value in values):
         return "–" if values[0] != values[0] else texts[0]
     return texts[0] if len(texts) == 1 else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _names(metric: str) -> list[str]:
@@ -103,8 +107,10 @@ class View:
     # --- By ids ---
 
     def line(self, id: str) -> Mapping[Any, Any]:
-        """Returns the row of a line; its n is 0 where it was not asked for."""
-        return self._lines.get(id, {"n": 0})
+        """Returns the row of a line, and what it `says`; n is 0 if it was not asked."""
+        if id not in self._lines:
+            return {"n": 0}
+        return {**self._lines[id], "says": self.found.paper.line(id).says}
 
     def describe(self, setting: str) -> str:
         """Returns a setting in words, with its epochs."""
@@ -114,9 +120,8 @@ class View:
     def rows(self, number: int = 0) -> list[Mapping[Any, Any]]:
         """Returns the rows of a table, or of all, that have a finished seed."""
         tables = self.found.tables
-        some = [tables[number]] if number in tables else tables.values()
-        some = [] if number and number not in tables else some
-        return [row for one in some for row in one.to_dict("records") if row["n"]]
+        chosen = [one for key, one in tables.items() if number in (0, key)]
+        return [row for one in chosen for row in one.to_dict("records") if row["n"]]
 
     def row(self, setting: str) -> Mapping[Any, Any]:
         """Returns the first row of any table that is of a setting, or {}."""
@@ -127,7 +132,10 @@ class View:
         settings = self.found.paper.settings
         models = {id: one.point.structure.model for id, one in settings.items()}
         rows = [row for row in self.rows() if models[row["setting"]] == model]
-        return max(rows, key=lambda row: row["validation_accuracy"], default={})
+        # A row with fewer seeds than others does not win.
+        most = max((row["n"] for row in rows), default=0)
+        full = [row for row in rows if row["n"] == most]
+        return max(full, key=lambda row: row["validation_accuracy"], default={})
 
     def accuracy(self, row: Mapping[Any, Any]) -> str:
         """Writes a row's test accuracy with its interval."""
@@ -143,6 +151,26 @@ class View:
             verdict: [one for one in self.found.paper.claims if of[one.id] == verdict]
             for verdict in judge.VERDICTS
         }
+
+    def figures(self) -> pd.Series:
+        """Returns how the paper's figures of lines compare, those measured here."""
+        claims = self.found.claims
+        return claims[claims["paper"].notna() & (claims["n"] > 1)]["paper_is"]
+
+    def seeds(self) -> str:
+        """Returns of how many runs a row is, as "3 to 10 runs"."""
+        counts = [row["n"] for row in self.rows()]
+        least = f"{min(counts)} to " if min(counts) < max(counts) else ""
+        return least + self.plural(max(counts), "run")
+
+    def plural(self, count: int, noun: str) -> str:
+        """Writes a count with its noun: 1 run, 3 runs."""
+        return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+    def listed(self, words: Sequence[Any]) -> str:
+        """Writes a list: a, b and c."""
+        *most, last = map(str, words)
+        return f"{', '.join(most)} and {last}" if most else last
 
     def cost(self) -> dict[str, float]:
         """Returns how many replicas all tables are of, and the minutes they took."""
@@ -217,7 +245,7 @@ class View:
             _in(form, row["estimate"], row["low"], row["high"]),
             figure,
             str(row["n"]),
-            "< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
+            _p(row["p_holm"]) if row["n"] > 1 else "–",
             _MARKS[row["verdict"]] + (", but small" if small else ""),
             "" if math.isnan(needed) else count,
         ]
@@ -225,13 +253,15 @@ class View:
     def firmness(self) -> dict[str, Any]:
         """Returns how many lines keep their verdict whatever is changed, and others."""
         claims, others = self.found.claims, judge.ALTERNATIVES
+        claims = claims[claims["n"] > 1]
         turned = claims[claims[list(others)].ne(claims["verdict"], axis=0).any(axis=1)]
         columns = {"line": [self.found.paper.line(id).words for id in turned["line"]]}
         columns["verdict"] = [_MARKS[one] for one in turned["verdict"]]
         for name, (heading, _) in others.items():
             pairs = zip(turned[name], turned["verdict"])
             columns[heading] = ["" if new == old else new for new, old in pairs]
-        return {"turned": len(turned), "table": markdown_table(columns)}
+        counts = {"all": len(claims), "turned": len(turned)}
+        return counts | {"table": markdown_table(columns)}
 
     def write_learning(self) -> str:
         """Writes what the learning curves of each setting have in common."""

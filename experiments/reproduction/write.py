@@ -12,6 +12,7 @@ from markupsafe import Markup
 from experiments.reproduction.findings import Findings
 from experiments.reproduction.paper import FOLDER
 from experiments.reproduction.view import View, percent, points
+from mnistopt.errors import InputError
 from mnistopt.files import replacing, write_text
 from mnistopt.report.charts.pictures import write_picture
 from mnistopt.report.page import Section, render
@@ -34,7 +35,14 @@ def write(found: Findings, workdir: Path) -> None:
 
 
 def document(name: str, found: Findings) -> str:
-    """Returns a document, as "paper.md"."""
+    """Returns a document, as "paper.md".
+
+    Raises:
+        InputError: If no run that it is about has finished.
+    """
+    if not any(table["n"].sum() for table in found.tables.values()):
+        digits = f"{found.data['train']:,} digits of {found.data['dataset']}"
+        raise InputError(f"no run on {digits} has finished: there is nothing to report")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         trim_blocks=True,

@@ -26,7 +26,7 @@ _COLUMN_FIRST = re.compile(r".*(x\W*_*0\W*_*y|c[a-z]*_*0_*r)")
 
 
 class _Layout(NamedTuple):
-    """What the first row of a table tells.
+    """What the first row of a table shows.
 
     Attributes:
         names: Of the columns, in lower case; [] where they have none.
@@ -240,7 +240,7 @@ def _pixel_columns(path: Path, layout: _Layout, label: int) -> list[int]:
             patterns.setdefault(pattern, {}).setdefault(numbers, []).append(i)
     most = max(patterns.values(), key=len, default={})
     if len(most) < len(columns) / 2:
-        return columns  # Names that tell no order.
+        return columns  # Names that give no order.
     if twice := [i for places in most.values() for i in places[1:]]:
         raise InputError(
             f"{path} has the column {layout.names[twice[0]]} twice: which is the pixel?"

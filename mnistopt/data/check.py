@@ -164,7 +164,7 @@ def _as_bytes(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
         return list(parts)
     whole = all(part.dtype.kind in "iu" and part.size for part in parts)
     most = max((part.max() for part in parts), default=0) if whole else 0
-    # What is 8 bits and what 16 beside each other nobody can tell.
+    # A mixture of 8 and 16 bits cannot be separated.
     mixed = most > 255 and len({part.dtype for part in parts}) > 1
     if not whole or mixed or min(part.min() for part in parts) < 0 or most > 65535:
         return list(parts)
@@ -237,7 +237,7 @@ _BLANK_SHARE = 0.01
 _EMPTY_SHARE = 0.3
 # The brightest pixel of all images: 12 bits stored in 16 come to 15.
 _DARK = 64
-# Images that tell of scale and ink: examples are in an order as good as random.
+# Images that show scale and ink: examples are in an order as good as random.
 _LOOKED_AT = 1_000
 
 

@@ -36,7 +36,7 @@ _ELEMENTS = {
 }
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body|!--)", re.IGNORECASE)
 _TEXT = set(string.printable.encode())
-HEAD = 100  # bytes that are enough to tell
+HEAD = 100  # bytes that are enough to recognize a format
 _TOLD = 60  # characters of a text, enough for what a server answers
 
 

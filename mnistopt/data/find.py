@@ -92,7 +92,7 @@ def _sources(folder: Path, name: str) -> Iterator[Source]:
             break
     if prepared := find_prepared(folder, name):
         yield Source("prepared", (prepared,))
-    # Which way up EMNIST's pictures lie in an .npz file nobody can tell.
+    # The orientation of EMNIST's pictures in an .npz file is unknown.
     if name != "emnist_digits" and os.path.isfile(arrays := folder / f"{name}.npz"):
         yield Source("npz", (arrays,))
     for stem in (f"{_TABLES.get(name, name)}_", f"{_TABLES.get(name, name)}-", ""):
@@ -152,7 +152,7 @@ def _of_file(path: Path, name: str) -> Source:
 
 
 def _nothing(folder: Path, name: str) -> InputError:
-    """Returns the error that says what was looked for in vain, and what lies there."""
+    """Returns the error that says what was expected, and what was found instead."""
     missing = {
         place: [file for file in expected_files(name) if not _copies(place, file)]
         for place in _places(folder, name)

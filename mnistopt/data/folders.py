@@ -250,7 +250,7 @@ def _alike(
         else:
             deep[i] = picture
         images.append(picture)
-    # What is white of other depths, all of them tell together.
+    # White of other bit depths follows from all of them together.
     most = max((picture.max() for picture in deep.values()), default=0)
     for i, picture in deep.items():
         images[i] = fitted(as_bytes(picture, files[i], most), image_size)

@@ -52,7 +52,7 @@ def download(name: str, root: Path) -> tuple[Path, ...]:
         # network; one short request asks first.
         with requests.head(next(iter(sources)), timeout=20):
             pass
-        # TFDS tells its progress on both streams; stdout is for a program's results.
+        # TFDS prints its progress on both streams; stdout is for a program's results.
         with contextlib.redirect_stdout(sys.stderr):
             manager = tfds.download.DownloadManager(
                 download_dir=folder,

@@ -3,7 +3,7 @@
 MNIST's digits were scaled to fit a box of 20 x 20 pixels, their aspect kept, with grey
 levels from anti-aliasing, and put into 28 x 28 by their centre of mass (LeCun, Cortes
 and Burges, http://yann.lecun.com/exdb/mnist/). Ink is 255 there, and paper 0. A
-picture from elsewhere has first to be told which is which.
+picture from elsewhere has to be sorted out first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def place(image: np.ndarray) -> np.ndarray:
     """
     grey = _grey(image)
     ink = _ink(_resized(grey, min(1, LARGEST / max(grey.shape))))
-    # Twice: a form's lines may be of other ink, which would tell what is faint.
+    # Twice: a form's lines may be of other ink, which would decide what is faint.
     ink = _strokes(_strokes(ink))
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
     if not rows.size:

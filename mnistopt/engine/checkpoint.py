@@ -321,7 +321,7 @@ class Store:
         Nobody else may write meanwhile, and all that was asked for has been trained.
         """
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # It has been told.
+            warnings.simplefilter("ignore")  # It has been reported.
             saved = self.saved()
         newest, holders = dict[str, int](), dict[tuple[str, int], set[str]]()
         for checkpoint in saved:

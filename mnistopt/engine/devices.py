@@ -33,28 +33,28 @@ _VECTORS = ("avx512f", "avx2", "avx")
 
 
 def processor() -> str:
-    """Returns the processor's name, model and widest vectors, as far as they are told.
+    """Returns the processor's name, model and widest vectors, as far as they are known.
 
     Virtual machines call processors of several generations, whose last bits differ,
     by one name: "AMD EPYC".
     """
-    # Linux tells it nowhere else.
+    # Linux has it nowhere else.
     with contextlib.suppress(OSError, KeyError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         first = text.partition("\n\n")[0].splitlines()
-        told = {
+        known = {
             name.strip(): value.strip()
             for name, _, value in (line.partition(":") for line in first)
         }
-        flags = told.get("flags", "").split()
-        parts = [told["model name"]]
-        parts += [f"{name} {told[name]}" for name in ("cpu family", "model")]
+        flags = known.get("flags", "").split()
+        parts = [known["model name"]]
+        parts += [f"{name} {known[name]}" for name in ("cpu family", "model")]
         return ", ".join([*parts, *(name for name in _VECTORS if name in flags)][:4])
     return platform.processor() or platform.machine()
 
 
 def cores() -> int:
-    """Returns the cores this process may use where the system tells, else all."""
+    """Returns the cores this process may use where the system says, else all."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -137,7 +137,7 @@ class Device(Protocol):
 
     Attributes:
         platform: The kind of it: "cpu", "gpu" or "tpu".
-        memory: Bytes that there are for it; inf if nobody tells.
+        memory: Bytes that there are for it; inf if unknown.
         idle_bytes: Of them, those that are taken before it computes.
         on_host: Whether it computes in the memory of this process, as others here do.
         host_copies: How many copies the host has of a state that is trained there.
@@ -178,8 +178,8 @@ class LocalDevice(Device):
         self.precision = precision_on(self.platform)
         self.on_host = self.platform == "cpu"
         self.host_copies = int(self.on_host)
-        told = {} if self.on_host else xla.memory_stats() or {}
-        self.memory = float(told.get("bytes_limit", math.inf))
+        known = {} if self.on_host else xla.memory_stats() or {}
+        self.memory = float(known.get("bytes_limit", math.inf))
         self._thread = ThreadPoolExecutor(1)
 
     def __str__(self) -> str:
@@ -282,7 +282,7 @@ def _xla_devices() -> list[jax.Device]:
     """Returns XLA's devices.
 
     Raises:
-        InputError: If there is none of the kinds that JAX was told to use.
+        InputError: If there is none of the kinds that JAX was asked to use.
     """
     try:
         return jax.local_devices()

@@ -1,4 +1,4 @@
-"""A user's own modules: named by what they compute, and told from changed ones.
+"""A user's own modules: named by what they compute, so that changed ones differ.
 
 By a hash of what they trace to; across versions, whose traces differ, by their answers.
 """
@@ -68,7 +68,7 @@ def identify(
         first = keys.setdefault(_key(structure), traced)
         if first.name != traced.name:
             raise InputError(
-                f"two modules {structure} compute different things, and no field tells "
+                f"two modules {structure} compute different things, and no field shows "
                 "them apart: give them a field with a word or a number for each, or "
                 "functions with names of their own"
             )

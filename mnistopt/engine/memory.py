@@ -69,7 +69,7 @@ class Exhausted(InputError):
 
 
 def host_memory() -> float:
-    """Returns the bytes of memory that this process may use; inf if nobody tells."""
+    """Returns the bytes of memory that this process may use; inf if unknown."""
     limits = [math.inf]
     names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
     if hasattr(os, "sysconf"):
@@ -198,7 +198,7 @@ def needs(
         devices: Those that compute.
         data: Bytes of the examples.
         working: Bytes that a step of one replica takes beside its state, as XLA has
-            told before; None to estimate them.
+            reported before; None to estimate them.
     """
     if working is None:
         working = _working(cohort, forms.form_of(devices[0].platform))

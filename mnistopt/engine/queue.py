@@ -125,7 +125,7 @@ class Queue:
     A free device takes the round that is furthest behind, so that none is begun more
     than two calls ahead of another. Nothing that a replica computes depends on it, nor
     on devices that are lost: their rounds go on elsewhere from the state that the host
-    has, and epochs that have been told of are trained again in silence.
+    has, and epochs already reported are retrained without being reported again.
 
     Attributes:
         program: That of the rounds.
@@ -140,8 +140,8 @@ class Queue:
         """
         self.program = program
         self._line = Line(rounds)
-        # Epochs of the state that the host has, and those that were told of.
-        self._held, self._told = dict(rounds), dict(rounds)
+        # Epochs of the state that the host has, and those that were reported.
+        self._held, self._reported = dict(rounds), dict(rounds)
         self._losses = dict.fromkeys(rounds, 0)
         self._limit = 0
         self._stride = 1
@@ -209,7 +209,7 @@ class Queue:
         in_full: bool = True,
         while_waiting: Callable[[], None] = lambda: None,
     ) -> Iterator[Done]:
-        """Trains all rounds to the same epoch, and tells each epoch as it is done.
+        """Trains all rounds to the same epoch, and yields each epoch as it is done.
 
         Args:
             until: That epoch; `hold` may end the training at an earlier one.
@@ -276,7 +276,7 @@ class Queue:
                 result.add_done_callback(lambda _: self._answered.set())
 
     def _finish(self, device: Device) -> Iterator[Done]:
-        """Reads a device's first call, which is done, and tells of its epochs."""
+        """Reads a device's first call, which is done, and yields its epochs."""
         calls = self._calls[device]
         round_, epochs, result = calls.popleft()
         self._sated.pop(device, None)
@@ -292,11 +292,11 @@ class Queue:
             # Not above twice as many: the first epochs are no measure of all.
             wanted = round(self.program.span / max(seconds, 1e-9))
             self._stride = max(1, min(wanted, 2 * self._stride))
-        for epoch, told in zip(epochs, results):
-            if epoch >= self._told[round_]:
-                self._told[round_] = epoch + 1
+        for epoch, counts in zip(epochs, results):
+            if epoch >= self._reported[round_]:
+                self._reported[round_] = epoch + 1
                 share = seconds / len(self._calls)
-                yield Done(epoch + 1, round_.read(told), share, device)
+                yield Done(epoch + 1, round_.read(counts), share, device)
 
     def _furthest_behind(self, device: Device) -> Round | None:
         """Returns the round that a device is to train next; None to wait for one.

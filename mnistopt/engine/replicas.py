@@ -92,7 +92,7 @@ def state_bytes(cohort: Cohort) -> int:
 
 
 class Result(NamedTuple):
-    """What an epoch of a replica tells the host, in two arrays: each costs a copy.
+    """What an epoch of a replica returns to the host, in two arrays: each costs a copy.
 
     Attributes:
         counts: Whole numbers of the metrics and, last, the diverged step and whether
@@ -143,7 +143,7 @@ class Result(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What a call that trains a round tells.
+    """What a call that trains a round returns.
 
     Attributes:
         results: Per epoch what `Round.read` takes.
@@ -234,7 +234,7 @@ class Program:
             with mending():
                 programs = dict(zip(xlas, pool.map(compiling, xlas)))
         finally:
-            # Who is told to stop does not wait for the compiler.
+            # A run that is asked to stop does not wait for the compiler.
             pool.shutdown(wait=False)
         # A copy for each device, as JAX lets nobody else into a compiled function
         # during its first call.

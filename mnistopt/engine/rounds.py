@@ -79,7 +79,7 @@ class Round:
         self.seeds: Any = np.array([row[0].seed for row in padded], np.int32)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Is sent without its device, which is of this process, and its state."""
+        """Drops the process-local device, and the state, when pickled."""
         return {**self.__dict__, "device": None, "state": None}
 
     def bring_to(self, device: LocalDevice) -> None:

@@ -34,7 +34,7 @@ SAVE_SHARE = 0.05
 FIRST_SAVE = 10.0
 # Orbax knows one operation of a process at a time: two of them mix their signals up.
 _ORBAX = threading.Lock()
-# Where Orbax tells of a failure in the background, in a hundred lines.
+# Where Orbax reports a failure in the background, in a hundred lines.
 _LOG = logging.getLogger("absl")
 
 
@@ -45,7 +45,7 @@ class _Ours(np.ndarray):
         return self
 
 
-def _told(record: logging.LogRecord) -> bool:
+def _is_shown(record: logging.LogRecord) -> bool:
     """Says whether to log: not a failure of Orbax's, which is raised anyway."""
     return record.levelno < logging.ERROR or "orbax" not in record.pathname
 
@@ -63,26 +63,26 @@ class Writer:
         self._writing: Future[None] | None = None
         with self._storing():
             folder.mkdir(parents=True, exist_ok=True)
-            # Of this process too: one that was told to stop may still write.
+            # Of this process too: one that was asked to stop may still write.
             with _ORBAX:
                 remove_partial(folder)
         self._wait_until = time.monotonic() + FIRST_SAVE
         self._seconds = 0.0
 
     def __enter__(self) -> "Writer":
-        _LOG.addFilter(_told)
+        _LOG.addFilter(_is_shown)
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         """Waits until everything is written."""
-        # Who could not write is told once.
+        # Reports a write failure once.
         ignored = [Exception] if kind else []
         try:
             with contextlib.suppress(*ignored):
                 self.finish()
         finally:
             self._thread.shutdown(wait=False)
-            _LOG.removeFilter(_told)
+            _LOG.removeFilter(_is_shown)
 
     @contextlib.contextmanager
     def _storing(self) -> Iterator[None]:
@@ -140,15 +140,15 @@ class Writer:
         tree = {"weights": weights, "stacked": leaves}
         # A chunk for each replica.
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(shard_axes=(0,)), tree)
-        told = {**about, "format": FORMAT, "replicas": list(replicas)}
+        content = {**about, "format": FORMAT, "replicas": list(replicas)}
         # Of each row of each array, by its path: "weights/last/params/Dense_0/bias".
-        told["checksums"] = {
+        content["checksums"] = {
             path: list(map(checksum, rows))
             for path, rows in flatten_dict(tree, sep="/").items()
         }
-        told[CHECKSUM] = text_checksum(told)
+        content[CHECKSUM] = text_checksum(content)
         args = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(tree, chunks), about=ocp.args.JsonSave(told)
+            state=ocp.args.PyTreeSave(tree, chunks), about=ocp.args.JsonSave(content)
         )
         with self._storing():
             check_room(self._folder, sum(a.nbytes for a in jax.tree.leaves(tree)))
@@ -161,7 +161,7 @@ class Writer:
     def _write(self, epoch: int, args: Any, keep: bool) -> None:
         step = self._folder / str(epoch)
         with _ORBAX, ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
-            # It is there if a run that was told to stop has gone on writing it.
+            # It is there if a run that was asked to stop has gone on writing it.
             if not step.exists():
                 orbax.save(step, args=args)
         if self._passing:

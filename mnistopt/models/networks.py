@@ -24,7 +24,7 @@ DIGIT_SHAPE = (IMAGE_SIZE, IMAGE_SIZE, 1)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Known:
-    """A module of one's own, told from others by its program, and so hashable.
+    """A user's module, identified by its program, and so hashable.
 
     Fields may be lists, dicts and arrays, and what a module uses may change while its
     class and fields stay: neither is what compiled programs may be kept by.

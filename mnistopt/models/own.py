@@ -182,7 +182,7 @@ def _is(value: Any, default: Any) -> bool:
 def _plain(value: Any) -> Any:
     """Returns a value as a table has it; others than plain ones in words.
 
-    They need not tell it from others: what a module computes does.
+    They need not identify it: what a module computes does.
     """
     if isinstance(value, (bool, float, str)):
         return '""' if value == "" else value
@@ -207,7 +207,7 @@ def _plain(value: Any) -> Any:
         name = _plain(value.func)
         with_what = dict(enumerate(value.args)) | value.keywords
     elif isinstance(value, types.FunctionType) and value.__closure__:
-        # A function made by another one is told by what it was made with.
+        # A function made by another one is known by what it was made with.
         with_what = inspect.getclosurevars(value).nonlocals
     words = ", ".join(f"{key}={_plain(part)}" for key, part in with_what.items())
     shown = name.replace("<locals>.", "") or type(value).__name__
@@ -268,7 +268,7 @@ def declare(given: Any) -> Network:
         given: A flax module, or a class.
 
     Raises:
-        InputError: If it cannot be told from others, or asks for more than images and
+        InputError: If it cannot be identified, or asks for more than images and
             a dropout rate.
     """
     kind = given if isinstance(given, type) else type(given)

@@ -152,7 +152,7 @@ def _place(error: Exception, model: nn.Module) -> str:
 
 
 def hash_traces(traces: Iterable[tuple[jex.ClosedJaxpr, Any]]) -> str:
-    """Returns 8 hexadecimal digits that tell traced programs from others.
+    """Returns 8 hexadecimal digits that identify traced programs.
 
     Args:
         traces: Programs, each with the tree of shapes that it returns.

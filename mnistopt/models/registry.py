@@ -1,4 +1,4 @@
-"""The networks that can be chosen by name, and what each of them can be told.
+"""The networks that can be chosen by name, and the axes of each.
 
 One entry here and one file with a flax module make a network; `docs/extending.md`
 shows it. Flags, checks and tables read the entries, so nothing heavy is imported: a
@@ -21,7 +21,7 @@ class Network:
         name: As `--model` and the column `model` have it.
         path: Where its flax module is: "package.module:Class".
         words: What it is called in a sentence.
-        axes: What it can be told: fields of the module.
+        axes: Fields of the module that can be set.
         dropout: Whether its `__call__` takes the traced dropout rate.
         kind: Of a module of one's own, its class; None otherwise.
         structure: Of a module of one's own, which is made already; None otherwise.

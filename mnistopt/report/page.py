@@ -72,7 +72,7 @@ def _vega() -> Markup:
     name = (
         f"vega-{vegalite_version()}-{importlib.metadata.version('vl-convert-python')}"
     )
-    # Packed, as what is packed tells whether it is whole.
+    # Packed, as a packed file shows whether it is whole.
     path = Path(CACHE_DIR).expanduser() / f"{name}.js.gz"
     with contextlib.suppress(OSError, EOFError, ValueError, zlib.error):
         if text := gzip.decompress(path.read_bytes()).decode():

@@ -129,8 +129,8 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
     summary, class_names = results.summary, results.config.data.class_names
     if not facts["best_n"]:
         return ["No setting has finished yet."]
-    told = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
-    told.append(
+    sentences = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
+    sentences.append(
         f"It gets {percent(facts['best_train_accuracy_mean'])} of the training images "
         f"right, {100 * facts['best_overfitting_mean']:.2f} points more than of the "
         "test images: that is its overfitting."
@@ -144,19 +144,19 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
                 f"The vote of its seeds is right on "
                 f"{percent(facts['best_vote_accuracy'])}. "
             )
-        told.append(
+        sentences.append(
             f"{vote}Most often it takes {true} for {taken}: "
             f"{facts['most_confused_count']:.3g} times"
             f"{', the mean over its seeds' if facts['best_n'] > 1 else ''}."
         )
     if facts["diverged"]:
         names = summary[summary["diverged"] > 0]["label"].tolist()
-        told.append(
+        sentences.append(
             f"{plural(int(facts['diverged']), 'replica')} diverged and "
             f"{'was' if facts['diverged'] == 1 else 'were'} stopped: {listed(names)}."
         )
-    told.append(_sureness(facts))
-    return [sentence for sentence in told if sentence]
+    sentences.append(_sureness(facts))
+    return [sentence for sentence in sentences if sentence]
 
 
 def _class(name: str) -> str:
@@ -185,7 +185,7 @@ def _ties(summary: pd.DataFrame) -> str:
         return ""
     if summary["n"].max() < 2:
         return (
-            "With one seed per setting nothing tells the others from it but chance: "
+            "With one seed per setting the ranking may be chance: "
             "give five seeds to learn which are worse."
         )
     tied = summary[summary["choice"] == "tied"]["label"].tolist()
@@ -199,8 +199,8 @@ def _ties(summary: pd.DataFrame) -> str:
     if tied:
         which = "This setting" if len(tied) == 1 else "These settings"
         return (
-            f"{which} cannot be told from it at 5 %: {listed(tied)} (paired t tests, "
-            f"Holm's correction). More seeds would tell more.{extra}"
+            f"{which} cannot be distinguished from it at 5 %: {listed(tied)} (paired "
+            f"t tests, Holm's correction). More seeds would decide more.{extra}"
         )
     if not (summary["choice"] == "best").any():
         return extra.strip()

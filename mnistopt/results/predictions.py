@@ -95,9 +95,9 @@ def write_predictions(
     finished = trials[trials["status"] == FINISHED].sort_values("seed")
     groups = dict(iter(finished.groupby("point", sort=False)))
     # Who was trained again, on another machine, is another.
-    told = ["trial", "machine", "test_accuracy"]
+    shown = ["trial", "machine", "test_accuracy"]
     of = {
-        names(point): digest(data.fingerprint, group[told].to_numpy().tolist())
+        names(point): digest(data.fingerprint, group[shown].to_numpy().tolist())
         for point, group in groups.items()
     }
     fresh = manifest.fresh(of)

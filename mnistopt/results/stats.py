@@ -71,8 +71,8 @@ def exact_sum(accuracies: Iterable[float]) -> Fraction:
     sums of floats differ in their last bits, and those would decide between points.
 
     Args:
-        accuracies: Each of at most ten million examples: a float tells such ratios
-            from one another.
+        accuracies: Each of at most ten million examples: a float distinguishes
+            such ratios.
     """
     return sum(
         (Fraction(one).limit_denominator(10**7) for one in accuracies), Fraction()
@@ -344,7 +344,7 @@ def two_sided(p: float, contrary: float) -> float:
     return min(1.0, 2 * min(p, contrary))
 
 
-def holm(p: Sequence[float]) -> list[float]:
+def holm(p: Sequence[float], of: Sequence[int] | None = None) -> list[float]:
     """Returns p values corrected for how many there are (Holm 1979).
 
     Rejecting those below an error rate makes any wrong rejection in the family at most
@@ -352,9 +352,14 @@ def holm(p: Sequence[float]) -> list[float]:
 
     Args:
         p: The family's p values.
+        of: A number for each hypothesis. At most one of those with equal numbers can be
+            true, so they count once (Shaffer 1986, doi:10.1080/01621459.1986.10478341);
+            None where all may be true.
     """
     order = np.argsort(p, kind="stable")
-    factors = len(p) - np.arange(len(p))
+    groups = np.arange(len(p)) if of is None else np.asarray(of)
+    left = groups[order]
+    factors = np.array([len(set(left[i:])) for i in range(len(p))])
     adjusted = np.minimum(np.maximum.accumulate(factors * np.asarray(p)[order]), 1)
     corrected = np.empty(len(p))
     corrected[order] = adjusted
@@ -364,7 +369,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def tied_with_best(
     values: Sequence[Sequence[float]], error_rate: float = 0.05
 ) -> list[bool]:
-    """Says which points cannot be told from the best one.
+    """Says which points cannot be distinguished from the best one.
 
     The others are compared with the point of the highest mean by two-sided paired t
     tests, corrected by Holm's method. A single point is left, a winner, only if all

@@ -202,7 +202,7 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     validation loss; a point with fewer seeds than others comes after those, one with a
     diverged seed after all without, and one with nothing finished last. The test split
     has no say.
-    `choice` is "best" for the first, "tied" for those that cannot be told from it
+    `choice` is "best" for the first, "tied" for those that do not differ clearly
     (`stats.tied_with_best`, at 5 %), and "fewer seeds" for those that are not
     compared for lack of them.
     """

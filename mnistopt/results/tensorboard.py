@@ -84,7 +84,7 @@ class TensorBoard:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
-        # A run that was stopped has no end to tell of; the next one begins anew.
+        # A run that was stopped has no end to report; the next one begins anew.
         if kind is None:
             self._close()
         self._sessions = {}
@@ -209,7 +209,7 @@ def _experiment(trials: pd.DataFrame) -> bytes:
         number = pd.api.types.is_numeric_dtype(trials[axis])
         return api.DATA_TYPE_FLOAT64 if number else api.DATA_TYPE_STRING
 
-    # The HParams tab shows the first few by the alphabet: those that tell points apart.
+    # The HParams tab shows the first few by the alphabet: those in which points differ.
     used = [axis for axis in axes_of(trials) if trials[axis].notna().any()]
     shown = varying_axes(trials) or used
     infos = [api.HParamInfo(name=axis, type=kind(axis)) for axis in shown]

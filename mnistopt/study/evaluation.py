@@ -52,7 +52,7 @@ def study_data(config: Config, data_dir: str | Path | None) -> Dataset:
             raise
         setting = "data" if file else "data_dir"
         raise InputError(
-            f"{error}\nThe study's data were in {moved}. If they have been moved, tell "
+            f"{error}\nThe study's data were in {moved}. If they have been moved, say "
             f"where they are: `{setting}=...`"
         ) from error
 

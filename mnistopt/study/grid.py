@@ -54,8 +54,8 @@ def grid(**axes: Any) -> list[Point]:
 
     Args:
         **axes: Per hyper-parameter one value, or a list, tuple, range or array of
-            values: `model`, what the chosen networks can be told, and those of
-            `mnistopt.hparams`. Networks vary slowest, then what they are told, then
+            values: `model`, the fields of the chosen networks, and those of
+            `mnistopt.hparams`. Networks vary slowest, then their fields, then
             the others in their order, whatever order the axes come in. A layer
             structure is a tuple, (128, 128), or written as in "128x128".
 
@@ -252,8 +252,8 @@ def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
     if not any(network.dropout for network in networks):
         used.remove("dropout")
     everywhere = {one.name: one for one in (*NETWORKS.values(), *networks)}.values()
-    told = (name for network in everywhere for name in network.axes)
-    known = dict.fromkeys(("model", *told, *TRAINING))
+    fields = (name for network in everywhere for name in network.axes)
+    known = dict.fromkeys(("model", *fields, *TRAINING))
     if unknown := sorted(set(axes) - set(known)):
         raise InputError(
             f"unknown hyper-parameter {', '.join(unknown)}; "

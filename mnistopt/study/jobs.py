@@ -94,11 +94,11 @@ class Plan:
         saved: All checkpoints of the workdir.
         needs: What the jobs take of memory and disk.
         available: What there is.
-        crossing: Bytes that will cross a network, as `Pool.crossing` tells.
+        crossing: Bytes that will cross a network, as `Pool.crossing` returns them.
         work_per_second: Multiplications per second to expect of the other cohorts.
         modules: What config.json is to know of modules of one's own.
         machine: What a device computes with in the lanes of the first job, as
-            `Device.describe` tells it.
+            `Device.describe` returns it.
     """
 
     points: Sequence[Point]

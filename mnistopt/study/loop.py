@@ -299,7 +299,7 @@ class Loop:
         return make_rounds(self.job.lanes, members)
 
     def _note_epoch(self, done: Done, records: Mapping[str, Record]) -> None:
-        """Writes down, and tells, what an epoch of a round has given."""
+        """Records and reports the results of an epoch of a round."""
         job, trained = self.job, [records[name] for name in done.results]
         if done.device not in self._machines:
             self._machines[done.device] = name_of(done.device.describe(job.lanes))

@@ -138,7 +138,7 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
                 f"layers or precision (now {now['device']}, {_amount(now)}, jax "
                 f"{now['jax']}, layers {now['form']}, lanes "
                 f"{show(tuple(job.lanes))}): numbers agree to rounding and not "
-                "to the bit. The column machine of trials.csv tells which are which",
+                "to the bit. The column machine of trials.csv shows which are which",
                 stacklevel=2,
             )
             return
@@ -152,7 +152,7 @@ def _warn_of_slow_layers(plan: Plan, devices: Sequence[Device]) -> None:
         warnings.warn(
             f"convolutions train at a quarter of their speed: their C++ is missing "
             f"({why}). Where there is a C++ compiler, or an index from which pip can "
-            "fetch ziglang, install mnistopt again; pip install -v tells what fails",
+            "fetch ziglang, install mnistopt again; pip install -v shows what fails",
             stacklevel=2,
         )
 

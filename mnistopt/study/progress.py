@@ -1,4 +1,4 @@
-"""What a run tells about where it is, and what its seconds are spent on."""
+"""The progress of a run, and what its seconds are spent on."""
 
 import contextlib
 import html
@@ -36,7 +36,7 @@ class Stopwatch:
 
 
 class Progress(NamedTuple):
-    """What a run tells its callback: before each compile, and after each round.
+    """What a run passes to its callback: before each compile, and after each round.
 
     Attributes:
         structure: The network being trained, in words.

@@ -25,7 +25,7 @@ from mnistopt.study import grid
 
 _COUNT = count(None, "")
 _SEED = dataclasses.replace(
-    whole(None, ""), rule="expected whole numbers of at least 0"
+    whole(None, ""), rule="expected whole numbers from 0 to 2147483647"
 )
 _DEVICES = dataclasses.replace(_COUNT, rule="expected auto or a number")
 _LANES = dataclasses.replace(
@@ -207,8 +207,8 @@ def _seeds(given: Any) -> tuple[int, ...]:
     if not isinstance(given, Iterable) or isinstance(given, str):
         return tuple(range(_COUNT.check("seeds", given)))
     found = tuple(dict.fromkeys(_SEED.values("seeds", given)))
-    if negative := [seed for seed in found if seed < 0]:
-        raise InputError(f"seeds={negative[0]} is not allowed: {_SEED.rule}")
+    if beyond := [seed for seed in found if not 0 <= seed < 2**31]:
+        raise InputError(f"seeds={beyond[0]} is not allowed: {_SEED.rule}")
     return tuple(sorted(found))
 
 

@@ -187,7 +187,7 @@ def _candidates(row: pd.Series, modules: Modules) -> Iterator[Point]:
     """Yields the points that a row of trials.csv may be of.
 
     More than one of a class of modules: config.json has their values, of which the
-    replica's name tells the right ones.
+    replica's name shows the right ones.
     """
     values: dict[str, Any] = {}
     for name in axes_of(row.to_frame().T):

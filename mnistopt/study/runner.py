@@ -62,7 +62,7 @@ def run(
             fail_fast: Whether the first replica that diverges ends the run.
             cache_dir: Of data and programs; ~/.cache/mnistopt by default.
             Every hyper-parameter is an axis, as in `study.grid.grid`: `model`, a name
-                or a flax module of one's own, what it can be told, and `hparams`.
+                or a flax module of one's own, its fields, and `hparams`.
             points: Instead of axes: the points themselves, for what is no full grid.
 
     Returns:
@@ -82,7 +82,7 @@ def run(
     showing = NotebookBar() if shown and in_notebook() else contextlib.nullcontext()
     with pool, showing as bar, workdir.writing(), Stop() as stop:
 
-        def tell(progress: Progress) -> None:
+        def report(progress: Progress) -> None:
             for callback in (on_progress, bar):
                 if callback:
                     callback(progress)
@@ -92,8 +92,8 @@ def run(
         stop.check()
         if on_plan:
             on_plan(planned)
-        told = stopwatch, tell, on_epoch, stop, noted
-        train(planned, Run(request, workdir, pool, *told))
+        more = stopwatch, report, on_epoch, stop, noted
+        train(planned, Run(request, workdir, pool, *more))
     return Study(workdir.folder)
 
 
@@ -110,7 +110,7 @@ def _make_pool(request: Request, workdir: Workdir) -> Pool:
     """Returns this machine's devices, or a cluster's, as they are asked for.
 
     They multiply as those that have trained what is there, or that of which it is a
-    rerun, unless told otherwise.
+    rerun, unless set otherwise.
 
     Raises:
         InputError: If there are none, or not as many, or they lack a precision, or the

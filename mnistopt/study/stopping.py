@@ -1,4 +1,4 @@
-"""Ending a run that is told to stop: what it has done is saved first."""
+"""Ending a run on request: what it has done is saved first."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 
 # Seconds that the epoch in progress has to end, so that it can be saved; a program that
-# was told to stop then has one more to end.
+# was asked to stop then has one more to end.
 PATIENCE = 4.0
 # Ctrl-C; what SLURM, Kubernetes and kill send; a terminal that is closed.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Stopped(KeyboardInterrupt):
-    """A run that was told to stop has stopped.
+    """A run that was asked to stop has stopped.
 
     Attributes:
-        number: Of the signal that told it.
+        number: Of the signal.
     """
 
     def __init__(self, number: int):

@@ -133,7 +133,7 @@ class Workdir:
                     "no checkpoints to make it anew from: restore it, or give another "
                     f"`workdir`; if it is as it should be, remove {MANIFEST}"
                 ) from error
-            # By their names replicas tell what they were trained on.
+            # The names of replicas show what they were trained on.
             warnings.warn(str(error), stacklevel=2)
             return None
         if differences := known.data.differences(self._data):
@@ -276,7 +276,7 @@ def locked(workdir: Path) -> Iterator[None]:
     with open(workdir / LOCK, "a+", encoding="utf-8", errors="replace") as file:
         ours = _lock(file, workdir)
         owner = _read(file)
-        # Who died on this host has lost the lock; of others only silence tells.
+        # Who died on this host has lost the lock; of others only silence shows it.
         if owner and not (ours and f" on {platform.node()}, " in owner):
             silent = _silence(workdir)
             if silent < DEAD:
@@ -293,7 +293,7 @@ def locked(workdir: Path) -> Iterator[None]:
         finally:
             stop.set()
             beating.join()
-            # Whoever reads it later is told of nobody.
+            # A later reader sees no owner.
             with contextlib.suppress(OSError):
                 file.truncate(0)
 

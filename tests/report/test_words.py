@@ -65,8 +65,8 @@ def test_ties_are_named_and_more_seeds_advised(make_record):
         for seed in range(3)
     ]
     _, _, text = words_of(records)
-    assert "These settings cannot be told from it at 5 %" in text
-    assert "More seeds would tell more" in text
+    assert "These settings cannot be distinguished from it at 5 %" in text
+    assert "More seeds would decide more" in text
 
 
 def test_one_seed_says_nothing_of_chance(make_record):

@@ -4,14 +4,16 @@ import re
 
 import numpy as np
 import pytest
-from synthetic import ABOUT, DATA, structure, synthetic
+from synthetic import ABOUT, DATA, measured, structure, synthetic
 
 from experiments.reproduction.charts import claims_frame, curves_frame, table_frame
+from experiments.reproduction.evidence import Measured
 from experiments.reproduction.findings import Asked, Findings
 from experiments.reproduction.paper import Paper
 from experiments.reproduction.tables import interval_of, longest
 from experiments.reproduction.view import percent, points
 from experiments.reproduction.write import document, write, write_page
+from mnistopt.errors import InputError
 
 
 def findings(tables=(1, 2, 3, 4, 5), name="paper", **truth):
@@ -38,14 +40,48 @@ def test_five_questions_are_answered_by_what_is_true():
     assert len(found) == 5
     model, dropout, recipe, sure, right = found.values()
     # The best of all is the CNN of Table 4 with dropout 0.4.
-    assert "(CNN 32x64x64/128, dropout 0.4, 50 epochs) reads 98.00 [" in model
+    assert model.startswith("The CNN.")
+    assert "(CNN 32x64x64/128, dropout 0.4, 50 epochs) classifies 98.00 [" in model
     assert "(MLP 128x128, dropout 0.4, 50 epochs) 97.00 [" in model
     assert "the paper's basic CNN beats its basic MLP by 1.00 points (" in model
-    for name in ("For the MLP", "for the CNN"):
-        assert f"{name} dropout 0.4 beats no dropout by 1.20 points (" in dropout
-    assert "Learning rate 0.001 and 0.01 cannot be told apart (" in recipe
+    for name in ("The MLP", "the CNN"):
+        assert f"{name} is best with dropout 0.4 by validation; on the test" in dropout
+    assert dropout.count("that gains 1.20 points (") == 2
+    assert recipe.startswith("Learning rate 0.001 and 0.01 differ by less than 0.2")
     assert "the mean of 5 runs" in sure and "networks took" in sure
-    assert re.search(r"Of its 18 claims \d+ hold, \d+ are wrong", right)
+    assert "Of its 18 claims 2 are supported, 5 contradicted" in right
+
+
+def test_the_answer_is_the_contrary_where_the_contrary_is_true():
+    def contrary(setting):
+        mlp, point = setting.point.structure.model == "mlp", setting.point
+        return 0.97 + 0.01 * mlp + 0.005 * (point.hparams.lr == 0.01)
+
+    found = answer(findings(accuracy=contrary, noise=1e-5))
+    assert found["Which model?"].startswith("The MLP.")
+    assert "its basic MLP beats the paper's basic CNN by 1.00" in found["Which model?"]
+    recipe = found["Which learning rate, batch size and length?"]
+    assert recipe.startswith("0.01 beats learning rate 0.001 by 0.50 points (")
+
+
+def test_nothing_beats_anything_without_a_verdict():
+    loud = document("paper.md", findings(noise=1e-2))
+    told = loud.partition("## The tables")[0] + loud.partition("## What the curves")[2]
+    assert " beats " not in told and told.count("is undecided (") > 5
+
+
+def test_one_seed_is_no_comparison():
+    found = answer(findings(n=1, noise=1e-3))
+    assert list(found) == ["Which model?", "How sure is that?", "Was the paper right?"]
+    text = document("paper.md", findings(n=1, noise=1e-3))
+    assert "nan" not in text and "Does longer training help" not in text
+
+
+def test_without_any_finished_run_there_is_nothing_to_report():
+    found = findings((2,), n=2)
+    found.evidence.tables["trials"]["status"] = "diverged"
+    with pytest.raises(InputError, match="no run on 100 digits of made up has finish"):
+        document("paper.md", Findings(found.asked, found.evidence))
 
 
 def test_what_was_not_trained_is_not_answered():
@@ -130,10 +166,15 @@ def test_numbers_are_written_with_a_minus_and_without_a_plus():
 
 
 def test_settings_that_differ_in_epochs_only_are_one_run():
-    paper = Paper.read("paper")
-    found = longest(paper)
+    made = measured(n=2)
+    found = longest(made)
     assert "best-100-epochs" in found
     assert not {"best", "best-50-epochs", "best-stopped"} & set(found)
+    # The longest one that there is.
+    trials = made.evidence.tables["trials"]
+    made.evidence.tables["trials"] = trials[trials["epochs"] < 100]
+    found = longest(Measured(made.paper, made.evidence, DATA))
+    assert "best" in found and "best-100-epochs" not in found
 
 
 def test_who_learns_nothing_or_diverges_is_counted_and_left_out_of_the_means():

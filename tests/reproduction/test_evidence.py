@@ -1,10 +1,14 @@
 """Evidence: how it grows, what it is asked, and what it refuses."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+from configs import make_config
 from synthetic import DATA, SOURCE, measured, synthetic
 
+from experiments.reproduction import evidence
 from experiments.reproduction.evidence import Evidence
 from experiments.reproduction.findings import Asked, Findings
 from experiments.reproduction.measure import Options, steps
@@ -82,6 +86,43 @@ def test_curves_are_summed_up_by_hand():
     whole = measured(n=2, noise=0, accuracy=lambda _: 0.97, more=more)
     stopped = whole("best-stopped").iloc[0]
     assert (stopped["test_accuracy"], stopped["validation_accuracy"]) == (0.999, 0.99)
+
+
+def test_a_kill_between_two_files_loses_nothing(tmp_path, monkeypatch):
+    """Trials say what is there, so they are written last."""
+    made, order = synthetic(PAPER), []
+    monkeypatch.setattr(evidence, "write_text", lambda path, text: order.append(path))
+    made.write(tmp_path)
+    assert [path.stem for path in order][-2:] == ["curves", "trials"]
+
+
+@pytest.mark.parametrize("lost", ["trials", "curves", "robustness"])
+def test_a_study_s_rows_come_back_where_some_are_lost(lost):
+    """Of two trials of one replica both, and of a trial its robustness with it."""
+    paper = Paper.read("outlook", tables=[6])
+    setting = paper.settings["plain"]
+    there = synthetic(paper, n=1)
+    robust = pd.DataFrame({"trial": there.tables["trials"]["trial"]})
+    robust = robust.assign(corruption="noise", strength=1, correct=5, count=10)
+    there.put("robustness", robust, pd.Series(dtype=bool))
+    row = there.measured(setting, DATA).reset_index().iloc[0]
+    trials = pd.DataFrame([row.to_dict()]).assign(point=setting.point.identity())
+    curves = there.tables["curves"]
+    study = SimpleNamespace(
+        trials=trials.assign(test_accuracy=0.5),
+        curves=curves[curves["replica"] == row["replica"]],
+        config=make_config(data={"fingerprint": DATA}),
+    )
+    there.add(study, paper)  # Nothing is lacking: nothing changes.
+    assert there.measured(setting, DATA)["test_accuracy"].iloc[0] != 0.5
+    table = there.tables[lost]
+    key = "replica" if lost == "curves" else "trial"
+    there.tables[lost] = table[table[key] != row[key]]
+    there.add(study, paper)
+    again = there.measured(setting, DATA).iloc[0]
+    assert again["test_accuracy"] == 0.5 and len(curves) == len(there.tables["curves"])
+    # What was measured of the other run is gone, and is measured again.
+    assert not there.has(setting, 0, DATA, robust=True)
 
 
 # --- What is lacking ---

@@ -14,6 +14,7 @@ from experiments.reproduction.judge import (
     Sample,
     decide,
     judge,
+    seeds_needed,
     share_spreads,
     together,
 )
@@ -38,11 +39,13 @@ def lines(claims):
 
 
 def test_every_line_has_a_row_and_errors_are_corrected_over_the_whole_paper():
-    claims = judged(noise=3e-2)
+    claims = judged(noise=3e-3)
     assert len(claims) == sum(len(claim.lines) for claim in PAPER.claims) == 34
-    tested = claims[claims["verdict"] != "negligible"]
-    np.testing.assert_allclose(claims["p_holm"], holm(claims["p"].tolist()))
-    assert len(tested) == len(claims)
+    # At least as strict as for 34 tests, as strict as for twice as many at most.
+    least = np.array(holm(claims["p"].tolist()))
+    assert (claims["p_holm"] >= least - 1e-12).all()
+    smallest = claims.loc[claims["p"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(min(1, 34 * smallest["p"]))
 
 
 def test_planted_differences_are_found_and_their_contraries_too():
@@ -214,12 +217,28 @@ def test_ratios_are_shown_as_ratios_of_one_sitting():
     assert claims.loc["time-3-2", "verdict"] == "contradicted"
 
 
+def test_the_seeds_needed_are_those_of_a_t_test():
+    """By scipy's noncentral t, for a line that shares no spread."""
+    line = Line("a", "a", {"b": 1, "c": -1})
+    values = pd.DataFrame({"b": [0.0, 0.002, 0.004, 0.001], "c": [0.0] * 4})
+    std = values["b"].std()
+    needed = seeds_needed(Sample(line, values), 0.002, 34)
+    beyond = [stats.t(n - 1).ppf(1 - 0.05 / 34 / 2) for n in range(2, 99)]
+    power = [
+        stats.nct(n - 1, 0.002 / std * n**0.5).sf(t)
+        for n, t in zip(range(2, 99), beyond)
+    ]
+    assert needed == next(n for n, share in zip(range(2, 99), power) if share >= 0.8)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("n", [3, 5])
-def test_where_nothing_differs_a_paper_is_rarely_decided_wrongly(n):
+@pytest.mark.parametrize("half", [0.0, 0.5])
+def test_a_paper_is_rarely_decided_wrongly(n, half):
     """Some line is in at most 5 % of studies, whatever a network's own noise is.
 
-    300 studies at 5 %: more than 27 of them in one case of a thousand.
+    Nothing differs, or half of the lines by the margin, far from nothing. 300 studies
+    at 5 %: more than 27 of them in one case of a thousand.
     """
     superior = [line for one in PAPER.claims for line in one.lines if line.has_margin]
     superior = [line for line in superior if line.says == "more"]
@@ -227,13 +246,19 @@ def test_where_nothing_differs_a_paper_is_rarely_decided_wrongly(n):
     for seed in range(300):
         rng = np.random.default_rng([n, seed])
         noise = dict(zip(PAPER.settings, np.exp(0.5 * rng.normal(size=99))))
-        samples = []
+        samples, truths = [], rng.random(len(superior)) < half
         values = {id: noise[id] * rng.normal(size=n) for id in PAPER.settings}
-        for line in superior:
+        for line, apart in zip(superior, truths):
             terms = {id: w * values[id] for id, w in line.of.items()}
+            terms[next(iter(terms))] = terms[next(iter(terms))] + 9.0 * apart
             samples.append(Sample(line, pd.DataFrame(terms)))
-        found = decide(share_spreads(samples, PAPER), 1e-9)
-        wrong += any(one.verdict != "undecided" for one in found)
+        found = decide(share_spreads(samples, PAPER), 9.0)
+        wrong += any(
+            one.small or one.verdict == "contradicted"
+            if apart
+            else one.verdict in ("supported", "contradicted")
+            for one, apart in zip(found, truths)
+        )
     assert wrong <= 27, wrong
 
 

@@ -56,7 +56,7 @@ class RemoteDevice(Device):
         about: Mapping[str, Any],
         look: Callable[[], object],
     ):
-        """Takes what `Worker.about` tells, and what to do while one waits for it."""
+        """Takes what `Worker.about` returns, and what to do while one waits for it."""
         self.actor, self.number = actor, number
         self.node, self.where = about["node"], about["where"]
         self.platform, self._machine = about["platform"], about["machine"]
@@ -94,7 +94,7 @@ class RemoteDevice(Device):
             self._since = time.monotonic()
         self._waiting.add(answer)
 
-        def tell(done: Future) -> None:
+        def deliver(done: Future) -> None:
             self._since = time.monotonic()
             self._waiting.discard(answer)
             # Nobody waits any more for what was cancelled.
@@ -106,7 +106,7 @@ class RemoteDevice(Device):
                 else:
                     answer.set_exception(self._error(error))
 
-        ref.future().add_done_callback(tell)
+        ref.future().add_done_callback(deliver)
         return answer
 
     def _error(self, error: BaseException) -> BaseException:
@@ -122,5 +122,5 @@ class RemoteDevice(Device):
 def reason(error: BaseException) -> str:
     """Returns the line of Ray's error that says what has happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("The actor") or "Error" in line]
-    return (told or lines or [type(error).__name__])[-1][:200]
+    causes = [line for line in lines if line.startswith("The actor") or "Error" in line]
+    return (causes or lines or [type(error).__name__])[-1][:200]

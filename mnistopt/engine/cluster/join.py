@@ -136,12 +136,12 @@ def _why(error: Exception) -> str:
 
 @functools.cache
 def _asked_platform() -> str:
-    """Returns the platform that JAX was first told to use; "" for none."""
+    """Returns the platform that JAX was first asked to use; "" for none."""
     return (jax.config.values["jax_platforms"] or "").split(",")[0]
 
 
 def find_resource() -> str:
-    """Returns what workers take one of each: what JAX was told to use, or is best.
+    """Returns what workers take one of each: what JAX was asked to use, or is best.
 
     Raises:
         InputError: If the cluster has none.
@@ -151,11 +151,11 @@ def find_resource() -> str:
     usable = [name for name in wanted if resources.get(name, 0) >= 1]
     if not usable:
         has = {name: resources.get(name, 0) for name in ("GPU", "TPU", "CPU")}
-        told = ", ".join(f"{count:.0f} {name}" for name, count in has.items())
+        parts = ", ".join(f"{count:.0f} {name}" for name, count in has.items())
         raise InputError(
             f"the cluster has no {' or '.join(wanted)}"
             + (f" (JAX_PLATFORMS={asked})" if asked else "")
-            + f": it has {told}. Leave JAX_PLATFORMS out to use what there is, or "
+            + f": it has {parts}. Leave JAX_PLATFORMS out to use what there is, or "
             "start nodes that have one"
         )
     if usable[0] != "CPU":

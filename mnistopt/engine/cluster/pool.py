@@ -33,7 +33,7 @@ START = 180.0
 LEAVING = 5.0
 # Seconds without any worker after which a run ends.
 ALONE = 300.0
-# Threads of XLA's pool on a CPU. Unless told it has as many as there are cores, and
+# Threads of XLA's pool on a CPU. Unless limited it has as many as there are cores, and
 # those of all workers of a node would be in each other's way: on two cores an epoch of
 # four CNNs took 3.5 s, and takes 2.0 s with one thread each. And XLA shapes some
 # programs by their number: with one, the bits do not depend on a node's cores.
@@ -44,7 +44,7 @@ class RayPool:
     """A worker per core or accelerator of a Ray cluster; a context manager.
 
     A worker is an actor, as a device needs a process that stays on it: of Ray's tasks,
-    those on accelerators begin a process each (2.3 s for a call of 0.2 s), or, told to
+    those on accelerators begin a process each (2.3 s for a call of 0.2 s), or, asked to
     reuse it, come upon one that JAX has bound to another accelerator (17 of 30 calls).
 
     Attributes:
@@ -69,7 +69,7 @@ class RayPool:
         self._cache_dir, self._count = str(cache_dir), count
         self._precision = choice()
         self._devices: list[RemoteDevice] = []
-        # What each worker that starts will tell of itself.
+        # What each worker that starts will report.
         self._starting: dict[Any, Any] = {}
         self._started = self._failures = 0
         self._looked, self._alone = time.monotonic(), math.inf
@@ -228,7 +228,7 @@ class RayPool:
             self._started += 1
 
     def _check(self, about: dict[str, Any]) -> None:
-        """Checks what a worker tells of itself."""
+        """Checks what a worker reports."""
         where, ours, theirs = about["where"], versions(), about["versions"]
         apart = ", ".join(
             f"{name} {theirs.get(name)} and here {ours[name]}"

@@ -112,15 +112,15 @@ class RemoteProgram:
             first = {device.node: device for device in reversed(devices)}.values()
             for some in (first, devices):
                 compiling = [self._compile(device) for device in some]
-                answers += [told for told in map(_told, compiling) if told]
+                answers += [one for one in map(_answer, compiling) if one]
             losses += not answers
             if losses > MOST_LOSSES:
                 raise Lost(
                     f"workers have died {losses} times in a row while they compiled "
                     f"{cohort.model}: Ray's logs may say why"
                 )
-        self.compile_seconds = max(told["seconds"] for told in answers)
-        self.bytes = int(max(told["bytes"] for told in answers))
+        self.compile_seconds = max(one["seconds"] for one in answers)
+        self.bytes = int(max(one["bytes"] for one in answers))
 
     @property
     def devices(self) -> Sequence[RemoteDevice]:
@@ -185,7 +185,7 @@ class RemoteProgram:
         return self._compiled[device]
 
 
-def _told(answer: Future) -> Any:
+def _answer(answer: Future) -> Any:
     """Waits for an answer; returns None if it is lost."""
     try:
         return answer.result()

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-# Okabe and Ito's palette, told apart by colour-blind readers too
+# Okabe and Ito's palette, distinct for colour-blind readers too
 # (https://jfly.uni-koeln.de/color/), without its yellow, which is faint on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 # More points than this are no picture any more; the tables have all.
