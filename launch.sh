@@ -6,6 +6,7 @@
 #   ./launch.sh test [args]      the checks and tests; args go to pytest
 #   ./launch.sh test --oldest [args]   the tests on the oldest versions it runs with
 #   ./launch.sh test --newest [args]   the tests on what pip installs today
+#   ./launch.sh docs             builds the documentation in build/docs
 #   ./launch.sh setup            only sets up
 #   ./launch.sh bench --compile_for=h200   needs 7 GB, in an environment of its own
 #   eval "$(./launch.sh completion)"   completes programs and their flags in bash
@@ -126,7 +127,7 @@ case ${1:-} in
   completion)
     cat <<END
 _mnistopt() {
-  local word=\${COMP_WORDS[COMP_CWORD]} words="$(programs) test setup"
+  local word=\${COMP_WORDS[COMP_CWORD]} words="$(programs) test docs setup"
   if [ "\$COMP_CWORD" -gt 1 ]; then
     words=\$("\$1" "\${COMP_WORDS[1]}" --help 2>/dev/null | grep -o '^  --[a-z_]*')
   fi
@@ -136,6 +137,11 @@ complete -o default -F _mnistopt launch.sh
 END
     ;;
   setup) set_up run ;;
+  docs)
+    set_up docs
+    cd "$root"
+    "$python" -m sphinx -W --keep-going -q -b html docs build/docs
+    echo "Open $root/build/docs/index.html" ;;
   test)
     shift
     case ${1:-} in
@@ -154,7 +160,7 @@ END
       set_up dev
       run_tests "$@"
     fi
-    set_up dev
+    set_up dev,docs
     check "$@" ;;
   -h | --help) sed -n '2,/^set/{/^set/d;/^if/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
   "") set_up run; exec "$python" -m experiments.grid --lr=1e-4,1e-3,1e-2 ;;
@@ -164,7 +170,7 @@ END
     case " $(programs) " in
       *" $program "*) ;;
       *)
-        say "error: no program '$program'; there are: $(programs | sed 's/ /, /g'), test, setup"
+        say "error: no program '$program'; there are: $(programs | sed 's/ /, /g'), test, docs, setup"
         exit 2 ;;
     esac
     # Only the benchmark needs more than the project itself; compilers of devices that

@@ -68,7 +68,7 @@ def test_without_a_modern_python_it_says_so(tmp_path):
         ("launch.sh ev", {"evaluate"}),
         (
             "launch.sh ",
-            {"grid", "evaluate", "report", "paper", "bench", "test", "setup"},
+            {"grid", "evaluate", "report", "paper", "bench", "test", "docs", "setup"},
         ),
         ("launch.sh grid --dro", {"--dropout"}),
         ("launch.sh evaluate --w", {"--workdir", "--weights"}),
@@ -153,7 +153,7 @@ def calls(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"), [(["setup"], ""), (["test"], "[dev]")]
+    ("arguments", "wanted"), [(["setup"], ""), (["test"], "[dev,docs]")]
 )
 def test_in_colab_it_installs_there_without_another_jax(arguments, wanted, calls):
     found = calls(*arguments)

@@ -43,27 +43,28 @@ def run(
             is one and no `on_progress`. Scripts are silent.
         on_epoch: Called after each epoch of each round, with the rows that curves.csv
             will have of it; after a kill, again with those since the last checkpoint.
-        **settings: Any of these.
-            data: One's own: a `Dataset` (see `Dataset.from_arrays`), an .npz file, a
-                table, or a folder with a folder of pictures per class.
-            image_size: To fit such pictures into, a side or (H, W); None for as is.
-            dataset: Else one of `official.DATASETS`; "mnist_5k" by default.
-            data_dir: Folder with the dataset's files.
-            train_examples: Size of a stratified subset of them; None for all.
-            workdir: Where results go and are found again; runs/DATASET-MODEL by
-                default. It holds one study, of one dataset, which may grow.
-            seeds: How many, from 0 on, or a list of which; 3 by default.
-            lanes: (seeds, points) side by side on a device, or points; None to choose.
-            devices: How many; None for all.
-            cluster: Ray's, "local", "auto" or "HOST:PORT" (docs/cluster.md), or None.
-            precision: Of products on an accelerator, "float32", "tf32" (a GPU's
-                default) or "bfloat16" (a TPU's); a CPU has float32.
-            memory_budget: Most bytes to use, or "4GB"; None for what there is.
-            fail_fast: Whether the first replica that diverges ends the run.
-            cache_dir: Of data and programs; ~/.cache/mnistopt by default.
-            Every hyper-parameter is an axis, as in `study.grid.grid`: `model`, a name
-                or a flax module of one's own, its fields, and `hparams`.
-            points: Instead of axes: the points themselves, for what is no full grid.
+        **settings: The settings, all of them optional:
+
+            - `data`: your own images: a `Dataset` (see `Dataset.from_arrays`), an .npz
+              file, a table, or a folder with a folder of pictures per class.
+            - `image_size`: the size to fit such pictures into, a side or (H, W).
+            - `dataset`: otherwise one of `official.DATASETS`, "mnist_5k" by default.
+            - `data_dir`: the folder with the dataset's files.
+            - `train_examples`: the size of a stratified subset of them.
+            - `workdir`: where results go and are found again, runs/DATASET-MODEL by
+              default. It holds one study, of one dataset, which may grow.
+            - `seeds`: how many, from 0 on, or a list of which; 3 by default.
+            - `lanes`: (seeds, points) side by side on a device, or points.
+            - `devices`: how many to use; all by default.
+            - `cluster`: Ray's, "local", "auto" or "HOST:PORT" (docs/cluster.md).
+            - `precision`: of products on an accelerator, "float32", "tf32" (the default
+              on a GPU) or "bfloat16" (on a TPU); a CPU has float32.
+            - `memory_budget`: the most bytes to use, or "4GB"; all there is by default.
+            - `fail_fast`: whether the first replica that diverges ends the run.
+            - `cache_dir`: of data and programs, ~/.cache/mnistopt by default.
+            - every hyper-parameter is an axis, as in `study.grid.grid`: `model`, a name
+              or a flax module of your own, its fields, and `hparams`.
+            - `points`: the points themselves, in place of axes.
 
     Returns:
         The study: its tables, its charts, and the parameters of any replica.
