@@ -136,7 +136,7 @@ def define_count(name: str, default: int | None, text: str, least: int = 1) -> N
 
 
 def define_data(dataset: str | None, own: bool = False) -> None:
-    """Defines `--dataset` and `--data_dir`, and for one's own data `--data`."""
+    """Defines `--dataset` and `--data_dir`, and for a user's data `--data`."""
     GROUPS["dataset"] = "Data"
     flags.DEFINE_string(
         "dataset",

@@ -40,7 +40,7 @@ class Axis:
         joined: Whether a tuple of whole numbers is one value: a layer structure.
         stage: The part of a training step that a value other than `neutral` brings
             in: points that do without it have a program without it.
-        kind: Of its values in tables: "number", "whole", "text" or "truth".
+        kind: The type of its values in tables: "number", "whole", "text" or "truth".
     """
 
     default: Any
@@ -85,7 +85,7 @@ class Axis:
         """Returns the values of an axis: what was given, or all that is in it.
 
         Args:
-            name: Of the hyper-parameter.
+            name: The hyper-parameter's name.
             given: A value, or a list, tuple, range, array or the like of values.
 
         Raises:
@@ -130,7 +130,7 @@ def show(value: Any, digits: int = _EXACT) -> str:
     """Writes a value as a person would type it: (32, 64) as 32x64, 0.001 as 0.001.
 
     Args:
-        value: Of a hyper-parameter.
+        value: A value of a hyper-parameter.
         digits: Most of a float; by default those that make the same float32 again.
     """
     if isinstance(value, (tuple, list)):
@@ -142,7 +142,7 @@ def tell_apart(values: Iterable[Any]) -> dict[Any, str]:
     """Returns values as a person writes them, as short as keeps them distinct.
 
     Args:
-        values: Of one hyper-parameter; hashable.
+        values: Values of one hyper-parameter; hashable.
     """
     values = set(values)
     for digits in range(_SHORT, 18):  # 17 distinguish every float64

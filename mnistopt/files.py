@@ -30,7 +30,7 @@ def check_path(name: str, value: Any) -> Path | None:
     """Returns a path, ~ being the home folder; None for None and "".
 
     Args:
-        name: Of the argument, for errors.
+        name: The name of the argument, for errors.
         value: A path as text, as bytes, or an object that stands for one.
 
     Raises:

@@ -69,7 +69,7 @@ class Manifest:
         """Reads and writes nothing yet.
 
         Args:
-            folder: Of the study.
+            folder: The study's folder.
             name: The path of the manifest in it.
         """
         self._folder, self._path = folder, folder / name

@@ -43,11 +43,11 @@ class Structure:
 
     Attributes:
         model: Its name in the registry, or that of a class of the user's own.
-        values: Of its axes, by name; layers joined by x, as in "32x64".
+        values: The values of its axes by name; layers joined by x, as in "32x64".
         dropout: Whether it takes the traced dropout rate.
-        program: Of a module of one's own, the name of what it computes; "" of others,
+        program: For a user's module, the name of what it computes; "" for others,
             and until that is known.
-        path: Of a module of one's own, its class: "package.module:Class"; "" of others.
+        path: For a user's module, its class: "package.module:Class"; "" for others.
         module: The flax module itself, where it was given. It and `path` are not what
             distinguishes two structures.
     """
@@ -132,8 +132,8 @@ class Point:
 
         Args:
             row: From `row()`.
-            program: Of its structure.
-            path: Of its structure.
+            program: The structure's program.
+            path: The structure's import path.
         """
         known = {**NEUTRAL, **row}
         recipe = Recipe(**{name: known[name] for name in RECIPE})

@@ -388,10 +388,10 @@ REFUSED = {
         "2097152 unsigned bytes.* at most 1000000 labels",
     ),
     "no folder": (lambda f: mnist(f / "none"), "there is no such folder"),
-    "an empty folder": (lambda f: mnist(f), "What lies there: nothing"),
+    "an empty folder": (lambda f: mnist(f), "Found instead: nothing"),
     "other things": (
         lambda f: mnist(npz(f / "digits.npz", x=IMAGES).parent),
-        "What lies there: digits.npz",
+        "Found instead: digits.npz",
     ),
     "two files of four": (
         lambda f: without(f, FILES[1], FILES[2]),
@@ -399,19 +399,19 @@ REFUSED = {
     ),
     "a folder in place of a file": (
         lambda f: instead(f, Path.mkdir),
-        f"not there: {FILES[0]} .* lies there: .*, {FILES[0]}/, ",
+        f"not there: {FILES[0]} .* instead: .*, {FILES[0]}/, ",
     ),
     "a link to nothing in place of a file": (
         lambda f: instead(f, lambda path: path.symlink_to("gone")),
-        rf"not there: {FILES[0]} .* lies there: .*, {FILES[0]} \(no file\), ",
+        rf"not there: {FILES[0]} .* instead: .*, {FILES[0]} \(no file\), ",
     ),
     "a pipe in place of a file": (
         lambda f: instead(f, os.mkfifo),
-        rf"not there: {FILES[0]} .* lies there: .*, {FILES[0]} \(no file\), ",
+        rf"not there: {FILES[0]} .* instead: .*, {FILES[0]} \(no file\), ",
     ),
     "a browser's second copies": (
         lambda f: renamed(f, "{} (1).gz".format),
-        r"not there: .* lies there: .*train-labels-idx1-ubyte \(1\).gz",
+        r"not there: .* instead: .*train-labels-idx1-ubyte \(1\).gz",
     ),
     "one of the files as a folder": (
         lambda f: mnist(idx(f)["data_dir"] / FILES[0]),
@@ -425,7 +425,7 @@ REFUSED = {
         lambda f: mnist(zipped(f / "a.zip", emnist(f / "x")["data_dir"])),
         "it has no train-images-idx3-ubyte, but emnist",
     ),
-    "a preparation that was cut off": (unfinished, "not there: .* lies there: "),
+    "a preparation that was cut off": (unfinished, "not there: .* instead: "),
     "another dataset's preparation": (
         lambda f: mnist(prepared(f, "kmnist")),
         "holds kmnist as prepared",
@@ -522,7 +522,8 @@ VALUES = [
     ({"seeds": 0}, "seeds=0"),
     ({"seeds": None}, "seeds=None"),
     ({"seeds": []}, "seeds has no values"),
-    ({"seeds": [1, -2]}, "seeds=-2 is not allowed: expected whole numbers of at"),
+    ({"seeds": [1, -2]}, "seeds=-2 is not allowed: expected whole numbers from"),
+    ({"seeds": [2**31]}, "seeds=2147483648 is not allowed"),
     ({"seeds": [0.5]}, "seeds=0.5 is not allowed"),
     ({"seeds": np.int64(2)}, ""),
     ({"epochs": 2.0}, ""),

@@ -70,7 +70,7 @@ class Contest:
         Args:
             network: The network.
             batch: Examples per update.
-            devices: Of this project's replicas; the others get as many cores.
+            devices: How many devices our replicas use; the others get as many cores.
             quick: Whether to leave out what takes long.
             log: Called with a line of progress.
         """

@@ -123,7 +123,7 @@ def seconds(kernels: list[Kernel], least: float, clock: float = 1.0) -> dict[str
     """Estimates how long they take, one after the other.
 
     Args:
-        kernels: Of a step.
+        kernels: The kernels of a step.
         least: Seconds that a kernel takes at least: the host's for launching it.
         clock: What a cost is divided by: cycles a second, or 1 for seconds.
 

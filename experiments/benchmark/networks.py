@@ -14,7 +14,7 @@ class Network:
 
     Attributes:
         name: In tables.
-        axes: Of the grid's one point.
+        axes: The axes of the grid's one point.
         examples: To train on in a timed call of one replica: enough that the call's
             own cost does not count.
         most: The most replicas that are timed.

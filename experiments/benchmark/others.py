@@ -16,7 +16,7 @@ def make_keras(
     """Returns a function that trains one epoch, by `Model.fit`.
 
     Args:
-        axes: Of the network, as in `networks.NETWORKS`.
+        axes: The network's axes, as in `networks.NETWORKS`.
         batch: Examples per update.
         images: uint8 [N, 28, 28, 1].
         labels: int [N].
@@ -74,7 +74,7 @@ def flax_update(axes: Mapping[str, Any]) -> tuple[Any, Any]:
     """Returns plain flax's first states, and its update of all of them, vmapped.
 
     Args:
-        axes: As in `make_keras`.
+        axes: See `make_keras`.
 
     Returns:
         A function from keys [replicas] to states; and one from states, keys, images
@@ -121,10 +121,10 @@ def make_flax(
             one from Python: a vmapped `TrainState`, the way of flax's guide to
             ensembles and of TurbaNet.
         replicas: How many are trained side by side.
-        axes: As in `make_keras`.
-        batch: As in `make_keras`.
-        images: As in `make_keras`.
-        labels: As in `make_keras`.
+        axes: See `make_keras`.
+        batch: See `make_keras`.
+        images: See `make_keras`.
+        labels: See `make_keras`.
     """
     import jax
     import jax.numpy as jnp

@@ -208,7 +208,7 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
 
     Args:
         devices: All of them train.
-        epochs: Of the run.
+        epochs: The number of epochs.
     """
     import mnistopt
     from mnistopt.data.dataset import Dataset

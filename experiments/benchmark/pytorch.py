@@ -18,7 +18,7 @@ class Way:
 
     Attributes:
         processes: That train a model each, at the same time.
-        threads: Of each process.
+        threads: The number of threads of each process.
         channels_last: Memory layout of images and kernels.
         fused: Adam in one kernel for all parameters.
         compiled: By `torch.compile`.
@@ -78,7 +78,7 @@ def make(
 
     Args:
         way: How.
-        axes: Of the network, as in `networks.NETWORKS`.
+        axes: The network's axes, as in `networks.NETWORKS`.
         batch: Examples per update.
         images: uint8 [N, 28, 28, 1].
         labels: int [N].

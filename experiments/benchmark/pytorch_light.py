@@ -16,7 +16,7 @@ def make(name: str) -> nn.Module:
     """Returns one of `NETWORKS` at width 1.
 
     Args:
-        name: As `--model` has it.
+        name: The network's name, a value of `--model`.
     """
     features, channels = NETWORKS[name]()
     head = [nn.AvgPool2d(4), nn.Flatten(), nn.Dropout(DROPOUT)]

@@ -36,7 +36,7 @@ def pytorch_best(
     """Returns PyTorch's images/s in its best way, whether tried alone or in turn.
 
     Args:
-        rows: Of one network and batch size.
+        rows: The rows of one network and batch size.
         one_model: Whether only one model is trained.
         as_it_comes: Whether to leave out the ways that keep freed memory.
     """

@@ -26,7 +26,7 @@ def overhead(cache: Path, repeats: int, log: Callable[[str], None]) -> dict[str,
     """Times epochs of the main job's CNN by the local queue and by Ray's, in turn.
 
     Args:
-        cache: Of compiled programs.
+        cache: The folder of compiled programs.
         repeats: Epochs of each, after one that does not count.
         log: Called with a line for each.
 

@@ -89,7 +89,7 @@ class Decision(NamedTuple):
 
     Attributes:
         verdict: One of `VERDICTS`.
-        p: Of the test that the verdict is of, two-sided.
+        p: The two-sided p value of the test behind the verdict.
         p_holm: The same, corrected for the family.
         small: Whether the contrast is shown to be closer to zero than the margin.
     """

@@ -49,8 +49,8 @@ class Options(NamedTuple):
         dataset: One of `official.DATASETS`.
         data_dir: Folder with its files, or None.
         train_examples: Training examples; None for all.
-        seeds: Of each setting.
-        cnn_seeds: Of each that is no MLP; None for `seeds`.
+        seeds: The number of seeds of each setting.
+        cnn_seeds: The number for settings other than MLPs; None for `seeds`.
     """
 
     dataset: str = "mnist_5k"
@@ -174,7 +174,7 @@ class Measure:
         """Trains and measures what is lacking; writes the evidence after each step.
 
         Args:
-            on_progress: As of `mnistopt.run`.
+            on_progress: See `mnistopt.run`.
 
         Raises:
             InputError: If it does not fit the machine.
@@ -244,7 +244,7 @@ def time_epochs(
     Args:
         networks: A point each, by the identity of its program.
         data: What they are trained on.
-        seeds: Of each, where a device takes several side by side.
+        seeds: The seeds of each, where a device takes several side by side.
         limit: Seconds after which no turn begins, but for the first three.
 
     Yields:

@@ -163,8 +163,8 @@ class Paper:
     """All of it.
 
     Attributes:
-        name: Of the file.
-        title: Of the document.
+        name: The file's name.
+        title: The document's title.
         reference: The paper's.
         margin: A smaller difference of accuracies is none.
         common: What settings have in common unless they say otherwise.
@@ -197,7 +197,7 @@ class Paper:
         """Reads NAME.toml.
 
         Args:
-            name: Of the file in this folder.
+            name: The name of the file in this folder.
             epochs_scale: Factor to all numbers of epochs, which stay at least 1.
             tables: Numbers of the tables to take, with what is claimed of them; none
                 for all, with the questions and charts.

@@ -1,4 +1,4 @@
-"""Reads images of one's own: files of arrays, tables, and folders of pictures."""
+"""Reads a user's images: files of arrays, tables, and folders of pictures."""
 
 import gzip
 import math
@@ -29,7 +29,7 @@ class _Layout(NamedTuple):
     """What the first row of a table shows.
 
     Attributes:
-        names: Of the columns, in lower case; [] where they have none.
+        names: The column names in lower case; [] if there are none.
         columns: How many there are.
         reading: What pandas needs to know.
     """
@@ -276,8 +276,8 @@ def read_arrays(
 
     Args:
         path: An .npz or .csv file, or a folder of class folders of pictures.
-        image_size: As in `folders.read_folder`; None for others.
-        channels: As in `folders.read_folder`; others have those that they have.
+        image_size: See `folders.read_folder`; None for others.
+        channels: See `folders.read_folder`; arrays keep the channels they have.
 
     Raises:
         InputError: If it cannot be read.
@@ -347,7 +347,7 @@ def read_stored_npz(path: Path) -> list[Stored]:
         The train part, and the test part if it has one.
 
     Raises:
-        InputError: As `read_npz`.
+        InputError: See `read_npz`.
     """
     arrays = read_npz(path, ("images", "labels"), _EXPECTED)
     return [
@@ -364,7 +364,7 @@ def read_stored_csv(*paths: Path) -> list[Stored]:
         The train part, and the test part if it has labels: Kaggle's has none.
 
     Raises:
-        InputError: As `read_csv`.
+        InputError: See `read_csv`.
     """
     return [
         Stored(*read_csv(path), str(path), str(path))

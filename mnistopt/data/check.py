@@ -57,12 +57,12 @@ def check_own(
     test_labels: Any = None,
     class_names: Any = None,
 ) -> tuple[list[Split], tuple[str, ...]]:
-    """Checks examples of one's own, and returns copies ready for use.
+    """Checks a user's examples, and returns copies ready for use.
 
     Args:
         images: uint8, uint16 or floats [N, H, W, C] or [N, H, W].
         labels: Whole numbers [N], or words.
-        test_images: Of the same shape and type, if there is a test part.
+        test_images: Images of the same shape and dtype, if there is a test part.
         test_labels: With them.
         class_names: K names, of labels 0 to K - 1; None for the words that labels are,
             or "0" to the largest label.
@@ -245,7 +245,7 @@ def doubts(name: str, train: Split, classes: int) -> list[str]:
     """Returns what makes training examples doubtful, in words.
 
     Args:
-        name: Of the data; of those in `DATASETS` it is known what they look like.
+        name: The name of the data; those in `DATASETS` have a known appearance.
         train: The examples.
         classes: K, of the data.
     """

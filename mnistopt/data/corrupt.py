@@ -26,7 +26,7 @@ class Corruption(NamedTuple):
     Attributes:
         amounts: By strength. Pixels are those of a 28 x 28 image: larger images are
             changed by as much of their shorter side.
-        unit: Of the amounts.
+        unit: The unit of the amounts.
         apply: Takes an image, floats [H, W, C] in [0, 1], background 0; the amount, in
             the image's own pixels where it is one of pixels; and what draws random
             numbers. Returns an image of that shape; what leaves [0, 1] is cut off.

@@ -88,7 +88,7 @@ class Dataset:
         class_names: Any = None,
         name: str = "arrays",
     ) -> "Dataset":
-        """Returns a dataset of one's own images.
+        """Returns a dataset of your own images.
 
         Parts are held out for validation, and where no test examples are given for
         testing, as `splits.make_splits` says: by content, not by order.
@@ -97,7 +97,7 @@ class Dataset:
             images: [N, H, W, C], or [N, H, W] for one channel: uint8, which training
                 scales to [0, 1], or floats, which it takes as they are.
             labels: Whole numbers [N], 0 to K - 1, each there at least once; or words.
-            test_images: Of the same shape and type.
+            test_images: Images of the same shape and dtype.
             test_labels: With them.
             class_names: K names, the first that of label 0; where there are none, the
                 words that labels are, in natural order, or "0" to "K - 1".
@@ -114,13 +114,13 @@ class Dataset:
 
     @classmethod
     def from_file(cls, path: str | Path, image_size: Any = None) -> "Dataset":
-        """Returns a dataset of one's own images, from a file or folder.
+        """Returns a dataset of your own images, from a file or folder.
 
         Args:
             path: An .npz file with the arrays that `from_arrays` takes, a table with a
                 row per image, or a folder with a folder of pictures per class, whose
                 names are the classes', numbers in them sorted as numbers.
-            image_size: Of a folder: what pictures are fitted into, a side or (H, W) in
+            image_size: For a folder, the size to fit pictures into, a side or (H, W) in
                 pixels; None where all have one size.
 
         Raises:

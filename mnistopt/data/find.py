@@ -47,7 +47,7 @@ def find(name: str, data_dir: str | os.PathLike | None, cache: Path) -> Source:
 
     Args:
         name: One of `DATASETS`.
-        data_dir: As in `load`.
+        data_dir: See `load`.
         cache: Where downloads are kept, in `tfds/`.
 
     Raises:
@@ -162,7 +162,7 @@ def _nothing(folder: Path, name: str) -> InputError:
     entries = place.iterdir() if os.access(place, os.R_OK) and not why else ()
     return InputError(
         f"No {name} in {place}: {why}not there: {', '.join(missing[place])} (each with "
-        "or without .gz). docs/data.md has all that is read. What lies there: "
+        "or without .gz). docs/data.md has all that is read. Found instead: "
         f"{listed(map(_shown, entries))}."
     )
 

@@ -65,7 +65,7 @@ def parse_idx(stream: IO[bytes], name: str, *, ndim: int) -> np.ndarray:
         As `read_idx`.
 
     Raises:
-        InputError: As `read_idx`.
+        InputError: See `read_idx`.
     """
     try:
         gzipped = stream.read(2) == _GZIP_MAGIC
@@ -115,7 +115,7 @@ def read_idx_files(*paths: str | os.PathLike) -> list[Stored]:
         The train part and the test part.
 
     Raises:
-        InputError: As `read_idx`.
+        InputError: See `read_idx`.
     """
     arrays = [read_idx(path, ndim=ndim) for path, ndim in zip(paths, (3, 1, 3, 1))]
     return _parts(arrays, [str(path) for path in paths])

@@ -49,7 +49,7 @@ def cached(
         read: Returns the parts: train and test, or one.
 
     Raises:
-        InputError: As `read`, or if the files cannot be read.
+        InputError: See `read`; or if the files cannot be read.
     """
     places = "\n".join(str(path.resolve()) for path in paths)
     key = hashlib.sha256(places.encode()).hexdigest()[:16]

@@ -142,7 +142,7 @@ def as_bytes(pixels: np.ndarray, file: Path, most: float | None = None) -> np.nd
     """Returns pixels of any depth as uint8: of 16 bits, the upper eight.
 
     Args:
-        pixels: As `read_picture` returns them.
+        pixels: The pixels, from `read_picture`.
         file: For errors.
         most: The largest pixel of a whole folder; None for that of this picture. White
             is the smallest of 1 (for floats), 8, 16 and 31 bits that reaches it.

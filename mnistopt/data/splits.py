@@ -76,7 +76,7 @@ def hold_out(split: Split, size: int) -> tuple[Split, Split]:
 
     Args:
         split: At least one example.
-        size: Of the part.
+        size: The size of the part.
     """
     labels = split.labels
     counts = np.bincount(labels)

@@ -219,7 +219,7 @@ def read_strangers(
         path: A folder of pictures; or of class folders of pictures, which makes them
             labelled; one picture; or an .npz file with `images`, uint8 or floats [N,
             H, W] or [N, H, W, C], and perhaps `labels` [N] and `class_names`.
-        class_names: Of the study's K classes, by which class folders are known.
+        class_names: The names of the study's K classes, which class folders have.
         image_shape: (H, W, C) of the study's images. Those of MNIST's shape are placed
             as its digits are, others are fitted into their size.
         light_paper: Whether the study's images are dark on light.

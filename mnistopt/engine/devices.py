@@ -138,7 +138,7 @@ class Device(Protocol):
     Attributes:
         platform: The kind of it: "cpu", "gpu" or "tpu".
         memory: Bytes that there are for it; inf if unknown.
-        idle_bytes: Of them, those that are taken before it computes.
+        idle_bytes: The part of it that is in use before it computes.
         on_host: Whether it computes in the memory of this process, as others here do.
         host_copies: How many copies the host has of a state that is trained there.
     """
@@ -166,8 +166,8 @@ class LocalDevice(Device):
 
     Attributes:
         xla: XLA's device: an accelerator, or all cores of a CPU with their memory.
-        number: Of the core or the accelerator.
-        precision: Of its products.
+        number: The number of the core or accelerator.
+        precision: The precision of its products.
     """
 
     idle_bytes = 0.0

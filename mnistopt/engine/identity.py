@@ -201,13 +201,13 @@ def make_again(
     """Returns the network of a point as `make_network`, if it computes what it did.
 
     Args:
-        point: Of which the structure counts.
+        point: A point; only its structure counts.
         modules: From config.json.
-        shape: Of an image, (H, W, C).
+        shape: The shape of an image, (H, W, C).
         classes: K.
 
     Raises:
-        InputError: If it is a module of one's own that cannot be had or has changed
+        InputError: If it is a user's module that cannot be had or has changed
             since.
     """
     structure, network = point.structure, make_network(point, classes)
@@ -245,8 +245,8 @@ def probe(model: nn.Module, shape: tuple[int, ...], shapes: Any) -> list[list[fl
 
     Args:
         model: The network.
-        shape: Of an image, (H, W, C).
-        shapes: Of its variables.
+        shape: The shape of an image, (H, W, C).
+        shapes: The shapes of its variables.
 
     Returns:
         The logits in evaluation; those in training; and the norms of each leaf of the

@@ -23,8 +23,8 @@ def choose_lanes(
 
     Args:
         devices: Those that compute, of one kind.
-        points: Of one program.
-        seeds: Of each.
+        points: The number of points of one program.
+        seeds: The number of seeds of each point.
         each: Bytes that a replica has at hand, as `memory.at_hand` estimates them.
     """
     if devices[0].platform == "cpu":

@@ -37,7 +37,7 @@ class Predicted(NamedTuple):
 
     Attributes:
         classes: The likeliest ones, uint8 [N].
-        probabilities: Of each class, float32 [N, K].
+        probabilities: The probability of each class, float32 [N, K].
     """
 
     classes: np.ndarray
@@ -134,7 +134,7 @@ def predict(
         model: The network.
         variables: Its parameters, and running statistics if it keeps such.
         images: uint8 or float32 [N, H, W, C].
-        precision: As of `Predictor`.
+        precision: See `Predictor`.
     """
     (predicted,) = Predictor({"images": images}, precision)([(model, variables)])
     return predicted["images"]
@@ -155,7 +155,7 @@ def training_images(
         hparams: Its numbers.
         seed: For what is drawn.
         draws: How often each image is changed.
-        within: As in `augment`.
+        within: See `augment`.
 
     Returns:
         Float32 [draws, N, H, W, C].

@@ -340,7 +340,7 @@ def make_timer(
     The validation split is evaluated, as after every epoch of a study.
 
     Args:
-        program: Of their cohort; trains on all of its devices.
+        program: The program of their cohort; trains on all of its devices.
         numbers: Their hyper-parameters.
         replicas: How many: of as many seeds as its lanes ask for.
         in_full: Whether to evaluate the training and test splits too.

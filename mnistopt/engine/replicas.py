@@ -253,7 +253,7 @@ class Program:
         Args:
             round_: The round; its state is replaced.
             device: Where to compute; the round is brought there.
-            epochs: As many as were done before, for each epoch.
+            epochs: For each epoch, the number of epochs done before it.
             in_full: Whether to evaluate all splits after the last of them.
 
         Returns:
@@ -321,7 +321,7 @@ def compiled(
         cohort: The static part of its replicas.
         lanes: The shape of a round.
         splits: Shapes and types of the examples.
-        precision: Of products.
+        precision: The precision of products.
         xla: The device.
     """
     platform, options = xla.platform, compiler_options(xla.platform)

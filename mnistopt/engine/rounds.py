@@ -37,7 +37,7 @@ class Round:
     Attributes:
         places: Row and lane of each replica, by name.
         device: What computed them last; None before the first call.
-        state: Of all of them, leaves [rows, lanes, ...]; None before the first call
+        state: The states of all, leaves [rows, lanes, ...]; None before the first call
             of those that begin: the device makes it.
     """
 
@@ -48,7 +48,7 @@ class Round:
         copies of the first row: they are computed and thrown away.
 
         Args:
-            lanes: Of the program.
+            lanes: The lanes of the program.
             rows: Replicas of one seed each; all of them, or none, have a state.
         """
         padded = [*rows, *[rows[0]] * (lanes.seeds - len(rows))]
@@ -108,7 +108,7 @@ def make_rounds(lanes: Lanes, members: Sequence[Member]) -> list[Round]:
     """Packs replicas into as few rounds as there can be.
 
     Args:
-        lanes: Of the program.
+        lanes: The lanes of the program.
         members: In any order, which decides nothing but who is computed beside whom;
             all of them, or none, have a state.
     """

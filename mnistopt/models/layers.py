@@ -121,7 +121,7 @@ class Conv(nn.Module):
 
         Args:
             x: Activations.
-            training: As in `BatchNorm`.
+            training: See `BatchNorm`.
         """
         kernel = self.param(
             "kernel",
@@ -192,7 +192,7 @@ def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
     Args:
         key: A typed key of two words, as `jax.random.key` makes them.
-        shape: Of the result; fewer than 2^32 elements.
+        shape: The shape of the result; fewer than 2^32 elements.
 
     Returns:
         uint32 of that shape.

@@ -144,7 +144,7 @@ class ShuffleNetV1(nn.Module):
         width: Times as many channels, the paper's scale factor "s" (section 4).
         depth: How many units with stride 1 follow one with stride 2; in the table 3
             and 7.
-        groups: Of pointwise convolutions, one of `CHANNELS`; not of the very first,
+        groups: Groups of pointwise convolutions, a key of `CHANNELS`; not of the first,
             which has few channels (section 3.3).
         classes: K.
     """

@@ -60,14 +60,14 @@ def make_model(point: Point, classes: int = NUM_CLASSES) -> nn.Module:
 def make_network(point: Point, classes: int = NUM_CLASSES) -> Any:
     """Returns the network that a point of a grid describes.
 
-    A flax module; of one's own `Known`, which says what it computes and has it.
+    A flax module; for a user's module, `Known`, which says what it computes and has it.
 
     Args:
-        point: Of which the structure counts.
-        classes: How many the data have; a module of one's own knows them by itself.
+        point: A point; only its structure counts.
+        classes: How many the data have; a user's module knows them by itself.
 
     Raises:
-        InputError: If it is one's own and cannot be had (see `own.make`).
+        InputError: If it is a user's and cannot be had (see `own.make`).
     """
     structure = point.structure
     if structure.path:
@@ -127,7 +127,7 @@ def apply_training(
 
     Args:
         model: The network.
-        variables: As in `apply`.
+        variables: See `apply`.
         images: Float32 [B, H, W, C].
         dropout: Rate, may be traced.
         key: For random bits.
@@ -153,7 +153,7 @@ def variable_shapes(model: nn.Module, shape: tuple[int, ...] = DIGIT_SHAPE) -> A
 
     Args:
         model: The network.
-        shape: Of an image, (H, W, C).
+        shape: The shape of an image, (H, W, C).
 
     Returns:
         `jax.ShapeDtypeStruct`s, float32: `params`, and `batch_stats` with BatchNorm.

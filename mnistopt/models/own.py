@@ -239,7 +239,7 @@ def load(path: str) -> type[nn.Module]:
     """Imports a class of flax modules.
 
     Args:
-        path: As in "package.module:Class".
+        path: An import path, as "package.module:Class".
 
     Raises:
         InputError: If there is no such class; says why.
@@ -259,7 +259,7 @@ def load(path: str) -> type[nn.Module]:
 
 
 def declare(given: Any) -> Network:
-    """Returns a module of one's own, or a class of them, as a network to choose.
+    """Returns a user's module, or a class of them, as a network to choose.
 
     The fields of a class are axes, as far as their values can be written: whole
     numbers, numbers, words, True and False, and layers. A module is made already.

@@ -1,4 +1,4 @@
-"""What a module of one's own computes: a hash of its traced program.
+"""What a user's module computes: a hash of its traced program.
 
 It sees whatever changes the program, wherever it stands in the user's code, and nothing
 that does not: comments, names of variables and helpers, the order of what does not
@@ -50,13 +50,13 @@ class Unknowable(ValueError):
 
 @fixed()
 def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, Any]:
-    """Traces a module of one's own, and checks that it can be trained as replicas are.
+    """Traces a user's module, and checks that it can be trained as replicas are.
 
     Computes nothing.
 
     Args:
         model: The network.
-        shape: Of an image, (H, W, C).
+        shape: The shape of an image, (H, W, C).
         classes: K, of the data.
 
     Returns:

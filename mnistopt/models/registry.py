@@ -18,13 +18,13 @@ class Network:
     """A network that can be chosen.
 
     Attributes:
-        name: As `--model` and the column `model` have it.
+        name: The value of `--model` and of the column `model`.
         path: Where its flax module is: "package.module:Class".
         words: What it is called in a sentence.
         axes: Fields of the module that can be set.
         dropout: Whether its `__call__` takes the traced dropout rate.
-        kind: Of a module of one's own, its class; None otherwise.
-        structure: Of a module of one's own, which is made already; None otherwise.
+        kind: The class of a user's module; None otherwise.
+        structure: The structure of a user's module instance; None otherwise.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Network:
         """Returns the structure with these values of its axes, and defaults.
 
         Args:
-            values: As `Axis.check` returns them.
+            values: Values from `Axis.check`.
         """
         if self.structure:
             return self.structure

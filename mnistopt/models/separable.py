@@ -66,7 +66,7 @@ class Pointwise(nn.Module):
 
     Attributes:
         features: O, the number of kernels.
-        groups: Of channels, each of which makes as many of the outputs.
+        groups: The number of groups of channels, each making as many outputs.
     """
 
     features: int

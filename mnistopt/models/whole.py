@@ -16,10 +16,10 @@ def conv3x3(
     """Does what `conv.conv3x3` says.
 
     Args:
-        x: As there, and so are the others.
-        kernel: Likewise.
-        bias: Likewise.
-        pool: Likewise.
+        x: See there, and for the others.
+        kernel: See there.
+        bias: See there.
+        pool: See there.
         native: Whether by XLA's own convolution; else by one product, of what the
             kernel's nine places see.
     """

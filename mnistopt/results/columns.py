@@ -56,7 +56,7 @@ def declared_kinds(models: Iterable[str], modules: Mapping[str, Any]) -> Kinds:
 
     Args:
         models: Names of the networks of a table.
-        modules: Of the user's own, as config.json knows them.
+        modules: The user's modules, from config.json.
     """
     kinds: dict[str, set[str]] = {}
     for model in set(models):
@@ -85,7 +85,7 @@ def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
 
     Args:
         table: With plain values, or with text as files have it.
-        kinds: Of the fields of networks; columns without are text.
+        kinds: The kinds of the networks' fields; other columns are text.
     """
     table = table.fillna({k: v for k, v in NEUTRAL.items() if k in table})
     for network in NETWORKS.values():

@@ -53,7 +53,7 @@ class DataDescription:
         train: Number of training examples.
         validation: Number of validation examples.
         test: Number of test examples.
-        fingerprint: Of all examples.
+        fingerprint: The fingerprint of all examples.
         image_shape: (H, W, C).
         class_names: K names.
         image_size: What pictures were fitted into, (H, W), or None.
@@ -107,7 +107,7 @@ class Config:
     Attributes:
         data: The examples.
         data_dir: The folder with the dataset's files, or None.
-        data_file: The file or folder of one's own data, or None.
+        data_file: The file or folder of the user's data, or None.
         asked: The values of each axis, and the number of `seeds`, or a list of them.
         modules: What is known of the user's own, by class: see `engine.identity`.
         warnings: That the last run has shown.

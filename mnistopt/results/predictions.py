@@ -121,7 +121,7 @@ def write_predictions(
         try:
             model = make(where[first].record(first).point)
         except InputError:
-            continue  # A module of one's own that cannot be had any more.
+            continue  # A user's module that cannot be had any more.
         arrays = _predict_all(_networks(store, where, model), predictor)
         trials_of = group["trial"].to_numpy(dtype=str), group["seed"].to_numpy()
         arrays |= dict(zip(("trials", "seeds"), trials_of))
@@ -220,7 +220,7 @@ def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
     """Returns the images that the vote of a point's seeds misreads most confidently.
 
     Args:
-        predictions: Of the N images of a split.
+        predictions: Predictions for the N images of a split.
         images: uint8 or float32 [N, H, W, C].
 
     Returns:

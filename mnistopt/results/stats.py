@@ -20,7 +20,7 @@ class Interval(NamedTuple):
     """A mean and what is known of it.
 
     Attributes:
-        mean: Of the values; nan without any. This and the next three may be arrays.
+        mean: The values' mean; nan without any. This and the next three may be arrays.
         std: Their sample standard deviation (n - 1); nan for fewer than two.
         low: Lower end of the mean's confidence interval; nan for fewer than two.
         high: Its upper end.
@@ -84,7 +84,7 @@ def mean_interval(values: Any, confidence: float = 0.95) -> Interval:
 
     Args:
         values: One per seed, [..., n]: floats [...] come of them.
-        confidence: Of the interval, in (0, 1).
+        confidence: The interval's confidence level, in (0, 1).
     """
     mean, std, half = _spread(values, confidence)
     return _interval(mean, std, mean - half, mean + half, n=np.shape(values)[-1])
@@ -153,7 +153,7 @@ def proportion_interval(
     Args:
         correct: Successes.
         count: Trials, at least 1.
-        confidence: Of the interval, in (0, 1).
+        confidence: The interval's confidence level, in (0, 1).
 
     Returns:
         Its ends, in [0, 1].
@@ -192,7 +192,7 @@ def shared_spread(
     doi:10.2202/1544-6115.1027, section 6.2). Where they scatter widely, it says little.
 
     Args:
-        stds: Of samples of one kind, those that are 0 being left out.
+        stds: Standard deviations of samples of one kind; zeros are ignored.
         freedoms: Their degrees of freedom, n - 1 each.
         most: Degrees of freedom that they give each other at most. Simulated, 31 lines
             with three or five seeds and Holm's correction: where settings have spreads
@@ -316,7 +316,7 @@ def seeds_to_show(
     Args:
         std: Standard deviation of the contrast over seeds.
         difference: How far the truth is from what is to be excluded.
-        error_rate: Of the test.
+        error_rate: The error rate of the test.
         power: The share of studies that show it.
         shared: Degrees of freedom that like samples give.
 
@@ -380,7 +380,7 @@ def tied_with_best(
 
     Args:
         values: Per point an accuracy per seed, of the same seeds in the same order.
-        error_rate: Of announcing a difference where there is none.
+        error_rate: The probability of announcing a difference where there is none.
 
     Returns:
         Per point whether it is the best or tied with it.

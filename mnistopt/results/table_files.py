@@ -40,8 +40,8 @@ def write_tables(
 
     Args:
         workdir: The folder of the study.
-        records: Of its replicas.
-        costs: Of their networks, as far as they are known.
+        records: The records of its replicas.
+        costs: The known costs of their networks.
     """
     tables = _tables(records, costs)
     Manifest(workdir).write(

@@ -126,8 +126,8 @@ def trials_table(
     whatever their history.
 
     Args:
-        records: Of the replicas.
-        costs: Of their networks, as far as they are known.
+        records: The records of the replicas.
+        costs: The known costs of their networks.
     """
     records, rows = list(records), []
     asked: dict[Point, set[int]] = {}
@@ -170,7 +170,7 @@ def curves_table(records: Iterable[Record], since: int = 0) -> pd.DataFrame:
     elsewhere.
 
     Args:
-        records: Of the replicas.
+        records: The records of the replicas.
         since: Leaves out as many epochs from the start.
     """
     records, rows = list(records), []

@@ -33,7 +33,7 @@ def study_data(config: Config, data_dir: str | Path | None) -> Dataset:
 
     Args:
         config: The study's.
-        data_dir: As in `load`; None for where they were.
+        data_dir: See `load`; None for where they were.
 
     Raises:
         InputError: If they cannot be had.
@@ -61,7 +61,7 @@ def _read_own(path: Path, about: DataDescription) -> Dataset:
     """Returns a file or folder as data for a study, its classes matched by name.
 
     Args:
-        path: As in `Dataset.from_file`.
+        path: See `Dataset.from_file`.
         about: The study's data.
 
     Raises:
@@ -93,9 +93,9 @@ def evaluated_data(
 
     Args:
         config: The study's.
-        data: As in `load_data`.
-        dataset: As in `load`; None, or the study's, for its own.
-        data_dir: As in `load`.
+        data: See `load_data`.
+        dataset: See `load`; None, or the study's, for its own.
+        data_dir: See `load`.
         split: Which part of them is to be evaluated.
 
     Returns:
@@ -147,7 +147,7 @@ def count_seen(config: Config, images: np.ndarray) -> int | None:
 
     Args:
         config: The study's.
-        images: Of other data, [N, H, W, C].
+        images: Images of other data, [N, H, W, C].
     """
     try:
         with warnings.catch_warnings():
@@ -191,7 +191,7 @@ def robustness(
         study: The study.
         examples: Images uint8 [N, H, W, C], and labels [N].
         trials: Their names.
-        weights: As in `Study.variables`.
+        weights: See `Study.variables`.
 
     Returns:
         A row per corruption, trial and strength: `trial`, `seed`, `corruption`,

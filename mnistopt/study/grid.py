@@ -79,11 +79,11 @@ def product(axes: Mapping[str, Any], seeds: int) -> list[Point]:
     Trials are counted before the first point is made.
 
     Args:
-        axes: As of `grid`.
+        axes: See `grid`.
         seeds: A whole number of at least 1.
 
     Raises:
-        InputError: As in `grid`; or if there are too many.
+        InputError: See `grid`; or if there are too many.
     """
     models = as_list(axes.get("model", DEFAULT))
     if not models:

@@ -84,7 +84,7 @@ class Plan:
     """What is asked, what of it is there, and the jobs that do the rest.
 
     Attributes:
-        points: That were asked for; modules of one's own are named by what they do.
+        points: That were asked for; users' modules are named by what they do.
         lanes: Per cohort, by `Point.program`.
         asked: How many trials were asked for.
         there: How many of them have been trained already.
@@ -96,7 +96,7 @@ class Plan:
         available: What there is.
         crossing: Bytes that will cross a network, as `Pool.crossing` returns them.
         work_per_second: Multiplications per second to expect of the other cohorts.
-        modules: What config.json is to know of modules of one's own.
+        modules: What config.json is to know of users' modules.
         machine: What a device computes with in the lanes of the first job, as
             `Device.describe` returns it.
     """

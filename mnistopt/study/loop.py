@@ -115,7 +115,7 @@ class Run:
     Attributes:
         request: What was asked for.
         workdir: Where tables and checkpoints go, and nobody else writes to.
-        pool: Of devices.
+        pool: The pool of devices.
         stopwatch: Counts the seconds.
         on_progress: Called with a `Progress`.
         on_epoch: Called with the rows of curves.csv that a round has just made.

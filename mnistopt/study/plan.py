@@ -38,7 +38,7 @@ def plan_run(
     Args:
         request: What was asked for.
         workdir: Where it is to be.
-        pool: Of devices: they come first, as all else uses JAX.
+        pool: The pool of devices: it comes first, as all else uses JAX.
         lanes: Per cohort; None to choose.
         measured: Whether to compute the probes of modules too, for config.json.
 

@@ -45,7 +45,7 @@ class Progress(NamedTuple):
         epochs: The last one.
         images_per_second: In the last epoch of its replicas; 0 before the first.
         work: Multiplications done in this run, as `jobs.Job.work` counts them.
-        total_work: Of how many.
+        total_work: The whole of it.
         seconds: That they took, without compiling.
         best: Best validation accuracy of a replica so far; None before the first.
         best_point: The name of its point; "" before the first.

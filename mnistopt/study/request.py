@@ -42,17 +42,17 @@ class Request:
 
     Attributes:
         points: Asked for, without repeats.
-        seeds: Of each point.
+        seeds: The seeds of each point.
         data: The data.
         about: What config.json says of them.
         data_dir: Folder with the dataset's files, or None.
-        data_file: File or folder of one's own data, or None.
+        data_file: File or folder of the user's data, or None.
         workdir: Folder of the study, absolute.
         cache: Folder of downloads and compiled programs, absolute.
         lanes: (seeds, points) side by side on a device; None to choose.
         devices: How many to use; None for all.
         cluster: Ray's address, or None for this machine.
-        precision: Of an accelerator's products, or None for its own default.
+        precision: The precision of an accelerator's products, None for its default.
         memory_budget: Bytes to use at most, of a device's or, on a CPU, of all.
         fail_fast: Whether the first replica that diverges ends the run.
         rerun: The config of a study that is run again: its modules and lanes hold.
@@ -289,11 +289,11 @@ def load_data(
     Args:
         data: One's own: a `Dataset`, or what `Dataset.from_file` takes; None for those
             that have a name.
-        dataset: As in `load`.
-        data_dir: As in `load`.
-        train_examples: As in `load`.
-        cache_dir: As in `load`.
-        image_size: As in `Dataset.from_file`.
+        dataset: See `load`.
+        data_dir: See `load`.
+        train_examples: See `load`.
+        cache_dir: See `load`.
+        image_size: See `Dataset.from_file`.
 
     Raises:
         InputError: If they cannot be used, or are given twice.

@@ -60,8 +60,8 @@ def compare(there: pd.DataFrame, here: pd.DataFrame) -> Agreement:
     any validation accuracy.
 
     Args:
-        there: As `tables.curves_table` makes it.
-        here: Likewise.
+        there: The original's table, from `tables.curves_table`.
+        here: The new study's table.
     """
     columns = ["replica", "epoch", *_MEASURED]
     both = there[columns].merge(
@@ -89,7 +89,7 @@ class Rerun(NamedTuple):
 
     Attributes:
         study: The new one.
-        agreement: Of its numbers with the first one's.
+        agreement: How its numbers agree with the original's.
         exact: Whether they are to agree to the bit: all was computed by the same kind
             of machine, with the same versions and lanes.
     """
@@ -113,7 +113,7 @@ def rerun(
     Args:
         source: The study's config.json, or its folder; trials.csv and curves.csv are
             beside it, checkpoints need not be.
-        workdir: Of the new one; the old one's with "-rerun" by default.
+        workdir: The new study's folder; the original's with "-rerun" by default.
         **settings: Of `run`: the data, or where they are; devices, callbacks.
 
     Raises:

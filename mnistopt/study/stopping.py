@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
     """A run that was asked to stop has stopped.
 
     Attributes:
-        number: Of the signal.
+        number: The number of the signal.
     """
 
     def __init__(self, number: int):

@@ -132,7 +132,7 @@ class Study:
         """Restores one trial's variables, and reads no other replica's.
 
         Args:
-            trial: As in `trial`.
+            trial: See `trial`.
             weights: "last", those after the trial's epochs, or "best", those after
                 its best epoch by validation accuracy. Of a trial with a moving
                 average, both are the average's.
@@ -166,7 +166,7 @@ class Study:
         """Returns what all finished seeds of a trial's point say of each image.
 
         Args:
-            trial: As in `trial`.
+            trial: See `trial`.
             split: "validation" or "test".
 
         Raises:

@@ -78,7 +78,7 @@ def train(plan: Plan, run: Run) -> None:
             try:
                 model = make(point)
             except InputError:
-                continue  # A module of one's own that cannot be had any more has none.
+                continue  # A user's module that cannot be had any more has none.
             costs[name] = _costs(model, data, present(pool)[0])
         workdir.write(costs=costs)
         loop.write()

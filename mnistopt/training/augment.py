@@ -151,7 +151,7 @@ def elastic_moves(shape: tuple[int, ...], key: jax.Array) -> jax.Array:
     of the work of smoothing numbers at each pixel.
 
     Args:
-        shape: Of the images, [B, H, W, C].
+        shape: The shape of the images, [B, H, W, C].
         key: For the draws.
 
     Returns:
@@ -183,7 +183,7 @@ def _sample(images: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
     Args:
         images: [B, H, W, C].
         row: Where to read, from the middle, [B, H, W] or what broadcasts to it.
-        column: Likewise.
+        column: The column of each sample, likewise.
     """
     batch, height, width, channels = images.shape
     # From one pixel outside on, all is 0.

@@ -47,7 +47,7 @@ class Cohort(NamedTuple):
         model: The network, a flax module or `Known`.
         optimizer: A name that `make_optimizer` knows.
         batch_size: Examples per update.
-        image_shape: Of an image, (H, W, C).
+        image_shape: The shape of an image, (H, W, C).
         schedule: A name that `learning_rate` knows.
         stages: Parts of a step that not all points have, as `points.stages`.
         within: The least and largest that pixels may be after augmentation.

@@ -25,7 +25,7 @@ class Metrics(NamedTuple):
 
     Attributes:
         total: Examples counted, int32 [].
-        correct: Of these, rightly classified, int32 [].
+        correct: How many of these are classified correctly, int32 [].
         loss_sum: Sum of their cross-entropies in nats, float32 [].
     """
 

@@ -21,7 +21,7 @@ def learning_rate(name: str, hparams: Hparams, epochs: jax.Array) -> jax.Array:
     ("constant"). There it stays.
 
     Args:
-        name: Of the schedule.
+        name: The schedule's name.
         hparams: Scalars, may be traced; an exponential one needs a floor above 0.
         epochs: Passes over the training examples so far, float32 [].
     """

@@ -25,11 +25,11 @@ class EpochMetrics(NamedTuple):
 
     Attributes:
         running: Over the training batches, each before its update, dropout on.
-        validation: Of the validation split, after the epoch.
-        train: Of the whole training split, after the epoch, dropout off. This and what
+        validation: On the validation split, after the epoch.
+        train: On the whole training split, after the epoch, dropout off. This and what
             follows is zeros unless the epoch was to be measured in full.
-        test: Of the test split, after the epoch.
-        best_test: Of the test split, by the best epoch so far.
+        test: On the test split, after the epoch.
+        best_test: On the test split, at the best epoch so far.
     """
 
     running: Metrics

@@ -38,7 +38,7 @@ class RemoteDevice(Device):
 
     Attributes:
         actor: The worker.
-        number: Of the workers of this driver.
+        number: The worker's number among those of this driver.
         node: Ray's identity of its node.
         where: Name of its node.
         gone: Whether it has died.

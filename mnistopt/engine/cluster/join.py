@@ -83,7 +83,7 @@ def _find(asked: str) -> str:
     """Returns the address of a head that answers: Ray itself would try for minutes.
 
     Args:
-        asked: As of `join`, but for "local".
+        asked: The address, see `join`; not "local".
     """
     address, shown, recorded = asked, f"cluster={asked}", False
     if asked == "auto":

@@ -56,7 +56,7 @@ class RayPool:
         """Joins the cluster and starts workers.
 
         Args:
-            address: As of `join`.
+            address: See `join`.
             count: How many devices to use; None for all that are free.
             cache_dir: Folder of compiled programs, on each node.
 

@@ -71,7 +71,7 @@ class RemoteProgram:
         cohort: The static part of its replicas.
         lanes: The shape of a round.
         span: Seconds that a call should take at least.
-        compile_seconds: Of the worker that took longest.
+        compile_seconds: The compile time of the slowest worker.
         bytes: That a call needs on its device, beside the examples.
     """
 

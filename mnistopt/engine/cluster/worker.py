@@ -62,7 +62,7 @@ class Worker:
         Args:
             cpu: Whether it is a core of a CPU: else it is the accelerator there.
             cache_dir: Folder of compiled programs.
-            precision: Of its products, as arguments of `chosen`.
+            precision: The precision of its products, as arguments of `chosen`.
         """
         if cpu:
             jax.config.update("jax_platforms", "cpu")
@@ -114,8 +114,8 @@ class Worker:
             program: Its number.
             round_: The round, which is sent without its state.
             state: Numpy leaves, or None at the start.
-            epochs: As in `Program.train`.
-            in_full: As in `Program.train`.
+            epochs: See `Program.train`.
+            in_full: See `Program.train`.
 
         Returns:
             What they have given, and the state after them; numpy leaves.

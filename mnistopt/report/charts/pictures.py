@@ -67,7 +67,7 @@ class Results(NamedTuple):
         trials: The table of trials.
         curves: The table of epochs.
         summary: The table of points, best first, `labelled`.
-        predictions: Of the test split, by point, of those that are drawn.
+        predictions: Predictions for the test split by point, of those drawn.
         mistakes: From `mistakes.read_mistakes`.
         samples: From `mistakes.read_samples`.
     """
@@ -189,7 +189,7 @@ def write_picture(folder: Path, name: str, picture: Picture) -> bytes:
 
     Args:
         folder: Where they go.
-        name: Of the picture.
+        name: The picture's name.
         picture: The picture.
     """
     contents = drawn(picture)
@@ -207,7 +207,7 @@ def keep_picture(workdir: Path, name: str, picture: Picture) -> bytes:
 
     Args:
         workdir: Folder of the study.
-        name: Of the picture.
+        name: The picture's name.
         picture: The picture.
     """
     manifest = Manifest(workdir, OF_FIGURES)
