@@ -27,7 +27,7 @@ from mnistopt.data.corrupt import CORRUPTIONS
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv, write_text
 from mnistopt.points import Point, replica_id
-from mnistopt.results.tables import DIVERGED, FINISHED, trial_id
+from mnistopt.results.tables import DIVERGED, FINISHED, UNFINISHED, trial_id
 from mnistopt.study.study import Study
 
 COSTS = ("params", "multiply_adds", "latency_1_ms", "latency_256_ms")
@@ -144,8 +144,14 @@ class Evidence:
         config, trials, curves = study.config, study.trials, study.curves
         about = {name: getattr(config.data, name) for name in _SIZES}
         self.data[config.data.fingerprint] = about
-        trials = trials[trials["test_accuracy"].notna()]
         known = self.tables["trials"]
+        # What is on its way to as many epochs as are there comes when it has them.
+        shorter = trials["replica"].map(known.groupby("replica")["epochs"].max())
+        shorter = trials["epochs_done"] < shorter
+        waits = trials[shorter & (trials["status"] == UNFINISHED)]["replica"]
+        trials = trials[
+            trials["test_accuracy"].notna() & ~trials["replica"].isin(waits)
+        ]
         there = trials["trial"].isin(known["trial"])
         there &= trials["replica"].isin(self.tables["curves"]["replica"])
         if paper.robustness:

@@ -107,6 +107,7 @@ def test_a_study_s_rows_come_back_where_some_are_lost(lost):
     there.put("robustness", robust, pd.Series(dtype=bool))
     row = there.measured(setting, DATA).reset_index().iloc[0]
     trials = pd.DataFrame([row.to_dict()]).assign(point=setting.point.identity())
+    trials["epochs_done"] = trials["epochs"]
     curves = there.tables["curves"]
     study = SimpleNamespace(
         trials=trials.assign(test_accuracy=0.5),
@@ -123,6 +124,43 @@ def test_a_study_s_rows_come_back_where_some_are_lost(lost):
     assert again["test_accuracy"] == 0.5 and len(curves) == len(there.tables["curves"])
     # What was measured of the other run is gone, and is measured again.
     assert not there.has(setting, 0, DATA, robust=True)
+
+
+def test_a_longer_run_takes_over_when_it_has_as_many_epochs():
+    """Halfway it would leave the 80 epochs of another run beside its own 50."""
+    there = synthetic(PAPER, n=1)
+    replica = there.measured(BEST, DATA)["replica"].loc[0]
+    without(there, PAPER.settings["best-50-epochs"], 0)
+    without(there, PAPER.settings["best-100-epochs"], 0)
+    row = there.measured(BEST, DATA).reset_index().iloc[0].to_dict()
+    curves = pd.DataFrame({"epoch": range(1, 101), "replica": replica})
+    curves = curves.assign(validation_accuracy=0.5, validation_loss=0.1)
+
+    def study(epochs_done):
+        rows = [
+            row | {"epochs": epochs, "trial": f"{replica}-{epochs}"}
+            for epochs in (50, 80, 100)
+        ]
+        trials = pd.DataFrame(rows).assign(epochs_done=epochs_done, point="p")
+        done = trials["epochs"] <= epochs_done
+        trials["status"] = done.map({True: "finished", False: "unfinished"})
+        trials["test_accuracy"] = done.map({True: 0.5, False: None}).astype(float)
+        config = make_config(data={"fingerprint": DATA})
+        known = curves[curves["epoch"] <= epochs_done]
+        return SimpleNamespace(trials=trials, curves=known, config=config)
+
+    def epochs_of(evidence):
+        trials = evidence.tables["trials"]
+        return sorted(trials[trials["replica"] == replica]["epochs"])
+
+    there.add(study(60), PAPER)
+    assert epochs_of(there) == [80]
+    assert there.measured(BEST, DATA)["test_accuracy"].loc[0] != 0.5
+    there.add(study(80), PAPER)
+    assert epochs_of(there) == [50, 80]
+    assert there.measured(BEST, DATA)["test_accuracy"].loc[0] == 0.5
+    there.add(study(100), PAPER)
+    assert epochs_of(there) == [50, 80, 100]
 
 
 # --- What is lacking ---
