@@ -220,8 +220,12 @@ class Paper:
             id: _setting(id, content["common"] | axes, epochs_scale)
             for id, axes in described.items()
         }
-        rows = [one for one in content["tables"] if one["number"] in chosen]
-        claims = [one for one in content["claims"] if one["table"] in chosen]
+        kept = [one for one in content["tables"] if one["number"] in chosen]
+        claims = [
+            claim | {"table": table["number"]}
+            for table in kept
+            for claim in table.get("claims", [])
+        ]
         return cls(
             name=name,
             title=content["title"],
@@ -229,7 +233,7 @@ class Paper:
             margin=content["margin"] / 100,
             common=content["common"],
             settings=settings,
-            tables=tuple(map(_table, rows)),
+            tables=tuple(map(_table, kept)),
             claims=tuple(map(_claim, claims)),
             questions=tuple(map(_claim, content.get("questions", []) * whole)),
             curves=tuple(Comparison(**one) for one in content.get("curves", [])),
