@@ -32,32 +32,34 @@ _VERDICTS = {
 }
 
 
-def pictures(found: Findings) -> dict[str, dict[str, Picture]]:
+def pictures(findings: Findings) -> dict[str, dict[str, Picture]]:
     """Returns the pictures that there is something to show in, by section and name."""
     made: dict[str, dict[str, Picture]] = {"The answer": {}, "The tables": {}}
-    if found.paper.name == "paper":
+    if findings.paper.name == "paper":
         title = "The paper's networks, trained again"
         _add(
             made["The answer"],
             "headline",
-            headline_frame(found),
+            headline_frame(findings),
             rows_chart,
             title,
-            found,
+            findings,
         )
-    for table in found.paper.tables:
+    for table in findings.paper.tables:
         title = f"Table {table.number}: {table.title}"
-        name, frame = f"table{table.number}", table_frame(table, found)
-        _add(made["The tables"], name, frame, rows_chart, title, found)
-    _add(made["The tables"], "robustness", robust_frame(found), robust_chart)
+        name, frame = f"table{table.number}", table_frame(table, findings)
+        _add(made["The tables"], name, frame, rows_chart, title, findings)
+    _add(made["The tables"], "robustness", robust_frame(findings), robust_chart)
     made["The claims"], made["What the curves show"] = {}, {}
-    frame = claims_frame(found).dropna(subset=["difference"])
-    margin = 100 * found.paper.margin
+    frame = claims_frame(findings).dropna(subset=["difference"])
+    margin = 100 * findings.paper.margin
     _add(made["The claims"], "claims", frame, claims_chart, margin)
-    for one in found.paper.curves:
-        frame = curves_frame(one, found)
+    for one in findings.paper.curves:
+        frame = curves_frame(one, findings)
         if frame["label"].nunique() > 1:
-            _add(made["What the curves show"], one.id, frame, curves_chart, one, found)
+            _add(
+                made["What the curves show"], one.id, frame, curves_chart, one, findings
+            )
     return made
 
 
@@ -80,21 +82,25 @@ def _tips(**titles: str) -> list[alt.Tooltip]:
 # --- Tables ---
 
 
-def _marks(row: Row, names: Sequence[str], label: str, order: int, found: Findings):
+def _marks(row: Row, names: Sequence[str], label: str, order: int, findings: Findings):
     """Yields a mark per metric and seed, and ones of their mean and the paper's."""
-    mine = found.measured(row.setting)
+    measured = findings.measured(row.setting)
     for name in names:
         shared = {"label": label, "order": order, "metric": _METRICS[name]}
         if name == "multiply_adds":
-            value = mine[name].iloc[0] / 1e6 if len(mine) else None
+            value = measured[name].iloc[0] / 1e6 if len(measured) else None
             yield shared | {"what": "mean", "value": value}
             continue
         share = 1 if name == "convergence_epoch" else 100
-        for value in mine[name]:
+        for value in measured[name]:
             yield shared | {"what": "seed", "value": share * value}
-        one = interval_of(name, mine[name])
-        ends = {"low": share * one.low, "high": share * one.high, "n": one.n}
-        yield shared | {"what": "mean", "value": share * one.mean} | ends
+        interval = interval_of(name, measured[name])
+        ends = {
+            "low": share * interval.low,
+            "high": share * interval.high,
+            "n": interval.n,
+        }
+        yield shared | {"what": "mean", "value": share * interval.mean} | ends
         if name == "test_accuracy" and name in row.figures:
             yield shared | {"what": "paper", "value": 100 * row.figures[name]}
 
@@ -104,7 +110,7 @@ def _framed(marks: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(list(marks), columns=columns).dropna(subset=["value"])
 
 
-def table_frame(table: Table, found: Findings) -> pd.DataFrame:
+def table_frame(table: Table, findings: Findings) -> pd.DataFrame:
     """Returns what a table's picture shows.
 
     Returns:
@@ -114,7 +120,7 @@ def table_frame(table: Table, found: Findings) -> pd.DataFrame:
         `value`, per cent of accuracies.
     """
     names, marks = ["test_accuracy"], []
-    if found.paper.costs:
+    if findings.paper.costs:
         names = [
             *(name for name in table.measures if name in _METRICS),
             "multiply_adds",
@@ -125,28 +131,28 @@ def table_frame(table: Table, found: Findings) -> pd.DataFrame:
             for name, value in zip(table.words, row.words)
             if value != "-" and name != "convolutions"
         ]
-        marks += _marks(row, names, ", ".join(words), order, found)
+        marks += _marks(row, names, ", ".join(words), order, findings)
     frame = _framed(marks)
     costs = frame["metric"] == _METRICS["multiply_adds"]
     return frame if frame[costs]["value"].nunique() > 1 else frame[~costs]
 
 
-def headline_frame(found: Findings) -> pd.DataFrame:
+def headline_frame(findings: Findings) -> pd.DataFrame:
     """Returns the rows of all tables, each setting once; as `table_frame`."""
     labels: dict[str, Row] = {}
-    for row in (row for table in found.paper.tables for row in table.rows):
-        setting = found.paper.settings[row.setting]
-        if len(found.measured(row.setting)):
-            label = f"{found.paper.describe(setting)}, {setting.point.epochs} epochs"
+    for row in (row for table in findings.paper.tables for row in table.rows):
+        setting = findings.paper.settings[row.setting]
+        if len(findings.measured(row.setting)):
+            label = f"{findings.paper.describe(setting)}, {setting.point.epochs} epochs"
             labels.setdefault(label, row)
     marks = [
-        _marks(row, ["test_accuracy"], label, order, found)
+        _marks(row, ["test_accuracy"], label, order, findings)
         for order, (label, row) in enumerate(labels.items())
     ]
     return _framed(mark for of_row in marks for mark in of_row)
 
 
-def rows_chart(frame: pd.DataFrame, title: str, found: Findings) -> Any:
+def rows_chart(frame: pd.DataFrame, title: str, findings: Findings) -> Any:
     """Draws a panel per metric, every seed, and the paper's figures beside them."""
     sources = frame["what"].map(lambda what: _PAPER if what == "paper" else _OURS)
     both = _PAPER in set(sources)
@@ -167,8 +173,8 @@ def rows_chart(frame: pd.DataFrame, title: str, found: Findings) -> Any:
         x = alt.X("value:Q", title=metric, axis=axis)
         x = x.scale(zero=False, padding=12, nice=False)
         y = alt.Y("label:N", sort=alt.SortField("order"), title=None, axis=labels)
-        mine = frame.assign(source=sources)[frame["metric"] == metric]
-        base = alt.Chart(rows(mine)).encode(y=y)
+        panel = frame.assign(source=sources)[frame["metric"] == metric]
+        base = alt.Chart(rows(panel)).encode(y=y)
         seed, mean, paper = (
             base.transform_filter(f"datum.what == '{what}'")
             for what in ("seed", "mean", "paper")
@@ -188,7 +194,7 @@ def rows_chart(frame: pd.DataFrame, title: str, found: Findings) -> Any:
             paper.mark_point(filled=True, size=110, opacity=1).encode(**dots),
         ]
         width = {"width": 520 // len(metrics)} if len(metrics) > 1 else {}
-        panels.append(alt.layer(*layers).properties(height=rows_high(mine), **width))
+        panels.append(alt.layer(*layers).properties(height=rows_high(panel), **width))
     words = "; ".join(
         f"{row['label']}: {row['metric']} {row['value']:.2f}"
         + (" in the paper" if row["what"] == "paper" else "")
@@ -199,7 +205,7 @@ def rows_chart(frame: pd.DataFrame, title: str, found: Findings) -> Any:
     return finished(
         alt.hconcat(*panels, spacing=14) if len(panels) > 1 else panels[0],
         title,
-        [shown, f"Trained here on {found.data['train']:,} digits."],
+        [shown, f"Trained here on {findings.data['train']:,} digits."],
         f"{words}.",
     )
 
@@ -207,7 +213,7 @@ def rows_chart(frame: pd.DataFrame, title: str, found: Findings) -> Any:
 # --- Claims ---
 
 
-def claims_frame(found: Findings) -> pd.DataFrame:
+def claims_frame(findings: Findings) -> pd.DataFrame:
     """Returns what each line is about as a difference.
 
     Returns:
@@ -217,8 +223,8 @@ def claims_frame(found: Findings) -> pd.DataFrame:
         difference from the paper's figure.
     """
     made: list[dict[str, Any]] = []
-    by_line = found.claims.set_index("line")
-    for claim, line in ((c, line) for c in found.paper.claims for line in c.lines):
+    by_line = findings.claims.set_index("line")
+    for claim, line in ((c, line) for c in findings.paper.claims for line in c.lines):
         row = by_line.loc[line.id]
         base = 1.0 if line.ratio else line.at_least or 0.0
         name = f"{line.words} − {100 * base:.1f} %" if line.at_least else line.words
@@ -279,26 +285,30 @@ def claims_chart(frame: pd.DataFrame, margin: float) -> Any:
 # --- Curves ---
 
 
-def curves_frame(comparison: Comparison, found: Findings) -> pd.DataFrame:
+def curves_frame(comparison: Comparison, findings: Findings) -> pd.DataFrame:
     """Returns the curves of a comparison, best first by their last accuracy.
 
     They are shown for as many epochs as all of them have; columns are those of
     `report.charts.curves.grouped_curves`.
     """
-    asked = [one for one in comparison.of.items() if one[1] in found.paper.trained()]
-    known = {label: found.measured(id) for label, id in asked}
-    known = {label: frame for label, frame in known.items() if len(frame)}
-    order = sorted(known, key=lambda label: -known[label]["validation_accuracy"].mean())
-    epochs = min((int(one["epochs"].max()) for one in known.values()), default=0)
-    curves = found.evidence.tables["curves"]
-    groups = {label: tuple(known[label]["replica"]) for label in order}
+    asked = [one for one in comparison.of.items() if one[1] in findings.paper.trained()]
+    by_label = {label: findings.measured(id) for label, id in asked}
+    by_label = {label: frame for label, frame in by_label.items() if len(frame)}
+    order = sorted(
+        by_label, key=lambda label: -by_label[label]["validation_accuracy"].mean()
+    )
+    epochs = min((int(one["epochs"].max()) for one in by_label.values()), default=0)
+    curves = findings.evidence.tables["curves"]
+    groups = {label: tuple(by_label[label]["replica"]) for label in order}
     return grouped_curves(curves[curves["epoch"] <= epochs], groups)
 
 
-def curves_chart(frame: pd.DataFrame, comparison: Comparison, found: Findings) -> Any:
+def curves_chart(
+    frame: pd.DataFrame, comparison: Comparison, findings: Findings
+) -> Any:
     """Draws a comparison; takes a `curves_frame`."""
     chart = (error_chart if comparison.shows == "error" else loss_chart)(frame)
-    digits = f"{found.data['train']:,} training digits"
+    digits = f"{findings.data['train']:,} training digits"
     chart.title.text = f"{comparison.title}, {digits}"
     return chart
 
@@ -306,7 +316,7 @@ def curves_chart(frame: pd.DataFrame, comparison: Comparison, found: Findings) -
 # --- Robustness ---
 
 
-def robust_frame(found: Findings) -> pd.DataFrame:
+def robust_frame(findings: Findings) -> pd.DataFrame:
     """Returns how accuracy falls with strength, for the rows of the first table.
 
     Returns:
@@ -314,13 +324,17 @@ def robust_frame(found: Findings) -> pd.DataFrame:
         `corruption`, `strength`, `accuracy` in per cent, and the ends `low` and `high`
         of its 95 % interval over the seeds.
     """
-    robust, made = found.evidence.tables["robustness"], []
-    for row in found.paper.tables[0].rows:
-        mine = robust[robust["trial"].isin(found.measured(row.setting)["trial"])]
-        conditions: Any = mine.groupby(["corruption", "strength"])
+    robust, made = findings.evidence.tables["robustness"], []
+    for row in findings.paper.tables[0].rows:
+        of_row = robust[robust["trial"].isin(findings.measured(row.setting)["trial"])]
+        conditions: Any = of_row.groupby(["corruption", "strength"])
         for (name, strength), group in conditions:
-            one = interval_of("robust", (group["correct"] / group["count"]).tolist())
-            ends = [100 * value for value in (one.mean, one.low, one.high)]
+            interval = interval_of(
+                "robust", (group["correct"] / group["count"]).tolist()
+            )
+            ends = [
+                100 * value for value in (interval.mean, interval.low, interval.high)
+            ]
             # What is not corrupted begins each panel.
             for shown in CORRUPTIONS if name == CLEAN else (name,):
                 made.append((", ".join(row.words), shown, int(strength), *ends))

@@ -83,15 +83,15 @@ class Evidence:
         Raises:
             InputError: If a file cannot be read, or has a row twice.
         """
-        folder, found = workdir / "evidence", cls.empty()
+        folder, evidence = workdir / "evidence", cls.empty()
         try:
             if (folder / "about.json").exists():
                 about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-                found.data, found.sources = about["data"], about["sources"]
+                evidence.data, evidence.sources = about["data"], about["sources"]
             for name, columns in _COLUMNS.items():
                 if (path := folder / f"{name}.csv").exists():
-                    found.tables[name] = read_csv(path)[list(columns)]
-            return found._checked()
+                    evidence.tables[name] = read_csv(path)[list(columns)]
+            return evidence._checked()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{folder} cannot be read as evidence ({error}); restore its files, "
@@ -124,10 +124,10 @@ class Evidence:
     def source(self, about: Mapping[str, Any]) -> int:
         """Returns the number of a source, which becomes known."""
         names = ("cpu", "python", "versions", "commit")
-        found = {name: about[name] for name in names}
-        if found not in self.sources:
-            self.sources.append(found)
-        return self.sources.index(found)
+        entry = {name: about[name] for name in names}
+        if entry not in self.sources:
+            self.sources.append(entry)
+        return self.sources.index(entry)
 
     def put(self, name: str, rows: pd.DataFrame, replaced: pd.Series) -> None:
         """Puts rows into a table in place of those that are marked, bool per row."""
@@ -144,20 +144,20 @@ class Evidence:
         config, trials, curves = study.config, study.trials, study.curves
         about = {name: getattr(config.data, name) for name in _SIZES}
         self.data[config.data.fingerprint] = about
-        known = self.tables["trials"]
-        # What is on its way to as many epochs as are there comes when it has them.
-        shorter = trials["replica"].map(known.groupby("replica")["epochs"].max())
+        stored = self.tables["trials"]
+        # What is on its way to as many epochs as are complete comes when it has them.
+        shorter = trials["replica"].map(stored.groupby("replica")["epochs"].max())
         shorter = trials["epochs_done"] < shorter
         waits = trials[shorter & (trials["status"] == UNFINISHED)]["replica"]
         trials = trials[
             trials["test_accuracy"].notna() & ~trials["replica"].isin(waits)
         ]
-        there = trials["trial"].isin(known["trial"])
-        there &= trials["replica"].isin(self.tables["curves"]["replica"])
+        complete = trials["trial"].isin(stored["trial"])
+        complete &= trials["replica"].isin(self.tables["curves"]["replica"])
         if paper.robustness:
             robust = trials["trial"].isin(self.tables["robustness"]["trial"])
-            there &= robust | (trials["status"] == DIVERGED)
-        new = trials[trials["replica"].isin(trials[~there]["replica"])]
+            complete &= robust | (trials["status"] == DIVERGED)
+        new = trials[trials["replica"].isin(trials[~complete]["replica"])]
         if new.empty:
             return
         words = {
@@ -172,12 +172,12 @@ class Evidence:
         for name, rows in (("trials", new), ("robustness", new.iloc[:0])):
             gone = self.tables[name]["trial"].isin(new["trial"])
             self.put(name, rows.reindex(columns=list(_COLUMNS[name])), gone)
-        known = self.tables["curves"]
-        before = known.groupby("replica").size()
+        stored = self.tables["curves"]
+        before = stored.groupby("replica").size()
         most = new.groupby("replica")["epochs"].max()
         longer = most[most >= before.reindex(most.index).fillna(0)]
         rows = curves[curves["epoch"] <= curves["replica"].map(longer)]
-        self.put("curves", rows, known["replica"].isin(longer.index))
+        self.put("curves", rows, stored["replica"].isin(longer.index))
 
     def has(self, setting: Setting, seed: int, data: str, robust: bool) -> bool:
         """Says whether a setting was measured with a seed, on corrupted digits too."""
@@ -202,24 +202,24 @@ class Evidence:
             setting that is stopped early, accuracies are those at the best epoch.
         """
         trials = self.tables["trials"]
-        mine = trials[(trials["data"] == data) & (trials["status"] == status)]
-        seeds = map(int, mine["seed"].unique())
+        finished = trials[(trials["data"] == data) & (trials["status"] == status)]
+        seeds = map(int, finished["seed"].unique())
         names = {_trial(setting.point, seed, data) for seed in seeds}
-        found = mine[mine["trial"].isin(names)].sort_values("seed")
-        curves = [self._of_curve(one, setting) for one in found["replica"]]
-        found = found.assign(gap=found["train_accuracy"] - found["test_accuracy"])
-        more = pd.DataFrame(curves, index=found.index, columns=list(_OF_CURVES))
-        found = pd.concat([found, more, self._robust(found)], axis=1)
+        rows = finished[finished["trial"].isin(names)].sort_values("seed")
+        curves = [self._of_curve(one, setting) for one in rows["replica"]]
+        rows = rows.assign(gap=rows["train_accuracy"] - rows["test_accuracy"])
+        more = pd.DataFrame(curves, index=rows.index, columns=list(_OF_CURVES))
+        rows = pd.concat([rows, more, self._robust(rows)], axis=1)
         if setting.stopped:
-            found["test_accuracy"] = found["best_test_accuracy"]
-            found["validation_accuracy"] = found["best_validation_accuracy"]
-        return found.set_index("seed")
+            rows["test_accuracy"] = rows["best_test_accuracy"]
+            rows["validation_accuracy"] = rows["best_validation_accuracy"]
+        return rows.set_index("seed")
 
     def _of_curve(self, replica: str, setting: Setting) -> tuple[float, ...]:
         curves = self.tables["curves"]
-        mine = curves[curves["replica"] == replica].sort_values("epoch")
-        mine = mine.head(setting.point.epochs)
-        curve, loss = (mine[f"validation_{name}"].to_numpy() for name in _CURVES)
+        epochs = curves[curves["replica"] == replica].sort_values("epoch")
+        epochs = epochs.head(setting.point.epochs)
+        curve, loss = (epochs[f"validation_{name}"].to_numpy() for name in _CURVES)
         if not len(curve):
             return (np.nan,) * len(_OF_CURVES)
         last, late = curve[-max(2, len(curve) // 4) :], curve[len(curve) // 2 :]
@@ -276,8 +276,8 @@ class Measured:
         """Returns a replica's share of the seconds of an epoch, by repeat."""
         speeds = self.evidence.tables["speeds"]
         name = self.paper.settings[id].point.program.identity()
-        mine = speeds[(speeds["data"] == self.data) & (speeds["program"] == name)]
-        return mine.set_index("repeat")["seconds"]
+        rows = speeds[(speeds["data"] == self.data) & (speeds["program"] == name)]
+        return rows.set_index("repeat")["seconds"]
 
 
 _SIZES = ("dataset", "train", "validation", "test")

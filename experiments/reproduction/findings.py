@@ -123,10 +123,10 @@ class Findings:
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Returns all of it as tables, by the names of their files."""
-        found = {f"table{number}": table for number, table in self.tables.items()}
+        frames = {f"table{number}": table for number, table in self.tables.items()}
         others = self.questions.columns.intersection(list(ALTERNATIVES))
-        found["claims"] = self.claims
-        found["questions"] = self.questions.drop(columns=others)
+        frames["claims"] = self.claims
+        frames["questions"] = self.questions.drop(columns=others)
         if self.paper.curves:
-            found |= {"learning": self.learning, "sizes": self.sizes}
-        return {name: frame for name, frame in found.items() if len(frame)}
+            frames |= {"learning": self.learning, "sizes": self.sizes}
+        return {name: frame for name, frame in frames.items() if len(frame)}

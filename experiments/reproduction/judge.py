@@ -184,12 +184,12 @@ def share_spreads(samples: Sequence[Sample], paper: Paper) -> list[Sample]:
     for kind, some in alike.items():
         stds = [float(np.std(one.values, ddof=1)) / _weight(one.line) for one in some]
         shared[kind] = shared_spread(stds, [len(one.terms) - 1 for one in some])
-    found = []
+    sharing = []
     for sample, kind in zip(samples, kinds):
         spread = shared.get(kind, NO_SPREAD)
         std = spread.std * _weight(sample.line)
-        found.append(sample._replace(shared=spread._replace(std=std)))
-    return found
+        sharing.append(sample._replace(shared=spread._replace(std=std)))
+    return sharing
 
 
 def _kind(line: Line, paper: Paper) -> tuple | None:
@@ -232,16 +232,16 @@ def decide(
     p_values = [p for p, _ in (*tested, *within)]
     corrected = correct(p_values, [*range(len(samples)), *more])
     of_within = dict(zip(more, zip(within, corrected[len(samples) :])))
-    found = []
+    decisions = []
     for i, ((p, tends), p_holm) in enumerate(zip(tested, corrected)):
         (p_small, inside), small_holm = of_within.get(i, ((1.0, ""), 1.0))
         small = inside == SUPPORTED and small_holm < ERROR_RATE
         if p_holm < ERROR_RATE or not small:
             verdict = tends if p_holm < ERROR_RATE else UNDECIDED
-            found.append(Decision(verdict, p, p_holm, small))
+            decisions.append(Decision(verdict, p, p_holm, small))
         else:
-            found.append(Decision(NEGLIGIBLE, p_small, small_holm, small))
-    return found
+            decisions.append(Decision(NEGLIGIBLE, p_small, small_holm, small))
+    return decisions
 
 
 def _test(
@@ -274,18 +274,18 @@ def together(verdicts: Sequence[str]) -> str:
 
 def _judge_figures(samples: Sequence[Sample]) -> list[str]:
     """Returns whether the paper's figures are shown to be too large or too small."""
-    found, known, tested = [""] * len(samples), [], []
+    sizes, given, tested = [""] * len(samples), [], []
     for i, sample in enumerate(samples):
         if (figure := sample.line.figure) is not None:
-            known.append(i)
+            given.append(i)
             tested.append(
                 sample.sides(math.log(figure) if sample.line.ratio else figure)
             )
     corrected = holm([two_sided(*pair) for pair in tested])
-    for i, (below, above), p in zip(known, tested, corrected):
+    for i, (below, above), p in zip(given, tested, corrected):
         if p < ERROR_RATE:
-            found[i] = TOO_LARGE if below < above else TOO_SMALL
-    return found
+            sizes[i] = TOO_LARGE if below < above else TOO_SMALL
+    return sizes
 
 
 def _estimate(sample: Sample) -> dict[str, float]:

@@ -95,7 +95,7 @@ def steps(
         at_once: Seeds that are trained together.
     """
     trained = list(paper.trained().values())
-    most, found = max(map(options.seeds_of, trained)), []
+    most, planned = max(map(options.seeds_of, trained)), []
     for first in range(0, most, at_once):
         by_points: dict[tuple[Point, ...], list[int]] = {}
         for seed in range(first, min(first + at_once, most)):
@@ -109,8 +109,8 @@ def steps(
                 one.point for one in asked if _replica(one) in lacking
             )
             by_points.setdefault(tuple(points), []).append(seed)
-        found += [Step(tuple(seeds), pts) for pts, seeds in by_points.items() if pts]
-    return found
+        planned += [Step(tuple(seeds), pts) for pts, seeds in by_points.items() if pts]
+    return planned
 
 
 def _replica(setting: Setting) -> tuple:
@@ -200,13 +200,13 @@ class Measure:
         All that are compared by time, and those timed before: times of one sitting are
         compared, as a machine does other things at other times.
         """
-        mine = self._speeds["program"].value_counts()
-        known = set(mine[mine >= _LEAST].index)
+        counts = self._speeds["program"].value_counts()
+        timed = set(counts[counts >= _LEAST].index)
         lacking = {one.point.program for one in self._paper.timed().values()}
-        if {program.identity() for program in lacking} <= known:
+        if {program.identity() for program in lacking} <= timed:
             return {}
         whole = Paper.read(self._paper.name).timed().values()
-        points = [one for one in whole if one.point.program.identity() in known]
+        points = [one for one in whole if one.point.program.identity() in timed]
         points += self._paper.timed().values()
         return {one.point.program.identity(): one.point for one in points}
 

@@ -78,10 +78,10 @@ class Table:
     def groups(self) -> dict[str, list[int]]:
         """Returns the places of the rows that are rivals."""
         column = None if self.rivals is None else self.words.index(self.rivals)
-        found: dict[str, list[int]] = {}
+        groups: dict[str, list[int]] = {}
         for i, row in enumerate(self.rows):
-            found.setdefault("" if column is None else row.words[column], []).append(i)
-        return found
+            groups.setdefault("" if column is None else row.words[column], []).append(i)
+        return groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -282,9 +282,9 @@ _WORDS = {"lr": "learning rate", "batch_size": "batch", "average": "weight avera
 
 def _described(id: str, all_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Returns the axes of a setting, with those of the setting that it is like."""
-    own = dict(all_of[id])
-    like = own.pop("like", None)
-    return (_described(like, all_of) if like else {}) | own
+    axes = dict(all_of[id])
+    like = axes.pop("like", None)
+    return (_described(like, all_of) if like else {}) | axes
 
 
 def _setting(id: str, axes: Mapping[str, Any], epochs_scale: float) -> Setting:

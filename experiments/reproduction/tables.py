@@ -51,18 +51,18 @@ def make_table(table: Table, measured: Measured) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for row, frame in zip(table.rows, frames):
         epochs = measured.paper.settings[row.setting].point.epochs
-        found: dict[str, Any] = {**dict(zip(table.words, row.words))}
-        found |= {"setting": row.setting, "epochs": epochs, "n": len(frame)}
+        cells: dict[str, Any] = {**dict(zip(table.words, row.words))}
+        cells |= {"setting": row.setting, "epochs": epochs, "n": len(frame)}
         seconds = measured.seconds(row.setting)
         for name in metrics:
             values = frame.get(name, seconds * _EPOCHS_OF_MINUTES / 60)
-            found |= described(name, interval_of(name, values))
+            cells |= described(name, interval_of(name, values))
             if name in row.figures:
-                found[f"{name}_paper"] = row.figures[name]
+                cells[f"{name}_paper"] = row.figures[name]
         if measured.paper.costs:
-            found |= {name: frame[name].median() for name in COSTS}
-            found["seconds"] = epochs * seconds.median()
-        rows.append(found)
+            cells |= {name: frame[name].median() for name in COSTS}
+            cells["seconds"] = epochs * seconds.median()
+        rows.append(cells)
     for group in table.groups().values():
         chosen = choices([frames[i]["validation_accuracy"] for i in group])
         for i, choice in zip(group, chosen):
@@ -100,11 +100,14 @@ def make_learning(measured: Measured) -> pd.DataFrame:
     """
     rows = []
     for id, setting in longest(measured).items():
-        found = measured(id)
-        well = found[found["validation_accuracy"] >= DEAD]
+        trials = measured(id)
+        well = trials[trials["validation_accuracy"] >= DEAD]
         words = measured.paper.describe(setting)
         about = {"setting": id, "words": words, "epochs": setting.point.epochs}
-        lost = {"diverged": measured.diverged(id), "dead": len(found) - len(well)}
+        lost = {
+            "diverged": measured.diverged(id),
+            "dead": len(trials) - len(well),
+        }
         means = {name: well[name].mean() for name in _LEARNING}
         fall = {"largest_fall": well["largest_fall"].max()}
         rows.append(about | {"n": len(well)} | lost | means | fall)
@@ -119,15 +122,15 @@ _LEARNING = (
 
 def longest(measured: Measured) -> dict[str, Setting]:
     """Returns what was trained, of settings that differ in epochs only the longest."""
-    found: dict[Any, Setting] = {}
+    longest_of: dict[Any, Setting] = {}
     for setting in measured.paper.trained().values():
         point = setting.point
         key = point.hparams, point.recipe, point.structure
-        before = found.get(key)
+        before = longest_of.get(key)
         longer = before is None or point.epochs > before.point.epochs
         if longer and not setting.stopped and len(measured(setting.id)):
-            found[key] = setting
-    return {setting.id: setting for setting in found.values()}
+            longest_of[key] = setting
+    return {setting.id: setting for setting in longest_of.values()}
 
 
 def make_sizes(measured: Measured) -> pd.DataFrame:
@@ -138,16 +141,16 @@ def make_sizes(measured: Measured) -> pd.DataFrame:
         `epochs` and `digits`, n, and the mean of its test accuracy with its interval.
     """
     paper, evidence, rows = measured.paper, measured.evidence, []
-    own = evidence.data[measured.data]["dataset"]
-    alike = [one for one in evidence.data.items() if one[1]["dataset"] == own]
+    dataset = evidence.data[measured.data]["dataset"]
+    alike = [one for one in evidence.data.items() if one[1]["dataset"] == dataset]
     sizes = sorted((about["train"], data) for data, about in alike)
     for setting in paper.trained().values():
         frames = [(size, evidence.measured(setting, data)) for size, data in sizes]
-        known = [(size, frame) for size, frame in frames if len(frame)]
-        if len(known) < 2 or setting.stopped:
+        trained = [(size, frame) for size, frame in frames if len(frame)]
+        if len(trained) < 2 or setting.stopped:
             continue
         about = {"setting": setting.id, "words": paper.describe(setting)}
-        for size, frame in known:
+        for size, frame in trained:
             interval = accuracy_interval(frame["test_accuracy"])
             counts = {"epochs": setting.point.epochs, "digits": size, "n": len(frame)}
             rows.append({**about, **counts, **described("test_accuracy", interval)})

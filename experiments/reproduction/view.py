@@ -95,13 +95,13 @@ class View:
     """What templates can name, beside the findings themselves.
 
     Attributes:
-        found: The findings.
+        findings: The findings.
     """
 
-    def __init__(self, found: Findings) -> None:
+    def __init__(self, findings: Findings) -> None:
         """Takes the findings."""
-        self.found = found
-        lines = pd.concat([found.claims, found.questions])
+        self.findings = findings
+        lines = pd.concat([findings.claims, findings.questions])
         self._lines = {row["line"]: row for row in lines.to_dict("records")}
 
     # --- By ids ---
@@ -110,16 +110,17 @@ class View:
         """Returns the row of a line, and what it `says`; n is 0 if it was not asked."""
         if id not in self._lines:
             return {"n": 0}
-        return {**self._lines[id], "says": self.found.paper.line(id).says}
+        return {**self._lines[id], "says": self.findings.paper.line(id).says}
 
     def describe(self, setting: str) -> str:
         """Returns a setting in words, with its epochs."""
-        one = self.found.paper.settings[setting]
-        return f"{self.found.paper.describe(one)}, {one.point.epochs} epochs"
+        paper = self.findings.paper
+        epochs = paper.settings[setting].point.epochs
+        return f"{paper.describe(paper.settings[setting])}, {epochs} epochs"
 
     def rows(self, number: int = 0) -> list[Mapping[Any, Any]]:
         """Returns the rows of a table, or of all, that have a finished seed."""
-        tables = self.found.tables
+        tables = self.findings.tables
         chosen = [one for key, one in tables.items() if number in (0, key)]
         return [row for one in chosen for row in one.to_dict("records") if row["n"]]
 
@@ -129,7 +130,7 @@ class View:
 
     def best(self, model: str) -> Mapping[Any, Any]:
         """Returns the row of a model that is best by validation, or {}."""
-        settings = self.found.paper.settings
+        settings = self.findings.paper.settings
         models = {id: one.point.structure.model for id, one in settings.items()}
         rows = [row for row in self.rows() if models[row["setting"]] == model]
         # A row with fewer seeds than others does not win.
@@ -145,16 +146,18 @@ class View:
 
     def verdicts(self) -> dict[str, list[Claim]]:
         """Returns the claims by their verdict."""
-        claims = self.found.claims
+        claims = self.findings.claims
         of = dict(zip(claims["claim"], claims["claim_verdict"]))
         return {
-            verdict: [one for one in self.found.paper.claims if of[one.id] == verdict]
+            verdict: [
+                one for one in self.findings.paper.claims if of[one.id] == verdict
+            ]
             for verdict in judge.VERDICTS
         }
 
     def figures(self) -> pd.Series:
         """Returns how the paper's figures of lines compare, those measured here."""
-        claims = self.found.claims
+        claims = self.findings.claims
         return claims[claims["paper"].notna() & (claims["n"] > 1)]["paper_is"]
 
     def seeds(self) -> str:
@@ -174,33 +177,33 @@ class View:
 
     def cost(self) -> dict[str, float]:
         """Returns how many replicas all tables are of, and the minutes they took."""
-        found = self.found
-        mine = pd.concat([found.measured(id) for id in found.paper.trained()])
-        seconds = mine.groupby("replica")["seconds"].max()
+        findings = self.findings
+        trials = pd.concat([findings.measured(id) for id in findings.paper.trained()])
+        seconds = trials.groupby("replica")["seconds"].max()
         return {"replicas": len(seconds), "minutes": seconds.sum() / 60}
 
     def test_half_width(self) -> float:
         """Returns how far other test digits would move an accuracy, at most."""
-        count = self.found.data["test"]
+        count = self.findings.data["test"]
         worst = min((row["test_accuracy"] for row in self.rows()), default=1.0)
         low, high = proportion_interval(worst * count, count)
         return (high - low) / 2
 
     def sources(self) -> list[dict[str, Any]]:
         """Returns the sources, with how many `replicas` and whether times are of it."""
-        tables = self.found.evidence.tables
+        tables = self.findings.evidence.tables
         replicas = tables["trials"].groupby("source")["replica"].nunique()
         timed = set(tables["speeds"]["source"])
         return [
             {**one, "replicas": int(replicas.get(i, 0)), "timed": i in timed}
-            for i, one in enumerate(self.found.evidence.sources)
+            for i, one in enumerate(self.findings.evidence.sources)
         ]
 
     # --- Tables in Markdown ---
 
     def write_table(self, about: Table) -> str:
         """Writes a table, ours beside the paper's."""
-        table = self.found.tables[about.number]
+        table = self.findings.tables[about.number]
         columns = {name: list(map(str, table[name])) for name in (*about.words, "n")}
         for name in ("validation_accuracy", *about.measures):
             heading, form, theirs = _COLUMNS[name]
@@ -212,7 +215,7 @@ class View:
             if f"{name}_against" in table:
                 cells = _cells("{:+.2%}", table, _names(f"{name}_against"))
                 columns[f"{heading.split()[0]} vs {about.against}"] = cells
-        if self.found.paper.costs:
+        if self.findings.paper.costs:
             for name, (heading, form) in _COSTS.items():
                 columns[heading] = _cells(form, table, [name])
         else:
@@ -252,10 +255,12 @@ class View:
 
     def firmness(self) -> dict[str, Any]:
         """Returns how many lines keep their verdict whatever is changed, and others."""
-        claims, others = self.found.claims, judge.ALTERNATIVES
+        claims, others = self.findings.claims, judge.ALTERNATIVES
         claims = claims[claims["n"] > 1]
         turned = claims[claims[list(others)].ne(claims["verdict"], axis=0).any(axis=1)]
-        columns = {"line": [self.found.paper.line(id).words for id in turned["line"]]}
+        columns = {
+            "line": [self.findings.paper.line(id).words for id in turned["line"]]
+        }
         columns["verdict"] = [_MARKS[one] for one in turned["verdict"]]
         for name, (heading, _) in others.items():
             pairs = zip(turned[name], turned["verdict"])
@@ -265,7 +270,7 @@ class View:
 
     def write_learning(self) -> str:
         """Writes what the learning curves of each setting have in common."""
-        table = self.found.learning
+        table = self.findings.learning
         table = table[table["n"] > 0]
         columns = {
             heading: _cells(form, table, [name])
@@ -275,7 +280,7 @@ class View:
 
     def write_sizes(self) -> str:
         """Writes test accuracy by how many digits were trained on."""
-        table = self.found.sizes
+        table = self.findings.sizes
         words = table["words"] + ", " + table["epochs"].map(str) + " epochs"
         cells = _cells("{:.2%}", table, _names("test_accuracy"))
         wide = table.assign(network=words, cell=cells).pivot_table(

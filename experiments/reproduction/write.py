@@ -21,27 +21,27 @@ from mnistopt.report.page import Section, render
 _DOCUMENTS = {"paper": ("paper.md", "headline.md"), "outlook": ("outlook.md",)}
 
 
-def write(found: Findings, workdir: Path) -> None:
+def write(findings: Findings, workdir: Path) -> None:
     """Writes `tables/*.csv` and the documents, without training and without images.
 
     Args:
-        found: What follows from the evidence.
+        findings: What follows from the evidence.
         workdir: Their folder.
     """
-    for name, frame in found.frames().items():
+    for name, frame in findings.frames().items():
         write_text(workdir / "tables" / f"{name}.csv", frame.to_csv(index=False))
-    for name in _DOCUMENTS[found.asked.paper]:
-        write_text(workdir / name, document(name, found))
+    for name in _DOCUMENTS[findings.asked.paper]:
+        write_text(workdir / name, document(name, findings))
 
 
-def document(name: str, found: Findings) -> str:
+def document(name: str, findings: Findings) -> str:
     """Returns a document, as "paper.md".
 
     Raises:
         InputError: If no run that it is about has finished.
     """
-    if not any(table["n"].sum() for table in found.tables.values()):
-        digits = f"{found.data['train']:,} digits of {found.data['dataset']}"
+    if not any(table["n"].sum() for table in findings.tables.values()):
+        digits = f"{findings.data['train']:,} digits of {findings.data['dataset']}"
         raise InputError(f"no run on {digits} has finished: there is nothing to report")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
@@ -56,7 +56,7 @@ def document(name: str, found: Findings) -> str:
         "lower": lambda text: text[:1].lower() + text[1:].rstrip("."),
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
-    view = View(found)
+    view = View(findings)
     public = {one: getattr(view, one) for one in dir(view) if one[0] != "_"}
     text = environment.get_template(f"{name}.jinja").render(public)
     return text.rstrip() + "\n"
@@ -71,9 +71,11 @@ def write_page(workdir: Path) -> Path:
     # Altair takes a second to import.
     from experiments.reproduction.charts import pictures
 
-    found = Findings.read(workdir)
-    drawn = pictures(found)
-    title, lead, texts = _sections(document(_DOCUMENTS[found.asked.paper][0], found))
+    findings = Findings.read(workdir)
+    drawn = pictures(findings)
+    title, lead, texts = _sections(
+        document(_DOCUMENTS[findings.asked.paper][0], findings)
+    )
     for name, some in drawn.items():
         if some:
             texts.setdefault(name, Markup(""))
@@ -97,8 +99,8 @@ def _sections(text: str) -> tuple[str, str, dict[str, Markup]]:
     title, lead = head.removeprefix("# ").split("\n", 1)
     # Without HTML: what looks like it in a name is shown, not obeyed.
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    found = {}
+    sections = {}
     for part in parts:
         name, body = part.split("\n", 1)
-        found[name] = Markup(markdown.render(body))
-    return title, " ".join(lead.split()), found
+        sections[name] = Markup(markdown.render(body))
+    return title, " ".join(lead.split()), sections
