@@ -159,8 +159,8 @@ def as_table(rows: Sequence[Sequence[str]]) -> str:
 def headline(found: Mapping[str, Any]) -> str:
     """Returns the README's table: images/s, and how many times PyTorch's."""
     table = [
-        ["network", "batch", "1 replica", "8 replicas", "128 or more"]
-        + ["PyTorch at best: one model, many", "8 replicas against it", "as it comes"]
+        ["network", "batch", "1 replica", "8 replicas", "128 or more replicas"]
+        + ["PyTorch: one model / many", "speed-up at 8", "with default malloc"]
     ]
     for (name, batch), group in _groups(found["rows"]):
         speeds = {
@@ -173,7 +173,7 @@ def headline(found: Mapping[str, Any]) -> str:
         shown = (speeds[1], speeds[8], speeds[max(speeds)])
         table.append(
             [name, str(batch), *(f"{speed:,.0f}" for speed in shown)]
-            + [f"{one:,.0f}, {many:,.0f}", f"**{speeds[8] / many:.1f} times**"]
+            + [f"{one:,.0f} / {many:,.0f}", f"**{speeds[8] / many:.1f} times**"]
             + [f"{speeds[8] / plain:.1f} times"]
         )
     return as_table(table)

@@ -145,7 +145,7 @@ class Evidence:
         about = {name: getattr(config.data, name) for name in _SIZES}
         self.data[config.data.fingerprint] = about
         stored = self.tables["trials"]
-        # What is on its way to as many epochs as are complete comes when it has them.
+        # An unfinished replica is added when it has as many epochs as are stored.
         shorter = trials["replica"].map(stored.groupby("replica")["epochs"].max())
         shorter = trials["epochs_done"] < shorter
         waits = trials[shorter & (trials["status"] == UNFINISHED)]["replica"]

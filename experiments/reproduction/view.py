@@ -30,6 +30,8 @@ _COLUMNS = {
     "robust_noise": ("under noise %", "{:.2%}", ""),
     "robust_deformation": ("deformed %", "{:.2%}", ""),
 }
+# Rows with fewer seeds than this are unfinished.
+_FEW = 3
 # Of these the mean alone is shown.
 _NARROW = ("validation_accuracy", "train_accuracy", "gap")
 _COSTS = {
@@ -165,6 +167,17 @@ class View:
         counts = [row["n"] for row in self.rows()]
         least = f"{min(counts)} to " if min(counts) < max(counts) else ""
         return least + self.plural(max(counts), "run")
+
+    def unfinished(self) -> str:
+        """Returns a sentence on the rows with few seeds; "" if there are none."""
+        counts = pd.concat([one["n"] for one in self.findings.tables.values()])
+        few = int((counts < _FEW).sum())
+        if not few:
+            return ""
+        return (
+            f"The run is unfinished: {few} of {len(counts)} rows have fewer than "
+            f"{_FEW} seeds, so that claims about them cannot be decided yet."
+        )
 
     def plural(self, count: int, noun: str) -> str:
         """Writes a count with its noun: 1 run, 3 runs."""
