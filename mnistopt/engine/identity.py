@@ -68,7 +68,7 @@ def identify(
         first = keys.setdefault(_key(structure), traced)
         if first.name != traced.name:
             raise InputError(
-                f"two modules {structure} compute different things, and no field shows "
+                f"two modules {structure} compute different things, and no field sets "
                 "them apart: give them a field with a word or a number for each, or "
                 "functions with names of their own"
             )

@@ -161,7 +161,7 @@ def test_an_identity_is_class_fields_and_program(nets, arrays):
     assert len(set(name(one, nets.Strided(), nets.Strided(act=nn.gelu)))) == 3
     assert name(nets.Strided) == name(nets.Strided()) == name("own_nets:Strided")
     # Functions of one name are told apart by what they compute, or refused.
-    with pytest.raises(InputError, match="no field tells them apart"):
+    with pytest.raises(InputError, match="no field sets them apart"):
         name(nets.Strided(act=lambda x: x), nets.Strided(act=lambda x: 2 * x))
 
 
