@@ -388,7 +388,7 @@ def test_a_disk_without_room_ends_in_one_message_and_goes_on(workdir, monkeypatc
         room = Capacity(math.inf, math.inf, math.inf)
         patch.setattr("mnistopt.study.plan.available", lambda *_: room)
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
-        with pytest.raises(InputError, match="0.0 MB are free of 0.1 MB needed.*resume"):
+        with pytest.raises(InputError, match="0.0 MB are free of 0.1 MB.*resume"):
             mnistopt.run(**ASKED, seeds=3, workdir=workdir)
     study = mnistopt.open_study(workdir)
     trained = study.trials.query("status == 'finished'")
