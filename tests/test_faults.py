@@ -167,7 +167,7 @@ RUN_BY = {
         "no network": "no_network",
     },
     "data/test_arrays": {
-        "arrays of one's": "what_cannot_be_used_is_refused_by_what_was_found",
+        "your own arrays": "what_cannot_be_used_is_refused_by_what_was_found",
     },
 }  # fmt: skip
 
