@@ -50,7 +50,7 @@ RUN_BY = {
         "what such runs": "what_killed_runs_left_is_removed",
         "another run": "a_second_run_is_refused_and_told_of_the_first",
         "a run on another": "another_host_is_known_by_its_heartbeat",
-        "a run of one's": "a_run_in_a_callback_of_another_is_a_second_run",
+        "a run started by": "a_run_in_a_callback_of_another_is_a_second_run",
         "`config.json`": "a_damaged_config_is_made_anew",
         "`config.json` is damaged": "a_damaged_config_alone_is_refused",
         "`config.json` is gone": "checkpoints_of_other_data_are_not_added_to",
