@@ -21,14 +21,11 @@ html_title = "mnistopt"
 html_theme = "sphinx_book_theme"
 html_theme_options = {"show_toc_level": 2, "use_download_button": False}
 html_show_sourcelink = False
-html_last_updated_fmt = ""
-templates_path: list[str] = []
 exclude_patterns = ["README.md"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 # The notebook is run by a test.
 nb_execution_mode = "off"
-myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 4
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"

@@ -75,19 +75,19 @@ def options() -> dict[str, Any]:
                 f"--tables={','.join(FLAGS.tables)} is not allowed: expected numbers "
                 "of 1 to 5, separated by commas, or outlook"
             )
-    found = dict(_SCALES[FLAGS.scale])
+    asked = dict(_SCALES[FLAGS.scale])
     if FLAGS["seeds"].present:
-        found.pop("cnn_seeds", None)
+        asked.pop("cnn_seeds", None)
     names = ("dataset", "epochs_scale", "seeds", "cnn_seeds", "data_dir")
     for name in (*names, "train_examples"):
         if FLAGS[name].value is not None:
-            found[name] = FLAGS[name].value
-    if not 0 < found["epochs_scale"] <= 10:
+            asked[name] = FLAGS[name].value
+    if not 0 < asked["epochs_scale"] <= 10:
         raise InputError(
-            f"--epochs_scale={found['epochs_scale']:g} is not allowed: expected a "
+            f"--epochs_scale={asked['epochs_scale']:g} is not allowed: expected a "
             "number above 0, and of at most 10"
         )
-    return found | {"paper": paper, "tables": tables}
+    return asked | {"paper": paper, "tables": tables}
 
 
 def main() -> None:
@@ -111,11 +111,13 @@ def main() -> None:
         )
     default = Path(f"runs/{name}-{FLAGS.scale}")
     workdir = check_path("workdir", FLAGS.workdir) or default
-    if (workdir / "config.json").exists() and Asked.read(workdir).paper != name:
-        raise InputError(
-            f"{workdir} holds a reproduction of something else "
-            f"({Asked.read(workdir).paper}): give another workdir"
-        )
+    if (workdir / "config.json").exists():
+        held = Asked.read(workdir).paper
+        if held != name:
+            raise InputError(
+                f"{workdir} holds a reproduction of something else ({held}): give "
+                "another workdir"
+            )
     measure = Measure(paper, Options(**asked), workdir)
     if FLAGS.dry_run or not FLAGS.quiet:
         show.steps(measure.plan())

@@ -93,7 +93,7 @@ class Findings:
 
     @cached_property
     def questions(self) -> pd.DataFrame:
-        """Our own questions, likewise."""
+        """Our own questions, judged as the claims are, but as another family."""
         return judge(self.measured, self.paper.questions)
 
     @cached_property

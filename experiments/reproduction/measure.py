@@ -153,13 +153,12 @@ class Measure:
         devices = use_devices()
         # On a CPU each core trains one replica, so a lone network needs several seeds
         # to use all cores; an accelerator takes all seeds at once.
-        cpu = devices[0].platform == "cpu"
-        at_once = len(devices) if cpu else max(map(self._options.seeds_of, self._all()))
+        at_once = len(devices)
+        if devices[0].platform != "cpu":
+            settings = self._paper.trained().values()
+            at_once = max(map(self._options.seeds_of, settings))
         fingerprint = self.data.fingerprint
         return steps(self._paper, self.evidence, self._options, fingerprint, at_once)
-
-    def _all(self) -> list[Setting]:
-        return list(self._paper.trained().values())
 
     def _asked(self, step: Step) -> dict[str, Any]:
         """Returns the arguments of `mnistopt.run`."""
@@ -200,7 +199,9 @@ class Measure:
         All that are compared by time, and those timed before: times of one sitting are
         compared, as a machine does other things at other times.
         """
-        counts = self._speeds["program"].value_counts()
+        speeds = self.evidence.tables["speeds"]
+        speeds = speeds[speeds["data"] == self.data.fingerprint]
+        counts = speeds["program"].value_counts()
         timed = set(counts[counts >= _LEAST].index)
         lacking = {one.point.program for one in self._paper.timed().values()}
         if {program.identity() for program in lacking} <= timed:
@@ -209,11 +210,6 @@ class Measure:
         points = [one for one in whole if one.point.program.identity() in timed]
         points += self._paper.timed().values()
         return {one.point.program.identity(): one.point for one in points}
-
-    @property
-    def _speeds(self) -> pd.DataFrame:
-        speeds = self.evidence.tables["speeds"]
-        return speeds[speeds["data"] == self.data.fingerprint]
 
     def time(self) -> None:
         """Times the networks that are `untimed`, and writes the evidence."""

@@ -57,8 +57,8 @@ class Table:
     """A table.
 
     Attributes:
-        number: The paper's; its outlook's go on from there.
-        title: The paper's.
+        number: Its number in the paper; the tables of the outlook go on from there.
+        title: Its title.
         words: The columns that name a row.
         measures: The metrics that it shows, columns of `Evidence.measured`.
         rows: In the paper's order.
@@ -160,19 +160,19 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Paper:
-    """All of it.
+    """All that is asked of a paper, and what it says.
 
     Attributes:
         name: The file's name.
         title: The document's title.
-        reference: The paper's.
+        reference: Where the paper was published.
         margin: A smaller difference of accuracies is none.
         common: What settings have in common unless they say otherwise.
         settings: By id.
         tables: Its tables.
         claims: Its claims, a family whose errors are corrected together.
-        questions: Our own, another one.
-        curves: Charts.
+        questions: What we ask besides, a family of their own.
+        curves: Its charts of learning curves.
         robustness: Whether accuracy on corrupted digits is measured, too.
         costs: Whether tables have parameters, multiply-adds and times.
     """
@@ -262,13 +262,13 @@ class Paper:
         point = setting.point
         model, _, layers = str(point.structure).partition(" ")
         usual = make_point(**{**self.common, "model": point.structure.model}).row()
-        name = model.replace("_", " ") if "_" in model else model.upper()
+        network = model.replace("_", " ") if "_" in model else model.upper()
         more = [
-            f"{_WORDS.get(name, name)} {value}"
-            for name, value in point.row().items()
-            if name not in _STRUCTURE and value != usual.get(name)
+            f"{_WORDS.get(axis, axis)} {value}"
+            for axis, value in point.row().items()
+            if axis not in _STRUCTURE and value != usual.get(axis)
         ]
-        return ", ".join([f"{name} {layers}".strip(), *more])
+        return ", ".join([f"{network} {layers}".strip(), *more])
 
     def line(self, id: str) -> Line:
         """Returns the line of an id; raises KeyError if there is none."""

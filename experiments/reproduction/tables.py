@@ -34,7 +34,7 @@ def make_table(table: Table, measured: Measured) -> pd.DataFrame:
     """Returns a table as it was measured (tableN.csv).
 
     Args:
-        table: Which.
+        table: The table to lay out.
         measured: The measurements.
 
     Returns:

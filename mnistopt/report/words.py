@@ -129,8 +129,8 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
     summary, class_names = results.summary, results.config.data.class_names
     if not facts["best_n"]:
         return ["No setting has finished yet."]
-    sentences = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
-    sentences.append(
+    found = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
+    found.append(
         f"It gets {percent(facts['best_train_accuracy_mean'])} of the training images "
         f"right, {100 * facts['best_overfitting_mean']:.2f} points more than of the "
         "test images: that is its overfitting."
@@ -144,19 +144,19 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
                 f"The vote of its seeds is right on "
                 f"{percent(facts['best_vote_accuracy'])}. "
             )
-        sentences.append(
+        found.append(
             f"{vote}Most often it takes {true} for {taken}: "
             f"{facts['most_confused_count']:.3g} times"
             f"{', the mean over its seeds' if facts['best_n'] > 1 else ''}."
         )
     if facts["diverged"]:
         names = summary[summary["diverged"] > 0]["label"].tolist()
-        sentences.append(
+        found.append(
             f"{plural(int(facts['diverged']), 'replica')} diverged and "
             f"{'was' if facts['diverged'] == 1 else 'were'} stopped: {listed(names)}."
         )
-    sentences.append(_sureness(facts))
-    return [sentence for sentence in sentences if sentence]
+    found.append(_sureness(facts))
+    return [sentence for sentence in found if sentence]
 
 
 def _class(name: str) -> str:
