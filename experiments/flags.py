@@ -11,10 +11,10 @@ from typing import Any
 
 from absl import flags
 
-from mnistopt.axes import Axis, Typed, show
+from mnistopt.axes import Typed, show
 from mnistopt.errors import InputError
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
-from mnistopt.models.registry import DEFAULT, NETWORKS, Network
+from mnistopt.models.registry import DEFAULT, NETWORKS, Network, fields
 from mnistopt.study.grid import find
 
 FLAGS = flags.FLAGS
@@ -62,18 +62,8 @@ def define_axes() -> None:
     names = ", ".join(NETWORKS)
     GROUPS["model"] = "Network"
     _define("model", DEFAULT, f"{names}, or package.module:Class of a flax module")
-    fields: dict[str, list[tuple[str, Axis]]] = {}
-    for network in networks.values():
-        for name, axis in network.axes.items():
-            fields.setdefault(name, []).append((network.name, axis))
-    for name, uses in fields.items():
-        models: dict[str, list[str]] = {}
-        for model, axis in uses:
-            models.setdefault(axis.help, []).append(model)
-        words = "; ".join(
-            f"{', '.join(users)}: {text}".strip(": ") for text, users in models.items()
-        )
-        _define(name, uses[0][1].default, words)
+    for name, axis in fields(networks.values()).items():
+        _define(name, axis.default, axis.help)
     GROUPS["lr"] = "Training"
     of_training = {k: v for k, v in NUMBERS.items() if v.stage in _OF_TRAINING}
     first = {"lr": NUMBERS["lr"], "epochs": EPOCHS}

@@ -1,12 +1,27 @@
 """Grids of small digit classifiers, trained as parallel replicas in one program.
 
     import mnistopt
-    study = mnistopt.run(lr=[1e-4, 1e-3, 1e-2], seeds=3, workdir="runs/demo")
-    study.summary                  # a data frame, one row per point
-    variables = study.variables("best")  # of one replica, as flax has them
 
-The names below are imported when they are first used, so that ``import mnistopt``
-stays quick.
+    study = mnistopt.run(lr=[1e-4, 1e-3, 1e-2], seeds=3, workdir="runs/demo")
+    study.summary                        # a data frame, one row per point
+    variables = study.variables("best")  # the flax variables of the best replica
+
+======================  ==============================================================
+``run``                 trains a grid, or what of it the workdir lacks
+``plan``                what ``run`` would train, and what it would cost
+``open_study``          a finished or running study, by its workdir
+``rerun``               a study once more from its config.json, compared with the first
+``Study``               tables, charts, predictions, models and weights of a study
+``load``                the named data sets
+``Dataset``             images and labels of your own
+``make_model``          one of the networks as a flax module
+``Dropout``             dropout at a traced rate, for modules of your own
+``TensorBoard``         a callback for ``run`` that writes TensorBoard files
+``InputError``          an argument or a file that cannot be used
+======================  ==============================================================
+
+``help(mnistopt.run)`` lists every setting. Names are imported when they are first
+used, so that ``import mnistopt`` is quick.
 """
 
 import importlib

@@ -49,7 +49,7 @@ class Hparams(NamedTuple):
     lr: Annotated[
         Any, number(1e-3, "learning rate", SMALLEST, "expected a number above 0")
     ]
-    dropout: Annotated[Any, share(0.3, "chance of dropping an activation, in [0, 1)")]
+    dropout: Annotated[Any, share(0.3, "probability of dropping a unit, in [0, 1)")]
     weight_decay: Annotated[
         Any,
         number(
@@ -59,23 +59,21 @@ class Hparams(NamedTuple):
     label_smoothing: Annotated[Any, share(0.0, "label smoothing, in [0, 1)")]
     # How the rate changes: `training/optimizers.py`.
     warmup: Annotated[
-        Any, strength("epochs in which the learning rate rises to lr", "warmup")
+        Any, strength("epochs over which the learning rate rises to lr", "warmup")
     ] = 0.0
-    lr_floor: Annotated[Any, share(0.0, "share of lr where the schedule ends", 0.0)] = (
-        0.0
-    )
+    lr_floor: Annotated[Any, share(0.0, "share of lr at the schedule's end", 0.0)] = 0.0
     horizon: Annotated[
-        Any, strength("epochs until the schedule ends [those that are trained]")
+        Any, strength("epochs until the schedule ends, 0 for all that are trained")
     ] = 0.0
     clip: Annotated[
-        Any, strength("largest norm of a step's gradients, 0 for any", "clip")
+        Any, strength("largest norm of a step's gradients, 0 for no limit", "clip")
     ] = 0.0
     average: Annotated[
         Any,
         share(
             0.0,
-            "decay of a moving average of the weights, as in 0.999, which is evaluated "
-            "and kept in their place",
+            "decay of a moving average of the weights, such as 0.999; the average is "
+            "evaluated and saved in their place",
             0.0,
             "average",
         ),
@@ -85,31 +83,31 @@ class Hparams(NamedTuple):
         limit("epochs without a better validation accuracy that end a replica"),
     ] = 0.0
     # What is done to the training images: `training/augment.py`.
-    shift: Annotated[
-        Any, strength("images are moved by up to so many pixels", "affine")
-    ] = 0.0
-    rotate: Annotated[Any, strength("turned by up to so many degrees", "affine")] = 0.0
+    shift: Annotated[Any, strength("shift by up to this many pixels", "affine")] = 0.0
+    rotate: Annotated[Any, strength("rotate by up to this many degrees", "affine")] = (
+        0.0
+    )
     zoom: Annotated[
-        Any, share(0.0, "enlarged or shrunk by up to this share", 0.0, "affine")
+        Any, share(0.0, "enlarge or shrink by up to this share", 0.0, "affine")
     ] = 0.0
-    shear: Annotated[Any, strength("sheared by up to so many degrees", "affine")] = 0.0
+    shear: Annotated[Any, strength("shear by up to this many degrees", "affine")] = 0.0
     elastic: Annotated[
         Any,
         strength(
-            "moved by so many pixels along each axis, root mean square", "elastic"
+            "deform by this many pixels along each axis, root mean square", "elastic"
         ),
     ] = 0.0
     erase: Annotated[
-        Any, share(0.0, "a square of up to this share of the side erased", 0.0, "erase")
+        Any, share(0.0, "erase a square of up to this share of the side", 0.0, "erase")
     ] = 0.0
-    blur: Annotated[
-        Any, strength("blurred by up to so many pixels (sigma)", "blur")
-    ] = 0.0
+    blur: Annotated[Any, strength("blur by up to this many pixels (sigma)", "blur")] = (
+        0.0
+    )
     contrast: Annotated[
-        Any, share(0.0, "contrast lowered by up to this share", 0.0, "contrast")
+        Any, share(0.0, "lower the contrast by up to this share", 0.0, "contrast")
     ] = 0.0
     noise: Annotated[
-        Any, strength("noise of up to this standard deviation added", "noise")
+        Any, strength("add noise of up to this standard deviation", "noise")
     ] = 0.0
 
 

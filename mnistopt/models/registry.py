@@ -6,7 +6,7 @@ module is, where a network is made.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mnistopt.axes import Axis, choice, count, layers, number, show
@@ -57,12 +57,12 @@ class Network:
 
 # Networks that share an axis share its flag, and so its default.
 _WIDTH = number(
-    1.0, "times as many channels", 0.01, "expected a number of at least 0.01"
+    1.0, "factor on the numbers of channels", 0.01, "expected a number of at least 0.01"
 )
-_DEPTH = count(2, "units with stride 1 after one with stride 2")
+_DEPTH = count(2, "units of stride 1 after each of stride 2")
 _NORM = choice(
     "none",
-    "none, or batch normalization before each ReLU: batch",
+    "none, or batch for batch normalization before each ReLU",
     ("none", "batch"),
     neutral="none",
 )
@@ -123,3 +123,26 @@ NETWORKS = {
     )
 }
 DEFAULT = "cnn"
+
+
+def fields(networks: Iterable[Network] = NETWORKS.values()) -> dict[str, Axis]:
+    """Returns the fields of networks by name, each with help that names its networks.
+
+    Networks that share a field share its flag, and so its default: the first one's.
+    """
+    found: dict[str, Axis] = {}
+    helps: dict[str, dict[str, list[str]]] = {}
+    for network in networks:
+        for name, axis in network.axes.items():
+            found.setdefault(name, axis)
+            helps.setdefault(name, {}).setdefault(axis.help, []).append(network.name)
+    return {
+        name: dataclasses.replace(
+            axis,
+            help="; ".join(
+                f"{', '.join(users)}: {text}".strip(": ")
+                for text, users in helps[name].items()
+            ),
+        )
+        for name, axis in found.items()
+    }

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import math
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from mnistopt.engine.precision import PRECISIONS
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.hparams import TRAINING
-from mnistopt.models.registry import DEFAULT, NETWORKS
+from mnistopt.models.registry import DEFAULT, fields
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results.columns import columns
 from mnistopt.results.config import Config, DataDescription
@@ -147,15 +148,14 @@ class Request:
 
 
 def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a function whose `**settings` are those of a run a signature of them all.
+    """Gives a function with `**settings` the signature of all settings of a run.
 
-    So `help` and a notebook's completion know each setting, and each hyper-parameter
-    with its default.
+    So `help` and a notebook's completion show each setting and each axis, with its
+    default. In the docstring, `{axes}` is replaced by a line for each axis.
     """
     own = inspect.signature(function)
     asked = inspect.signature(Request.of).parameters
-    declared = {name: axis for n in NETWORKS.values() for name, axis in n.axes.items()}
-    declared |= TRAINING
+    declared = fields() | TRAINING
     keyword = inspect.Parameter.KEYWORD_ONLY
     axes = [
         inspect.Parameter(name, keyword, default=axis.default)
@@ -167,6 +167,18 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     function.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[*settings, *callbacks, model, *axes, rest]
     )
+    if function.__doc__:  # there is none under python -OO
+        lines = [
+            textwrap.fill(
+                f"- `{name}` ({show(axis.default)}): {axis.help}.",
+                width=76,
+                subsequent_indent="  ",
+            )
+            for name, axis in declared.items()
+        ]
+        text = inspect.cleandoc(function.__doc__)
+        listed = textwrap.indent("\n".join(lines), " " * 8)
+        function.__doc__ = text.replace(" {axes}", f"\n\n{listed}")
     return function
 
 

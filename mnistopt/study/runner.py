@@ -34,45 +34,56 @@ def run(
     on_epoch: OnEpoch | None = None,
     **settings: Any,
 ) -> Study:
-    """Trains a grid as parallel replicas, or what of it is not in the workdir yet.
+    """Trains a grid as parallel replicas, and returns the study.
+
+    The grid is the product of all axes; an axis is one value, or a list, tuple, range
+    or array of values. Only what the workdir lacks is trained: the same call resumes
+    or repeats a study, and a larger grid extends it. All arguments are optional.
 
     Args:
-        on_plan: Called with the plan before it is carried out.
-        on_progress: Called with a `Progress` before each compile and after each round.
-        progress: Whether to show a bar below a notebook's cell; None for where there
-            is one and no `on_progress`. Scripts are silent.
-        on_epoch: Called after each epoch of each round, with the rows that curves.csv
-            will have of it; after a kill, again with those since the last checkpoint.
-        **settings: The settings, all of them optional:
-
-            - `data`: your own images: a `Dataset` (see `Dataset.from_arrays`), an .npz
-              file, a table, or a folder with a folder of pictures per class.
-            - `image_size`: the size to fit such pictures into, a side or (H, W).
-            - `dataset`: otherwise one of `official.DATASETS`, "mnist_5k" by default.
-            - `data_dir`: the folder with the dataset's files.
-            - `train_examples`: the size of a stratified subset of them.
-            - `workdir`: where results go and are found again, runs/DATASET-MODEL by
-              default. It holds one study, of one dataset, which may grow.
-            - `seeds`: how many, from 0 on, or a list of which; 3 by default.
-            - `lanes`: (seeds, points) side by side on a device, or points.
-            - `devices`: how many to use; all by default.
-            - `cluster`: Ray's, "local", "auto" or "HOST:PORT" (docs/cluster.md).
-            - `precision`: of products on an accelerator, "float32", "tf32" (the default
-              on a GPU) or "bfloat16" (on a TPU); a CPU has float32.
-            - `memory_budget`: the most bytes to use, or "4GB"; all there is by default.
-            - `fail_fast`: whether the first replica that diverges ends the run.
-            - `cache_dir`: of data and programs, ~/.cache/mnistopt by default.
-            - every hyper-parameter is an axis, as in `study.grid.grid`: `model`, a name
-              or a flax module of your own, its fields, and `hparams`.
-            - `points`: the points themselves, in place of axes.
+        points: Sequence of `Point`. The settings to train, in place of axes.
+        data: `Dataset`, or the path of an .npz file, of a table, or of a folder with
+            a folder of pictures per class. Your own images, in place of `dataset`.
+        dataset: "mnist_5k" (the default, 5,000 digits that come with the
+            installation), "mnist", "fashion_mnist", "kmnist" or "emnist_digits".
+        data_dir: Path of the dataset's files; without it they are downloaded.
+        train_examples: Whole number. The size of a stratified subset of the training
+            split; all of it by default.
+        image_size: Pixels, one number or (height, width). The size that pictures of a
+            folder are fitted into.
+        workdir: Path of the folder of the study, runs/DATASET-MODEL by default. It
+            holds one study of one data set.
+        seeds: Number of seeds per point, counted from 0, or a list of seeds.
+        lanes: Number of points, or (seeds, points), that a device computes side by
+            side; chosen by the kind of device by default.
+        devices: Number of devices (CPU cores, GPUs or TPU chips); all by default.
+        cluster: "local", "auto" or "HOST:PORT". A Ray cluster to train on.
+        precision: "float32", "tf32" (a GPU's default) or "bfloat16" (a TPU's). The
+            precision of products on an accelerator; a CPU always uses float32.
+        memory_budget: Bytes, or a text as in "4GB". The most memory to plan for; all
+            there is by default.
+        fail_fast: Whether the first replica that diverges ends the run.
+        cache_dir: Path of the folder for downloads and compiled programs.
+        on_plan: Function that is called with the `Plan` before training.
+        on_progress: Function that is called with a `Progress` before each compile and
+            after each round.
+        progress: Whether to show a progress bar below a notebook's cell; by default
+            it is shown if there is no `on_progress`. Scripts show none.
+        on_epoch: Function that is called after each epoch of each round, with the new
+            rows of curves.csv as a data frame. After a kill, rows since the last
+            checkpoint are passed again.
+        model: Name of a network, your own flax module (an instance or a class), or a
+            list of them.
+        **settings: The axes: fields of your own module, and of the project's: {axes}
 
     Returns:
         The study: its tables, its charts, and the parameters of any replica.
 
     Raises:
         InputError: If an argument cannot be used, or does not fit the workdir.
-        Diverged: With `fail_fast`; the same call without it goes on from there.
-        Stopped: At Ctrl-C, SIGTERM or SIGHUP; the same call goes on from there.
+        Diverged: With `fail_fast`, if a replica diverges; the same call without it
+            resumes.
+        Stopped: After Ctrl-C, SIGTERM or SIGHUP; the same call resumes.
     """
     shown = on_progress is None if progress is None else progress
     stopwatch = Stopwatch()
@@ -100,7 +111,19 @@ def run(
 
 @takes_settings
 def plan(**settings: Any) -> Plan:
-    """Returns what `run` would do with the same settings; writes nothing."""
+    """Returns what `run` would do with the same settings.
+
+    Loads the data and probes the devices, but trains and writes nothing.
+
+    Args:
+        **settings: The arguments of `run`, except `progress` and the callbacks.
+
+    Returns:
+        The plan: its cohorts, and the memory and time that they are estimated to take.
+
+    Raises:
+        InputError: As `run`.
+    """
     request = Request.of(**settings)
     workdir = Workdir(request.workdir, request.about)
     with _make_pool(request, workdir) as pool:

@@ -99,6 +99,18 @@ def test_help_shows_every_setting_and_hyper_parameter(call):
     assert "rerun" not in known and ("on_plan" in known) == (call is mnistopt.run)
 
 
+def test_help_describes_every_setting():
+    text = inspect.getdoc(mnistopt.run)
+    for name in inspect.signature(mnistopt.run).parameters:
+        line = rf"^ +(- `{name}` \(.+\)|{name}): \S"
+        assert name == "axes" or re.search(line, text, re.MULTILINE), name
+
+
+def test_help_of_the_package_is_a_table_of_its_names():
+    listed = re.findall(r"^``(\w+)``  ", inspect.getdoc(mnistopt), re.MULTILINE)
+    assert sorted(listed) == sorted(mnistopt.__all__)
+
+
 def test_lanes_are_points_or_seeds_and_points():
     wanted = {4: (1, 4), (2, 3): (2, 3), np.int64(2): (1, 2), None: None}
     assert {value: request._lanes(value) for value in wanted} == wanted
