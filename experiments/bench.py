@@ -153,7 +153,7 @@ def _compile(workdir: Path, name: str) -> None:
     if target.estimated:
         write_picture(workdir, name, ahead.picture(name, found))
     print(page)
-    print(f"Written: {path}, and what is made of it beside it")
+    print(f"Written: {path}, and its tables and pictures")
 
 
 def _round(workdir: Path) -> None:

@@ -82,8 +82,7 @@ def _examples(study: Any) -> Examples:
             raise InputError("give either --images, or --data, --dataset, --data_dir")
         if FLAGS["split"].present:
             raise InputError(
-                f"--split={FLAGS.split} has no effect with --images, which are no "
-                "split: leave it out"
+                f"--split={FLAGS.split} has no effect with --images: leave it out"
             )
         about = {"dataset": FLAGS.images, "same_data": False, "split": None}
         data = study.config.data

@@ -95,7 +95,8 @@ def _run(main: Callable[[], None], about: str) -> None:
         if rest:
             known = "--lr=1e-3" if "lr" in FLAGS else "--workdir=runs/mnist_5k-cnn"
             raise InputError(
-                f"{' '.join(rest)!r} is no flag; flags look like {known} (see --help)"
+                f"{' '.join(rest)!r} is not a flag; flags look like {known} (see "
+                "--help)"
             )
         main()
     except (flags.Error, InputError) as error:
@@ -115,7 +116,7 @@ def _run(main: Callable[[], None], about: str) -> None:
         number = getattr(error, "number", signal.SIGINT)
         program = os.path.basename(sys.argv[0]).removesuffix(".py")
         again = command(program, *sys.argv[1:])
-        print(f"stopped; the same command goes on from here: {again}", file=sys.stderr)
+        print(f"stopped; the same command resumes: {again}", file=sys.stderr)
         # Python would wait for threads that still compute or compile.
         ending = threading.Timer(ENDING, os._exit, (128 + number,))
         ending.daemon = True

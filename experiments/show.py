@@ -180,8 +180,8 @@ def steps(plans: Sequence[Plan]) -> None:
         trials = sum(one.asked - one.there for one in plans)
         seconds = math.fsum(one.seconds() for one in plans)
         make_console().print(
-            f"That is step 1 of {len(plans)}, for other seeds each: {trials} trials to "
-            f"train in all, training time {duration(seconds)}"
+            f"This is step 1 of {len(plans)}, each with other seeds: {trials} trials "
+            f"to train in all, training time {duration(seconds)}"
         )
 
 
@@ -198,8 +198,8 @@ def draw(write: Callable[[], Path], workdir: Path) -> None:
     except Exception as error:  # noqa: BLE001 - whatever a picture may run into
         again = command("report", f"--workdir={short_path(workdir)}")
         print(
-            f"warning: no report could be drawn ({type(error).__name__}: {error}); the "
-            f"tables are there, and {again} tries again",
+            f"warning: no report could be drawn ({type(error).__name__}: {error}); "
+            f"the tables are saved, and {again} tries again",
             file=sys.stderr,
         )
     else:

@@ -44,8 +44,8 @@ def results(study: Study) -> None:
     if (left_out := len(summary) - TABLE_ROWS) > 0:
         console.print(f"Points left out here: {left_out}; summary.csv has all.")
     console.print(
-        "Best first by validation accuracy, and what is tied with it at 5 %; mean over "
-        "n seeds with its 95 % interval, the digits being fixed."
+        "Best first by validation accuracy, with the points tied with it at 5 %. "
+        "Means over n seeds, with 95 % intervals for these digits."
     )
     if (summary["n"] > 0).any():
         console.print(
@@ -190,7 +190,7 @@ def evaluation(found: dict) -> None:
     console.print(_source(found), soft_wrap=True)
     if blank := found.get("without_ink"):
         console.print(
-            f"{len(blank)} pictures have no ink, are no digits, and are left out: "
+            f"{len(blank)} pictures have no ink and are left out: "
             f"{', '.join(blank[:_NAMED])}{' ...' if blank[_NAMED:] else ''}",
             soft_wrap=True,
             markup=False,

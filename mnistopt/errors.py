@@ -4,6 +4,7 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 
@@ -13,6 +14,28 @@ class InputError(ValueError):
     Its message says what was given, what is expected and what to do about it. The
     programs print the message and exit with code 2.
     """
+
+
+def see(page: str) -> str:
+    """Returns a line for a message that names the page of the documentation.
+
+    Args:
+        page: Its file's name in docs/ without the ending, as in "data", and perhaps
+            the anchor of a heading: "faults#divergence".
+
+    Returns:
+        "See ...", on a line of its own: the page of the built site or the text that it
+        is made of, from the current folder; its name in the project's repository where
+        this is installed without it.
+    """
+    root, (name, mark, anchor) = Path(__file__).parents[1], page.partition("#")
+    known = (root / f"build/docs/{name}.html", root / f"docs/{name}.md")
+    path = next(filter(Path.exists, known), None)
+    if path is None:
+        return f"\nSee docs/{name}.md{mark}{anchor} in the repository of mnistopt"
+    with contextlib.suppress(ValueError, OSError):
+        path = path.relative_to(Path.cwd())
+    return f"\nSee {path}{mark}{anchor}"
 
 
 @contextlib.contextmanager
@@ -27,8 +50,8 @@ def starving() -> Iterator[None]:
             raise
         raise InputError(
             f"the system gives this process no more {short}: raise its limits (ulimit "
-            "-a, or the container's), or end other processes; then the same command "
-            "goes on"
+            "-a, or the container's), or end other processes; then run the same "
+            "command to resume"
         ) from error
 
 

@@ -138,8 +138,8 @@ class Manifest:
                         place = self._folder / name
                         kept = set_aside(place, self._folder, place.name)
                         warnings.warn(
-                            f"{place} was not as it was written: it is kept as {kept}, "
-                            "and made anew",
+                            f"{place} was changed after it was written: it is kept as "
+                            f"{kept}, and written again",
                             stacklevel=2,
                         )
                         now = None

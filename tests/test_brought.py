@@ -292,7 +292,7 @@ WARNED = {
     ),
     "as many as MNIST has, of something else": (
         lambda f: idx(f / "x", many()),
-        "as many examples .* as mnist has, and they are not its",
+        "as many as mnist has, but not the same",
     ),
 }
 
@@ -595,8 +595,8 @@ FLAGS = [
     ("grid --lr 0.1 --lr=0.2", "--lr is given twice"),
     ("grid --quiet --noquiet", "--quiet is given twice"),
     ("grid --workdir=a --workdir=b", "--workdir is given twice"),
-    ("grid 0.1", "'0.1' is no flag; flags look like --lr=1e-3"),
-    ("evaluate best", "'best' is no flag; flags look like --workdir="),
+    ("grid 0.1", "'0.1' is not a flag; flags look like --lr=1e-3"),
+    ("evaluate best", "'best' is not a flag; flags look like --workdir="),
     ("evaluate --lr=1", "Unknown command line flag 'lr'"),
     ("evaluate --split=dev", "--split=dev is not allowed: choose one of train, valid"),
     ("evaluate --weights=9", "choose one of last, best"),
@@ -604,7 +604,7 @@ FLAGS = [
     ("paper --epochs_scale=x", "--epochs_scale=x is not allowed"),
     ("paper --tables=9", "tables=9 is not allowed: expected some of 1, 2"),
     ("paper --tables=2 --cnn_seeds=3", "cnn_seeds=3 has no effect, as tables=2 has no"),
-    ("report extra", "'extra' is no flag; flags look like --workdir="),
+    ("report extra", "'extra' is not a flag; flags look like --workdir="),
 ]
 
 

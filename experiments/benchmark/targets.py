@@ -120,7 +120,7 @@ def device(target: Target) -> Any:
     except Exception as error:  # of a kind for each plugin
         raise InputError(
             f"JAX cannot compile for {target.words} here "
-            f"({str(error).splitlines()[0]:.100}): pip install 'mnistopt[aot]', or use "
-            "./launch.sh bench --compile_for=..., which does so in an environment apart"
+            f"({str(error).splitlines()[0]:.100}): pip install 'mnistopt[aot]', or "
+            "use ./launch.sh bench --compile_for=..., which installs it apart"
         ) from error
     return found.devices[0]

@@ -15,7 +15,7 @@ from mnistopt.data.classes import sorted_names
 from mnistopt.data.content import HEAD, listed, what_is, why_unreadable
 from mnistopt.data.folders import read_folder
 from mnistopt.data.official import Stored
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 
 # What the column of labels is called where columns have names: by Kaggle and OpenML,
 # and by others.
@@ -81,7 +81,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         pixels = table[columns].to_numpy(np.float32)
     except ValueError as error:
-        raise _unreadable(path, f"a pixel is no number: {error}") from error
+        raise _unreadable(path, f"a pixel is not a number: {error}") from error
     if not np.isfinite(pixels).all():
         row, bad = np.argwhere(~np.isfinite(pixels))[0]
         raise InputError(f"{path} has no number in row {row}, column {columns[bad]}")
@@ -324,7 +324,9 @@ def read_npz(
             }
             if not set(needed) <= set(names):
                 shapes = listed(f"{name} {kept[name].shape}" for name in kept.files)
-                raise InputError(f"{path} holds {shapes}; expected is {expected}")
+                raise InputError(
+                    f"{path} holds {shapes}; expected is {expected}{see('data')}"
+                )
             if others := set(kept.files) - set(names.values()):
                 warnings.warn(
                     f"{path} also holds {listed(others)}, which are ignored",
@@ -336,7 +338,7 @@ def read_npz(
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         words = why_unreadable(path, error, "a zip file")
         raise InputError(
-            f"{path} cannot be read ({words}); expected is {expected}"
+            f"{path} cannot be read ({words}); expected is {expected}{see('data')}"
         ) from error
 
 

@@ -101,7 +101,7 @@ def _array(values: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:  # Rows of several lengths.
-        raise InputError(f"{name} are no array: {error}") from error
+        raise InputError(f"{name} are not an array: {error}") from error
 
 
 def _check_arrays(

@@ -15,7 +15,7 @@ from mnistopt.data.arrays import is_csv
 from mnistopt.data.content import HEAD, listed, what_is
 from mnistopt.data.official import DATASETS, expected_files
 from mnistopt.data.prepare import download
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 
 # The folders that torchvision keeps datasets in.
 _TORCHVISION = {
@@ -147,7 +147,7 @@ def _of_file(path: Path, name: str) -> Source:
         raise InputError(f"{what}: give the folder of the four, {path.parent}")
     raise InputError(
         f"{what}, {what_is(head)}; expected is a folder with {name}, or a .zip, .npz "
-        "or .csv file of it: docs/data.md has all that is read"
+        f"or .csv file of it{see('data')}"
     )
 
 
@@ -162,8 +162,7 @@ def _nothing(folder: Path, name: str) -> InputError:
     entries = place.iterdir() if os.access(place, os.R_OK) and not why else ()
     return InputError(
         f"No {name} in {place}: {why}not there: {', '.join(missing[place])} (each with "
-        "or without .gz). docs/data.md has all that is read. Found instead: "
-        f"{listed(map(_shown, entries))}."
+        f"or without .gz). Found instead: {listed(map(_shown, entries))}{see('data')}"
     )
 
 

@@ -211,7 +211,7 @@ def _find_parts(folder: Path) -> dict[str, Pictures]:
     if len(train) > 1 or len(test) > 1:
         raise InputError(
             f"{folder} has the folders {', '.join(parts)}: which is the part to train "
-            "on, and which the one to test on? Leave one of each"
+            "on, and which the one to test on? Keep one of each"
         )
     for name, part in parts.items():
         _tell(part, folder / name)

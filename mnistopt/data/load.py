@@ -178,8 +178,8 @@ def _check_official(dataset: Dataset, data_dir: Any) -> None:
     official = dataset.fingerprint in FINGERPRINTS or name not in FINGERPRINTS.values()
     if (train + validation, test) == OFFICIAL_SIZES and not official:
         warnings.warn(
-            f"{name}: there are as many examples in {data_dir} as {name} has, and they "
-            "are not its: is this another dataset, or has it been changed?",
+            f"{name}: the examples in {data_dir} are as many as {name} has, but not "
+            "the same: is this another data set, or was it changed?",
             stacklevel=2,
         )
 

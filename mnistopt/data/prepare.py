@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mnistopt.data.official import Stored, expected_files
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 from mnistopt.logs import quiet
 
 
@@ -93,7 +93,7 @@ def _advice(name: str, root: Path, reason: str, sources: dict[str, Any]) -> str:
         f"{name} could not be downloaded into {root}: {reason}\n"
         f"Without a network, put the four files {', '.join(expected_files(name))} "
         f"(with or without .gz; from {', '.join(sources)}) into one folder and give it "
-        "with `data_dir=FOLDER`. `dataset=mnist_5k` needs no download."
+        f"with `data_dir=FOLDER`. `dataset=mnist_5k` needs no download.{see('data')}"
     )
 
 

@@ -48,7 +48,7 @@ def make_splits(
     count, least = len(examples.labels), 10 if test is None else 2
     if count < least:
         raise InputError(
-            f"{count} examples are too few to train on, and to hold some out of: give "
+            f"{count} examples are too few to train on and to hold some out: give "
             f"{least} or more"
         )
     rest = by_content(examples)

@@ -35,7 +35,7 @@ import tensorstore
 from flax.traverse_util import unflatten_dict
 
 from mnistopt.engine.record import Record
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 from mnistopt.files import plain_path, set_aside, text_checksum
 from mnistopt.logs import quiet
 from mnistopt.training.cohort import TrainState
@@ -54,6 +54,8 @@ def joined(weights: Mapping[str, Any], rest: TrainState) -> TrainState:
     return rest._replace(best=weights["best"], **{last: weights["last"]})
 
 
+# Of the documentation.
+PAGE = "faults#the-files-of-a-workdir"
 # Of a checkpoint's records, beside them.
 CHECKSUM = "checksum"
 
@@ -180,8 +182,8 @@ class Store:
             except Exception as error:  # noqa: BLE001 - whatever is in it
                 warnings.warn(
                     f"the checkpoint {step} is damaged ({str(error).strip():.200}) "
-                    "and left out; what only it has is trained again when it is asked "
-                    "for",
+                    "and skipped; what only it has is trained again when it is "
+                    f"requested{see(PAGE)}",
                     stacklevel=2,
                 )
         return entries
@@ -284,7 +286,7 @@ class Store:
         folder = self.folder / saved.group / str(saved.epoch)
         return Damaged(
             f"the checkpoint {folder} is damaged ({str(error).strip():.200}): the "
-            "grid's command that has trained it trains again what only this one has"
+            f"grid's command trains again what only this checkpoint has{see(PAGE)}"
         )
 
     def _array(self, saved: Checkpoint, name: str) -> tensorstore.TensorStore:

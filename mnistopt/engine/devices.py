@@ -265,9 +265,9 @@ def local_devices() -> list[LocalDevice]:
     """
     if _Fork.broken:
         raise InputError(
-            "this process was forked from one in which JAX was in use, whose threads "
-            "it lacks: JAX would wait for them for ever. Make processes by "
-            "multiprocessing.get_context('spawn'), or fork before anything uses JAX"
+            "this process was forked from one that used JAX, and lacks its threads: "
+            "JAX would wait for them forever. Start processes with "
+            "multiprocessing.get_context('spawn'), or fork before JAX is used"
         )
     cores_compute = _let_threads_compute()
     xlas = _xla_devices()
@@ -294,8 +294,8 @@ def _xla_devices() -> list[jax.Device]:
             or "none of that kind"
         )
         raise InputError(
-            f"JAX finds no device (JAX_PLATFORMS={asked or ''}): {reason}. Leave "
-            "JAX_PLATFORMS out to use what there is, or give cpu"
+            f"JAX finds no device (JAX_PLATFORMS={asked or ''}): {reason}. Unset "
+            "JAX_PLATFORMS to use any device, or set it to cpu"
         ) from error
 
 

@@ -18,7 +18,7 @@ from mnistopt.ambient import PRNG, fixed
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.devices import local_devices
 from mnistopt.engine.record import Record
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 from mnistopt.models import own
 from mnistopt.models.networks import Known, apply, apply_training, bare, make_network
 from mnistopt.models.own import axes_of
@@ -32,6 +32,8 @@ _TOOLS = ("jax", "flax", "mnistopt")
 # `programs`, by `_key`, the `values` of a module, the `name` of what it computes, the
 # hashes of its `traces` by toolchain, and its `probe`.
 Modules = Mapping[str, Mapping[str, Any]]
+# Of the documentation.
+PAGE = "extending#a-module-of-your-own-without-touching-the-project"
 # The dropout rate that training is probed at.
 RATE = 0.25
 # Of the largest number of a probe: rounding by another version of XLA, or by another
@@ -127,9 +129,9 @@ def _named(
     elif not traced.is_as(entry):
         if traced.again().name != traced.name:
             raise InputError(
-                f"{structure} computes something else each time it is traced, as if it "
-                "drew from NumPy's or Python's generators: take numbers from its key, "
-                "or from constants"
+                f"{structure} computes something else each time it is traced, as if "
+                "it drew from NumPy's or Python's random generators: use its key, or "
+                f"constants{see(PAGE)}"
             )
         raise _changed(structure, type(traced.module))
     entry = entry | {"traces": entry["traces"] | {toolchain(): traced.name}}
@@ -139,9 +141,9 @@ def _named(
 
 def _changed(structure: Structure, kind: type) -> InputError:
     return InputError(
-        f"{structure} computes something else than when this workdir was made with it: "
-        f"its class {kind.__qualname__}, or what that uses, has changed. Give another "
-        "workdir, or bring back what it was"
+        f"{structure} no longer computes what it did when this workdir was made: its "
+        f"class {kind.__qualname__}, or code that it uses, has changed. Give another "
+        f"workdir, or restore the code{see(PAGE)}"
     )
 
 
@@ -228,8 +230,8 @@ def make_again(
 def _not_as_trained(structure: Structure) -> InputError:
     return InputError(
         f"{structure.path} has changed since {structure} was trained, and computes "
-        "something else: bring back what it was, or make the module yourself: "
-        "module.apply(study.variables(...), images)"
+        "something else: restore the code, or make the module yourself: "
+        f"module.apply(study.variables(...), images){see(PAGE)}"
     )
 
 

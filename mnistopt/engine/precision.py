@@ -61,8 +61,8 @@ def precision_on(platform: str) -> str:
     choices, (asked, usual) = CHOICES.get(platform, CHOICES["gpu"]), choice()
     if asked is not None and asked not in choices:
         raise InputError(
-            f"precision={asked} is not for devices of the kind {platform}, which have "
-            f"{' or '.join(choices)}; give one of them, or leave it out"
+            f"precision={asked} is not available on devices of the kind {platform}, "
+            f"which have {' or '.join(choices)}; give one of them, or leave it out"
         )
     return asked or (usual if usual in choices else next(iter(choices)))
 

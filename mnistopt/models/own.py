@@ -249,11 +249,11 @@ def load(path: str) -> type[nn.Module]:
     except Exception as error:  # whatever the file of a stranger raises
         raise InputError(
             f"model={path} cannot be imported ({type(error).__name__}: {error}); give "
-            "package.module:Class, the file being where Python looks for it"
+            "package.module:Class, with the file on Python's path"
         ) from error
     if not isinstance(named, type) or not is_module(named):
         raise InputError(
-            f"model={path} is no class of flax modules (flax.linen.Module)"
+            f"model={path} is not a class of flax modules (flax.linen.Module)"
         )
     return named
 
@@ -275,13 +275,13 @@ def declare(given: Any) -> Network:
     for field in fields_of(kind):
         if field.name in TAKEN or field.name.startswith(_STARTS):
             raise InputError(
-                f"{kind.__name__} has a field {field.name}, which is the name of "
-                "something else here: rename the field"
+                f"{kind.__name__} has a field {field.name}, which is also the name of "
+                "a column or a setting: rename the field"
                 + (", or take dropout in __call__" if field.name == "dropout" else "")
             )
     if kind.__name__ in NETWORKS:
         raise InputError(
-            f"{kind.__name__} is the name of a network here: rename the class"
+            f"{kind.__name__} is the name of a built-in network: rename the class"
         )
     network = Network(
         name=kind.__name__,

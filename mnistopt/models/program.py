@@ -113,7 +113,7 @@ def _explaining(model: nn.Module, shape: tuple[int, ...]) -> Iterator[None]:
         raise InputError(f"{name}: {error}") from error
     except jax.errors.ConcretizationTypeError as error:
         raise InputError(
-            f"{name} decides in Python by a traced value{_place(error, model)}. The "
+            f"{name} branches in Python on a traced value{_place(error, model)}. The "
             "dropout rate is traced, as it differs between the replicas of a program, "
             "and so is what is computed from images and parameters: use jnp.where or "
             "jax.lax.cond. mnistopt.Dropout takes a traced rate, nn.Dropout does not"

@@ -38,8 +38,8 @@ class Altered(InputError):
         """Takes its path, and why."""
         super().__init__(
             f"{path} is damaged, or was changed ({reason}): restore it, or let the "
-            "grid's command make it anew from the checkpoints; if it is as it should "
-            f"be, remove {MANIFEST}"
+            "grid's command restore it from the checkpoints; if the change is "
+            f"intended, remove {MANIFEST}"
         )
 
 
@@ -276,7 +276,9 @@ def read_config(workdir: Path) -> Config:
             )
         return Config.from_json(content)
     except FileNotFoundError as error:
-        raise InputError(f"{workdir} is no workdir of a grid: no {CONFIG}") from error
+        raise InputError(
+            f"{workdir} is not the workdir of a grid: it has no {CONFIG}"
+        ) from error
     except InputError:
         raise
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

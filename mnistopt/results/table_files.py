@@ -100,8 +100,8 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
     elif (known := _from_checkpoints(workdir)) is None:
         return read_as_is(workdir, name)
     warnings.warn(
-        f"{workdir / name}.csv is missing, damaged or was changed: what the "
-        "checkpoints hold is taken. The grid's command makes it anew",
+        f"{workdir / name}.csv is missing, damaged or changed, so it is read from the "
+        "checkpoints. The grid's command restores it",
         stacklevel=2,
     )
     return known[name]

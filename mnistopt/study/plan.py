@@ -16,7 +16,7 @@ from mnistopt.engine.identity import check_records, identify
 from mnistopt.engine.lanes import choose_lanes
 from mnistopt.engine.memory import Capacity, at_hand, available, needs
 from mnistopt.engine.pool import Pool, present
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 from mnistopt.models import forms, fused
 from mnistopt.points import Point
 from mnistopt.results.config import Config
@@ -138,7 +138,8 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
                 f"layers or precision (now {now['device']}, {_amount(now)}, jax "
                 f"{now['jax']}, layers {now['form']}, lanes "
                 f"{show(tuple(job.lanes))}): numbers agree to rounding and not "
-                "to the bit. The column machine of trials.csv shows which are which",
+                "to the bit. The column machine of trials.csv shows which are which"
+                + see("engine#what-changes-a-bit-and-what-does-not"),
                 stacklevel=2,
             )
             return
@@ -152,7 +153,8 @@ def _warn_of_slow_layers(plan: Plan, devices: Sequence[Device]) -> None:
         warnings.warn(
             f"convolutions train at a quarter of their speed: their C++ is missing "
             f"({why}). Where there is a C++ compiler, or an index from which pip can "
-            "fetch ziglang, install mnistopt again; pip install -v shows what fails",
+            "fetch ziglang, install mnistopt again; pip install -v shows what fails"
+            + see("engine#one-layer-a-form-for-each-kind-of-device"),
             stacklevel=2,
         )
 

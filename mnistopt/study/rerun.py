@@ -174,8 +174,8 @@ def points(
         ]
         if not fits:
             raise InputError(
-                f"trials.csv has settings of {rows['replica'].iloc[0]} that its name "
-                "is not made of: it or config.json has been changed"
+                f"trials.csv has settings of {rows['replica'].iloc[0]} that do not "
+                "match its name: trials.csv or config.json was changed"
             )
         by_seeds.setdefault(tuple(sorted(seeds)), []).append(fits[0])
     if not by_seeds:

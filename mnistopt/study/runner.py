@@ -7,7 +7,7 @@ from typing import Any
 
 from mnistopt.engine.pool import LocalPool, Pool
 from mnistopt.engine.precision import chosen
-from mnistopt.errors import InputError, noting
+from mnistopt.errors import InputError, noting, see
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import OnEpoch, Run
 from mnistopt.study.plan import plan_run
@@ -155,6 +155,6 @@ def _pool(cluster: str | None, devices: int | None, cache_dir: Path) -> Pool:
             raise
         raise InputError(
             "cluster needs Ray, which is not installed: pip install 'mnistopt[ray]', "
-            "on all nodes"
+            f"on all nodes{see('cluster')}"
         ) from error
     return RayPool(cluster, devices, cache_dir)

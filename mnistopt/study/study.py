@@ -200,7 +200,7 @@ class Study:
             return holders, holders[0].record(name)
         raise InputError(
             f"trial {row['trial']} of {self.workdir} is {row['status']} and has no "
-            "checkpoint; run the grid again to go on"
+            "checkpoint; run the grid's command again to resume"
         )
 
 

@@ -156,7 +156,7 @@ def _fewer_lanes(loop: Loop, error: Exhausted) -> dict[Point, Lanes]:
         ) from error
     fewer = job.lanes.halved()
     warnings.warn(
-        f"{error}: going on with lanes={show(fewer)} instead of {show(job.lanes)}. "
+        f"{error}: continuing with lanes={show(fewer)} instead of {show(job.lanes)}. "
         "Numbers are the same to rounding",
         stacklevel=2,
     )

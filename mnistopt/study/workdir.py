@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from mnistopt.engine.checkpoint import Checkpoint, Store, merge_records, steps
 from mnistopt.engine.record import Record
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 from mnistopt.files import ASIDE, set_aside, writing_to
 from mnistopt.manifest import MANIFEST, Manifest
 from mnistopt.points import replica_id
@@ -24,6 +24,8 @@ from mnistopt.results.config import CONFIG, Config, DataDescription
 from mnistopt.results.table_files import TABLES, read_as_is
 from mnistopt.results.tables import UNFINISHED, trial_id
 
+# Of the documentation.
+PAGE = "faults#the-files-of-a-workdir"
 # That a study makes in its workdir.
 FOLDERS = ("checkpoints", "predictions", "figures", ASIDE)
 LOCK = ".lock"
@@ -83,7 +85,7 @@ class Workdir:
         if known is None and path.exists():
             kept = set_aside(path, self.folder, CONFIG)
             warnings.warn(
-                f"{path} is made anew: as it was, it is kept as {kept}", stacklevel=2
+                f"{path} is written again; the old one is kept as {kept}", stacklevel=2
             )
         self.config = (
             dataclasses.replace(known, **changes) if known else Config(**changes)
@@ -102,8 +104,8 @@ class Workdir:
                 place = self.store.folder / one.group / str(one.epoch)
                 warnings.warn(
                     f"the checkpoint {place} is damaged: {len(lost)} of its "
-                    f"{len(one.about['replicas'])} replicas go on from an older one, "
-                    "or are trained again, when they are asked for",
+                    f"{len(one.about['replicas'])} replicas resume from an older one, "
+                    "or are trained again, when they are requested",
                     stacklevel=2,
                 )
         return saved
@@ -120,7 +122,7 @@ class Workdir:
             others = [name for name in tables if (self.folder / name).exists()]
             if others and not self.store.folder.exists():
                 raise InputError(
-                    f"{self.folder} has {others[0]} of somebody else's, as there is "
+                    f"{self.folder} has {others[0]} of another program: there is "
                     f"neither {CONFIG} nor checkpoints: give another `workdir`"
                 )
             return None
@@ -129,9 +131,10 @@ class Workdir:
         except config.Altered as error:
             if not self.store.folder.is_dir():
                 raise InputError(
-                    f"{self.folder / CONFIG} is damaged, or was changed, and there are "
-                    "no checkpoints to make it anew from: restore it, or give another "
-                    f"`workdir`; if it is as it should be, remove {MANIFEST}"
+                    f"{self.folder / CONFIG} is damaged or was changed, and there are "
+                    "no checkpoints to restore it from: restore it, or give another "
+                    f"`workdir`; if the change is intended, remove {MANIFEST}"
+                    + see(PAGE)
                 ) from error
             # The names of replicas show what they were trained on.
             warnings.warn(str(error), stacklevel=2)
@@ -140,7 +143,8 @@ class Workdir:
             raise InputError(
                 f"workdir {self.folder} holds a study of other data:\n"
                 + "\n".join(differences)
-                + "\nGive another `workdir`, or the settings it was made with."
+                + "\nGive another `workdir`, or the settings it was made with"
+                + see(PAGE)
             )
         return known
 
@@ -159,7 +163,7 @@ class Workdir:
             raise InputError(
                 f"{len(others)} of the {len(records)} replicas whose checkpoints are "
                 f"in {self.folder} were trained on other data: one study cannot hold "
-                "both. Give another `workdir`, or the data it was made with"
+                f"both. Give another `workdir`, or the data it was made with{see(PAGE)}"
             )
 
     def lost(self, saved: Sequence[Checkpoint]) -> dict[str, set[int]]:
@@ -184,9 +188,9 @@ class Workdir:
         except InputError as error:
             if altered and not saved:
                 raise InputError(
-                    f"{self.folder}/trials.csv is damaged, or was changed, and there "
-                    "are no checkpoints to make it anew from: restore it, move it "
-                    "away, or give another `workdir`"
+                    f"{self.folder}/trials.csv is damaged or was changed, and there "
+                    "are no checkpoints to restore it from: restore it, move it away, "
+                    f"or give another `workdir`{see(PAGE)}"
                 ) from error
             return lost  # Not there, or made anew.
         trained = trials[trials["status"] != UNFINISHED]
@@ -226,7 +230,7 @@ class Workdir:
             f"{self.folder}/trials.csv has {len(vanishing)} trained trials whose "
             f"checkpoints are {state}, {vanishing[0]} among them. Tables are made of "
             f"checkpoints, so these rows would be lost: {advice}, give another "
-            "`workdir`, or, to do without them, move trials.csv away"
+            "`workdir`, or, to do without them, move trials.csv away" + see(PAGE)
         )
 
 
@@ -321,7 +325,7 @@ def _read(file: IO[str]) -> str:
 def _taken(workdir: Path, owner: str) -> InputError:
     return InputError(
         f"workdir {workdir} is being written to by {owner}: wait for it to end, or "
-        "give another `workdir`"
+        f"give another `workdir`{see(PAGE)}"
     )
 
 

@@ -163,7 +163,9 @@ def test_replicas_that_lose_a_node_and_gain_another_are_the_same(
 
     with (
         mock.patch.object(pools.RemoteProgram, "train", train),
-        pytest.warns(UserWarning, match="is gone: its replicas go on elsewhere"),
+        pytest.warns(
+            UserWarning, match="is gone: its replicas continue on other devices"
+        ),
     ):
         study = mnistopt.run(
             **grid,
@@ -254,7 +256,7 @@ def test_a_worker_that_does_nothing_more_is_replaced(
         else:
             os.kill(process, signal.SIGKILL if what == "killed" else signal.SIGSTOP)
 
-    with pytest.warns(UserWarning, match="its replicas go on elsewhere"):
+    with pytest.warns(UserWarning, match="its replicas continue on other devices"):
         found = train(pool, digits, 200, harm)
     assert_equal(found, expected)
     assert first not in pool.devices
@@ -316,7 +318,7 @@ def test_a_network_of_one_s_own_goes_to_the_workers(cluster, mine, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.filterwarnings("ignore:.*go on elsewhere")
+@pytest.mark.filterwarnings("ignore:.*continue on other devices")
 def test_what_kills_each_of_its_workers_ends_the_run(pool, digits, mine):
     pool.load(digits)
     with pytest.raises(Lost, match="4 times in a row while they compiled"):

@@ -67,7 +67,7 @@ def test_the_text_shows_accuracy_and_confusion(study):
     ("flags", "words"),
     [
         ([], ["--workdir"]),
-        (["--workdir=/nowhere/at/all"], ["no workdir of a grid"]),
+        (["--workdir=/nowhere/at/all"], ["not the workdir of a grid"]),
         (["--workdir={study}", "--trial=zzz"], ["'zzz' names 0 trials", "trials.csv"]),
         (["--workdir={study}", "--split=dev"], ["split", "dev"]),
         (["--workdir={study}", "--dataset=imagenet"], ["imagenet", "mnist_5k"]),

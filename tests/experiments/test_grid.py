@@ -148,7 +148,7 @@ def test_help_lists_every_flag_with_its_default():
         ("--lanes=2x2x2", ["lanes=2x2x2 is not", "auto"]),
         ("--devices=none", ["devices=none is not", "auto"]),
         ("--learning_rate=1", ["learning_rate"]),
-        ("lr=1e-3", ["'lr=1e-3' is no flag"]),
+        ("lr=1e-3", ["'lr=1e-3' is not a flag"]),
     ],
 )
 def test_a_wrong_flag_is_refused(flag, words):

@@ -248,7 +248,7 @@ class Quiet(nn.Module):
     [
         (
             Branches(),
-            "Branches decides in Python by a traced value in line .*where",
+            "Branches branches in Python on a traced value in line .*where",
         ),
         (Counting(), "Counting keeps variables besides its parameters: counts"),
         (Wide(), r"Wide returns \(3, 7\) .* \(3, 4\)"),

@@ -193,7 +193,7 @@ def test_a_study_in_which_all_diverged_has_a_report(tmp_path, make_record):
 
 
 def test_no_workdir_has_no_report(tmp_path):
-    with pytest.raises(InputError, match="no workdir of a grid"):
+    with pytest.raises(InputError, match="not the workdir of a grid"):
         write_report(tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_a_format_of_another_version_is_said_to_be_one(tmp_path):
 
 def test_a_folder_without_a_config_is_no_workdir(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(InputError, match=f"{folder} is no workdir of a grid"):
+        with pytest.raises(InputError, match=f"{folder} is not the workdir of a grid"):
             config.read_config(folder)
 
 

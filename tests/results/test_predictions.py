@@ -64,7 +64,9 @@ def test_a_new_seed_and_a_broken_file_are_mended(tmp_path):
     best.write_bytes(best.read_bytes()[:-100])
     with pytest.raises(InputError, match="run the grid"):
         study.predictions()
-    with pytest.warns(UserWarning, match="npz was not as it was written: it is kept"):
+    with pytest.warns(
+        UserWarning, match="npz was changed after it was written: it is kept"
+    ):
         more = mnistopt.run(workdir=tmp_path, seeds=2, **SETTINGS)
     for trial in more.trials["trial"]:
         assert more.predictions(trial).seeds.tolist() == [0, 1]

@@ -254,7 +254,7 @@ def test_a_device_out_of_memory_goes_on_with_half_of_the_lanes(
     tmp_path, monkeypatch, epoch
 ):
     failed = exhausted(monkeypatch, most=2, epoch=epoch)
-    with pytest.warns(UserWarning, match="going on with lanes=1x2 instead of 1x3"):
+    with pytest.warns(UserWarning, match="continuing with lanes=1x2 instead of 1x3"):
         study = mnistopt.run(**GRID, lanes=3, workdir=tmp_path / "less")
     assert set(failed) == {(1, 3)}
     assert set(study.config.lanes.values()) == {"1x2"}

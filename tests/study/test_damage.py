@@ -91,7 +91,7 @@ def test_rows_that_only_a_changed_table_has_do_not_vanish(workdir, garbage):
     path.write_text("\0" + text[:30] if garbage else text)
     before = {one: one.read_bytes() for one in workdir.glob("*.csv")}
     told = mend(workdir, report=False)
-    assert ("no checkpoints to make it anew from" if garbage else "are gone") in told
+    assert ("no checkpoints to restore it from" if garbage else "are gone") in told
     assert before == {one: one.read_bytes() for one in workdir.glob("*.csv")}
     # As is advised.
     path.rename(workdir / "mine.csv")
@@ -221,7 +221,9 @@ def test_a_checkpoint_that_somebody_has_removed_is_trained_again(workdir, study)
     shutil.rmtree(first)
     opened = mnistopt.open_study(workdir)
     for trial in opened.trials.query("epochs == 1")["trial"]:
-        with pytest.raises(InputError, match="no checkpoint; run the grid again"):
+        with pytest.raises(
+            InputError, match="no checkpoint; run the grid's command again"
+        ):
             opened.params(trial)
     assert not mend(workdir, report=False)
     check_right(study, workdir)

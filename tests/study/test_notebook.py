@@ -80,7 +80,7 @@ def test_a_module_written_in_a_cell_is_trained_and_told_from_a_changed_one(tmp_p
     ).execute()
     printed = ["".join(one.get("text", "") for one in cell.outputs) for cell in cells]
     assert "width = 4" in printed[1] and printed[3].count("width = 4") == 2
-    assert "Net 4 computes something else than when this workdir" in printed[5]
+    assert "Net 4 no longer computes what it did when this workdir" in printed[5]
 
 
 @pytest.fixture

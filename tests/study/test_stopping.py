@@ -182,7 +182,7 @@ def test_a_program_s_exit_code_tells_of_the_signal(tmp_path, name, code):
         program.send_signal(getattr(signal, name))
         _, told = program.communicate(timeout=60)
     assert program.returncode == code
-    wanted = f"the same command goes on from here: ./launch.sh {' '.join(command[2:])}"
+    wanted = f"the same command resumes: ./launch.sh {' '.join(command[2:])}"
     assert wanted.replace("experiments.", "").encode() in told
     assert b"Traceback" not in told
 
@@ -213,7 +213,7 @@ def test_a_program_waits_for_no_thread_that_computes():
         assert busy.stdout.readline() == b"in\n"
         busy.send_signal(signal.SIGTERM)
         _, told = busy.communicate(timeout=60)
-    assert busy.returncode == 143 and b"goes on from here" in told
+    assert busy.returncode == 143 and b"command resumes" in told
 
 
 SWALLOWED = """
@@ -243,6 +243,4 @@ def test_ctrl_c_is_not_lost_in_a_callback_of_the_garbage_collector():
         command, cwd=root, env=LAUNCHED, capture_output=True, text=True, check=False
     )
     assert found.returncode == 130 and found.stdout == ""
-    assert found.stderr == (
-        "stopped; the same command goes on from here: ./launch.sh grid\n"
-    )
+    assert found.stderr == ("stopped; the same command resumes: ./launch.sh grid\n")

@@ -216,7 +216,7 @@ def test_an_interrupted_run_leaves_readable_tables_and_goes_on(tmp_path, finishe
     assert set(part.trials["epochs_done"]) <= {0, 1, 2}
     with pytest.raises(InputError, match="no trial has finished"):
         part.trial("best")
-    with pytest.raises(InputError, match="run the grid again"):
+    with pytest.raises(InputError, match="run the grid's command again"):
         part.params(part.trials["trial"][0])
     assert_same_results(run(tmp_path), finished)
 
@@ -313,7 +313,7 @@ def test_default_workdir_names_data_and_models():
 
 
 def test_no_workdir_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="no workdir of a grid"):
+    with pytest.raises(InputError, match="not the workdir of a grid"):
         mnistopt.open_study(tmp_path)
 
 

@@ -183,7 +183,7 @@ def test_a_damaged_config_is_made_anew(workdir, damage):
     with pytest.raises(InputError, match="config.json is damaged"):
         mnistopt.open_study(workdir)
     with (
-        pytest.warns(UserWarning, match="make it anew from the checkpoints"),
+        pytest.warns(UserWarning, match="restore it from the checkpoints"),
         pytest.warns(UserWarning, match="it is kept as .*config.json-0"),
     ):
         study = mnistopt.run(**ASKED, seeds=2, workdir=workdir)
@@ -200,7 +200,7 @@ def test_a_damaged_config_alone_is_refused(workdir):
     shutil.rmtree(workdir / "checkpoints")
     (workdir / "config.json").write_text("{}")
     before = contents(workdir)
-    with pytest.raises(InputError, match="no checkpoints to make it anew from: rest"):
+    with pytest.raises(InputError, match="no checkpoints to restore it from: rest"):
         mnistopt.run(**ASKED, seeds=2, workdir=workdir)
     assert contents(workdir) == before
 
@@ -229,7 +229,7 @@ def test_a_row_without_a_trial_s_name_is_no_trial(workdir, name):
 
 def test_a_table_of_somebody_else_s_is_not_overwritten(tmp_path):
     (tmp_path / "trials.csv").write_text("mine\n")
-    with pytest.raises(InputError, match="trials.csv of somebody else's"):
+    with pytest.raises(InputError, match="trials.csv of another program"):
         mnistopt.run(**ASKED, seeds=1, workdir=tmp_path)
     assert (tmp_path / "trials.csv").read_text() == "mine\n"
 

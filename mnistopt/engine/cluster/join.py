@@ -14,7 +14,7 @@ from ray._private import ray_constants, services
 from ray._private.authentication import authentication_token_setup as tokens
 
 from mnistopt.engine.devices import cores
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 
 # Seconds that a head which is there takes to accept a connection.
 PATIENCE = 5.0
@@ -52,7 +52,7 @@ def join(address: str) -> bool:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"cluster={address} cannot be joined: {_why(error)}"
+            f"cluster={address} cannot be joined: {_why(error)}{see('cluster')}"
         ) from error
     return True
 
@@ -108,11 +108,12 @@ def _find(asked: str) -> str:
         raise InputError(
             f"{shown} asks for a token, and that of this process is missing or wrong: "
             "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN as on the cluster's nodes"
+            + see("cluster#security")
         ) from error
     except (OSError, OverflowError, ray.exceptions.RpcError) as error:
         raise InputError(
-            f"{shown} cannot be reached ({error}): {_EXPECTED}, of the head that "
-            "`ray start --head` has named"
+            f"{shown} cannot be reached ({error}): {_EXPECTED}, as printed by `ray "
+            f"start --head`{see('cluster')}"
         ) from error
     return address
 
@@ -155,7 +156,7 @@ def find_resource() -> str:
         raise InputError(
             f"the cluster has no {' or '.join(wanted)}"
             + (f" (JAX_PLATFORMS={asked})" if asked else "")
-            + f": it has {parts}. Leave JAX_PLATFORMS out to use what there is, or "
+            + f": it has {parts}. Unset JAX_PLATFORMS to use any device, or "
             "start nodes that have one"
         )
     if usable[0] != "CPU":

@@ -126,8 +126,8 @@ class RayPool:
             self._alone = now
         elif now > self._alone + ALONE:
             raise InputError(
-                f"the cluster has had no worker for {ALONE:.0f} s: start nodes; the "
-                "same command goes on"
+                f"the cluster has had no worker for {ALONE:.0f} s: start nodes, then "
+                "run the same command to resume"
             )
         return list(self._devices)
 
@@ -260,7 +260,7 @@ class RayPool:
             ray.kill(device.actor)
             left = len(self._devices)
             warnings.warn(
-                f"{device} {why}: its replicas go on elsewhere, {left} "
+                f"{device} {why}: its replicas continue on other devices, {left} "
                 f"device{'' if left == 1 else 's'} left",
                 stacklevel=2,
             )
@@ -271,7 +271,7 @@ class RayPool:
             self._devices += self._come()
         except InputError as error:
             self._failures += 1
-            warnings.warn(f"{error}; it is left out", stacklevel=2)
+            warnings.warn(f"{error}; it is skipped", stacklevel=2)
         free = self._free()
         room = free if self._count is None else self._count - len(self._devices)
         # One that cannot start is not tried for ever.

@@ -159,8 +159,8 @@ def check_drawing() -> None:
     if (limit := address_space()) < ADDRESSES:
         raise InputError(
             f"this process is limited to {limit / 1e9:.3g} GB of addresses (ulimit "
-            f"-v), and drawing reserves {ADDRESSES / 1e9:.0f} GB: what was trained is "
-            "saved; the report without that limit draws it"
+            f"-v), and drawing reserves {ADDRESSES / 1e9:.0f} GB: the results are "
+            "saved; draw the report without that limit"
         )
 
 
