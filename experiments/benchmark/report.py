@@ -301,13 +301,14 @@ def cluster_markdown(found: Mapping[str, Any]) -> str:
     """Returns what was found of a cluster, as Markdown."""
     cost = found["overhead"]
     words = (
-        f"{cost['replicas']} replicas of CNN 32x64/128 on {cost['devices']} devices: "
-        f"{statistics.median(cost['local']):.2f} s per epoch by the local queue, "
-        f"{statistics.median(cost['ray']):.2f} s by Ray's, {cost['ratio']:.3f} times."
+        f"{cost['replicas']} replicas of CNN 32x64/128 on {cost['devices']} devices "
+        f"took {statistics.median(cost['local']):.2f} s per epoch with the local queue "
+        f"and {statistics.median(cost['ray']):.2f} s with Ray's, {cost['ratio']:.3f} "
+        "times."
     )
     table = [
-        ["devices", "seconds per epoch", "epochs of replicas per second"]
-        + ["of the ideal", "driver, of a core", "results, kB/s"]
+        ["devices", "seconds per epoch", "replica epochs per second"]
+        + ["share of the ideal", "driver, share of a core", "results, kB/s"]
     ]
     for row in found["simulation"]:
         shares = (row["rate"] / row["ideal"], row["driver"])
