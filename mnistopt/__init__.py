@@ -1,5 +1,7 @@
 """Grids of small digit classifiers, trained as parallel replicas in one program.
 
+Example::
+
     import mnistopt
 
     study = mnistopt.run(lr=[1e-4, 1e-3, 1e-2], seeds=3, workdir="runs/demo")

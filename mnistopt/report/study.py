@@ -159,8 +159,8 @@ def _tables(summary: pd.DataFrame, trials: pd.DataFrame) -> list[Table]:
     return [
         Table(
             "Settings, best first by validation: means over n seeds with 95 % intervals"
-            f"{_left_out(summary, 'summary.csv')}. A click on a setting shows its "
-            "curves and mistakes; one on a column's name sorts.",
+            f"{_left_out(summary, 'summary.csv')}. Click a setting to see its "
+            "curves and mistakes, or a column's name to sort.",
             pd.DataFrame(points),
             shown["label"].tolist(),
         ),
@@ -173,7 +173,9 @@ def _tables(summary: pd.DataFrame, trials: pd.DataFrame) -> list[Table]:
 
 
 def _left_out(table: pd.DataFrame, name: str) -> str:
-    return f" ({_ROWS} of {len(table)}; {name} has all)" if len(table) > _ROWS else ""
+    return (
+        f" ({_ROWS} of {len(table)}; all are in {name})" if len(table) > _ROWS else ""
+    )
 
 
 def _state(row: pd.Series) -> str:
@@ -197,7 +199,7 @@ def _provenance(about: Config, facts: pd.Series, workdir: Path) -> Markup:
         f"{about.python}, {versions}; commit {about.commit or 'unknown'}.",
         f"Data: {about.data.dataset}, fingerprint {about.data.fingerprint}.",
     ]
-    again = "Again, or on from where it stopped:"
+    again = "To repeat or resume it:"
     command = rerun_command(about, workdir)
     if not command:
         again += " the Python call that made it, with the same modules and data."

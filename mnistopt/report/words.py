@@ -84,7 +84,7 @@ def _plural_of(words: str) -> str:
 
 
 def headline(config: Config, summary: pd.DataFrame) -> tuple[str, str]:
-    """Returns the title of a study's report, and what was asked."""
+    """Returns the title of a study's report, and the grid in words."""
     asked, data = config.asked, config.data
     models = " and ".join(
         _plural_of(NETWORKS[name].words) if name in NETWORKS else name
@@ -97,12 +97,12 @@ def headline(config: Config, summary: pd.DataFrame) -> tuple[str, str]:
         for axis in axes_of(summary)
         if axis in swept
     )
-    lead = f"Asked: {axes}. " if axes else ""
+    lead = f"Grid: {axes}. " if axes else ""
     epochs = ", ".join(map(str, sorted(set(summary["epochs"]))))
     lead += (
         f"Trained on {data.train:,} images for {epochs} epochs with "
-        f"{plural(config.seeds, 'seed')}; {data.validation:,} held out to choose, "
-        f"{data.test:,} others to test."
+        f"{plural(config.seeds, 'seed')}; {data.validation:,} for validation, "
+        f"{data.test:,} for testing."
     )
     return title, lead
 
@@ -115,7 +115,7 @@ def notice(facts: pd.Series) -> str:
         f"This study is not finished: {plural(int(facts['unfinished']), 'replica')} "
         f"still {'has' if facts['unfinished'] == 1 else 'have'} epochs to train, "
         f"{facts['finished']:.0f} {'has' if facts['finished'] == 1 else 'have'} "
-        "finished. The same command goes on; this page shows what is known so far."
+        "finished. The same command resumes it; this page shows the results so far."
     )
 
 
@@ -131,9 +131,9 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
         return ["No setting has finished yet."]
     found = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
     found.append(
-        f"It gets {percent(facts['best_train_accuracy_mean'])} of the training images "
-        f"right, {100 * facts['best_overfitting_mean']:.2f} points more than of the "
-        "test images: that is its overfitting."
+        f"It classifies {percent(facts['best_train_accuracy_mean'])} of the training "
+        f"images correctly, {100 * facts['best_overfitting_mean']:.2f} points more "
+        "than of the test images (overfitting)."
     )
     if facts.get("most_confused_count", 0) > 0:
         places = facts["most_confused_class"], facts["most_confused_with"]
@@ -145,9 +145,9 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
                 f"{percent(facts['best_vote_accuracy'])}. "
             )
         found.append(
-            f"{vote}Most often it takes {true} for {taken}: "
+            f"{vote}Most often {true} is taken for {taken}: "
             f"{facts['most_confused_count']:.3g} times"
-            f"{', the mean over its seeds' if facts['best_n'] > 1 else ''}."
+            f"{' per seed on average' if facts['best_n'] > 1 else ''}."
         )
     if facts["diverged"]:
         names = summary[summary["diverged"] > 0]["label"].tolist()
@@ -168,16 +168,14 @@ def _class(name: str) -> str:
 
 def _best(facts: pd.Series, label: str) -> str:
     several = facts["points"] > 1
-    name = f"The best setting by validation is {label}: it" if several else "It"
-    start = f"{name} gets {percent(facts['best_test_accuracy_mean'])} of the test "
-    n = int(facts["best_n"])
-    if n < 2:
-        return f"{start}images right, with one seed."
-    low, high = facts["best_test_accuracy_low"], facts["best_test_accuracy_high"]
-    return (
-        f"{start}images right, the mean of {n} seeds, with a 95 % interval from "
-        f"{100 * low:.2f} to {percent(high)}."
-    )
+    name = f"The best setting by validation is {label}. " if several else ""
+    right = percent(facts["best_test_accuracy_mean"])
+    n, how = int(facts["best_n"]), "with one seed"
+    if n > 1:
+        low, high = facts["best_test_accuracy_low"], facts["best_test_accuracy_high"]
+        interval = f"95 % interval {100 * low:.2f} to {percent(high)}"
+        how = f"mean of {n} seeds, {interval}"
+    return f"{name}It classifies {right} of the test images correctly ({how})."
 
 
 def _ties(summary: pd.DataFrame) -> str:
@@ -185,8 +183,8 @@ def _ties(summary: pd.DataFrame) -> str:
         return ""
     if summary["n"].max() < 2:
         return (
-            "With one seed per setting the ranking may be chance: "
-            "give five seeds to learn which are worse."
+            "With one seed per setting the ranking may be chance: with five seeds "
+            "the study can show which settings are worse."
         )
     tied = summary[summary["choice"] == "tied"]["label"].tolist()
     fewer = summary[summary["choice"] == "fewer seeds"]
@@ -200,7 +198,7 @@ def _ties(summary: pd.DataFrame) -> str:
         which = "This setting" if len(tied) == 1 else "These settings"
         return (
             f"{which} cannot be distinguished from it at 5 %: {listed(tied)} (paired "
-            f"t tests, Holm's correction). More seeds would decide more.{extra}"
+            f"t tests, Holm's correction). More seeds would separate more.{extra}"
         )
     if not (summary["choice"] == "best").any():
         return extra.strip()
@@ -209,11 +207,11 @@ def _ties(summary: pd.DataFrame) -> str:
 
 def _sureness(facts: pd.Series) -> str:
     half = 100 * facts["other_images_half_width"]
-    over = "Intervals over seeds say how it would vary with other seeds. "
+    over = "Intervals describe the variation between seeds. "
     if facts["best_n"] < 2:
-        over = "One seed says nothing of how it would vary with others. "
+        over = "One seed does not show how results vary with others. "
     return (
-        f"{over}On {facts['test_examples']:,.0f} other test images it could differ by "
-        f"± {half:.2f} points more (Wilson's 95 % interval). The test images chose "
-        "nothing."
+        f"{over}On another {facts['test_examples']:,.0f} test images the accuracy "
+        f"could differ by a further ± {half:.2f} points (Wilson's 95 % interval). The "
+        "test images were used for no choice."
     )

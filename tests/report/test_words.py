@@ -49,8 +49,8 @@ def test_a_clear_winner_is_named_with_its_interval(make_record):
     ]
     facts, warning, text = words_of(records, 5)
     assert warning == ""
-    assert "The best setting by validation is lr 0.1: it gets 94.00 %" in text
-    assert "the mean of 5 seeds" in text
+    assert "The best setting by validation is lr 0.1. It classifies 94.00 %" in text
+    assert "mean of 5 seeds, 95 % interval" in text
     assert "All others are below it at 5 %" in text
     assert facts["tied"] == 0 and facts["finished"] == 15
     # 15 replicas, 2 epochs of 3,500 images, 2 seconds each.
@@ -66,19 +66,19 @@ def test_ties_are_named_and_more_seeds_advised(make_record):
     ]
     _, _, text = words_of(records)
     assert "These settings cannot be distinguished from it at 5 %" in text
-    assert "More seeds would decide more" in text
+    assert "More seeds would separate more" in text
 
 
 def test_one_seed_says_nothing_of_chance(make_record):
     _, _, text = words_of([record_of(make_record, p, 0, 40) for p in POINTS], 1)
     assert "with one seed" in text and "five seeds" in text
-    assert "interval from" not in text
+    assert "seeds, 95 % interval" not in text
 
 
 def test_one_setting_is_not_the_best_of_anything(make_record):
     _, _, text = words_of([record_of(make_record, POINTS[0], s, 40) for s in range(3)])
-    assert text.startswith("It gets 95.00 %")
-    assert "best" not in text and "told from" not in text
+    assert text.startswith("It classifies 95.00 %")
+    assert "best" not in text and "distinguished" not in text
 
 
 def test_what_diverged_is_told(make_record):
@@ -115,7 +115,7 @@ def test_the_commonest_mistake_is_that_of_the_seeds(make_record):
     records = [record_of(make_record, POINTS[0], s, 40) for s in range(2)]
     point = POINTS[0].identity()
     facts, _, text = words_of(records, 2, {point: one})
-    assert "Most often it takes a 4 for a 9: 2 times" in text
+    assert "Most often a 4 is taken for a 9: 2 times per seed" in text
     assert "The vote of its seeds is right on 95.00 %" in text
     assert facts["most_confused_count"] == 2
 
@@ -125,7 +125,7 @@ def test_the_headline_says_what_was_asked(make_record):
     summary = summary_table(trials_table(records))
     title, lead = headline(config_of(POINTS, 3), summary)
     assert title == "3 settings of MLPs on mnist_5k"
-    assert lead.startswith("Asked: lr 0.1, 0.2, 0.3. Trained on 3,500 images for 2")
+    assert lead.startswith("Grid: lr 0.1, 0.2, 0.3. Trained on 3,500 images for 2")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
     return finished(
         alt.layer(*layers).properties(height=560 if many else 340).add_params(choice),
         "Classes taken for others",
-        ["Test images, mean count over the seeds; of the best point, or the chosen."],
+        ["Test images, mean count over seeds, of the best or the selected point."],
         words,
     )
 
@@ -225,7 +225,7 @@ def mistakes_chart(frame: pd.DataFrame) -> Any:
             tooltip=[
                 alt.Tooltip("label:N", title="point"),
                 alt.Tooltip("index:Q", title="test image", format="d"),
-                alt.Tooltip("votes:N", title="what each seed says"),
+                alt.Tooltip("votes:N", title="each seed's answer"),
             ],
         )
     )
@@ -241,7 +241,7 @@ def mistakes_chart(frame: pd.DataFrame) -> Any:
         "Surely wrong",
         [
             "The test images that the seeds' vote misreads with most confidence,",
-            "and what each seed says; of the best point, or the chosen.",
+            "and each seed's answer; of the best or the selected point.",
         ],
         f"The most confidently misread images of the best point: {', '.join(shown)}.",
     )

@@ -205,8 +205,8 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         alt.layer(*layers).properties(height=HEIGHT).add_params(choice),
         picture,
         [
-            "Means with 95 % intervals over seeds. On the line: no other point is both",
-            "cheaper and better by validation (the Pareto front); by their numbers:",
+            "Means with 95 % intervals over seeds. The line joins points that no other",
+            "beats on both cost and validation (the Pareto front); by their numbers:",
             *names,
         ],
         f"Validation error against {measured}. On the Pareto front: "

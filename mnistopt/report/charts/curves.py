@@ -144,7 +144,8 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     return finished(
         alt.layer(*layers),
         title,
-        ["Mean over each point's seeds; bands from the lowest to the highest."]
-        + [f"Losses above {FAR} nats, of what learns nothing, are cut off."] * far,
+        ["Mean over seeds; bands from the lowest to the highest seed."]
+        + [f"Losses above {FAR} nats, from networks that learn nothing, are cut off."]
+        * far,
         words,
     )

@@ -95,8 +95,8 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
         alt.layer(*layers).properties(height=rows_high(frame)).add_params(choice),
         "Every replica",
         [
-            "A dot per seed, the mean, and its 95 % interval over each point's seeds.",
-            "Best first by validation; tied with it at 5 %: “tied”.",
+            "One dot per seed, the mean, and its 95 % interval over seeds.",
+            "Best first by validation; “tied”: not clearly different from it, at 5 %.",
         ],
         words,
     )

@@ -168,7 +168,7 @@ def parallel_chart(frame: pd.DataFrame) -> Any:
     return finished(
         alt.layer(*layers).properties(height=HEIGHT).add_params(choice),
         "All hyper-parameters",
-        [f"A line per point; in colour the best {len(PALETTE)} by validation."],
+        [f"One line per point; coloured: the best {len(PALETTE)} by validation."],
         f"Parallel coordinates of {frame['label'].nunique()} points; the best is "
         f"{best['label']} with {best['error']:.2f} % validation error.",
     )
