@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mnistopt import errors
+from mnistopt.errors import see
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
@@ -41,6 +44,13 @@ SHOWN = {
 }
 
 
+def anchors(page):
+    """Returns the anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    slugs = (re.sub(r"[^\w -]", "", heading.lower()) for heading in headings)
+    return {slug.replace(" ", "-") for slug in slugs}
+
+
 def test_every_block_is_tried():
     assert [[name for name in SHOWN if name in block] for block in BLOCKS] == [
         [name] for name in SHOWN
@@ -52,10 +62,7 @@ def test_links_within_the_project_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:)([^)#]*)(#[^)]*)?\)", page.read_text()):
         path, anchor = page.parent / (link[0] or page.name), link[1]
         assert path.exists(), link
-        if anchor:
-            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
-            slugs = {re.sub(r"[^\w -]", "", one.lower()) for one in headings}
-            assert anchor[1:] in {one.replace(" ", "-") for one in slugs}, link
+        assert not anchor or anchor[1:] in anchors(path), link
 
 
 def test_the_readme_is_one_page():
@@ -78,3 +85,29 @@ def test_a_block_runs(name, tmp_path):
         check=False,
     )
     assert (found.stdout.strip(), found.stderr) == (wanted, "")
+
+
+def test_messages_name_pages_and_headings_that_there_are():
+    """What `errors.see` is given, by name or as the constant PAGE of a file."""
+    found = set()
+    for path in (ROOT / "mnistopt").rglob("*.py"):
+        named = r'(?:see\(|^PAGE = )["\']([\w#-]+)["\']'
+        found |= set(re.findall(named, path.read_text(), re.MULTILINE))
+    assert len(found) >= 6
+    for name in found:
+        page, _, anchor = name.partition("#")
+        assert not anchor or anchor in anchors(ROOT / "docs" / f"{page}.md"), name
+
+
+def test_a_message_names_the_page_where_it_is(monkeypatch, tmp_path):
+    text = (ROOT / "docs" / "data.md").as_posix()
+    built = (ROOT / "build" / "docs" / "data.html").as_posix()
+    monkeypatch.chdir(tmp_path)
+    assert see("data#pictures").removeprefix("\nSee ") in (
+        f"{text}#pictures",
+        f"{built}#pictures",
+    )
+    monkeypatch.chdir(ROOT)
+    assert re.fullmatch(r"\nSee (build/docs/data\.html|docs/data\.md)", see("data"))
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "mnistopt" / "errors.py"))
+    assert see("data") == "\nSee docs/data.md in the repository of mnistopt"

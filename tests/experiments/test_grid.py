@@ -3,7 +3,6 @@ import gzip
 import io
 import re
 import shlex
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from experiments.show import first_that_fits
 from mnistopt.points import ALWAYS
 from mnistopt.results.tables import summary_table, trials_table
 from mnistopt.study.grid import grid as make_grid
+from tests.idx import write_dataset, write_idx
 from tests.programs import ROOT, assert_refused, run
 
 SMALL = (
@@ -155,22 +155,18 @@ def test_a_wrong_flag_is_refused(flag, words):
     assert_refused(run("grid", flag), *words)
 
 
-def write_idx(folder, name, array, magic=None):
-    magic = magic or 0x800 + array.ndim
-    header = struct.pack(f">{1 + array.ndim}I", magic, *array.shape)
-    (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
-
-
 @pytest.fixture
 def idx_folder(tmp_path):
     folder = tmp_path / "idx"
-    folder.mkdir()
     random = np.random.default_rng(0)
-    for part, size in (("train", 120), ("t10k", 40)):
-        write_idx(
-            folder, f"{part}-images-idx3-ubyte", random.integers(0, 256, (size, 28, 28))
-        )
-        write_idx(folder, f"{part}-labels-idx1-ubyte", np.arange(size) % 10)
+    sizes = {"train": 120, "t10k": 40}
+    write_dataset(
+        folder,
+        {
+            part: (random.integers(0, 256, (size, 28, 28)), np.arange(size) % 10)
+            for part, size in sizes.items()
+        },
+    )
     return folder
 
 
@@ -199,12 +195,12 @@ def corrupt(folder):
 
 
 def wrong_magic(folder):
-    write_idx(folder, "train-labels-idx1-ubyte", np.arange(120) % 10, magic=0x0D01)
+    write_idx(folder / "train-labels-idx1-ubyte", np.arange(120) % 10, magic=0x0D01)
     return "train-labels-idx1-ubyte"
 
 
 def label_over_9(folder):
-    write_idx(folder, "t10k-labels-idx1-ubyte", np.arange(40) % 11)
+    write_idx(folder / "t10k-labels-idx1-ubyte", np.arange(40) % 11)
     return "t10k-labels-idx1-ubyte"
 
 

@@ -11,6 +11,7 @@ from comparing import without_times
 import mnistopt
 from mnistopt.data.load import load
 from mnistopt.results.table_files import TABLES
+from tests.idx import write_dataset
 from tests.programs import ROOT
 
 # Without a report, which takes most of a small run's time.
@@ -72,26 +73,19 @@ def test_settings_of_jax_and_xla(tmp_path):
     assert_equal(*found)
 
 
-def idx_files(folder, parts):
-    folder.mkdir()
-    for part, (images, labels) in parts.items():
-        for kind, array in (("images-idx3", images[..., 0]), ("labels-idx1", labels)):
-            sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-            head = bytes((0, 0, 8, array.ndim)) + sizes
-            path = folder / f"{part}-{kind}-ubyte"
-            path.write_bytes(head + array.astype(np.uint8).tobytes())
-
-
 def test_the_file_that_examples_came_in(tmp_path):
     digits = load("mnist_5k", train_examples=400)
-    parts = {"train": digits.train, "t10k": digits.test}
-    idx_files(tmp_path / "ordered", parts)
+    splits = {"train": digits.train, "t10k": digits.test}
+    parts = {
+        name: (split.images[..., 0], split.labels) for name, split in splits.items()
+    }
+    write_dataset(tmp_path / "ordered", parts)
     rng = np.random.default_rng(0)
     shuffled = {}
     for name, (images, labels) in parts.items():
         order = rng.permutation(len(labels))
         shuffled[name] = images[order], labels[order]
-    idx_files(tmp_path / "shuffled", shuffled)
+    write_dataset(tmp_path / "shuffled", shuffled)
     np.savez(
         tmp_path / "arrays.npz",
         images=shuffled["train"][0],
