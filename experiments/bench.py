@@ -75,31 +75,31 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         # An empty cache, so that the first compile is a cold one.
         devices = use_devices(cache_dir=Path(cache))
-        found: dict[str, Any] = {
+        measured: dict[str, Any] = {
             "quick": FLAGS.quick,
             "machine": ours.describe(devices),
             "ceilings": ours.measure_ceilings(devices),
             "rows": [],
             "studies": [],
         }
-        log(report.ceilings_in_words(found))
+        log(report.ceilings_in_words(measured))
         for network in chosen:
             for batch in (64,) if FLAGS.quick else network.batches:
                 log(f"{network.name}, batch {batch}")
                 task = contest.Contest(network, batch, devices, FLAGS.quick, log)
-                found["rows"] += task.run()
-                _write(workdir, found)
+                measured["rows"] += task.run()
+                _write(workdir, measured)
         studies = FLAGS.studies and not FLAGS.quick
         if studies:
             log("evaluation beside training")
-            found["evaluation_share"] = ours.evaluation_share(devices)
+            measured["evaluation_share"] = ours.evaluation_share(devices)
     if studies:
         for name in ours.STUDIES:
             log(f"a study: {name}")
-            found["studies"] += ours.time_study(name)
-            _write(workdir, found)
-    print(report.markdown(found))
-    print(f"Written: {', '.join(map(str, report.write(workdir, found)))}")
+            measured["studies"] += ours.time_study(name)
+            _write(workdir, measured)
+    print(report.markdown(measured))
+    print(f"Written: {', '.join(map(str, report.write(workdir, measured)))}")
 
 
 def _named(networks: Sequence[Network]) -> list[Network]:
@@ -123,10 +123,10 @@ def _cluster(workdir: Path) -> None:
     with tempfile.TemporaryDirectory() as cache:
         cost = scaling.overhead(Path(cache), 1 if FLAGS.quick else 5, log)
     simulation = scaling.simulate(log)
-    found = {"overhead": cost, "simulation": simulation}
-    _write(workdir, found, "cluster.json")
+    measured = {"overhead": cost, "simulation": simulation}
+    _write(workdir, measured, "cluster.json")
     write_picture(workdir, "scaling", report.cluster_picture(simulation))
-    print(report.cluster_markdown(found))
+    print(report.cluster_markdown(measured))
     print(f"Written: {workdir / 'cluster.json'}, {workdir / 'scaling.png'}")
 
 
@@ -135,23 +135,23 @@ def _compile(workdir: Path, name: str) -> None:
     target, chosen = TARGETS[name], _named(ahead.networks())
     xla = device(target)
     path = workdir / f"{name}.json"
-    found: dict[str, Any] = {"versions": ahead.versions(target), "rows": []}
+    compiled: dict[str, Any] = {"versions": ahead.versions(target), "rows": []}
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))
-        if before["versions"] == found["versions"]:
-            found = before
-            log(f"{len(found['rows'])} rows are in {path}: remove it to make them anew")
-    for row in ahead.rows(target, xla, chosen, found["rows"]):
+        if before["versions"] == compiled["versions"]:
+            compiled = before
+            log(f"{len(compiled['rows'])} rows are in {path}: remove it to repeat them")
+    for row in ahead.rows(target, xla, chosen, compiled["rows"]):
         log(f"{row['network']}, {row['who']}, {row['lanes']} lanes: "
              f"{row.get('failed') or row['kernels']}")  # fmt: skip
-        found["rows"].append(row)
-        _write(workdir, found, path.name)
+        compiled["rows"].append(row)
+        _write(workdir, compiled, path.name)
     from mnistopt.report.charts.pictures import write_picture
 
-    page = ahead.markdown(name, found)
+    page = ahead.markdown(name, compiled)
     (workdir / f"{name}.md").write_text(page, encoding="utf-8")
     if target.estimated:
-        write_picture(workdir, name, ahead.picture(name, found))
+        write_picture(workdir, name, ahead.picture(name, compiled))
     print(page)
     print(f"Written: {path}, and its tables and pictures")
 
@@ -162,10 +162,10 @@ def _round(workdir: Path) -> None:
     from mnistopt.engine.devices import use_devices
 
     use_devices()  # Before JAX is used.
-    found: dict[str, Any] = {"errors": rounding.errors()}
-    found["accuracies"] = rounding.train(workdir / "rounding", log)
-    _write(workdir, found, "rounding.json")
-    page = rounding.markdown(found)
+    rounded: dict[str, Any] = {"errors": rounding.errors()}
+    rounded["accuracies"] = rounding.train(workdir / "rounding", log)
+    _write(workdir, rounded, "rounding.json")
+    page = rounding.markdown(rounded)
     (workdir / "rounding.md").write_text(page, encoding="utf-8")
     print(page)
 
@@ -175,9 +175,9 @@ def log(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def _write(workdir: Path, found: dict[str, Any], name: str = "bench.json") -> None:
+def _write(workdir: Path, content: dict[str, Any], name: str = "bench.json") -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (workdir / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -87,13 +87,13 @@ def _examples(study: Any) -> Examples:
         about = {"dataset": FLAGS.images, "same_data": False, "split": None}
         data = study.config.data
         like = data.class_names, data.image_shape, data.dark_on_light
-        found = read_strangers(FLAGS.images, *like)
-        if found.skipped:
-            warnings.warn(found.skipped, stacklevel=2)
-        labels = None if found.labels is None else found.labels[found.ink]
-        names = [name for name, ink in zip(found.names, found.ink) if ink]
-        blank = [name for name, ink in zip(found.names, found.ink) if not ink]
-        return Examples(about, found.images[found.ink], labels, names, blank)
+        strangers = read_strangers(FLAGS.images, *like)
+        if strangers.skipped:
+            warnings.warn(strangers.skipped, stacklevel=2)
+        labels = None if strangers.labels is None else strangers.labels[strangers.ink]
+        names = [name for name, ink in zip(strangers.names, strangers.ink) if ink]
+        blank = [name for name, ink in zip(strangers.names, strangers.ink) if not ink]
+        return Examples(about, strangers.images[strangers.ink], labels, names, blank)
     asked = (FLAGS.data, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
     data = evaluated_data(study.config, *asked)
     images, labels = getattr(data, FLAGS.split)
@@ -112,30 +112,30 @@ def _predict(study: Any, examples: Examples) -> dict[str, Any]:
 
     model, class_names = study.network(FLAGS.trial), study.class_names
     variables = study.variables(FLAGS.trial, FLAGS.weights)
-    found: dict[str, Any] = {"class_names": list(class_names)}
+    answer: dict[str, Any] = {"class_names": list(class_names)}
     if examples.names is not None:
         # What has no ink is no digit.
         nothing = {"class": None, "probability": None}
-        found["predictions"] = [{"image": name, **nothing} for name in examples.blank]
-        found["without_ink"] = list(examples.blank)
+        answer["predictions"] = [{"image": name, **nothing} for name in examples.blank]
+        answer["without_ink"] = list(examples.blank)
     if not len(examples.images):
-        return found
+        return answer
     precision = study.config.precision
     classes, probabilities = predict(model, variables, examples.images, precision)
     if examples.names is not None:
-        found["predictions"] += [
+        answer["predictions"] += [
             {
                 "image": name,
-                "class": class_names[one],
-                "probability": float(chances[one]),
+                "class": class_names[label],
+                "probability": float(chances[label]),
             }
-            for name, one, chances in zip(examples.names, classes, probabilities)
+            for name, label, chances in zip(examples.names, classes, probabilities)
         ]
     if examples.labels is None:
-        return found
+        return answer
     table = metrics.confusion(examples.labels, classes, len(class_names))
     correct, count = int(table.trace()), int(table.sum())
-    return found | {
+    return answer | {
         "correct": correct,
         "accuracy": correct / count,
         "accuracy_ci95": list(proportion_interval(correct, count)),
@@ -174,29 +174,29 @@ def evaluate() -> dict[str, Any]:
     study = mnistopt.open_study(FLAGS.workdir)
     trial = study.trial(FLAGS.trial)["trial"]
     examples = _examples(study)
-    found = {"workdir": str(study.workdir), "trial": trial, "weights": FLAGS.weights}
-    found |= {**examples.about, "count": len(examples.images)}
+    answer = {"workdir": str(study.workdir), "trial": trial, "weights": FLAGS.weights}
+    answer |= {**examples.about, "count": len(examples.images)}
     if FLAGS.corrupt:
-        return found | _corrupt(study, examples)
-    return found | _predict(study, examples)
+        return answer | _corrupt(study, examples)
+    return answer | _predict(study, examples)
 
 
 def main() -> None:
     """Evaluates one replica and prints what was found."""
     if not FLAGS.workdir:
         raise InputError("give the folder of a grid: --workdir=runs/...")
-    found = evaluate()
+    answer = evaluate()
     if FLAGS.json:
-        print(json.dumps(found))
+        print(json.dumps(answer))
         return
     from experiments import show_results
 
     if FLAGS.corrupt:
-        show_results.robustness(found)
-    elif "accuracy" in found:
-        show_results.evaluation(found)
+        show_results.robustness(answer)
+    elif "accuracy" in answer:
+        show_results.evaluation(answer)
     else:
-        show_results.predictions(found)
+        show_results.predictions(answer)
 
 
 if __name__ == "__main__":

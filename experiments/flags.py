@@ -40,8 +40,8 @@ class _Count(flags.ArgumentParser):
 
     def parse(self, argument: Any) -> int:
         with contextlib.suppress(ValueError):
-            if (found := int(argument)) >= self._least:
-                return found
+            if (number := int(argument)) >= self._least:
+                return number
         raise ValueError(f"expected a whole number of at least {self._least}")
 
 
@@ -58,7 +58,7 @@ _OF_TRAINING = {"", "warmup", "clip", "average"}
 
 def define_axes() -> None:
     """Defines a flag per hyper-parameter; several values make an axis of the grid."""
-    networks = {**NETWORKS, **{one.name: one for one in _own_networks()}}
+    networks = {**NETWORKS, **{network.name: network for network in _own_networks()}}
     names = ", ".join(NETWORKS)
     GROUPS["model"] = "Network"
     _define("model", DEFAULT, f"{names}, or package.module:Class of a flax module")

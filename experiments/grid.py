@@ -124,11 +124,11 @@ def _rerun() -> None:
     settings |= {name: FLAGS[name].value for name in _WITH}
     with show.Bar(FLAGS.quiet) as bar:
         on_plan = None if FLAGS.quiet else bar.print_plan
-        found = mnistopt.rerun(
+        agreement = mnistopt.rerun(
             FLAGS.rerun, FLAGS.workdir, on_plan=on_plan, on_progress=bar, **settings
         )
-    print(show.agreement(found))
-    if not found.holds:
+    print(show.agreement(agreement))
+    if not agreement.holds:
         sys.exit(1)
 
 

@@ -67,7 +67,10 @@ def options() -> dict[str, Any]:
     tables: tuple[int, ...] = ()
     if FLAGS.tables != _OUTLOOK:
         try:
-            paper, tables = "paper", tuple(sorted({int(one) for one in FLAGS.tables}))
+            paper, tables = (
+                "paper",
+                tuple(sorted({int(number) for number in FLAGS.tables})),
+            )
         except ValueError:
             tables = ()
         if not tables:
@@ -103,7 +106,7 @@ def main() -> None:
     name, tables = asked.pop("paper"), asked.pop("tables")
     scale = asked.pop("epochs_scale")
     paper = Paper.read(name, scale, tables)
-    models = {one.point.structure.model for one in paper.trained().values()}
+    models = {setting.point.structure.model for setting in paper.trained().values()}
     if FLAGS["cnn_seeds"].present and models == {"mlp"}:
         raise InputError(
             f"--cnn_seeds={FLAGS.cnn_seeds} has no effect, as tables="

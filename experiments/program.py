@@ -93,9 +93,9 @@ def _run(main: Callable[[], None], about: str) -> None:
             print("\n".join(_help(about)))
             return
         if rest:
-            known = "--lr=1e-3" if "lr" in FLAGS else "--workdir=runs/mnist_5k-cnn"
+            example = "--lr=1e-3" if "lr" in FLAGS else "--workdir=runs/mnist_5k-cnn"
             raise InputError(
-                f"{' '.join(rest)!r} is not a flag; flags look like {known} (see "
+                f"{' '.join(rest)!r} is not a flag; flags look like {example} (see "
                 "--help)"
             )
         main()
@@ -229,14 +229,14 @@ def _message(error: Exception) -> str:
 def _with_flags(text: str) -> str:
     """Returns the library's words with its settings, `workdir`, as flags: --workdir."""
 
-    def flag(found: re.Match[str]) -> str:
-        return f"--{found[1]}{found[2]}" if found[1] in FLAGS else found[0]
+    def flag(match: re.Match[str]) -> str:
+        return f"--{match[1]}{match[2]}" if match[1] in FLAGS else match[0]
 
     return re.sub(r"`(\w+)((?:=[^`]*)?)`", flag, text)
 
 
-def _choices(found: re.Match[str]) -> str:
-    return f"choose one of {found[1].replace('|', ', ')}"
+def _choices(match: re.Match[str]) -> str:
+    return f"choose one of {match[1].replace('|', ', ')}"
 
 
 def _help(about: str) -> Iterator[str]:

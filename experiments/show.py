@@ -177,8 +177,8 @@ def steps(plans: Sequence[Plan]) -> None:
         return
     plan(plans[0])
     if len(plans) > 1:
-        trials = sum(one.asked - one.there for one in plans)
-        seconds = math.fsum(one.seconds() for one in plans)
+        trials = sum(plan.asked - plan.there for plan in plans)
+        seconds = math.fsum(plan.seconds() for plan in plans)
         make_console().print(
             f"This is step 1 of {len(plans)}, each with other seeds: {trials} trials "
             f"to train in all, training time {duration(seconds)}"

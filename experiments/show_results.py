@@ -119,31 +119,31 @@ def took(seconds: Mapping[str, float], wall: float) -> None:
     make_console().print(f"Took {duration(wall)}: {words} s.")
 
 
-def _source(found: dict) -> str:
+def _source(answer: dict) -> str:
     """Says what was evaluated, on what."""
-    where = f"{found['split']} split of " if found["split"] else ""
+    where = f"{answer['split']} split of " if answer["split"] else ""
     words = (
-        f"trial {found['trial']}, {found['weights']} weights, "
-        f"{where}{escape(found['dataset'])}"
+        f"trial {answer['trial']}, {answer['weights']} weights, "
+        f"{where}{escape(answer['dataset'])}"
     )
-    if found["same_data"] or not found["split"]:
+    if answer["same_data"] or not answer["split"]:
         return words
-    seen = found["trained_on"]
+    seen = answer["trained_on"]
     overlap = f", [bold]{seen:,} of which it was trained on[/bold]" if seen else ""
     if seen is None:
         overlap = "; how many of them it was trained on is not known"
     return f"{words}\nThese are not the data of the study{overlap}."
 
 
-def predictions(found: dict) -> None:
+def predictions(answer: dict) -> None:
     """Prints what `experiments.evaluate` takes images without labels for."""
     console = make_console()
-    console.print(_source(found), soft_wrap=True)
+    console.print(_source(answer), soft_wrap=True)
     table = make_table()
     table.add_column("image", overflow="fold")
     table.add_column("taken for", justify="right")
     table.add_column("probability %", justify="right")
-    for row in found["predictions"]:
+    for row in answer["predictions"]:
         if row["class"] is None:
             table.add_row(Text(row["image"]), "no ink: no digit", "")
             continue
@@ -152,13 +152,13 @@ def predictions(found: dict) -> None:
     console.print(table)
 
 
-def robustness(found: dict) -> None:
+def robustness(answer: dict) -> None:
     """Prints accuracies on corrupted images, a row per corruption."""
     console = make_console()
-    known = {(row["corruption"], row["strength"]): row for row in found["corrupted"]}
+    known = {(row["corruption"], row["strength"]): row for row in answer["corrupted"]}
     clean = known["clean", "0"]
     seeds = f", mean of the {clean['n']} seeds of its point" if clean["n"] > 1 else ""
-    console.print(_source(found) + seeds, soft_wrap=True)
+    console.print(_source(answer) + seeds, soft_wrap=True)
     for words, row in (("as they are", clean), ("corrupted", known["all", "mean"])):
         mean, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
         console.print(
@@ -174,58 +174,58 @@ def robustness(found: dict) -> None:
         cells = (f"{100 * known[name, at]['accuracy']:.1f}" for at in strengths)
         table.add_row(name, *cells, style="bold" if name == "all" else None)
     console.print(table)
-    shown = short_path(found["figure"])
+    shown = short_path(answer["figure"])
     console.print(f"Picture: {shown}", soft_wrap=True, markup=False)
 
 
-def evaluation(found: dict) -> None:
+def evaluation(answer: dict) -> None:
     """Prints what `experiments.evaluate` found."""
     console = make_console()
-    low, high = (100 * end for end in found["accuracy_ci95"])
+    low, high = (100 * end for end in answer["accuracy_ci95"])
     console.print(
-        f"[bold]{100 * found['accuracy']:.2f} %[/bold] accuracy "
-        f"({found['correct']:,} of {found['count']:,}, 95 % interval "
+        f"[bold]{100 * answer['accuracy']:.2f} %[/bold] accuracy "
+        f"({answer['correct']:,} of {answer['count']:,}, 95 % interval "
         f"{low:.2f} to {high:.2f})"
     )
-    console.print(_source(found), soft_wrap=True)
-    if blank := found.get("without_ink"):
+    console.print(_source(answer), soft_wrap=True)
+    if blank := answer.get("without_ink"):
         console.print(
             f"{len(blank)} pictures have no ink and are left out: "
             f"{', '.join(blank[:_NAMED])}{' ...' if blank[_NAMED:] else ''}",
             soft_wrap=True,
             markup=False,
         )
-    both = _per_class(found, confusion=True, figures=True)
+    both = _per_class(answer, confusion=True, figures=True)
     if fits(console, both):
         console.print(both)
         return
-    counts = _per_class(found, confusion=True, figures=False)
+    counts = _per_class(answer, confusion=True, figures=False)
     if fits(console, counts):
         console.print(counts)
     else:
         console.print("\nThe confusion matrix needs more columns; --json has it.")
-    console.print(_per_class(found, confusion=False, figures=True))
+    console.print(_per_class(answer, confusion=False, figures=True))
 
 
-def _per_class(found: dict, confusion: bool, figures: bool) -> Table:
+def _per_class(answer: dict, confusion: bool, figures: bool) -> Table:
     """Returns a table with a row per class: what it was taken for, how well it went."""
     table = make_table()
     table.add_column("true \\\npredicted" if confusion else "class", justify="right")
     if confusion:
-        for name in found["class_names"]:
+        for name in answer["class_names"]:
             table.add_column(escape(name), justify="right")
     if figures:
         for name in ("precision", "recall", "F1"):
             table.add_column(f"{name} %".replace(" ", "\n"), justify="right")
-    for label, counts in enumerate(found["confusion"]):
-        cells = [f"[bold]{escape(found['class_names'][label])}[/bold]"]
+    for label, counts in enumerate(answer["confusion"]):
+        cells = [f"[bold]{escape(answer['class_names'][label])}[/bold]"]
         if confusion:
             cells += [
                 f"[bold]{count}[/bold]" if other == label else str(count or ".")
                 for other, count in enumerate(counts)
             ]
         if figures:
-            of_class = found["per_class"][label]
+            of_class = answer["per_class"][label]
             names = ("precision", "recall", "f1")
             cells += [f"{100 * of_class[name]:.1f}" for name in names]
         table.add_row(*cells)

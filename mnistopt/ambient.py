@@ -166,7 +166,7 @@ _FLAGS, _OTHERS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS"), ("NVIDIA_TF32_OVERRIDE",)
 
 def xla_settings() -> dict[str, str]:
     """Returns what the environment asks of XLA that may change a number, by name."""
-    found = {name: os.environ[name] for name in _OTHERS if os.environ.get(name)}
+    settings = {name: os.environ[name] for name in _OTHERS if os.environ.get(name)}
     for name in _FLAGS:
         text = os.environ.get(name, "").strip()
         # As XLA reads it: what does not begin with a flag is a file of flags.
@@ -176,8 +176,8 @@ def xla_settings() -> dict[str, str]:
         for flag in text.split():
             key, _, value = flag.lstrip("-").partition("=")
             if not _HARMLESS.fullmatch(key):
-                found[key] = value
-    return dict(sorted(found.items()))
+                settings[key] = value
+    return dict(sorted(settings.items()))
 
 
 def xla_threads() -> int | None:

@@ -91,8 +91,10 @@ class Axis:
         Raises:
             InputError: If there is none, or one is not allowed.
         """
-        one = self.joined and isinstance(given, tuple) and all(map(_is_whole, given))
-        values = [given] if one else as_list(given)
+        single_value = (
+            self.joined and isinstance(given, tuple) and all(map(_is_whole, given))
+        )
+        values = [given] if single_value else as_list(given)
         if not values:
             raise InputError(f"{name} has no values; give at least one")
         try:
@@ -249,10 +251,10 @@ def choice(
     options = tuple(options)
 
     def clean(value):
-        found = value if isinstance(value, str) else _whole(value)
-        if found not in options:
+        option = value if isinstance(value, str) else _whole(value)
+        if option not in options:
             raise ValueError
-        return found
+        return option
 
     rule = f"choose one of {', '.join(map(str, options))}"
     kind = "text" if isinstance(options[0], str) else "whole"

@@ -29,8 +29,8 @@ def see(page: str) -> str:
         this is installed without it.
     """
     root, (name, mark, anchor) = Path(__file__).parents[1], page.partition("#")
-    known = (root / f"build/docs/{name}.html", root / f"docs/{name}.md")
-    path = next(filter(Path.exists, known), None)
+    places = (root / f"build/docs/{name}.html", root / f"docs/{name}.md")
+    path = next(filter(Path.exists, places), None)
     if path is None:
         return f"\nSee docs/{name}.md{mark}{anchor} in the repository of mnistopt"
     with contextlib.suppress(ValueError, OSError):

@@ -183,8 +183,8 @@ def _words(reason: object) -> str:
         # Of two names, what is written to.
         name = reason.filename2 or reason.filename
         return f"{reason.strerror}: {name}" if name else reason.strerror
-    found = _REASON.findall(str(reason))
-    return found[-1] if found else f"{str(reason).strip():.200}"
+    reasons = _REASON.findall(str(reason))
+    return reasons[-1] if reasons else f"{str(reason).strip():.200}"
 
 
 @contextlib.contextmanager
@@ -202,8 +202,8 @@ def writing_to(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         name = error.filename
-        ours = name is None or folder.absolute() in Path(name).absolute().parents
-        if error.errno in _ERRORS and ours:
+        within = name is None or folder.absolute() in Path(name).absolute().parents
+        if error.errno in _ERRORS and within:
             raise Unwritable(folder, error) from error
         raise
 

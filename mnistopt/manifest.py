@@ -112,7 +112,9 @@ class Manifest:
     def are_whole(self, folder: str) -> bool:
         """Says whether all files of a folder that were written are as they were."""
         entries = self._read().items()
-        of = {name: one.of for name, one in entries if name.startswith(f"{folder}/")}
+        of = {
+            name: entry.of for name, entry in entries if name.startswith(f"{folder}/")
+        }
         return self.fresh(of) == of.keys()
 
     def write(

@@ -105,7 +105,7 @@ class Point:
         What is at its neutral value is left out. Numbers are those that were asked for.
         """
         pairs = zip(self.hparams, self.asked or self.hparams)
-        shown = (asked if single(asked) == one else one for one, asked in pairs)
+        shown = (asked if single(asked) == value else value for value, asked in pairs)
         return self._row(Hparams(*shown))
 
     def _row(self, numbers: Hparams) -> dict[str, Any]:

@@ -163,15 +163,15 @@ def _flax(network: Network, lanes: int, xla: Any) -> Any:
     return lowered.compile(compiler_options(xla.platform))
 
 
-def markdown(name: str, found: Mapping[str, Any]) -> str:
+def markdown(name: str, compiled: Mapping[str, Any]) -> str:
     """Returns what was found of a target, as a page."""
     from experiments.benchmark.report import as_table
 
     target, parts = TARGETS[name], []
     parts.append(f"# Compiled for {target.words}, which was not there")
-    versions = ", ".join(f"{key} {of}" for key, of in found["versions"].items())
+    versions = ", ".join(f"{key} {of}" for key, of in compiled["versions"].items())
     few, many = (1e6 * seconds for seconds in target.launches)
-    said = (
+    note = (
         f"A kernel takes as long as XLA's model of the device says, and {few:.0f} to "
         f"{many:.0f} microseconds at least, for its launch; those of a library that "
         "XLA has no model of (cuDNN's convolutions) count as a launch."
@@ -180,13 +180,13 @@ def markdown(name: str, found: Mapping[str, Any]) -> str:
     )
     parts.append(
         f"`./launch.sh bench --compile_for={name}`: {versions}. Nothing was run. Per "
-        f"step of {BATCH} images in each lane; images/s of all lanes together. {said}"
+        f"step of {BATCH} images in each lane; images/s of all lanes together. {note}"
     )
     heads = ["network", "who", "lanes", "kernels", "of them products", "images/s"]
     heads += ["without an estimate", "a batch evaluated", "temporaries, GB"]
     heads += ["compiled, s"]
     table = [heads]
-    for row in _ordered(found):
+    for row in _ordered(compiled):
         cells = [row["network"], row["who"], str(row["lanes"])]
         if "failed" in row:
             cells += [row["failed"], *[""] * 6]
@@ -201,12 +201,12 @@ def markdown(name: str, found: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, as_table(table)]) + "\n"
 
 
-def _ordered(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _ordered(compiled: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Returns the rows by network, lanes and who, whenever they were made."""
     names = [network.name for network in networks()]
     who = OURS, FLAX, BLOCKS
     return sorted(
-        found["rows"],
+        compiled["rows"],
         key=lambda row: (
             names.index(row["network"]),
             row["lanes"],
@@ -219,7 +219,7 @@ def _rounded(speed: float) -> str:
     return f"{float(f'{speed:.3g}'):,.0f}"
 
 
-def picture(name: str, found: Mapping[str, Any]) -> Any:
+def picture(name: str, compiled: Mapping[str, Any]) -> Any:
     """Returns the picture of a target: images/s against lanes."""
     import altair as alt
     import pandas as pd
@@ -227,7 +227,7 @@ def picture(name: str, found: Mapping[str, Any]) -> Any:
     from mnistopt.report.charts import theme
     from mnistopt.report.charts.pictures import Picture
 
-    frame = pd.DataFrame([row for row in _ordered(found) if "failed" not in row])
+    frame = pd.DataFrame([row for row in _ordered(compiled) if "failed" not in row])
     frame = frame[["network", "who", "lanes", "slowest", "fastest", "kernels"]]
     # One number alone is for the table.
     frame = frame[frame.groupby("network")["lanes"].transform("size") > 1]

@@ -51,19 +51,21 @@ class Program:
 
     def loop(self, trips: int) -> list[Kernel]:
         """Returns the kernels of a loop's body: the largest one of so many trips."""
-        found = [
+        candidates = [
             list(self._kernels(_called(rest, "body")))
             for body in self._bodies.values()
             for _, operation, rest in body
             if operation == "while" and self._trips(rest) == trips
         ]
-        if not found:
+        if not candidates:
             raise ValueError(f"the program has no loop of {trips} trips")
-        return max(found, key=lambda kernels: sum(one.times for one in kernels))
+        return max(
+            candidates, key=lambda kernels: sum(kernel.times for kernel in kernels)
+        )
 
     def _trips(self, rest: str) -> int:
-        if known := _TRIPS.search(rest):
-            return int(known[1])
+        if trips := _TRIPS.search(rest):
+            return int(trips[1])
         # A TPU's program has it as the only number that the condition compares with.
         condition = self._bodies[_called(rest, "condition")]
         numbers = [
@@ -131,6 +133,8 @@ def seconds(kernels: list[Kernel], least: float, clock: float = 1.0) -> dict[str
         `seconds`; and `unknown`, the kernels that XLA has no estimate of, which count
         as their launch.
     """
-    total = sum(one.times * max(least, (one.cost or 0) / clock) for one in kernels)
-    unknown = sum(one.times for one in kernels if one.cost is None)
+    total = sum(
+        kernel.times * max(least, (kernel.cost or 0) / clock) for kernel in kernels
+    )
+    unknown = sum(kernel.times for kernel in kernels if kernel.cost is None)
     return {"seconds": total, "unknown": unknown}

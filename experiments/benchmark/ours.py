@@ -63,7 +63,10 @@ def measure_ceilings(devices: Sequence[Any]) -> dict[str, float]:
 
     def put(shape: tuple[int, ...]) -> list[Any]:
         ones = np.ones(shape, np.float32)
-        return [one.start(jax.device_put, ones, one.xla).result() for one in devices]
+        return [
+            device.start(jax.device_put, ones, device.xla).result()
+            for device in devices
+        ]
 
     def again(_: Any, x: Any) -> Any:
         # Turned round: else XLA would keep the array in registers from pass to pass.
@@ -96,8 +99,8 @@ def _median_seconds(call: Callable, devices: Sequence[Any], arrays: list[Any]) -
     seconds = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
-        calls = [device.start(call, one) for device, one in zip(devices, arrays)]
-        arrays = jax.block_until_ready([one.result() for one in calls])
+        calls = [device.start(call, array) for device, array in zip(devices, arrays)]
+        arrays = jax.block_until_ready([call.result() for call in calls])
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])
 
@@ -196,8 +199,8 @@ def memory(name: str, process: int | str = "self") -> int:
         text = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     except OSError:
         return 0
-    found = re.search(rf"{name}:\s+(\d+) kB", text)
-    return 1024 * int(found[1]) if found else 0
+    match = re.search(rf"{name}:\s+(\d+) kB", text)
+    return 1024 * int(match[1]) if match else 0
 
 
 def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
@@ -220,8 +223,8 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
 
     (point,) = grid(dropout=DROPOUT, lr=LEARNING_RATE)
     whole = mnistopt.load()
-    one = noise(1).train
-    alone = Dataset.from_splits("train", whole.train, one, one, whole.class_names)
+    split = noise(1).train
+    alone = Dataset.from_splits("train", whole.train, split, split, whole.class_names)
     runs = []
     for data, in_full in ((alone, False), (whole, False), (whole, True)):
         splits = put_splits(data, devices)
@@ -229,7 +232,7 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
         runs.append(make_timer(program, point.hparams, len(devices), in_full))
         runs[-1]()
     times = [[run() for run in runs] for _ in range(5)]
-    train, validate, full = (statistics.median(one) for one in zip(*times))
+    train, validate, full = (statistics.median(values) for values in zip(*times))
     total = (epochs - 1) * validate + full
     return (total - epochs * train) / total
 

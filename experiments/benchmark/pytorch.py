@@ -56,7 +56,7 @@ def ways(model: str, cores: int, quick: bool) -> list[Way]:
     each = Way(cores, 1)
     plain = {Way(1, cores), each}
     layouts = (False,) if model == "mlp" else (False, True)
-    found = [
+    ways = [
         dataclasses.replace(
             way, channels_last=layout, fused=True, keeps_memory=keeps_memory
         )
@@ -65,10 +65,10 @@ def ways(model: str, cores: int, quick: bool) -> list[Way]:
         for keeps_memory in ((True,) if quick else (False, True))
     ]
     if not quick:
-        compiled = dataclasses.replace(found[-1], compiled=True)
+        compiled = dataclasses.replace(ways[-1], compiled=True)
         together = Way(cores, 1, fused=True, keeps_memory=True, ensemble=8)
-        found += [each, compiled, together]
-    return found
+        ways += [each, compiled, together]
+    return ways
 
 
 def make(

@@ -19,9 +19,9 @@ from mnistopt.report.charts.theme import PALETTE, finished
 from mnistopt.report.charts.theme import rows as data
 
 
-def ceilings_in_words(found: Mapping[str, Any]) -> str:
+def ceilings_in_words(measured: Mapping[str, Any]) -> str:
     """Returns what the machine can do, in a sentence."""
-    machine, ceilings = found["machine"], found["ceilings"]
+    machine, ceilings = measured["machine"], measured["ceilings"]
     return (
         f"{machine['cpu']}, {machine['instructions']}, {len(machine['devices'])} "
         f"devices: float32 products {ceilings['flops'] / 1e9:,.0f} GFLOP/s, memory "
@@ -73,26 +73,26 @@ def _ratio(row: Mapping[str, Any], group: Sequence[Mapping[str, Any]]) -> float:
     return row["images_per_second"] / best
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(measured: Mapping[str, Any]) -> str:
     """Returns all tables."""
-    parts = ["# How fast replicas train", ceilings_in_words(found) + "."]
-    for (name, batch), group in _groups(found["rows"]):
+    parts = ["# How fast replicas train", ceilings_in_words(measured) + "."]
+    for (name, batch), group in _groups(measured["rows"]):
         table = [
             ["who", "how", "models", "images/s", "low to high", "GFLOP/s", "of peak"]
             + ["PyTorch ="]
         ]
-        peak = found["ceilings"]["flops"]
+        peak = measured["ceilings"]["flops"]
         table += [_cells(row, peak, group) for row in group if not row.get("tried")]
         parts += [f"## {name}, batch {batch}", as_table(table)]
-        mine = [row for row in group if row["who"] == OURS]
+        ours_only = [row for row in group if row["who"] == OURS]
         memory = [["replicas", "planned MB", "used MB", "at the peak"]]
-        for row in mine:
+        for row in ours_only:
             counts = (row[name] for name in ("planned_bytes", "bytes", "peak_bytes"))
             cells = ("" if count is None else f"{count / 1e6:,.1f}" for count in counts)
             memory.append([str(row["replicas"]), *cells])
         parts += [
-            f"Compiled in {mine[0]['compile_seconds']:.1f} s, from the cache in "
-            f"{mine[0]['cached_seconds']:.1f} s.",
+            f"Compiled in {ours_only[0]['compile_seconds']:.1f} s, from the cache in "
+            f"{ours_only[0]['cached_seconds']:.1f} s.",
             as_table(memory),
             "Memory that who came before has freed is used again, and not counted.",
         ]
@@ -101,14 +101,14 @@ def markdown(found: Mapping[str, Any]) -> str:
             speed = row.get("images_per_second")
             tried.append([row["how"], f"{speed:,.0f}" if speed else row["failed"]])
         parts.append(as_table(tried))
-    if "evaluation_share" in found:
-        share = 100 * found["evaluation_share"]
+    if "evaluation_share" in measured:
+        share = 100 * measured["evaluation_share"]
         parts.append(
             f"Evaluation takes {share:.1f} % of a 10-epoch run of the main job's "
             "network: the validation split after each epoch, all splits after the last."
         )
-    if found["studies"]:
-        parts += ["## Whole studies", as_table(_study_cells(found["studies"]))]
+    if measured["studies"]:
+        parts += ["## Whole studies", as_table(_study_cells(measured["studies"]))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -156,33 +156,33 @@ def as_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def headline(found: Mapping[str, Any]) -> str:
+def headline(measured: Mapping[str, Any]) -> str:
     """Returns the README's table: images/s, and how many times PyTorch's."""
     table = [
         ["network", "batch", "1 replica", "8 replicas", "128 or more replicas"]
         + ["PyTorch: one model / many", "speed-up at 8", "with default malloc"]
     ]
-    for (name, batch), group in _groups(found["rows"]):
+    for (name, batch), group in _groups(measured["rows"]):
         speeds = {
             row["replicas"]: row["images_per_second"]
             for row in group
             if row["who"] == OURS
         }
-        one, many = (pytorch_best(group, one_model) for one_model in (True, False))
+        single, many = (pytorch_best(group, one_model) for one_model in (True, False))
         plain = pytorch_best(group, one_model=False, as_it_comes=True)
         shown = (speeds[1], speeds[8], speeds[max(speeds)])
         table.append(
             [name, str(batch), *(f"{speed:,.0f}" for speed in shown)]
-            + [f"{one:,.0f} / {many:,.0f}", f"**{speeds[8] / many:.1f} times**"]
+            + [f"{single:,.0f} / {many:,.0f}", f"**{speeds[8] / many:.1f} times**"]
             + [f"{speeds[8] / plain:.1f} times"]
         )
     return as_table(table)
 
 
-def write(workdir: Path, found: Mapping[str, Any]) -> list[Path]:
+def write(workdir: Path, measured: Mapping[str, Any]) -> list[Path]:
     """Writes bench.md and the pictures; returns all paths."""
-    (workdir / "bench.md").write_text(markdown(found), encoding="utf-8")
-    drawn = pictures(found)
+    (workdir / "bench.md").write_text(markdown(measured), encoding="utf-8")
+    drawn = pictures(measured)
     for name, picture in drawn.items():
         write_picture(workdir, name, picture)
     names = ["bench.json", "bench.md", *(f"{name}.png" for name in drawn)]
@@ -198,10 +198,10 @@ _COLOUR = alt.Color(
 )
 
 
-def pictures(found: Mapping[str, Any]) -> dict[str, Picture]:
+def pictures(measured: Mapping[str, Any]) -> dict[str, Picture]:
     """Returns the pictures, by name, of what `experiments.bench` found."""
     # PyTorch's ways count by what they reached when tried, too, where that is more.
-    frame = pd.DataFrame([row for row in found["rows"] if "failed" not in row])
+    frame = pd.DataFrame([row for row in measured["rows"] if "failed" not in row])
     frame["panel"] = frame["network"] + ", batch " + frame["batch"].astype(str)
     pytorch = frame[frame["who"] == PYTORCH].groupby("panel")["images_per_second"].max()
     columns = ["panel", "who", "how", "replicas", "images_per_second", "low", "high"]
@@ -211,13 +211,13 @@ def pictures(found: Mapping[str, Any]) -> dict[str, Picture]:
         (frame["flops"] / frame["images_per_second"]).groupby(frame["network"]).max()
     )
     reached = frame["images_per_second"] * frame["network"].map(flops)
-    share = frame.assign(share=100 * reached / found["ceilings"]["flops"])
+    share = frame.assign(share=100 * reached / measured["ceilings"]["flops"])
     share = share[(share["who"] != OURS) | (share["replicas"] == 8)]
     best = share.groupby(["panel", "who"], sort=False)["share"].idxmax()
     share = share.loc[best, ["panel", "who", "how", "replicas", "share"]]
     return {
         "speed": Picture.of(speed, _speed_chart(speed)),
-        "roofline": Picture.of(share, _roofline_chart(share, found)),
+        "roofline": Picture.of(share, _roofline_chart(share, measured)),
     }
 
 
@@ -263,7 +263,7 @@ def _panel(frame: pd.DataFrame, name: str) -> Any:
     )
 
 
-def _roofline_chart(frame: pd.DataFrame, found: Mapping[str, Any]) -> Any:
+def _roofline_chart(frame: pd.DataFrame, measured: Mapping[str, Any]) -> Any:
     base = alt.Chart(data(frame)).encode(
         x=alt.X(
             "share:Q",
@@ -284,7 +284,7 @@ def _roofline_chart(frame: pd.DataFrame, found: Mapping[str, Any]) -> Any:
             text=alt.Text("share:Q", format=".0f")
         ),
     ]
-    flops = found["ceilings"]["flops"] / 1e9
+    flops = measured["ceilings"]["flops"] / 1e9
     height = 88 * frame["panel"].nunique()
     return finished(
         alt.layer(*layers).properties(height=height),
@@ -297,9 +297,9 @@ def _roofline_chart(frame: pd.DataFrame, found: Mapping[str, Any]) -> Any:
     )
 
 
-def cluster_markdown(found: Mapping[str, Any]) -> str:
+def cluster_markdown(measured: Mapping[str, Any]) -> str:
     """Returns what was found of a cluster, as Markdown."""
-    cost = found["overhead"]
+    cost = measured["overhead"]
     words = (
         f"{cost['replicas']} replicas of CNN 32x64/128 on {cost['devices']} devices "
         f"took {statistics.median(cost['local']):.2f} s per epoch with the local queue "
@@ -310,7 +310,7 @@ def cluster_markdown(found: Mapping[str, Any]) -> str:
         ["devices", "seconds per epoch", "replica epochs per second"]
         + ["share of the ideal", "driver, share of a core", "results, kB/s"]
     ]
-    for row in found["simulation"]:
+    for row in measured["simulation"]:
         shares = (row["rate"] / row["ideal"], row["driver"])
         table.append(
             [str(row["devices"]), str(row["epoch_seconds"]), f"{row['rate']:,.0f}"]

@@ -84,16 +84,16 @@ def errors() -> dict[str, list[float]]:
                 y, back = jax.vjp(lambda *of: conv(*of, True), x, kernel, bias)
                 return y, *back(grad)[:2]
 
-        given = (jnp.asarray(one, kind) for one in (x, kernel, bias, grad))
-        return [np.asarray(one, np.float64) for one in jax.jit(all_of)(*given)]
+        given = (jnp.asarray(operand, kind) for operand in (x, kernel, bias, grad))
+        return [np.asarray(result, np.float64) for result in jax.jit(all_of)(*given)]
 
     with jax.enable_x64(True):
         wanted = results("tpu", jnp.float64)
 
     def error(found: Any) -> list[float]:
         return [
-            float(np.linalg.norm(one - of) / np.linalg.norm(of))
-            for one, of in zip(found, wanted)
+            float(np.linalg.norm(rounded - of) / np.linalg.norm(of))
+            for rounded, of in zip(found, wanted)
         ]
 
     errors = {
@@ -115,7 +115,7 @@ def train(folder: Path, log: Callable[[str], None]) -> dict[str, Any]:
     """
     import mnistopt
 
-    found: dict[str, Any] = {}
+    accuracies: dict[str, Any] = {}
     for name, axes in STUDIES.items():
         for precision in MANTISSAS:
             log(f"{name}, {precision}")
@@ -123,11 +123,13 @@ def train(folder: Path, log: Callable[[str], None]) -> dict[str, Any]:
             with rounded(precision):
                 study = mnistopt.run(**axes, seeds=SEEDS, workdir=workdir)
             trials = study.trials.sort_values("seed")
-            found.setdefault(name, {})[precision] = list(trials["validation_accuracy"])
-    return found
+            accuracies.setdefault(name, {})[precision] = list(
+                trials["validation_accuracy"]
+            )
+    return accuracies
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def markdown(measured: Mapping[str, Any]) -> str:
     """Returns what was found, as a page."""
     import numpy as np
 
@@ -136,7 +138,7 @@ def markdown(found: Mapping[str, Any]) -> str:
 
     heads = ["form", "output", "image's gradient", "kernel's gradient"]
     of_forms = [
-        [name, *map("{:.1e}".format, of)] for name, of in found["errors"].items()
+        [name, *map("{:.1e}".format, of)] for name, of in measured["errors"].items()
     ]
     lines = [
         "# What rounding the operands of products costs",
@@ -150,7 +152,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         "is lost against float32 of the same seeds, in points, with its 95 % interval:",
     ]
     table = [["network", "float32", "tf32", "lost", "bfloat16", "lost"]]
-    for name, accuracies in found["accuracies"].items():
+    for name, accuracies in measured["accuracies"].items():
         of = {key: 100 * np.array(values) for key, values in accuracies.items()}
         cells = [name, f"{of['float32'].mean():.2f}"]
         for precision in ("tf32", "bfloat16"):

@@ -84,8 +84,8 @@ class _Node:
             await asyncio.sleep(count * self._seconds)
         counts = np.zeros((1, 1, 12), np.int32)
         counts[..., -2:] = -1, 1
-        one = Result(counts, np.zeros((1, 1, 5), np.float32))
-        trained = Trained([one] * count, count * self._seconds)
+        result = Result(counts, np.zeros((1, 1, 5), np.float32))
+        trained = Trained([result] * count, count * self._seconds)
         return trained, np.zeros(1, np.float32)
 
 
@@ -141,8 +141,8 @@ def simulate(log: Callable[[str], None]) -> list[dict[str, Any]]:
         for count in DEVICES:
             rows.append(_reach(_pool(nodes, count), seconds))
             log(str(rows[-1]))
-        for one in nodes:
-            ray.kill(one)
+        for actor in nodes:
+            ray.kill(actor)
     ray.shutdown()
     return rows
 
@@ -163,13 +163,15 @@ def _reach(pool: Any, seconds: float) -> dict[str, Any]:
     )
     members = [Member(str(i), i, point.hparams) for i in range(MANY)]
     queue = Queue(program, dict.fromkeys(make_rounds(program.lanes, members), 0))
-    records = {one.name: Record(one.name, point, one.seed, 1) for one in members}
+    records = {
+        member.name: Record(member.name, point, member.seed, 1) for member in members
+    }
     done = sent = 0
     start = first = cpu = 0.0
-    for one in queue.train(1_000_000, in_full=False):
-        for name, result in one.results.items():
+    for update in queue.train(1_000_000, in_full=False):
+        for name, result in update.results.items():
             records[name].append(
-                result.metrics, result.diverged_at, one.seconds, result.cause, ""
+                result.metrics, result.diverged_at, update.seconds, result.cause, ""
             )
         now = time.perf_counter()
         first = first or now
@@ -177,7 +179,7 @@ def _reach(pool: Any, seconds: float) -> dict[str, Any]:
         if not start and now - first > max(3.0, 3 * seconds):
             start, cpu, sent = now, time.process_time(), pool.traffic["results"]
             done = 0
-        done += len(one.results)
+        done += len(update.results)
         if start and now - start > SECONDS:
             break
     took = now - start

@@ -116,11 +116,11 @@ def device(target: Target) -> Any:
         text = _GPU.format(**target.about, words=target.words)
         about = {"topology_name": "", "topology": "1x1x1", "target_config": text}
     try:
-        found = topologies.get_topology_desc(platform=target.platform, **about)
+        topology = topologies.get_topology_desc(platform=target.platform, **about)
     except Exception as error:  # of a kind for each plugin
         raise InputError(
             f"JAX cannot compile for {target.words} here "
             f"({str(error).splitlines()[0]:.100}): pip install 'mnistopt[aot]', or "
             "use ./launch.sh bench --compile_for=..., which installs it apart"
         ) from error
-    return found.devices[0]
+    return topology.devices[0]

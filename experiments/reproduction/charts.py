@@ -46,7 +46,7 @@ def pictures(findings: Findings) -> dict[str, dict[str, Picture]]:
             findings,
         )
     for table in findings.paper.tables:
-        title = f"Table {table.number}: {table.title}"
+        title = f"Table {table.number}, seed by seed"
         name, frame = f"table{table.number}", table_frame(table, findings)
         _add(made["The tables"], name, frame, rows_chart, title, findings)
     _add(made["The tables"], "robustness", robust_frame(findings), robust_chart)
@@ -54,11 +54,16 @@ def pictures(findings: Findings) -> dict[str, dict[str, Picture]]:
     frame = claims_frame(findings).dropna(subset=["difference"])
     margin = 100 * findings.paper.margin
     _add(made["The claims"], "claims", frame, claims_chart, margin)
-    for one in findings.paper.curves:
-        frame = curves_frame(one, findings)
+    for comparison in findings.paper.curves:
+        frame = curves_frame(comparison, findings)
         if frame["label"].nunique() > 1:
             _add(
-                made["What the curves show"], one.id, frame, curves_chart, one, findings
+                made["What the curves show"],
+                comparison.id,
+                frame,
+                curves_chart,
+                comparison,
+                findings,
             )
     return made
 
@@ -291,13 +296,19 @@ def curves_frame(comparison: Comparison, findings: Findings) -> pd.DataFrame:
     They are shown for as many epochs as all of them have; columns are those of
     `report.charts.curves.grouped_curves`.
     """
-    asked = [one for one in comparison.of.items() if one[1] in findings.paper.trained()]
+    asked = [
+        labelled
+        for labelled in comparison.of.items()
+        if labelled[1] in findings.paper.trained()
+    ]
     by_label = {label: findings.measured(id) for label, id in asked}
     by_label = {label: frame for label, frame in by_label.items() if len(frame)}
     order = sorted(
         by_label, key=lambda label: -by_label[label]["validation_accuracy"].mean()
     )
-    epochs = min((int(one["epochs"].max()) for one in by_label.values()), default=0)
+    epochs = min(
+        (int(curves["epochs"].max()) for curves in by_label.values()), default=0
+    )
     curves = findings.evidence.tables["curves"]
     groups = {label: tuple(by_label[label]["replica"]) for label in order}
     return grouped_curves(curves[curves["epoch"] <= epochs], groups)

@@ -132,7 +132,7 @@ class Evidence:
     def put(self, name: str, rows: pd.DataFrame, replaced: pd.Series) -> None:
         """Puts rows into a table in place of those that are marked, bool per row."""
         kept = self.tables[name][~replaced]
-        frames = [one for one in (kept, rows[list(_COLUMNS[name])]) if len(one)]
+        frames = [frame for frame in (kept, rows[list(_COLUMNS[name])]) if len(frame)]
         self.tables[name] = pd.concat(frames or [kept], ignore_index=True)
 
     def add(self, study: Study, paper: Paper) -> None:
@@ -161,8 +161,8 @@ class Evidence:
         if new.empty:
             return
         words = {
-            one.point.identity(): paper.describe(one)
-            for one in reversed(list(paper.settings.values()))
+            setting.point.identity(): paper.describe(setting)
+            for setting in reversed(list(paper.settings.values()))
         }
         new = new.assign(
             data=config.data.fingerprint,
@@ -206,7 +206,7 @@ class Evidence:
         seeds = map(int, finished["seed"].unique())
         names = {_trial(setting.point, seed, data) for seed in seeds}
         rows = finished[finished["trial"].isin(names)].sort_values("seed")
-        curves = [self._of_curve(one, setting) for one in rows["replica"]]
+        curves = [self._of_curve(replica, setting) for replica in rows["replica"]]
         rows = rows.assign(gap=rows["train_accuracy"] - rows["test_accuracy"])
         more = pd.DataFrame(curves, index=rows.index, columns=list(_OF_CURVES))
         rows = pd.concat([rows, more, self._robust(rows)], axis=1)

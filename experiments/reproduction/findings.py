@@ -84,7 +84,10 @@ class Findings:
     @cached_property
     def tables(self) -> Mapping[int, pd.DataFrame]:
         """The tables by number, from `tables.make_table`."""
-        return {one.number: make_table(one, self.measured) for one in self.paper.tables}
+        return {
+            table.number: make_table(table, self.measured)
+            for table in self.paper.tables
+        }
 
     @cached_property
     def claims(self) -> pd.DataFrame:

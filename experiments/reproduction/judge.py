@@ -182,8 +182,11 @@ def share_spreads(samples: Sequence[Sample], paper: Paper) -> list[Sample]:
             alike.setdefault(kind, []).append(sample)
     shared: dict[tuple | None, Spread] = {None: NO_SPREAD}
     for kind, some in alike.items():
-        stds = [float(np.std(one.values, ddof=1)) / _weight(one.line) for one in some]
-        shared[kind] = shared_spread(stds, [len(one.terms) - 1 for one in some])
+        stds = [
+            float(np.std(sample.values, ddof=1)) / _weight(sample.line)
+            for sample in some
+        ]
+        shared[kind] = shared_spread(stds, [len(sample.terms) - 1 for sample in some])
     sharing = []
     for sample, kind in zip(samples, kinds):
         spread = shared.get(kind, NO_SPREAD)
@@ -197,7 +200,7 @@ def _kind(line: Line, paper: Paper) -> tuple | None:
     if line.ratio or len(line.of) == 1:
         return None
     settings = (paper.settings[id] for id in line.of)
-    return line.metric, frozenset(one.point.structure.model for one in settings)
+    return line.metric, frozenset(setting.point.structure.model for setting in settings)
 
 
 def _weight(line: Line) -> float:
@@ -220,13 +223,13 @@ def decide(
             there are.
         sides: Returns of a sample and a bound the p values for being below and above.
     """
-    tested = [_test(one, one.line.region(margin), sides) for one in samples]
+    tested = [_test(sample, sample.line.region(margin), sides) for sample in samples]
     # Whether it is below the margin is another question of each line. A contrast is
     # zero or beyond the margin, never both, so one of the two answers cannot be wrong.
     more = [
         i
-        for i, one in enumerate(samples)
-        if one.line.has_margin and one.line.says == "more"
+        for i, sample in enumerate(samples)
+        if sample.line.has_margin and sample.line.says == "more"
     ]
     within = [_test(samples[i], (-margin, margin), sides) for i in more]
     p_values = [p for p, _ in (*tested, *within)]
@@ -327,7 +330,7 @@ def _by(
     def find(measured: Measured, lines: Sequence[Line]) -> list[Decision]:
         samples = samples_of(measured, lines, metric)
         if alone:
-            samples = [one._replace(shared=NO_SPREAD) for one in samples]
+            samples = [sample._replace(shared=NO_SPREAD) for sample in samples]
         return decide(samples, margin or measured.paper.margin, **options)
 
     return find

@@ -99,14 +99,14 @@ def steps(
     for first in range(0, most, at_once):
         by_points: dict[tuple[Point, ...], list[int]] = {}
         for seed in range(first, min(first + at_once, most)):
-            asked = [one for one in trained if seed < options.seeds_of(one)]
+            asked = [setting for setting in trained if seed < options.seeds_of(setting)]
             lacking = {
-                _replica(one)
-                for one in asked
-                if not evidence.has(one, seed, data, paper.robustness)
+                _replica(setting)
+                for setting in asked
+                if not evidence.has(setting, seed, data, paper.robustness)
             }
             points = dict.fromkeys(
-                one.point for one in asked if _replica(one) in lacking
+                setting.point for setting in asked if _replica(setting) in lacking
             )
             by_points.setdefault(tuple(points), []).append(seed)
         planned += [Step(tuple(seeds), pts) for pts, seeds in by_points.items() if pts]
@@ -139,7 +139,9 @@ class Measure:
         """
         self._paper, self._options, self._workdir = paper, options, workdir
         self.evidence = Evidence.read(workdir)
-        given = {name: one for name, one in options.data.items() if one is not None}
+        given = {
+            name: value for name, value in options.data.items() if value is not None
+        }
         self.data: Dataset = mnistopt.load(given.pop("dataset"), **given)
         # What a killed run had measured; a study that cannot be read is left to `run`.
         with contextlib.suppress(InputError):
@@ -186,11 +188,11 @@ class Measure:
             self.evidence = Evidence.read(self._workdir)
             self.evidence.add(study, self._paper)
             if self._paper.robustness:
-                trials, there = study.trials, self.evidence.tables["robustness"]
+                trials, measured = study.trials, self.evidence.tables["robustness"]
                 trials = trials[trials["status"] == FINISHED]
-                new = trials[~trials["trial"].isin(there["trial"])]["trial"]
+                new = trials[~trials["trial"].isin(measured["trial"])]["trial"]
                 rows = _robustness(study, self.data, list(new))
-                self.evidence.put("robustness", rows, there["trial"].isin(new))
+                self.evidence.put("robustness", rows, measured["trial"].isin(new))
             self.evidence.write(self._workdir)
 
     def untimed(self) -> dict[str, Point]:
@@ -203,13 +205,15 @@ class Measure:
         speeds = speeds[speeds["data"] == self.data.fingerprint]
         counts = speeds["program"].value_counts()
         timed = set(counts[counts >= _LEAST].index)
-        lacking = {one.point.program for one in self._paper.timed().values()}
+        lacking = {setting.point.program for setting in self._paper.timed().values()}
         if {program.identity() for program in lacking} <= timed:
             return {}
         whole = Paper.read(self._paper.name).timed().values()
-        points = [one for one in whole if one.point.program.identity() in timed]
+        points = [
+            setting for setting in whole if setting.point.program.identity() in timed
+        ]
         points += self._paper.timed().values()
-        return {one.point.program.identity(): one.point for one in points}
+        return {setting.point.program.identity(): setting.point for setting in points}
 
     def time(self) -> None:
         """Times the networks that are `untimed`, and writes the evidence."""

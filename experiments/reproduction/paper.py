@@ -206,13 +206,13 @@ class Paper:
             InputError: If there is no such table.
         """
         content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
-        known = [table["number"] for table in content["tables"]]
-        if unknown := sorted(set(tables) - set(known)):
+        numbers = [table["number"] for table in content["tables"]]
+        if unknown := sorted(set(tables) - set(numbers)):
             raise InputError(
                 f"tables={','.join(map(str, unknown))} is not allowed: expected some "
-                f"of {', '.join(map(str, known))}"
+                f"of {', '.join(map(str, numbers))}"
             )
-        chosen, whole = tables or known, set(tables) in (set(), set(known))
+        chosen, whole = tables or numbers, set(tables) in (set(), set(numbers))
         described = {
             id: _described(id, content["settings"]) for id in content["settings"]
         }
@@ -220,7 +220,7 @@ class Paper:
             id: _setting(id, content["common"] | axes, epochs_scale)
             for id, axes in described.items()
         }
-        kept = [one for one in content["tables"] if one["number"] in chosen]
+        kept = [table for table in content["tables"] if table["number"] in chosen]
         claims = [
             claim | {"table": table["number"]}
             for table in kept
@@ -236,7 +236,7 @@ class Paper:
             tables=tuple(map(_table, kept)),
             claims=tuple(map(_claim, claims)),
             questions=tuple(map(_claim, content.get("questions", []) * whole)),
-            curves=tuple(Comparison(**one) for one in content.get("curves", [])),
+            curves=tuple(Comparison(**entry) for entry in content.get("curves", [])),
             robustness=content.get("robustness", False),
             costs=content.get("costs", False),
         )
@@ -244,13 +244,15 @@ class Paper:
     def trained(self) -> dict[str, Setting]:
         """Returns the settings that rows, claims and questions are about."""
         rows = [row.setting for table in self.tables for row in table.rows]
-        lines = [line for one in (*self.claims, *self.questions) for line in one.lines]
+        lines = [
+            line for claim in (*self.claims, *self.questions) for line in claim.lines
+        ]
         ids = dict.fromkeys([*rows, *(id for line in lines for id in line.of)])
         return {id: self.settings[id] for id in ids}
 
     def timed(self) -> dict[str, Setting]:
         """Returns the settings whose time is measured."""
-        lines = [line for one in self.claims for line in one.lines]
+        lines = [line for claim in self.claims for line in claim.lines]
         ids = [id for line in lines if line.metric == "seconds" for id in line.of]
         for table in self.tables:
             if self.costs or "minutes" in table.measures:
@@ -272,7 +274,9 @@ class Paper:
 
     def line(self, id: str) -> Line:
         """Returns the line of an id; raises KeyError if there is none."""
-        lines = [line for one in (*self.claims, *self.questions) for line in one.lines]
+        lines = [
+            line for claim in (*self.claims, *self.questions) for line in claim.lines
+        ]
         return {line.id: line for line in lines}[id]
 
 
@@ -319,12 +323,12 @@ def _table(content: Mapping[str, Any]) -> Table:
 
 def _claim(content: Mapping[str, Any]) -> Claim:
     lines = []
-    for one in content["lines"]:
-        share = 1 if one.get("metric") in RATIOS else 100
+    for entry in content["lines"]:
+        share = 1 if entry.get("metric") in RATIOS else 100
         more = {
-            name: round(one[name] / share, 6)
+            name: round(entry[name] / share, 6)
             for name in ("figure", "at_least")
-            if name in one
+            if name in entry
         }
-        lines.append(Line(**one | more))
+        lines.append(Line(**entry | more))
     return Claim(**{**content, "lines": tuple(lines)})

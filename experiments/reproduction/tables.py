@@ -69,8 +69,8 @@ def make_table(table: Table, measured: Measured) -> pd.DataFrame:
             rows[i]["choice"] = choice
         best = [i for i, choice in zip(group, chosen) if choice == "best"]
         for against in group[:1] if table.against == "first" else best:
-            compared = [one for one in _COMPARED if one in metrics]
-            for i in (one for one in group if one != against):
+            compared = [metric for metric in _COMPARED if metric in metrics]
+            for i in (row for row in group if row != against):
                 for name in compared:
                     pairs = (frames[i][name] - frames[against][name]).dropna()
                     rows[i] |= described(f"{name}_against", mean_interval(pairs))
@@ -142,7 +142,7 @@ def make_sizes(measured: Measured) -> pd.DataFrame:
     """
     paper, evidence, rows = measured.paper, measured.evidence, []
     dataset = evidence.data[measured.data]["dataset"]
-    alike = [one for one in evidence.data.items() if one[1]["dataset"] == dataset]
+    alike = [entry for entry in evidence.data.items() if entry[1]["dataset"] == dataset]
     sizes = sorted((about["train"], data) for data, about in alike)
     for setting in paper.trained().values():
         frames = [(size, evidence.measured(setting, data)) for size, data in sizes]

@@ -123,8 +123,8 @@ class View:
     def rows(self, number: int = 0) -> list[Mapping[Any, Any]]:
         """Returns the rows of a table, or of all, that have a finished seed."""
         tables = self.findings.tables
-        chosen = [one for key, one in tables.items() if number in (0, key)]
-        return [row for one in chosen for row in one.to_dict("records") if row["n"]]
+        chosen = [table for key, table in tables.items() if number in (0, key)]
+        return [row for table in chosen for row in table.to_dict("records") if row["n"]]
 
     def row(self, setting: str) -> Mapping[Any, Any]:
         """Returns the first row of any table that is of a setting, or {}."""
@@ -133,7 +133,7 @@ class View:
     def best(self, model: str) -> Mapping[Any, Any]:
         """Returns the row of a model that is best by validation, or {}."""
         settings = self.findings.paper.settings
-        models = {id: one.point.structure.model for id, one in settings.items()}
+        models = {id: setting.point.structure.model for id, setting in settings.items()}
         rows = [row for row in self.rows() if models[row["setting"]] == model]
         # A row with fewer seeds than others does not win.
         most = max((row["n"] for row in rows), default=0)
@@ -152,7 +152,7 @@ class View:
         of = dict(zip(claims["claim"], claims["claim_verdict"]))
         return {
             verdict: [
-                one for one in self.findings.paper.claims if of[one.id] == verdict
+                claim for claim in self.findings.paper.claims if of[claim.id] == verdict
             ]
             for verdict in judge.VERDICTS
         }
@@ -170,7 +170,7 @@ class View:
 
     def unfinished(self) -> str:
         """Returns a sentence on the rows with few seeds; "" if there are none."""
-        counts = pd.concat([one["n"] for one in self.findings.tables.values()])
+        counts = pd.concat([table["n"] for table in self.findings.tables.values()])
         few = int((counts < _FEW).sum())
         if not few:
             return ""
@@ -208,8 +208,8 @@ class View:
         replicas = tables["trials"].groupby("source")["replica"].nunique()
         timed = set(tables["speeds"]["source"])
         return [
-            {**one, "replicas": int(replicas.get(i, 0)), "timed": i in timed}
-            for i, one in enumerate(self.findings.evidence.sources)
+            {**source, "replicas": int(replicas.get(i, 0)), "timed": i in timed}
+            for i, source in enumerate(self.findings.evidence.sources)
         ]
 
     # --- Tables in Markdown ---
@@ -274,7 +274,7 @@ class View:
         columns = {
             "line": [self.findings.paper.line(id).words for id in turned["line"]]
         }
-        columns["verdict"] = [_MARKS[one] for one in turned["verdict"]]
+        columns["verdict"] = [_MARKS[verdict] for verdict in turned["verdict"]]
         for name, (heading, _) in others.items():
             pairs = zip(turned[name], turned["verdict"])
             columns[heading] = ["" if new == old else new for new, old in pairs]

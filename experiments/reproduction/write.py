@@ -57,7 +57,7 @@ def document(name: str, findings: Findings) -> str:
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
     }
     view = View(findings)
-    public = {one: getattr(view, one) for one in dir(view) if one[0] != "_"}
+    public = {name: getattr(view, name) for name in dir(view) if name[0] != "_"}
     text = environment.get_template(f"{name}.jinja").render(public)
     return text.rstrip() + "\n"
 

@@ -131,8 +131,8 @@ def _layout(path: Path) -> _Layout:
         with open(path, "rb") as file:
             head = file.read(HEAD)
         packed = head.startswith(b"\x1f\x8b")
-        if (found := what_is(head)).startswith(("empty", "a web page")):
-            raise _unreadable(path, f"it is {found}")
+        if (content := what_is(head)).startswith(("empty", "a web page")):
+            raise _unreadable(path, f"it is {content}")
         with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as text:
             line = text.readline().strip("\r\n")
     except InputError:
@@ -316,10 +316,10 @@ def read_npz(
         if isinstance(opened, np.ndarray):
             raise InputError(f"{path} is one array; expected is {expected}")
         with opened as kept:
-            known = _KERAS if _KERAS[0] in kept.files else _NAMES
+            their_names = _KERAS if _KERAS[0] in kept.files else _NAMES
             names = {
                 ours: theirs
-                for ours, theirs in zip(_NAMES, known)
+                for ours, theirs in zip(_NAMES, their_names)
                 if theirs in kept.files
             }
             if not set(needed) <= set(names):

@@ -250,10 +250,10 @@ def doubts(name: str, train: Split, classes: int) -> list[str]:
         classes: K, of the data.
     """
     doubtful = []
-    known = len(np.unique(train.labels))
-    if known < classes:
+    shown = len(np.unique(train.labels))
+    if shown < classes:
         doubtful.append(
-            f"the {len(train.labels)} training examples show {known} of {classes} "
+            f"the {len(train.labels)} training examples show {shown} of {classes} "
             "classes, so the others cannot be learned: give more train_examples"
         )
     pixels = train.images.reshape(len(train.images), -1)

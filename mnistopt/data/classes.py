@@ -88,12 +88,12 @@ def positions(
     Raises:
         InputError: If a name is none of them; says which, and what those are.
     """
-    known = {name: position for position, name in enumerate(class_names)}
+    places = {name: position for position, name in enumerate(class_names)}
     used = dict.fromkeys(names[k] for k in sorted(set(labels.tolist())))
-    if unknown := [name for name in used if name not in known]:
+    if unknown := [name for name in used if name not in places]:
         raise InputError(
             f"{where} has the class {', '.join(unknown[:8])}, which matches no class "
             f"of {', '.join(class_names)}. Classes are matched by their "
             "names: rename the folders, or give class_names beside the labels"
         )
-    return np.array([known.get(name, 0) for name in names], np.int32)[labels]
+    return np.array([places.get(name, 0) for name in names], np.int32)[labels]

@@ -167,10 +167,10 @@ def _check_official(dataset: Dataset, data_dir: Any) -> None:
         InputError: If they are those of another name.
     """
     name = dataset.name
-    if (known := FINGERPRINTS.get(dataset.fingerprint, name)) != name:
+    if (actual := FINGERPRINTS.get(dataset.fingerprint, name)) != name:
         raise InputError(
-            f"the files in {data_dir} hold {known}, not {name}, whose files have the "
-            f"same names: give `dataset={known}`, or the folder of {name}"
+            f"the files in {data_dir} hold {actual}, not {name}, whose files have the "
+            f"same names: give `dataset={actual}`, or the folder of {name}"
         )
     train, validation, test = (
         len(split.labels) for split in (dataset.train, dataset.validation, dataset.test)

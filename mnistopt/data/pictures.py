@@ -28,9 +28,9 @@ def suffixes() -> frozenset[str]:
         for name, (factory, _) in Image.OPEN.items()
         if isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
     }
-    known = set(Image.OPEN) - stubs - _NOT_READ
+    formats = set(Image.OPEN) - stubs - _NOT_READ
     endings = Image.registered_extensions().items()
-    return frozenset(ending for ending, name in endings if name in known)
+    return frozenset(ending for ending, name in endings if name in formats)
 
 
 def is_picture(file: Path) -> bool:

@@ -59,9 +59,11 @@ def download(name: str, root: Path) -> tuple[Path, ...]:
                 url_infos=sources,
                 force_checksums_validation=True,
             )
-            found = manager.download({url.rsplit("/", 1)[-1]: url for url in sources})
+            downloaded = manager.download(
+                {url.rsplit("/", 1)[-1]: url for url in sources}
+            )
         for path in paths:
-            os.replace(found[path.name], path)
+            os.replace(downloaded[path.name], path)
     except NonMatchingChecksumError as err:
         reason = f"a file is not the one that TFDS has registered: {err}"
         raise InputError(_advice(name, root, reason, sources)) from err

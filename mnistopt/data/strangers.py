@@ -296,10 +296,10 @@ def _read_arrays(
             f"{path} holds images of shape {images.shape}; expected are [N, H, W], or "
             "[N, H, W, C] with at most 4 channels"
         )
-    known = None
+    positions_known = None
     if "labels" in kept:
-        known = positions(theirs, class_names, str(path), numbers)
+        positions_known = positions(theirs, class_names, str(path), numbers)
     if images.dtype != np.uint8:
         images = np.rint(255 * pictures.as_unit(images)).astype(np.uint8)
     own = channels in (2, 4) and images.shape[-1] == channels
-    return list(images if own else map(pictures.opaque, images)), known
+    return list(images if own else map(pictures.opaque, images)), positions_known

@@ -106,8 +106,10 @@ class Checkpoint(NamedTuple):
 
     def record(self, replica: str) -> Record:
         """What was known of one of them."""
-        known = self.about["records"]
-        return Record.from_json(next(row for row in known if row["replica"] == replica))
+        recorded = self.about["records"]
+        return Record.from_json(
+            next(row for row in recorded if row["replica"] == replica)
+        )
 
 
 def steps(folder: Path) -> list[Path]:
@@ -138,13 +140,15 @@ def merge_records(saved: Iterable[Checkpoint]) -> dict[str, Record]:
     A damaged one knows it too, but where the replica has been trained again.
     """
     records, saved = dict[str, Record](), list(saved)
-    whole = {(name, one.epoch) for one in saved for name in one.replicas}
+    whole = {
+        (name, checkpoint.epoch) for checkpoint in saved for name in checkpoint.replicas
+    }
     for checkpoint in saved:
         for name, record in checkpoint.records.items():
             if name in checkpoint.lost and (name, checkpoint.epoch) in whole:
                 continue
-            known = records.get(name)
-            records[name] = known.merged(record) if known else record
+            newest = records.get(name)
+            records[name] = newest.merged(record) if newest else record
     return records
 
 
@@ -249,8 +253,8 @@ class Store:
         with self._undamaged(saved):
             place = {name: i for i, name in enumerate(saved.about["replicas"])}
             rows = [place[name] for name in replicas]
-            known = saved.about["checksums"]
-            paths = [path for path in known if path.startswith(f"{part}/")]
+            checksums = saved.about["checksums"]
+            paths = [path for path in checksums if path.startswith(f"{part}/")]
         arrays = self._read_arrays(saved, paths, rows)
         names = [path.removeprefix(f"{part}/") for path in paths]
         return {
@@ -311,7 +315,7 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(1)))
         taken = {step.parent.name for step in steps(self.folder)}
-        return self._folder / next(one for one in names if one not in taken)
+        return self._folder / next(name for name in names if name not in taken)
 
     def tidy(self) -> None:
         """Removes partial checkpoints and superseded ones; sets damaged ones aside.
@@ -331,19 +335,24 @@ class Store:
                 newest[name] = max(checkpoint.epoch, newest.get(name, 0))
                 groups = holders.setdefault((name, checkpoint.epoch), set())
                 groups.add(checkpoint.group)
-        known = {(one.group, str(one.epoch)): one for one in saved}
+        readable = {
+            (checkpoint.group, str(checkpoint.epoch)): checkpoint
+            for checkpoint in saved
+        }
         for step in steps(self.folder):
-            one = known.get((step.parent.name, step.name))
+            intact = readable.get((step.parent.name, step.name))
             group, epoch = step.parent.name, int(step.name)
-            names = one.about["replicas"] if one else []
-            records = one.records if one else {}
+            names = intact.about["replicas"] if intact else []
+            records = intact.records if intact else {}
             # Any: those that have stopped are measured before the others.
             measured = any(epoch in record.measured for record in records.values())
-            passed = not measured and all(newest.get(one, 0) > epoch for one in names)
-            elsewhere = all(holders.get((one, epoch), set()) - {group} for one in names)
-            if (one is None or one.lost) and (passed or elsewhere):
+            passed = not measured and all(newest.get(name, 0) > epoch for name in names)
+            elsewhere = all(
+                holders.get((name, epoch), set()) - {group} for name in names
+            )
+            if (intact is None or intact.lost) and (passed or elsewhere):
                 set_aside(step, self.folder.parent, f"{group}-{epoch}")
-            elif one and not one.lost and passed:
+            elif intact and not intact.lost and passed:
                 remove(step)
         for folder in self.folder.glob("*/"):
             if _GROUP.fullmatch(folder.name):

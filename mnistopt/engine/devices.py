@@ -178,8 +178,8 @@ class LocalDevice(Device):
         self.precision = precision_on(self.platform)
         self.on_host = self.platform == "cpu"
         self.host_copies = int(self.on_host)
-        known = {} if self.on_host else xla.memory_stats() or {}
-        self.memory = float(known.get("bytes_limit", math.inf))
+        statistics = {} if self.on_host else xla.memory_stats() or {}
+        self.memory = float(statistics.get("bytes_limit", math.inf))
         self._thread = ThreadPoolExecutor(1)
 
     def __str__(self) -> str:
@@ -236,17 +236,17 @@ def use_devices(
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     devices = local_devices()
-    known = f"{len(devices)} ({devices[0].platform})"
+    usable = f"{len(devices)} ({devices[0].platform})"
     late = ""
     if devices[0].platform == "cpu" and len(devices) < cores():
         late = (
-            f"JAX was in use before, with {known} of {cores()} cores. To compute with "
+            f"JAX was in use before, with {usable} of {cores()} cores. To compute with "
             "all, restart, and run mnistopt before anything else uses JAX, or begin "
             f"with jax.config.update('jax_num_cpu_devices', {cores()})"
         )
     if count is not None and count > len(devices):
         raise InputError(
-            f"devices={count}, but there are {known}; give a smaller number, or auto"
+            f"devices={count}, but there are {usable}; give a smaller number, or auto"
             + (f". {late}" if late else "")
         )
     if late and count is None:

@@ -302,11 +302,11 @@ def _numbers(path: Any, leaf: Any) -> np.ndarray:
     return ((2 * spread - 1) * math.sqrt(3 / max(fan_in, 1))).astype(leaf.dtype)
 
 
-def agree(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:
+def agree(first: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> bool:
     """Says whether two probes are the same to rounding."""
-    if [len(group) for group in one] != [len(group) for group in other] or not one:
+    if [len(group) for group in first] != [len(group) for group in other] or not first:
         return False
-    for mine, theirs in zip(map(np.array, one), map(np.array, other)):
+    for mine, theirs in zip(map(np.array, first), map(np.array, other)):
         finite = np.abs(theirs[np.isfinite(theirs)])
         slack = TOLERANCE * finite.max(initial=0)
         if not np.allclose(mine, theirs, TOLERANCE, slack, equal_nan=True):

@@ -34,14 +34,17 @@ def _load(file: Path) -> tuple[Any, str]:
         text = header.read_text(encoding="utf-8")
     except (OSError, AttributeError) as error:
         return None, f"{file.name} cannot be loaded ({error})"
-    known = [
+    versions = [
         int(number)
         for part in ("MAJOR", "MINOR")
         for number in re.findall(rf"define XLA_FFI_API_{part} (\d+)", text)
     ]
     # XLA would not only refuse another, but be without a CPU from then on.
-    if not [0, built] <= known <= [0, _TRIED]:
-        return None, f"it is for XLA's interface 0.{built} to 0.{_TRIED}, not {known}"
+    if not [0, built] <= versions <= [0, _TRIED]:
+        return (
+            None,
+            f"it is for XLA's interface 0.{built} to 0.{_TRIED}, not {versions}",
+        )
     for name, handler in zip(_TARGETS, handlers):
         jax.ffi.register_ffi_target(_PREFIX + name, handler, platform="cpu")
     return library, ""

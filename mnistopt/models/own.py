@@ -92,8 +92,8 @@ def axes_of(kind: type[nn.Module]) -> dict[str, Axis]:
             axes[field.name] = dataclasses.replace(axis, default=None)
             continue
         with contextlib.suppress(ValueError, TypeError, OverflowError):
-            known = axis.clean(default)
-            axes[field.name] = dataclasses.replace(axis, default=known)
+            cleaned = axis.clean(default)
+            axes[field.name] = dataclasses.replace(axis, default=cleaned)
     return axes
 
 

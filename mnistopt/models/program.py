@@ -83,7 +83,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
         key = jax.random.key(0, impl=PRNG)
         first, variables = _traced(lambda k, x: init(model, k, x), key, images)
         _check_collections(name, variables)
-        said, logits = _traced(lambda v, x: apply(model, v, x), variables, images)
+        evaluation, logits = _traced(lambda v, x: apply(model, v, x), variables, images)
         if getattr(logits, "shape", None) != (BATCH, classes):
             returned = getattr(logits, "shape", type(logits).__name__)
             raise InputError(
@@ -97,7 +97,7 @@ def trace(model: nn.Module, shape: tuple[int, ...], classes: int) -> tuple[str, 
         learnt, (grads, (after, _)) = _traced(train, variables, images, rate, key)
         if after != variables:
             raise InputError(f"{name} changes the shapes of its running statistics")
-        programs = (first, variables), (said, logits), other, (learnt, grads)
+        programs = (first, variables), (evaluation, logits), other, (learnt, grads)
         return hash_traces(programs), variables
 
 
@@ -177,17 +177,17 @@ def _outputs(program: Any, inputs: Sequence[bytes]) -> list[bytes]:
     jaxpr, consts = program, ()
     if isinstance(program, jex.ClosedJaxpr):
         jaxpr, consts = program.jaxpr, program.consts
-    known = dict(zip(jaxpr.constvars, map(_constant, consts)))
-    known |= {
+    constants = dict(zip(jaxpr.constvars, map(_constant, consts)))
+    constants |= {
         v: _digest("constant", i) for i, v in enumerate(jaxpr.constvars[len(consts) :])
     }
-    known |= dict(zip(jaxpr.invars, inputs))
+    constants |= dict(zip(jaxpr.invars, inputs))
 
     def digest(atom: Any) -> bytes:
         if isinstance(atom, jex.Literal):
             kind: Any = atom.aval
             return _constant(np.asarray(atom.val, kind.dtype))
-        return known[atom]
+        return constants[atom]
 
     for equation in jaxpr.eqns:
         given: Sequence[bytes] = list(map(digest, equation.invars))
@@ -209,7 +209,7 @@ def _outputs(program: Any, inputs: Sequence[bytes]) -> list[bytes]:
             params = map(_bytes, sorted(equation.params.items()))
             whole = _digest(name, *params, *operands)
             results = [_digest(whole, i) for i in range(len(equation.outvars))]
-        known |= dict(zip(equation.outvars, results))
+        constants |= dict(zip(equation.outvars, results))
     return list(map(digest, jaxpr.outvars))
 
 

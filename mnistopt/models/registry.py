@@ -130,11 +130,11 @@ def fields(networks: Iterable[Network] = NETWORKS.values()) -> dict[str, Axis]:
 
     Networks that share a field share its flag, and so its default: the first one's.
     """
-    found: dict[str, Axis] = {}
+    axes: dict[str, Axis] = {}
     helps: dict[str, dict[str, list[str]]] = {}
     for network in networks:
         for name, axis in network.axes.items():
-            found.setdefault(name, axis)
+            axes.setdefault(name, axis)
             helps.setdefault(name, {}).setdefault(axis.help, []).append(network.name)
     return {
         name: dataclasses.replace(
@@ -144,5 +144,5 @@ def fields(networks: Iterable[Network] = NETWORKS.values()) -> dict[str, Axis]:
                 for text, users in helps[name].items()
             ),
         )
-        for name, axis in found.items()
+        for name, axis in axes.items()
     }

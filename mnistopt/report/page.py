@@ -138,7 +138,9 @@ def render(
         stills: Each picture as PNG, by name.
     """
     pictures = {
-        name: picture for one in sections for name, picture in one.pictures.items()
+        name: picture
+        for section in sections
+        for name, picture in section.pictures.items()
     }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mnistopt.report", "."),

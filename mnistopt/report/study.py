@@ -56,7 +56,7 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     read_config(workdir)  # Or says that it is no workdir.
     sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += [*sorted(workdir.glob(f"{FOLDER}/*")), workdir / CONFIG]
-    of = digest(__version__, [(one.name, checksum(one)) for one in sources])
+    of = digest(__version__, [(path.name, checksum(path)) for path in sources])
     whole = manifest.is_fresh(PAGE, of) and manifest.are_whole(FIGURES)
     if whole and not anew:
         return workdir / PAGE
@@ -106,9 +106,9 @@ def glimpse(workdir: Path) -> str:
         bullets(words.sentences(facts, results)),
         Markup(table),
     ]
-    known = curves_frame(curves, trials, summary)
-    if len(known):
-        parts.append(image(Picture.of(known, error_chart(known))))
+    frame = curves_frame(curves, trials, summary)
+    if len(frame):
+        parts.append(image(Picture.of(frame, error_chart(frame))))
     return Markup("<div>\n{}\n</div>").format(Markup("\n").join(parts))
 
 

@@ -68,9 +68,9 @@ def count_facts(results: Results) -> pd.Series:
         ends = proportion_interval(best["test_accuracy_mean"] * count, count)
         facts["other_images_half_width"] = (ends[1] - ends[0]) / 2
     if best["point"] in predictions:
-        said = predictions[best["point"]]
-        facts["best_vote_accuracy"] = float(np.mean(said.vote == said.labels))
-        wrong = said.confusion()
+        predicted = predictions[best["point"]]
+        facts["best_vote_accuracy"] = float(np.mean(predicted.vote == predicted.labels))
+        wrong = predicted.confusion()
         np.fill_diagonal(wrong, 0)
         true, taken = np.unravel_index(int(wrong.argmax()), wrong.shape)
         facts["most_confused_class"], facts["most_confused_with"] = true, taken
@@ -129,8 +129,8 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
     summary, class_names = results.summary, results.config.data.class_names
     if not facts["best_n"]:
         return ["No setting has finished yet."]
-    found = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
-    found.append(
+    texts = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
+    texts.append(
         f"It classifies {percent(facts['best_train_accuracy_mean'])} of the training "
         f"images correctly, {100 * facts['best_overfitting_mean']:.2f} points more "
         "than of the test images (overfitting)."
@@ -144,19 +144,19 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
                 f"The vote of its seeds is right on "
                 f"{percent(facts['best_vote_accuracy'])}. "
             )
-        found.append(
+        texts.append(
             f"{vote}Most often {true} is taken for {taken}: "
             f"{facts['most_confused_count']:.3g} times"
             f"{' per seed on average' if facts['best_n'] > 1 else ''}."
         )
     if facts["diverged"]:
         names = summary[summary["diverged"] > 0]["label"].tolist()
-        found.append(
+        texts.append(
             f"{plural(int(facts['diverged']), 'replica')} diverged and "
             f"{'was' if facts['diverged'] == 1 else 'were'} stopped: {listed(names)}."
         )
-    found.append(_sureness(facts))
-    return [sentence for sentence in found if sentence]
+    texts.append(_sureness(facts))
+    return [sentence for sentence in texts if sentence]
 
 
 def _class(name: str) -> str:

@@ -72,7 +72,7 @@ def declared_kinds(models: Iterable[str], modules: Mapping[str, Any]) -> Kinds:
 def kinds_of(points: Iterable[Point]) -> Kinds:
     """Returns the kinds of the fields of the networks of points, by their values."""
     structures = {point.structure for point in points}
-    built_in = [one.model for one in structures if not one.path]
+    built_in = [structure.model for structure in structures if not structure.path]
     kinds = {name: set(found) for name, found in declared_kinds(built_in, {}).items()}
     for structure in structures:
         for name, value in structure.values if structure.path else ():
@@ -91,12 +91,12 @@ def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
     for network in NETWORKS.values():
         for name, declared in network.axes.items():
             if declared.neutral is not None and name in table:
-                mine = (table["model"] == network.name) & table[name].isna()
-                table[name] = table[name].astype(object).mask(mine, declared.neutral)
+                lacking = (table["model"] == network.name) & table[name].isna()
+                table[name] = table[name].astype(object).mask(lacking, declared.neutral)
     # The columns of `ALWAYS` are in tables of other networks too.
-    known = {**declared_kinds(("mlp", "cnn"), {}), **kinds}
+    all_kinds = {**declared_kinds(("mlp", "cnn"), {}), **kinds}
     for axis in network_axes(table):
-        table[axis] = _converted(table[axis], known.get(axis, {"text"}))
+        table[axis] = _converted(table[axis], all_kinds.get(axis, {"text"}))
     # Of costs and epochs some are empty.
     whole = dict.fromkeys((*COUNTED, "convergence_epoch", "best_epoch"), "Int64")
     others = whole | dict.fromkeys(TIMED, "float64")
@@ -111,7 +111,7 @@ def _converted(column: pd.Series, kinds: set[str]) -> pd.Series:
     if others or kind == "text":
         return column.astype(str).where(column.notna())
     if kind == "truth":
-        column = column.map(lambda one: _TRUTH.get(one, one))
+        column = column.map(lambda text: _TRUTH.get(text, text))
     elif column.dtype == object or pd.api.types.is_string_dtype(column.dtype):
         column = pd.to_numeric(column)
     return column.astype(_DTYPES[kind])  # type: ignore[call-overload]
@@ -174,7 +174,7 @@ def labelled(summary: pd.DataFrame) -> pd.DataFrame:
 
 def record_labels(records: Iterable[Record]) -> dict[str, str]:
     """Returns the names of the points of replicas, by replica."""
-    points = {one.replica: one.point for one in records}
+    points = {record.replica: record.point for record in records}
     rows = [{"point": point.identity(), **point.row()} for point in points.values()]
     names = point_labels(pd.DataFrame(rows)) if rows else {}
     return {replica: names[point.identity()] for replica, point in points.items()}

@@ -155,8 +155,12 @@ class Config:
     @property
     def machine(self) -> Mapping[str, Any]:
         """The description of what has computed last; {} if there is none."""
-        known = [one for one in self.machines.values() if isinstance(one, Mapping)]
-        return known[-1] if known else {}
+        described = [
+            machine
+            for machine in self.machines.values()
+            if isinstance(machine, Mapping)
+        ]
+        return described[-1] if described else {}
 
     @property
     def precision(self) -> str | None:
@@ -189,8 +193,8 @@ class Config:
             raise TypeError("lanes are not as in 1x2")
         for costs in config.costs.values():
             for name, cost in costs.items():
-                known = isinstance(cost, int if name in COUNTED else _NUMBERS)
-                if not known or not (cost is None or 0 <= cost < math.inf):
+                fits = isinstance(cost, int if name in COUNTED else _NUMBERS)
+                if not fits or not (cost is None or 0 <= cost < math.inf):
                     raise TypeError(f"the cost {name} is no number from 0 on")
         return config
 
@@ -212,9 +216,9 @@ def _read(hint: Any, content: Any, name: str = "it") -> Any:
             return None
         return _read(arguments[0], content, name)
     if origin in (list, tuple) and isinstance(content, list):
-        return origin(_read(arguments[0], one, name) for one in content)
+        return origin(_read(arguments[0], value, name) for value in content)
     if origin in (dict, collections.abc.Mapping) and isinstance(content, dict):
-        return {key: _read(arguments[1], one, name) for key, one in content.items()}
+        return {key: _read(arguments[1], value, name) for key, value in content.items()}
     if hint is not Any and not (
         isinstance(hint, type)
         and isinstance(content, _NUMBERS[:2] if hint is float else hint)
@@ -249,8 +253,8 @@ def _commit() -> str | None:
     except OSError:
         return None
     top, _, commit = answer.stdout.strip().partition("\n")
-    ours = answer.returncode == 0 and Path(top).resolve() == root.resolve()
-    return commit if ours else None
+    own = answer.returncode == 0 and Path(top).resolve() == root.resolve()
+    return commit if own else None
 
 
 def read_config(workdir: Path) -> Config:

@@ -64,9 +64,9 @@ class Predictions(NamedTuple):
     def confusion(self) -> np.ndarray:
         """Returns how often each class is taken for each, the seeds' mean, [K, K]."""
         k = self.probabilities.shape[1]
-        return sum(confusion(self.labels, one, k) for one in self.classes) / len(
-            self.seeds
-        )
+        return sum(
+            confusion(self.labels, classes, k) for classes in self.classes
+        ) / len(self.seeds)
 
 
 def write_predictions(
@@ -280,14 +280,14 @@ def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
     folder, name = workdir / FOLDER, f"{FOLDER}/{MISTAKES}"
     points = trials[trials["status"] == FINISHED]["point"].unique()
     files = [*points, LABELS]
-    of = digest([(one, checksum(folder / f"{one}.npz")) for one in files])
+    of = digest([(file, checksum(folder / f"{file}.npz")) for file in files])
     if not len(points) or Manifest(workdir).is_fresh(name, of):
         return
     frames = []
     for point in points:
         with contextlib.suppress(InputError):  # It could not be predicted.
-            said = read_predictions(workdir, point, "test")
-            mistakes = find_mistakes(said, data.test.images)
+            predicted = read_predictions(workdir, point, "test")
+            mistakes = find_mistakes(predicted, data.test.images)
             frames.append(mistakes.assign(point=point)[_COLUMNS])
     if not frames:
         return

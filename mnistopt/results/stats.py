@@ -60,7 +60,9 @@ def _spread(values: Any, confidence: float) -> tuple[Any, Any, Any]:
 
 def _interval(*numbers: Any, n: int) -> Interval:
     """Makes an interval of arrays, or of floats where these have no axis."""
-    mean, std, low, high = (one if np.ndim(one) else float(one) for one in numbers)
+    mean, std, low, high = (
+        number if np.ndim(number) else float(number) for number in numbers
+    )
     return Interval(mean, std, low, high, n)
 
 
@@ -75,7 +77,8 @@ def exact_sum(accuracies: Iterable[float]) -> Fraction:
             such ratios.
     """
     return sum(
-        (Fraction(one).limit_denominator(10**7) for one in accuracies), Fraction()
+        (Fraction(accuracy).limit_denominator(10**7) for accuracy in accuracies),
+        Fraction(),
     )
 
 
@@ -202,11 +205,13 @@ def shared_spread(
     Returns:
         The common spread; `NO_SPREAD` of fewer than three samples.
     """
-    known = [(std, n) for std, n in zip(stds, freedoms) if std > 0 and n > 0]
-    if len(known) < 3:
+    samples = [(std, n) for std, n in zip(stds, freedoms) if std > 0 and n > 0]
+    if len(samples) < 3:
         return NO_SPREAD
-    half = np.array([n for _, n in known]) / 2
-    logs = 2 * np.log([std for std, _ in known]) - special.digamma(half) + np.log(half)
+    half = np.array([n for _, n in samples]) / 2
+    logs = (
+        2 * np.log([std for std, _ in samples]) - special.digamma(half) + np.log(half)
+    )
     excess = np.var(logs, ddof=1) - np.mean(special.polygamma(1, half))
     if excess <= special.polygamma(1, most / 2):
         freedom = most
@@ -286,13 +291,13 @@ def unpaired_t_tests(
     """
     if math.isinf(bound) or min(map(len, samples)) < 2:
         return t_tests([], bound)
-    squares = [float(np.var(one, ddof=1)) / len(one) for one in samples]
+    squares = [float(np.var(sample, ddof=1)) / len(sample) for sample in samples]
     if math.fsum(squares) == 0:
         return 1.0, 1.0
     freedom = math.fsum(squares) ** 2 / math.fsum(
-        square**2 / (len(one) - 1) for square, one in zip(squares, samples)
+        square**2 / (len(sample) - 1) for square, sample in zip(squares, samples)
     )
-    mean = math.fsum(float(np.mean(one)) for one in samples)
+    mean = math.fsum(float(np.mean(sample)) for sample in samples)
     t = (mean - bound) / math.sqrt(math.fsum(squares))
     return float(special.stdtr(freedom, t)), float(special.stdtr(freedom, -t))
 
@@ -335,8 +340,8 @@ def seeds_to_show(
     most = 1000
     if std == 0:
         return 2.0
-    found = bisect.bisect_left(range(2, most + 1), True, key=shows) + 2
-    return float(found) if found <= most else math.inf
+    seeds = bisect.bisect_left(range(2, most + 1), True, key=shows) + 2
+    return float(seeds) if seeds <= most else math.inf
 
 
 def two_sided(p: float, contrary: float) -> float:
@@ -385,7 +390,7 @@ def tied_with_best(
     Returns:
         Per point whether it is the best or tied with it.
     """
-    sums = [exact_sum(one) for one in values]
+    sums = [exact_sum(accuracies) for accuracies in values]
     best = sums.index(max(sums))
     others = [i for i in range(len(values)) if i != best]
     p = [two_sided(*t_tests(np.subtract(values[i], values[best]), 0.0)) for i in others]

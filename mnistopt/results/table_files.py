@@ -95,16 +95,16 @@ def read_table(workdir: Path, name: str) -> pd.DataFrame:
         try:
             return read_as_is(workdir, name)
         except InputError:
-            if (known := _from_checkpoints(workdir)) is None:
+            if (tables := _from_checkpoints(workdir)) is None:
                 raise
-    elif (known := _from_checkpoints(workdir)) is None:
+    elif (tables := _from_checkpoints(workdir)) is None:
         return read_as_is(workdir, name)
     warnings.warn(
         f"{workdir / name}.csv is missing, damaged or changed, so it is read from the "
         "checkpoints. The grid's command restores it",
         stacklevel=2,
     )
-    return known[name]
+    return tables[name]
 
 
 def _from_checkpoints(workdir: Path) -> dict[str, pd.DataFrame] | None:

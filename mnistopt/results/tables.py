@@ -233,7 +233,9 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
             "nothing": table["n"] == 0,
             "diverged": table["diverged"] > 0,
             "fewer": table["n"] < table["n"].max(),
-            "accuracy": [-exact_sum(one) / max(len(one), 1) for one in values],
+            "accuracy": [
+                -exact_sum(by_seed) / max(len(by_seed), 1) for by_seed in values
+            ],
             "loss": table["validation_loss_mean"],
         }
     ).sort_values(["nothing", "diverged", "fewer", "accuracy", "loss"], kind="stable")
@@ -257,9 +259,9 @@ def _intervals(finished: pd.DataFrame, n: pd.Series) -> pd.DataFrame:
         points = (n == count).to_numpy()
         some = rows[rows.index.isin(n.index[points])]
         for name in MEASURED:
-            found = interval_of(name, some[name].to_numpy().reshape(-1, count))
-            ends = found.half_width, found.low, found.high
-            for part, value in zip(_PARTS, (found.mean, found.std, *ends)):
+            interval = interval_of(name, some[name].to_numpy().reshape(-1, count))
+            ends = interval.half_width, interval.low, interval.high
+            for part, value in zip(_PARTS, (interval.mean, interval.std, *ends)):
                 columns[f"{name}_{part}"][points] = value
     return pd.DataFrame(columns, n.index)
 
@@ -286,17 +288,17 @@ def choices(values: Sequence[pd.Series]) -> list[str]:
         Per point "best", "tied" with it, "fewer seeds" than others, or "". The first
         of equals is the best; one point alone is nothing.
     """
-    full = max((len(one) for one in values), default=0)
-    found = ["fewer seeds" if len(one) < full else "" for one in values]
-    rivals = [i for i, one in enumerate(values) if len(one) == full]
+    full = max((len(by_seed) for by_seed in values), default=0)
+    words = ["fewer seeds" if len(seeds) < full else "" for seeds in values]
+    rivals = [i for i, by_seed in enumerate(values) if len(by_seed) == full]
     seeds = sorted(set.intersection(*(set(values[i].index) for i in rivals)))
     if len(rivals) > 1 and seeds:
         by_seed = [values[i].loc[seeds].tolist() for i in rivals]
         best = max(range(len(rivals)), key=lambda i: exact_sum(by_seed[i]))
         for i, tied in enumerate(tied_with_best(by_seed, ERROR_RATE)):
             if tied:
-                found[rivals[i]] = "best" if i == best else "tied"
-    return found
+                words[rivals[i]] = "best" if i == best else "tied"
+    return words
 
 
 def best_trial(trials: pd.DataFrame) -> str:

@@ -111,7 +111,9 @@ class TensorBoard:
         Where nothing was trained, all that there is gets written here.
         """
         # An epoch that was trained again may have got its test accuracy since.
-        if not self._sessions or any(one.repeated for one in self._sessions.values()):
+        if not self._sessions or any(
+            session.repeated for session in self._sessions.values()
+        ):
             self._begin()
         last = _last_trials(read_table(self._workdir, "trials"))
         for replica, status in zip(last["replica"], last["status"]):

@@ -158,8 +158,8 @@ def count_seen(config: Config, images: np.ndarray) -> int | None:
     train = data.train.images
     if data.fingerprint != config.data.fingerprint or train.dtype != images.dtype:
         return None
-    known = {image.tobytes() for image in train}
-    return sum(image.tobytes() in known for image in images)
+    trained_on = {image.tobytes() for image in train}
+    return sum(image.tobytes() in trained_on for image in images)
 
 
 # --- Corrupted images ---
@@ -178,8 +178,10 @@ def trials_of(study: Study, trial: str) -> list[str]:
     row, trials = study.trial(trial), study.trials
     if trial != "best":
         return [row["trial"]]
-    mine = trials[(trials["point"] == row["point"]) & (trials["status"] == FINISHED)]
-    return mine.sort_values("seed")["trial"].tolist()
+    of_point = trials[
+        (trials["point"] == row["point"]) & (trials["status"] == FINISHED)
+    ]
+    return of_point.sort_values("seed")["trial"].tolist()
 
 
 def robustness(

@@ -102,9 +102,9 @@ def product(axes: Mapping[str, Any], seeds: int) -> list[Point]:
         grids.append((network, tuple(declared), values))
     check_size(seeds * sum(math.prod(map(len, values)) for *_, values in grids))
     points = [
-        _make(network, dict(zip(names, one)))
+        _make(network, dict(zip(names, combination)))
         for network, names, values in grids
-        for one in itertools.product(*values)
+        for combination in itertools.product(*values)
     ]
     return list(dict.fromkeys(points))
 
@@ -232,7 +232,9 @@ def _schedule(values: Mapping[str, Any]) -> dict[str, float]:
 
 def _check_schedule(axes: Mapping[str, Any]) -> None:
     """Checks that numbers of a schedule were given with one."""
-    if {show(one) for one in as_list(axes.get("schedule", "constant"))} == {"constant"}:
+    if {show(schedule) for schedule in as_list(axes.get("schedule", "constant"))} == {
+        "constant"
+    }:
         for name in ("lr_floor", "horizon"):
             if any(NUMBERS[name].values(name, axes.get(name, 0))):
                 raise InputError(
@@ -251,7 +253,9 @@ def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
     used = {name for network in networks for name in network.axes} | set(TRAINING)
     if not any(network.dropout for network in networks):
         used.remove("dropout")
-    everywhere = {one.name: one for one in (*NETWORKS.values(), *networks)}.values()
+    everywhere = {
+        network.name: network for network in (*NETWORKS.values(), *networks)
+    }.values()
     fields = (name for network in everywhere for name in network.axes)
     known = dict.fromkeys(("model", *fields, *TRAINING))
     if unknown := sorted(set(axes) - set(known)):
@@ -262,7 +266,9 @@ def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
     for name in axes:
         if name not in used:
             chosen = " and ".join(network.name for network in networks)
-            have = " or ".join(one.name for one in everywhere if name in one.axes)
+            have = " or ".join(
+                network.name for network in everywhere if name in network.axes
+            )
             raise InputError(
                 f"{name}={','.join(map(show, as_list(axes[name])))} has no effect with "
                 f"model={chosen}: leave it out"

@@ -205,7 +205,7 @@ def make_plan(
         lost: Epochs that replicas were measured at, of which no checkpoint knows any
             more: those of replicas that are asked for are trained again on the way.
     """
-    known = merge_records(saved)
+    records = merge_records(saved)
     holders: dict[str, list[Checkpoint]] = {}
     for checkpoint in saved:
         for name in checkpoint.replicas:
@@ -221,15 +221,18 @@ def make_plan(
             cohort = cohorts[program] = Cohort.of(program, dataset)
             params[program] = count_params(cohort.model, cohort.image_shape)
         name = replica_id(point, seed, dataset.fingerprint)
-        record = known.get(name) or Record(name, point, seed, params[program])
+        record = records.get(name) or Record(name, point, seed, params[program])
         record = record.asking(counts)
-        kept, stopped = {one.epoch for one in holders.get(name, ())}, record.stopped
+        kept, stopped = (
+            {checkpoint.epoch for checkpoint in holders.get(name, ())},
+            record.stopped,
+        )
         measured = set(record.measured)
         wanted = counts | lost.get(name, set()) | (measured - {stopped})
         there_already = measured & kept
         if stopped:
             most = max(record.point.epochs, *counts)
-            known[name] = record.training_to(most)
+            records[name] = record.training_to(most)
         if stopped in kept:
             # What it would come to later is what it came to then.
             there_already |= {count for count in wanted if count >= stopped}
@@ -238,8 +241,12 @@ def make_plan(
         if not missing:
             continue
         # The newest checkpoint from before what is missing.
-        before = [one for one in holders.get(name, ()) if one.epoch < missing[0]]
-        source = max(before, key=lambda one: one.epoch, default=None)
+        before = [
+            checkpoint
+            for checkpoint in holders.get(name, ())
+            if checkpoint.epoch < missing[0]
+        ]
+        source = max(before, key=lambda checkpoint: checkpoint.epoch, default=None)
         start = source.epoch if source else 0
         record = record.until(start).training_to(missing[-1])
         folder = source.group if source else None
@@ -252,7 +259,7 @@ def make_plan(
         static = program, cohorts[program], lanes[program]
         jobs.append(Job(*static, tuple(members), start, missing, sources[group]))
     asked = len(points) * len(seeds)
-    return Plan(points, lanes, asked, there, tuple(jobs), dataset, known, saved)
+    return Plan(points, lanes, asked, there, tuple(jobs), dataset, records, saved)
 
 
 def _asked(

@@ -76,7 +76,9 @@ class ToTheEnd(Scheduler):
 
     def next_meeting(self, epoch: int) -> int | None:
         """Returns the next epoch that was asked for."""
-        return next((one for one in self._milestones if one > epoch), None)
+        return next(
+            (milestone for milestone in self._milestones if milestone > epoch), None
+        )
 
     def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
         """Changes nothing."""
@@ -96,7 +98,9 @@ class EarlyStopping(ToTheEnd):
 
     def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
         """Drops those that have stopped."""
-        return Changes(drop=[name for name, one in records.items() if one.stopped])
+        return Changes(
+            drop=[name for name, record in records.items() if record.stopped]
+        )
 
 
 def usual(job: Job) -> Scheduler:
@@ -351,9 +355,9 @@ class Loop:
         with self._run.stopwatch("saving"):
             since = time.monotonic()
             states = queue.states()
-            mine = {name: states[name] for name in records}
+            own_states = {name: states[name] for name in records}
             about = {"records": [record.to_json() for record in records.values()]}
-            writer.save(queue.epoch, mine, about, milestone, since)
+            writer.save(queue.epoch, own_states, about, milestone, since)
             if milestone:
                 # A table must not know of a trial whose checkpoint a kill may yet undo.
                 writer.finish()
@@ -362,8 +366,8 @@ class Loop:
 
     def _note(self, records: Iterable[Record]) -> None:
         for record in records:
-            known = self._records.get(record.replica)
-            merged = known.merged(record) if known else record
+            before = self._records.get(record.replica)
+            merged = before.merged(record) if before else record
             self._records[record.replica] = merged
 
     def write(self) -> None:

@@ -48,11 +48,15 @@ def plan_run(
             study, or what is to be trained does not fit into memory or on the disk.
     """
     devices, known = present(pool), workdir.config
-    before = [one for one in (request.rerun, known) if one]
-    modules = {name: about for one in before for name, about in one.modules.items()}
+    before = [config for config in (request.rerun, known) if config]
+    modules = {
+        name: about for config in before for name, about in config.modules.items()
+    }
     points, modules = identify(request.points, request.data, modules, measured)
     if lanes is None:
-        had = {cohort: text for one in before for cohort, text in one.lanes.items()}
+        had = {
+            cohort: text for config in before for cohort, text in config.lanes.items()
+        }
         lanes = _lanes(points, request, had, devices)
     saved = workdir.checkpoints()
     lost = workdir.lost(saved)
@@ -195,7 +199,7 @@ def fitted(
     if not jobs:
         return dataclasses.replace(plan, available=room)
     # Before an older checkpoint is removed, the next one is there.
-    disk = sum(one.disk for one in each) + max(job.state_bytes() for job in jobs)
+    disk = sum(need.disk for need in each) + max(job.state_bytes() for job in jobs)
     if disk > room.disk:
         raise InputError(
             f"the checkpoints of this study take {_size(disk)} of disk, and "

@@ -163,7 +163,9 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     ]
     model = inspect.Parameter("model", keyword, default=DEFAULT)
     *callbacks, _ = own.parameters.values()
-    *settings, rest = (one for name, one in asked.items() if name != "rerun")
+    *settings, rest = (
+        parameter for name, parameter in asked.items() if name != "rerun"
+    )
     function.__signature__ = own.replace(  # type: ignore[attr-defined]
         parameters=[*settings, *callbacks, model, *axes, rest]
     )
@@ -202,7 +204,7 @@ def _points(
             f"give either points or axes, not points and {', '.join(axes)}"
         )
     given = grid.product(axes, seeds) if points is None else as_list(points)
-    if others := [one for one in given if not isinstance(one, Point)]:
+    if others := [point for point in given if not isinstance(point, Point)]:
         raise InputError(
             f"points={others[0]!r} is not allowed: expected points, as "
             "study.grid.make_point makes them"
@@ -218,10 +220,10 @@ def _seeds(given: Any) -> tuple[int, ...]:
     """Returns the seeds that are asked for: so many from 0 on, or those of a list."""
     if not isinstance(given, Iterable) or isinstance(given, str):
         return tuple(range(_COUNT.check("seeds", given)))
-    found = tuple(dict.fromkeys(_SEED.values("seeds", given)))
-    if beyond := [seed for seed in found if not 0 <= seed < 2**31]:
+    seeds = tuple(dict.fromkeys(_SEED.values("seeds", given)))
+    if beyond := [seed for seed in seeds if not 0 <= seed < 2**31]:
         raise InputError(f"seeds={beyond[0]} is not allowed: {_SEED.rule}")
-    return tuple(sorted(found))
+    return tuple(sorted(seeds))
 
 
 def _check_steps(points: Sequence[Point], examples: int) -> None:

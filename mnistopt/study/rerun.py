@@ -101,8 +101,11 @@ class Rerun(NamedTuple):
     @property
     def holds(self) -> bool:
         """Whether the numbers are as much the same as they are to be."""
-        one = self.agreement
-        return bool(one.epochs) and (one.apart if self.exact else one.beyond).empty
+        agreement = self.agreement
+        return (
+            bool(agreement.epochs)
+            and (agreement.apart if self.exact else agreement.beyond).empty
+        )
 
 
 def rerun(
@@ -200,8 +203,8 @@ def _candidates(row: pd.Series, modules: Modules) -> Iterator[Point]:
         typed = {k: Typed(v) if isinstance(v, str) else v for k, v in values.items()}
         yield make_point(**{k: v for k, v in typed.items() if v is not None})
         return
-    known = {"model", *TRAINING}
-    common = {name: value for name, value in values.items() if name in known}
+    others = {"model", *TRAINING}
+    common = {name: value for name, value in values.items() if name in others}
     for entry in about["programs"].values():
         point = common | entry["values"]
         yield Point.from_row(point, entry["name"], about["path"])

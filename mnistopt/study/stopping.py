@@ -66,8 +66,8 @@ class Stop:
     def __enter__(self) -> "Stop":
         """Starts to listen."""
         if threading.current_thread() is threading.main_thread():
-            known = [getattr(signal, n) for n in SIGNALS if hasattr(signal, n)]
-            for number in known:
+            signals = [getattr(signal, n) for n in SIGNALS if hasattr(signal, n)]
+            for number in signals:
                 if signal.getsignal(number) != signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)
         return self

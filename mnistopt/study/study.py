@@ -65,7 +65,9 @@ class Study:
         """
         from mnistopt.report.study import make_pictures
 
-        return {name: one.chart for name, one in make_pictures(self.workdir).items()}
+        return {
+            name: picture.chart for name, picture in make_pictures(self.workdir).items()
+        }
 
     def report(self) -> Path:
         """Writes report.html and figures/ into the workdir, unless they are new.
@@ -86,8 +88,8 @@ class Study:
     def __repr__(self) -> str:
         """Says what it is, where a notebook does not show it."""
         states = self.trials["status"].value_counts()
-        known = ", ".join(f"{count} {state}" for state, count in states.items())
-        return f"<Study {self.workdir}: trials {known or 'none'}>"
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        return f"<Study {self.workdir}: trials {counts or 'none'}>"
 
     def trial(self, name: str = "best") -> dict[str, Any]:
         """Returns a row of `trials`, as a dictionary.

@@ -38,7 +38,7 @@ def train(plan: Plan, run: Run) -> None:
     request, workdir, pool = run.request, run.workdir, run.pool
     again = False
     while True:
-        known = _note_run(plan, run, again)
+        noted = _note_run(plan, run, again)
         loop = Loop(plan, run)
         try:
             loop.run()
@@ -59,10 +59,10 @@ def train(plan: Plan, run: Run) -> None:
 
         def make(point: Point) -> Any:
             run.stop.check()
-            if (one := point.structure) not in made:
+            if (structure := point.structure) not in made:
                 about = plan.modules, data.image_shape, data.classes
-                made[one] = make_again(point, *about)
-            return made[one]
+                made[structure] = make_again(point, *about)
+            return made[structure]
 
         precision = workdir.config.precision if workdir.config else None
         write_predictions(folder, workdir.store, trials, data, make, precision)
@@ -71,7 +71,7 @@ def train(plan: Plan, run: Run) -> None:
     with run.stopwatch("costs"):
         records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
         wanted = {network_name(r.point.structure): r.point for r in records}
-        costs = dict(known.costs)
+        costs = dict(noted.costs)
         for name, point in wanted.items():
             if name in costs:
                 continue
@@ -84,13 +84,13 @@ def train(plan: Plan, run: Run) -> None:
         loop.write()
     if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
         workdir.store.tidy()
-    runs = list(known.runs)
+    runs = list(noted.runs)
     if plan.jobs and pool.traffic:
         runs[-1] = runs[-1] | {"traffic": dict(pool.traffic)}
     workdir.write(
         runs=runs,
-        compile_seconds=_longest(known.compile_seconds, loop.compile_seconds),
-        working_bytes={**known.working_bytes, **loop.working_bytes},
+        compile_seconds=_longest(noted.compile_seconds, loop.compile_seconds),
+        working_bytes={**noted.working_bytes, **loop.working_bytes},
         seconds=run.stopwatch.seconds,
     )
 
@@ -115,7 +115,7 @@ def _note_run(plan: Plan, run: Run, again: bool) -> Config:
         content |= now
     if plan.jobs:
         used = [d.describe(job.lanes) for job in plan.jobs for d in devices]
-        machines = {name_of(one): one for one in used}
+        machines = {name_of(device): device for device in used}
         lanes = {job.program.identity(): show(job.lanes) for job in plan.jobs}
         entry = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -169,5 +169,5 @@ def _costs(model: Any, dataset: Dataset, device: Device) -> dict[str, Any]:
     counted = multiply_adds(model, shape), count_bytes(model, shape)
     seconds = measure_latency(model, images, device).values()
     # Four digits: the fifth changes from call to call.
-    measured = (float(f"{1e3 * one:.4g}") for one in seconds)
+    measured = (float(f"{1e3 * duration:.4g}") for duration in seconds)
     return dict(zip(COSTS, (*counted, *measured), strict=True))

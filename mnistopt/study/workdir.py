@@ -96,16 +96,24 @@ class Workdir:
     def checkpoints(self) -> list[Checkpoint]:
         """Returns the checkpoints, with what of their arrays is lost; warns of it."""
         saved = list(map(self.store.check, self.store.saved()))
-        whole = {(name, one.epoch) for one in saved for name in one.replicas}
-        for one in saved:
+        whole = {
+            (name, checkpoint.epoch)
+            for checkpoint in saved
+            for name in checkpoint.replicas
+        }
+        for checkpoint in saved:
             # Of what is damaged, the rest may have been trained again.
-            lost = [name for name in one.lost if (name, one.epoch) not in whole]
+            lost = [
+                name
+                for name in checkpoint.lost
+                if (name, checkpoint.epoch) not in whole
+            ]
             if lost:
-                place = self.store.folder / one.group / str(one.epoch)
+                place = self.store.folder / checkpoint.group / str(checkpoint.epoch)
                 warnings.warn(
                     f"the checkpoint {place} is damaged: {len(lost)} of its "
-                    f"{len(one.about['replicas'])} replicas resume from an older one, "
-                    "or are trained again, when they are requested",
+                    f"{len(checkpoint.about['replicas'])} replicas resume from an "
+                    "older one, or are trained again, when they are requested",
                     stacklevel=2,
                 )
         return saved
@@ -197,10 +205,10 @@ class Workdir:
         names = ("trial", "replica", "epochs_done")
         for trial, replica, done in zip(*(trained[name] for name in names)):
             name, _, asked = str(trial).rpartition("-")
-            known = records.get(name)
-            if not asked.isdecimal() or (altered and (known or name != replica)):
+            record = records.get(name)
+            if not asked.isdecimal() or (altered and (record or name != replica)):
                 continue
-            if known is None or done not in known.measured:
+            if record is None or done not in record.measured:
                 lost.setdefault(name, set()).add(int(asked))
         return lost
 
@@ -220,7 +228,7 @@ class Workdir:
         trials = [trial_id(name, epoch) for name in lost for epoch in lost[name]]
         # What damage has taken is trained again, what somebody has removed is not.
         damaged = len(steps(self.store.folder)) - len(saved)
-        vanishing = [one for one in trials if not (damaged and one in retrained)]
+        vanishing = [trial for trial in trials if not (damaged and trial in retrained)]
         if not vanishing:
             return
         state, advice = "gone", "bring the folder checkpoints back"
@@ -278,10 +286,10 @@ def locked(workdir: Path) -> Iterator[None]:
         InputError: If another run writes there; says which.
     """
     with open(workdir / LOCK, "a+", encoding="utf-8", errors="replace") as file:
-        ours = _lock(file, workdir)
+        locked_here = _lock(file, workdir)
         owner = _read(file)
         # Who died on this host has lost the lock; of others only silence shows it.
-        if owner and not (ours and f" on {platform.node()}, " in owner):
+        if owner and not (locked_here and f" on {platform.node()}, " in owner):
             silent = _silence(workdir)
             if silent < DEAD:
                 raise _taken(workdir, f"{owner}, seen {silent:.0f} s ago")
@@ -318,8 +326,8 @@ def _lock(file: IO[str], workdir: Path) -> bool:
 def _read(file: IO[str]) -> str:
     file.seek(0)
     # One line; whatever else somebody has put there says nothing.
-    found = _OWNER.match(file.read(400))
-    return found[0] if found else ""
+    match = _OWNER.match(file.read(400))
+    return match[0] if match else ""
 
 
 def _taken(workdir: Path, owner: str) -> InputError:

@@ -251,7 +251,7 @@ def test_missing_files_are_listed(tmp_path):
     with pytest.raises(
         InputError,
         match="not there: train-images-idx3-ubyte, t10k-labels-idx1-ubyte .*"
-        "instead: t10k-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz.",
+        "instead: t10k-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz\n",
     ):
         read_folder(tmp_path, "mnist")
     with pytest.raises(InputError, match="not there: emnist-digits-train-images"):

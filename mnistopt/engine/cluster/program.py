@@ -112,15 +112,15 @@ class RemoteProgram:
             first = {device.node: device for device in reversed(devices)}.values()
             for some in (first, devices):
                 compiling = [self._compile(device) for device in some]
-                answers += [one for one in map(_answer, compiling) if one]
+                answers += [answer for answer in map(_answer, compiling) if answer]
             losses += not answers
             if losses > MOST_LOSSES:
                 raise Lost(
                     f"workers have died {losses} times in a row while they compiled "
                     f"{cohort.model}: Ray's logs may say why"
                 )
-        self.compile_seconds = max(one["seconds"] for one in answers)
-        self.bytes = int(max(one["bytes"] for one in answers))
+        self.compile_seconds = max(answer["seconds"] for answer in answers)
+        self.bytes = int(max(answer["bytes"] for answer in answers))
 
     @property
     def devices(self) -> Sequence[RemoteDevice]:

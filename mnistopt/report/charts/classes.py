@@ -137,9 +137,9 @@ def reliability_frame(
     ):
         if point not in predictions:
             continue
-        said = predictions[point]
-        confidence = said.probabilities.max(axis=1).astype(float)
-        right = said.vote == said.labels
+        predicted = predictions[point]
+        confidence = predicted.probabilities.max(axis=1).astype(float)
+        right = predicted.vote == predicted.labels
         bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
         for index in np.unique(bins):
             inside = bins == index

@@ -196,7 +196,7 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         ),
         *_points(beaten, choice, 0.35, spread, tooltip),
         *_points(on, choice, 1.0, spread, tooltip),
-        *(numbers.mark_text(style=one, dx=10, dy=-11) for one in ("halo", "ink")),
+        *(numbers.mark_text(style=style, dx=10, dy=-11) for style in ("halo", "ink")),
     ]
     # The page has the lines in one.
     names = [f"{i}: {label};" for i, label in enumerate(front["label"][:NAMED], 1)]

@@ -58,7 +58,7 @@ def grouped_curves(
         `_low` and `_high`, range; empty where a loss is no number.
     """
     loss = curves["validation_loss"].astype(float)
-    known = curves.assign(
+    losses = curves.assign(
         loss=loss.where(np.isfinite(loss)),
         error=100 * (1 - curves["validation_accuracy"]),
     )
@@ -66,7 +66,7 @@ def grouped_curves(
     columns += [f"{v}{end}" for v in ("loss", "error") for end in ("", "_low", "_high")]
     frames = [pd.DataFrame(columns=columns)] if not groups else []
     for rank, (name, members) in enumerate(list(groups.items())[:TOP]):
-        epochs = known[known["replica"].isin(members)].groupby("epoch")
+        epochs = losses[losses["replica"].isin(members)].groupby("epoch")
         frame = pd.DataFrame({"n": epochs.size()})
         for value in ("loss", "error"):
             frame[value] = epochs[value].mean()

@@ -113,17 +113,17 @@ def parallel_frame(summary: pd.DataFrame) -> pd.DataFrame:
     low, high = table["error"].min(), table["error"].max()
     frames = []
     for order, axis in enumerate([*axes, "error %"]):
-        one = table[["label", "rank", "error"]].assign(axis=axis, order=order)
+        part = table[["label", "rank", "error"]].assign(axis=axis, order=order)
         if axis in axes:
             values = _values(table[axis])
-            one["value"] = _text(table[axis])
-            one["position"] = [
-                values.index(text) / max(1, len(values) - 1) for text in one["value"]
+            part["value"] = _text(table[axis])
+            part["position"] = [
+                values.index(text) / max(1, len(values) - 1) for text in part["value"]
             ]
         else:
-            one["value"] = [f"{error:.2f}" for error in one["error"]]
-            one["position"] = (one["error"] - low) / max(high - low, 1e-9)
-        frames.append(one)
+            part["value"] = [f"{error:.2f}" for error in part["error"]]
+            part["position"] = (part["error"] - low) / max(high - low, 1e-9)
+        frames.append(part)
     return pd.concat(frames, ignore_index=True)
 
 
