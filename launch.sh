@@ -18,7 +18,7 @@
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi  # as by sh launch.sh
 set -euo pipefail
 
-# Programs show how they were called; a name without a folder was found by bash alone.
+# Programs show how they were called; a name without a folder was found by bash.
 case $0 in */*) export MNISTOPT_LAUNCHER=$0 ;; *) export MNISTOPT_LAUNCHER=./$0 ;; esac
 # The project is where this file is, not where a link to it is.
 file=${BASH_SOURCE[0]}
@@ -31,13 +31,13 @@ venv=${MNISTOPT_VENV:-$root/.venv}
 constraints=$root/constraints.txt
 special="" upgrade="" pythons="3.11 or newer" least="3, 11" before="4"
 
-say() { printf '%s\n' "$*" >&2 || true; }  # a message that nobody gets ends nothing
+say() { printf '%s\n' "$*" >&2 || true; }  # an unread message must not end the script
 
 fits() { "$1" -c "import sys; sys.exit(not ($least) <= sys.version_info < ($before,))" 2>/dev/null; }
 
 find_python() {
   local name
-  # Whoever names one wants that one.
+  # An interpreter that is named is used, or refused.
   if [ -n "${PYTHON:-}" ]; then
     if fits "$PYTHON"; then echo "$PYTHON"; return; fi
     name=$("$PYTHON" -c 'import platform; print(platform.python_version())' 2>/dev/null) || true
@@ -52,13 +52,13 @@ find_python() {
   exit 2
 }
 
-# Colab comes with a JAX that fits its accelerator, and much else: use it as it is.
+# Colab comes with a JAX for its accelerator, and much else: use it unchanged.
 has_own_jax() { [ -n "${COLAB_RELEASE_TAG:-}" ] && [ -z "$special" ] && "$1" -c 'import jax' 2>/dev/null; }
 
 set_up() {
   local extras=$1 wanted stamp host compiler
   host=$(find_python)
-  # Newer Pythons have newer versions, with which the tests pass, too.
+  # Newer Pythons get newer versions, with which the tests pass too.
   if [ -z "$special" ] && "$host" -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then
     constraints=$root/constraints-newest.txt
   fi
@@ -78,7 +78,7 @@ set_up() {
   # Set up again where the dependencies, the wanted extras or the C++ have changed.
   compiler=$(command -v c++ || command -v g++ || command -v clang++ || true)
   wanted="$extras $root $compiler $(cd "$root" && cat pyproject.toml "$constraints" setup.py mnistopt/models/fused.cpp | cksum)"
-  # What is newest changes from day to day.
+  # The newest versions change from day to day.
   if [ "$special" = newest ]; then wanted="$wanted $(date +%F)"; fi
   if [ -f "$stamp" ] && grep -qxF -- "$wanted" "$stamp" && [ -x "$(command -v "$python")" ]; then
     return
@@ -92,14 +92,14 @@ set_up() {
   fi
   say "installing the project${extras:+ with $extras} (a minute or two, once; without a C++ compiler, four)"
   if [ "$python" = "$host" ]; then
-    # Nothing that is there gets replaced.
+    # Installed packages are not replaced.
     constraints=$(mktemp)
     "$python" -m pip freeze 2>/dev/null | grep -E '^[A-Za-z0-9._-]+==' >"$constraints" || true
   fi
   "$python" -m pip install --quiet --disable-pip-version-check \
     ${upgrade:+--upgrade --upgrade-strategy eager} -c "$constraints" -e "$root${extras:+[$extras]}" >&2
   mkdir -p "$(dirname "$stamp")"
-  # An environment for the tests serves for running, too.
+  # An environment for the tests also serves for running.
   printf '%s\n' "$wanted" >>"$stamp"
   [ -z "$extras" ] || printf '%s\n' "${wanted#"$extras"}" >>"$stamp"
 }
@@ -173,8 +173,8 @@ END
         say "error: no program '$program'; there are: $(programs | sed 's/ /, /g'), test, docs, setup"
         exit 2 ;;
     esac
-    # Only the benchmark needs more than the project itself; compilers of devices that
-    # are not there, 7 GB, lie apart, so that nothing takes them for devices.
+    # Only the benchmark needs more than the project itself. Compilers for devices that
+    # are not present (7 GB) get their own environment, or JAX would look for devices.
     case "$program $*" in
       bench*--compile_for*) venv=$venv-aot; set_up aot ;;
       bench*) set_up bench ;;

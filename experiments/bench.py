@@ -1,17 +1,19 @@
-"""Measures how fast replicas train, beside what one would use instead.
+"""Measures how fast replicas train, next to the alternatives.
 
     python -m experiments.bench --quick
 
-Times the machine's products and memory; this project at several numbers of replicas;
-and PyTorch, Keras and plain flax doing the same updates, each in the best of the ways
-that were tried, all in turn in one run. Then what the time of whole studies goes into.
+Times the machine's matrix products and memory; this project at several numbers of
+replicas; and PyTorch, Keras and plain flax with the same updates, each in the fastest
+of the ways that were tried, all in turn in one run. Then it times the parts of whole
+studies.
 
-Results go to --workdir: bench.json, bench.md and two pictures. --quick takes
-three minutes on two cores, all of it an hour or more. --cluster takes ten minutes.
+Results go to --workdir: bench.json, bench.md and two charts. --quick takes three
+minutes on two cores, the whole benchmark an hour or more, and --cluster ten minutes.
 
---compile_for=h200 compiles for an accelerator that is not there instead, and writes how
-many kernels a step launches and how long XLA believes that they take: half an hour. The
-same command goes on. --rounding trains as accelerators multiply, in ten minutes.
+--compile_for=h200 compiles for an accelerator that is not present, and writes the
+number of kernels per step and XLA's estimate of their time, in half an hour; the same
+command resumes. --rounding trains with products rounded as on accelerators, in ten
+minutes.
 """
 
 import json
@@ -39,10 +41,10 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "quick", False, "two networks, batch 64, 1 and 8 replicas; no studies"
     )
-    flags.DEFINE_list("networks", None, "only those whose names begin so")
+    flags.DEFINE_list("networks", None, "only networks whose names begin with this")
     flags.DEFINE_bool("studies", True, "time whole studies, too")
     flags.DEFINE_enum(
-        "compile_for", None, list(TARGETS), "compile for a device that is not there"
+        "compile_for", None, list(TARGETS), "compile for a device that is not present"
     )
     flags.DEFINE_bool(
         "rounding", False, "train with products rounded as accelerators round them"
@@ -50,7 +52,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "cluster",
         False,
-        "time Ray on this machine instead, and how far one driver reaches",
+        "time Ray on this machine instead, and how many devices one driver can serve",
     )
 
 

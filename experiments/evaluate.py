@@ -2,10 +2,10 @@
 
     python -m experiments.evaluate --workdir=runs/mnist_5k-cnn --trial=best
 
-Prints its accuracy with a 95 % interval, the figures of each class and the confusion
-matrix. --trial takes the name of a row of trials.csv, or the beginning of one. --images
-reads digits from anywhere, and prints what it takes each for; --corrupt corrupts images
-in seven ways, with all seeds of the best point, and draws figures/robustness.png.
+Prints its accuracy with a 95 % interval, figures for each class and the confusion
+matrix. --trial is the name of a row of trials.csv, or the beginning of one. --images
+classifies digits from anywhere; --corrupt measures all seeds of the best point on
+images corrupted in seven ways, and draws figures/robustness.png.
 """
 
 import json
@@ -43,9 +43,9 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "images",
         None,
-        "instead of --dataset, a stranger's digits of any size, dark on light or light "
-        "on dark, placed as MNIST's: a folder of pictures, or of a folder of them per "
-        "class, or an .npz file with the array images, and perhaps labels",
+        "digits by other writers, centred and scaled as MNIST's: a folder of pictures "
+        "of any size, dark on light or light on dark, a folder with a folder of them "
+        "per class, or an .npz file with the array images, and optionally labels",
     )
     flags.DEFINE_bool(
         "corrupt", False, "measure accuracy on images corrupted in seven ways"
@@ -58,7 +58,7 @@ class Examples(NamedTuple):
     """What is evaluated.
 
     Attributes:
-        about: What it is, as it is printed.
+        about: Description of the images, as it is printed.
         images: [N, H, W, C].
         labels: int [N], positions in the study's classes, or None.
         names: N names of pictures, or None.
@@ -114,7 +114,7 @@ def _predict(study: Any, examples: Examples) -> dict[str, Any]:
     variables = study.variables(FLAGS.trial, FLAGS.weights)
     answer: dict[str, Any] = {"class_names": list(class_names)}
     if examples.names is not None:
-        # What has no ink is no digit.
+        # A picture without ink is not a digit.
         nothing = {"class": None, "probability": None}
         answer["predictions"] = [{"image": name, **nothing} for name in examples.blank]
         answer["without_ink"] = list(examples.blank)

@@ -137,14 +137,14 @@ def define_data(dataset: str | None, own: bool = False) -> None:
     flags.DEFINE_string(
         "data_dir",
         None,
-        "where the dataset lies: a folder with its IDX files, or one of the other ways "
+        "where the dataset is: a folder with its IDX files, or another format listed "
         "in docs/data.md; without it the dataset is downloaded",
     )
     if own:
         flags.DEFINE_string(
             "data",
             None,
-            "instead of --dataset, images of your own: an .npz file with the arrays "
+            "your own images instead of --dataset: an .npz file with the arrays "
             "images and labels, a .csv file with a row per image, or a folder with a "
             "folder of pictures per class",
         )
@@ -159,4 +159,4 @@ def define_train_examples() -> None:
 
 def define_quiet() -> None:
     """Defines `--quiet`."""
-    flags.DEFINE_bool("quiet", False, "print nothing but where the report is")
+    flags.DEFINE_bool("quiet", False, "print only the path of the report")

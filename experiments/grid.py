@@ -6,10 +6,10 @@ A comma separates swept values, x joins layers, and every axis multiplies:
 
     python -m experiments.grid --model=mlp --hidden=128x128,256 --dropout=0,0.3
 
-Results go to --workdir: tables, pictures and report.html. The same command again goes
-on where the last one stopped, or shows what is there; more values, seeds or epochs
-train only what is new. --rerun=WORKDIR/config.json runs a study again, here or on
-another machine, and reports whether the numbers agree.
+Results go to --workdir: tables, charts and report.html. The same command again resumes
+an interrupted run, or shows its results; more values, seeds or epochs train only what
+is new. --rerun=WORKDIR/config.json repeats a study, here or on another machine, and
+reports whether the numbers agree.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ def define_flags() -> None:
         "image_size",
         None,
         "fit the pictures of a --data folder into a size in pixels, as in 28 or 28x32 "
-        "(height x width), their aspect kept",
+        "(height x width); their aspect ratio is kept",
     )
     common.define_train_examples()
     common.GROUPS["workdir"] = "Run"

@@ -8,13 +8,13 @@ for a fifth of its epochs, in some ten minutes on two cores; --scale=paper on al
 MNIST for all of them, 10 seeds of the MLPs and 5 of the CNNs. --seeds, --cnn_seeds,
 --train_examples and --epochs_scale make it larger or smaller.
 
---tables=outlook does what the paper's outlook names instead: augmentation, batch
-normalization, MobileNet and ShuffleNet, with their robustness and their costs.
+--tables=outlook trains what the paper's outlook suggests instead: augmentation, batch
+normalization, MobileNet and ShuffleNet, with their robustness and costs.
 
 Results go to --workdir: report.html, paper.md, tables/*.csv, and the evidence that they
-are made of, a row per replica. Only what the evidence lacks is trained, seed by seed:
-the same command goes on where the last one stopped, and the published evidence is as
-good a start (--workdir=experiments/results/paper).
+are computed from, one row per replica. Only what the evidence lacks is trained, seed by
+seed: the same command resumes, also from the published evidence
+(--workdir=experiments/results/paper).
 """
 
 import shlex

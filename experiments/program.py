@@ -63,7 +63,7 @@ def run(main: Callable[[], None], about: str) -> None:
 
     Args:
         main: The program.
-        about: Its description, for `--help`.
+        about: The program's description, for `--help`.
     """
     output, _ = _open_stream(1), _open_stream(2)
     warnings.showwarning = _warn_once(set())  # type: ignore[assignment]
@@ -156,7 +156,7 @@ class _Stream(io.FileIO):
 
 
 def _open_stream(number: int) -> _Stream:
-    """Opens standard output (1) or error (2) anew, so that it takes all letters."""
+    """Reopens standard output (1) or error (2) so that it can write all characters."""
     name = {1: "stdout", 2: "stderr"}[number]
     before = getattr(sys, name)
     if before is None:  # closed, as by >&-
@@ -181,7 +181,7 @@ def _parse(arguments: list[str]) -> list[str]:
         return FLAGS(arguments)[1:]
     except flags.Error:
         raise
-    except ValueError as error:  # As for --noquiet=3, which is no flags.Error.
+    except ValueError as error:  # --noquiet=3, for example, does not raise flags.Error.
         raise InputError(f"{error} (see --help)") from error
 
 
@@ -204,7 +204,7 @@ def _refuse_twice(arguments: list[str]) -> None:
 
 
 def _unraisable(unraisable: Any) -> None:
-    """Minds what nobody can catch, as it was raised in a callback.
+    """Handles exceptions that were raised in a callback and that no caller can catch.
 
     A Ctrl-C that met JAX's callback of the garbage collector would be lost: it comes
     again. Failed writes have been reported by callbacks already.

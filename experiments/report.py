@@ -1,9 +1,10 @@
-"""Draws the report of a study anew: report.html and figures/.
+"""Redraws the report of a study: report.html and figures/.
 
     python -m experiments.report --workdir=runs/mnist_5k-cnn
 
-The study may be running still; the page says so. It takes a study of `grid`; or a
-workdir of `paper`, whose tables, verdicts and documents are then made of its evidence.
+The study may still be running; the page says so. --workdir is that of a study of
+`grid`, or of `paper`, whose tables, verdicts and documents are then rebuilt from its
+evidence.
 """
 
 from pathlib import Path

@@ -26,7 +26,7 @@ class _Console(Console):
     """A console that leaves it to the program what a reader's end means."""
 
     def on_broken_pipe(self) -> None:
-        """Is called where the error is handled, and lets it go on."""
+        """Is called where the error is handled, and does not suppress it."""
         raise  # noqa: PLE0704
 
 
@@ -115,7 +115,7 @@ def plan(whole: Plan) -> None:
         )
 
 
-# Columns of a plan that are left out where there is no room for them, first to last.
+# Columns of a plan that are dropped if the terminal is narrow, first to last.
 _LEFT: tuple[set[str], ...] = (set(), {"optimizer", "batch"})
 _LEFT += (_LEFT[-1] | {"lanes", "params"},)
 
@@ -241,7 +241,7 @@ class Bar:
         self._task = self._bar.add_task("", total=None, what="", figures="")
 
     def print_plan(self, found: Plan) -> None:
-        """Prints one plan of several where the bar is, which begins anew below it."""
+        """Prints one of several plans in place of the bar, which restarts below it."""
         self.__exit__()
         # The old one would first go up to where it was.
         self._begin()

@@ -110,8 +110,8 @@ def took(seconds: Mapping[str, float], wall: float) -> None:
     """Prints what a run took, and on what it was spent.
 
     Args:
-        seconds: By what they were spent on.
-        wall: From the start of the program; what is left over went into imports.
+        seconds: Seconds by the part of the run that they were spent on.
+        wall: Seconds since the start of the program; the remainder went into imports.
     """
     parts = {"imports": wall - math.fsum(seconds.values()), **seconds}
     long = {name: part for name, part in parts.items() if part >= 0.05}

@@ -29,13 +29,13 @@ class Axis:
     """The declaration of one hyper-parameter.
 
     Attributes:
-        default: Its value where none is given.
-        help: What it is, for `--help`.
-        rule: What is expected, for errors.
+        default: The value that is used if none is given.
+        help: A description, for `--help`.
+        rule: The values that are expected, for error messages.
         clean: Returns an allowed value as plain Python has it (numpy's numbers and
             whole floats come in too), and raises ValueError or TypeError for others.
         neutral: The value at which it does nothing and is in no identity and no table,
-            so that one that is added changes neither of what is there. None for those
+            so that adding an axis changes neither. None for those
             that always count.
         joined: Whether a tuple of whole numbers is one value: a layer structure.
         stage: The part of a training step that a value other than `neutral` brings

@@ -20,7 +20,7 @@ def see(page: str) -> str:
     """Returns a line for a message that names the page of the documentation.
 
     Args:
-        page: Its file's name in docs/ without the ending, as in "data", and perhaps
+        page: The file's name in docs/ without the ending, as in "data", and perhaps
             the anchor of a heading: "faults#divergence".
 
     Returns:

@@ -101,7 +101,7 @@ def write_text(path: Path, text: str) -> None:
 
     Args:
         path: The file.
-        text: Its content.
+        text: The file's content.
     """
     content = text.encode()
     if not path.exists() or path.read_bytes() != content:
@@ -114,7 +114,7 @@ def read_csv(path: Path, **options: Any) -> Any:
 
     Args:
         path: The file.
-        **options: As in `pandas.read_csv`.
+        **options: Options of `pandas.read_csv`.
 
     Returns:
         A data frame.
@@ -143,9 +143,9 @@ def set_aside(path: Path, workdir: Path, name: str) -> Path:
     """Moves a file or folder to the folder `damaged` of a workdir, which keeps it.
 
     Args:
-        path: What is moved.
+        path: The file or folder to move.
         workdir: The study's folder.
-        name: What it is called there; a number follows.
+        name: The beginning of its new name; a number follows.
 
     Returns:
         Where it is now.
@@ -192,7 +192,7 @@ def writing_to(folder: Path) -> Iterator[None]:
     """Tells of a disk's failure in words.
 
     Args:
-        folder: What is written to.
+        folder: The folder that is written to.
 
     Raises:
         Unwritable: For an OSError of the disk, about a file in the folder or about
@@ -212,7 +212,7 @@ def check_room(folder: Path, needed: int) -> None:
     """Checks that a disk has room, before anything is half written.
 
     Args:
-        folder: What is to be written to.
+        folder: The folder to be written to.
         needed: Bytes.
 
     Raises:

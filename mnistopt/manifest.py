@@ -1,9 +1,9 @@
 """What the files of a study were when they were written, and what they were made of.
 
-Tables, predictions, pictures and pages are made of something else, and made anew where
+Tables, predictions, pictures and pages are made of something else, and rebuilt where
 they are missing, damaged, or of something older. That is known by `.manifest.json`: per
 file the CRC-32 of what was written, and a digest of what it was made of. It is a help,
-and no truth: without it, or where it is damaged, files are made anew.
+and not a source: without it, or if it is damaged, files are rebuilt.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def digest(*parts: Any) -> str:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Lets a run and who draws its report write one after the other, where it can."""
+    """Lets a run and a drawing of its report write in turn, if it can."""
     try:
         import fcntl
 
@@ -75,10 +75,10 @@ class Manifest:
         self._folder, self._path = folder, folder / name
 
     def is_altered(self, name: str) -> bool:
-        """Says whether a file is there and not as it was written, as far as is known.
+        """Says whether a file exists and is known to have changed since it was written.
 
         Args:
-            name: Its path in the study's folder, with slashes.
+            name: The file's path in the study's folder, with slashes.
         """
         entry = self._read().get(name)
         while True:
@@ -125,7 +125,7 @@ class Manifest:
         What is there and was changed by somebody is set aside, to the folder `damaged`.
 
         Args:
-            contents: By the path of each file, as in `is_altered`.
+            contents: The content of each file by its path, as in `is_altered`.
             of: The digest of what they are made of, or of each, by its path.
         """
         with _alone(self._folder):

@@ -42,12 +42,12 @@ class Structure:
     """A network that was chosen, as files know it: by name and values.
 
     Attributes:
-        model: Its name in the registry, or that of a class of the user's own.
+        model: The name in the registry, or of the user's class.
         values: The values of its axes by name; layers joined by x, as in "32x64".
         dropout: Whether it takes the traced dropout rate.
-        program: For a user's module, the name of what it computes; "" for others,
+        program: The name of what a user's module computes; "" for others,
             and until that is known.
-        path: For a user's module, its class: "package.module:Class"; "" for others.
+        path: The class of a user's module, "package.module:Class"; "" for others.
         module: The flax module itself, where it was given. It and `path` are not what
             distinguishes two structures.
     """
@@ -74,7 +74,7 @@ class Point:
         recipe: How it is trained, the static part.
         hparams: The traced part, as floats; each the shortest name of its float32.
         epochs: Passes over the training examples.
-        asked: The traced part as it was asked for, which tables show.
+        asked: The traced part as it was given, which tables show.
     """
 
     structure: Structure
@@ -131,7 +131,7 @@ class Point:
         """Returns the point that `row` described.
 
         Args:
-            row: From `row()`.
+            row: A row as `row()` returns it.
             program: The structure's program.
             path: The structure's import path.
         """
@@ -172,7 +172,7 @@ def replica_id(point: Point, seed: int, fingerprint: str) -> str:
 
     Args:
         point: The replica's point.
-        seed: Its seed.
+        seed: The replica's seed.
         fingerprint: `Dataset.fingerprint`.
     """
     content = {k: v for k, v in point._content().items() if k != "epochs"}

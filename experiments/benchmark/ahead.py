@@ -41,9 +41,9 @@ def rows(
     """Compiles networks, and yields what is known of each.
 
     Args:
-        target: To compile for.
-        xla: Its device, from `targets.device`.
-        chosen: From `networks`.
+        target: Name of the device to compile for.
+        xla: The target's device, from `targets.device`.
+        chosen: The networks, from `networks`.
         known: Rows of before, which are not made again.
 
     Yields:

@@ -37,7 +37,7 @@ class Contender(NamedTuple):
 
     Attributes:
         who: `OURS`, or whose program it is.
-        how: In which way.
+        how: Name of the way in which it trains.
         replicas: Models trained.
         run: Trains each of them on `Network.examples`, and returns the seconds.
         more: Further columns.
@@ -54,7 +54,7 @@ class Contest:
     """Who trains a network, and what became of it.
 
     Attributes:
-        rows: What `run` returns.
+        rows: The rows that `run` returns.
     """
 
     def __init__(

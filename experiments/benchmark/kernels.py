@@ -127,7 +127,7 @@ def seconds(kernels: list[Kernel], least: float, clock: float = 1.0) -> dict[str
     Args:
         kernels: The kernels of a step.
         least: Seconds that a kernel takes at least: the host's for launching it.
-        clock: What a cost is divided by: cycles a second, or 1 for seconds.
+        clock: Cycles per second by which costs are divided; 1 for costs in seconds.
 
     Returns:
         `seconds`; and `unknown`, the kernels that XLA has no estimate of, which count

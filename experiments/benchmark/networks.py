@@ -13,10 +13,10 @@ class Network:
     """A network, as arguments of `mnistopt.run`.
 
     Attributes:
-        name: In tables.
+        name: The name in tables.
         axes: The axes of the grid's one point.
-        examples: To train on in a timed call of one replica: enough that the call's
-            own cost does not count.
+        examples: Number of training examples in a timed call of one replica: enough
+            that the call's own cost does not count.
         most: The most replicas that are timed.
         batches: Examples per update.
         light: Whether only PyTorch is asked to train it, too: by `nn.Conv`, which under

@@ -109,7 +109,7 @@ class Made(NamedTuple):
     """A cohort that is ready to be timed.
 
     Attributes:
-        program: Its compiled program.
+        program: The compiled program.
         numbers: The hyper-parameters of all of its replicas.
         compile_seconds: Cold, then from the cache.
     """
@@ -141,8 +141,8 @@ def noise(examples: int, held_out: int = 1) -> Any:
     """Returns a dataset of random pixels: how long an update takes is the same.
 
     Args:
-        examples: To train on.
-        held_out: To validate on, and to test on: one where training is what is timed.
+        examples: Number of training examples.
+        held_out: Number of validation and of test examples; 1 where training is timed.
     """
     from mnistopt.data.dataset import Dataset
     from mnistopt.data.splits import Split
@@ -238,7 +238,7 @@ def evaluation_share(devices: Sequence[Any], epochs: int = 10) -> float:
 
 
 def time_study(name: str) -> list[dict[str, Any]]:
-    """Runs a study with an empty compile cache, anew with a full one, and once more.
+    """Runs a study with an empty compile cache, with a full one, and once more.
 
     Args:
         name: One of `STUDIES`.

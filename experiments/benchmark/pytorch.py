@@ -17,13 +17,13 @@ class Way:
     """How PyTorch is used.
 
     Attributes:
-        processes: That train a model each, at the same time.
+        processes: Number of processes that train at the same time, one model each.
         threads: The number of threads of each process.
         channels_last: Memory layout of images and kernels.
         fused: Adam in one kernel for all parameters.
-        compiled: By `torch.compile`.
+        compiled: Whether `torch.compile` is used.
         keeps_memory: Freed memory stays with the process; by default glibc gives large
-            arrays back to the system, and each batch fetches its pages anew.
+            arrays back to the system, and each batch fetches its pages again.
         ensemble: Models stacked and trained at once by `torch.func`; 1 for none.
     """
 

@@ -110,7 +110,7 @@ def train(folder: Path, log: Callable[[str], None]) -> dict[str, Any]:
     """Trains each study under each precision; returns the accuracies by seed.
 
     Args:
-        folder: For the workdirs; what is there is not trained again.
+        folder: Parent of the workdirs; trials that they have are not trained again.
         log: Called with a line of progress.
     """
     import mnistopt

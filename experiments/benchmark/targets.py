@@ -41,13 +41,13 @@ class Target(NamedTuple):
     """A device to compile for.
 
     Attributes:
-        words: What it is.
+        words: The device in words.
         platform: "cuda" or "tpu", as JAX's topologies have it.
         about: A GPU's numbers, or the name of a TPU's topology.
         launches: Seconds that a kernel takes at least, at best and at worst: on a GPU
             the host's for launching it, on a TPU nothing, as a program runs alone.
         clock: Cycles a second, which costs are in; 1 where they are seconds.
-        lanes: That are compiled, by the model; "" for the light networks.
+        lanes: Numbers of lanes to compile, by model; "" stands for the light networks.
         beside: The most of them for programs other than ours.
         estimated: Whether XLA estimates times: of an A100 it knows none, and fails
             where it is asked for them ("Cannot find key: sm_80", JAX 0.10.2).

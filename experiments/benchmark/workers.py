@@ -41,7 +41,7 @@ class Workers:
             limit: Seconds that getting ready, or a piece of work, may take.
             make: Called with `arguments` in each process, returns the work: a function
                 without arguments.
-            *arguments: What can be sent to a process.
+            *arguments: Arguments that can be pickled.
 
         Raises:
             Failed: If one of them is not ready in time; says why.

@@ -62,7 +62,8 @@ class Evidence:
 
     Attributes:
         tables: The files above by name.
-        data: By fingerprint, `dataset` and the sizes `train`, `validation`, `test`.
+        data: For each fingerprint, `dataset` and the sizes `train`, `validation`,
+            `test`.
         sources: Where rows come from: `cpu`, `python`, `versions`, `commit`.
     """
 
@@ -99,7 +100,7 @@ class Evidence:
             ) from error
 
     def write(self, workdir: Path) -> None:
-        """Writes all files; trials last, as they say what is there."""
+        """Writes all files; trials last, as their rows show what is complete."""
         self._checked()
         folder = workdir / "evidence"
         about = {"data": self.data, "sources": self.sources}

@@ -64,10 +64,10 @@ class Findings:
     """All that follows, computed when it is asked for.
 
     Attributes:
-        asked: What was asked for.
-        paper: What it is of.
-        evidence: What it is made of.
-        measured: That by the ids of settings.
+        asked: The command and its settings.
+        paper: The paper that is reproduced.
+        evidence: The measurements.
+        measured: The measurements by the ids of settings.
     """
 
     def __init__(self, asked: Asked, evidence: Evidence):

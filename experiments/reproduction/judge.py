@@ -53,9 +53,9 @@ class Sample(NamedTuple):
 
     Attributes:
         line: The line.
-        terms: Its weighted settings, a column each, by the seed (or repeat of timing)
+        terms: A column per weighted setting, with a row per seed (or repeat of timing)
             that all of them have.
-        shared: What lines of its kind say of its spread.
+        shared: The spread that lines of its kind share.
     """
 
     line: Line

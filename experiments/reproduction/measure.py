@@ -1,7 +1,7 @@
 """Trains what the evidence lacks, seed by seed, and takes in what it measured.
 
 A workdir has the evidence (see `evidence`), and in `studies/` a study for each data
-set, whose checkpoints a killed run goes on from. Evidence without studies is as good a
+set, whose checkpoints a killed run resumes from. Evidence without studies is as good a
 start: what it has is not trained again.
 """
 
@@ -88,8 +88,8 @@ def steps(
     trained to all numbers of epochs that are asked of it: its rows are of one run.
 
     Args:
-        paper: What is asked for.
-        evidence: What is there.
+        paper: The paper, with the tables to measure.
+        evidence: The rows measured so far.
         options: How much of it.
         data: The fingerprint of its data.
         at_once: Seeds that are trained together.
@@ -122,7 +122,7 @@ class Measure:
     """One reproduction: its evidence, and how it grows.
 
     Attributes:
-        evidence: What is there.
+        evidence: The rows measured so far.
         data: The examples.
     """
 
@@ -130,7 +130,7 @@ class Measure:
         """Reads what the workdir has; writes nothing.
 
         Args:
-            paper: What is asked for.
+            paper: The paper, with the tables to measure.
             options: How much of it.
             workdir: Where the evidence and the studies are.
 
@@ -179,7 +179,7 @@ class Measure:
 
         Raises:
             InputError: If it does not fit the machine.
-            Stopped: At Ctrl-C or SIGTERM; the same again goes on from there.
+            Stopped: At Ctrl-C or SIGTERM; the same call resumes.
         """
         self.evidence.write(self._workdir)
         for step in self._steps():
@@ -243,7 +243,7 @@ def time_epochs(
 
     Args:
         networks: A point each, by the identity of its program.
-        data: What they are trained on.
+        data: The data that they are trained on.
         seeds: The seeds of each, where a device takes several side by side.
         limit: Seconds after which no turn begins, but for the first three.
 

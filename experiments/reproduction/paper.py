@@ -26,8 +26,8 @@ class Setting:
     """What is trained.
 
     Attributes:
-        id: Its name.
-        point: Its hyper-parameters, with the epochs that are trained.
+        id: The name by which others refer to it.
+        point: The hyper-parameters, with the number of epochs to train.
         stopped: Whether it is measured at each run's best epoch by validation, in
             place of the last.
     """
@@ -42,8 +42,8 @@ class Row:
     """A row of a table.
 
     Attributes:
-        setting: Its id.
-        words: What the columns that name a row say.
+        setting: The id of its setting.
+        words: The cells of the columns that name the row.
         figures: The paper's figures by metric, accuracies as fractions.
     """
 
@@ -57,13 +57,13 @@ class Table:
     """A table.
 
     Attributes:
-        number: Its number in the paper; the tables of the outlook go on from there.
-        title: Its title.
+        number: The number in the paper; the outlook's tables continue the count.
+        title: The table's title.
         words: The columns that name a row.
         measures: The metrics that it shows, columns of `Evidence.measured`.
-        rows: In the paper's order.
+        rows: The rows in the paper's order.
         rivals: One of `words` that divides the rows: the best of each value is chosen.
-        against: Which row of its rivals a row is compared with: the "best" by
+        against: The row that each row is compared with: the "best" by
             validation accuracy, or the "first".
     """
 
@@ -89,8 +89,8 @@ class Line:
     """A contrast: a weighted sum over settings, and where the paper says it lies.
 
     Attributes:
-        id: Its name.
-        words: What is compared.
+        id: The name by which others refer to it.
+        words: The comparison in words.
         of: Weights by setting.
         metric: A column of `Evidence.measured`, or "seconds" of an epoch.
         says: "more" than nothing; "no better" or "no worse" by the margin, or "no
@@ -134,9 +134,9 @@ class Claim:
     """A sentence, and the lines that it makes; or a question of our own.
 
     Attributes:
-        id: Its name.
+        id: The name by which others refer to it.
         words: The sentence.
-        lines: What it compares.
+        lines: The contrasts that it consists of.
         table: The number of the table that it is about; 0 for a question.
         section: Where it stands in the paper.
     """
@@ -167,12 +167,12 @@ class Paper:
         title: The document's title.
         reference: Where the paper was published.
         margin: A smaller difference of accuracies is none.
-        common: What settings have in common unless they say otherwise.
-        settings: By id.
-        tables: Its tables.
-        claims: Its claims, a family whose errors are corrected together.
-        questions: What we ask besides, a family of their own.
-        curves: Its charts of learning curves.
+        common: The values of all settings that do not override them.
+        settings: The settings by id.
+        tables: The tables, in order.
+        claims: The claims, a family whose errors are corrected together.
+        questions: Further questions of ours, corrected as a family of their own.
+        curves: The charts of learning curves.
         robustness: Whether accuracy on corrupted digits is measured, too.
         costs: Whether tables have parameters, multiply-adds and times.
     """

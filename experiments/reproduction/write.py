@@ -25,8 +25,8 @@ def write(findings: Findings, workdir: Path) -> None:
     """Writes `tables/*.csv` and the documents, without training and without images.
 
     Args:
-        findings: What follows from the evidence.
-        workdir: Their folder.
+        findings: The findings from the evidence.
+        workdir: The folder to write to.
     """
     for name, frame in findings.frames().items():
         write_text(workdir / "tables" / f"{name}.csv", frame.to_csv(index=False))

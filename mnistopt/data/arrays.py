@@ -31,7 +31,7 @@ class _Layout(NamedTuple):
     Attributes:
         names: The column names in lower case; [] if there are none.
         columns: How many there are.
-        reading: What pandas needs to know.
+        reading: Keyword arguments for pandas.
     """
 
     names: list[str]
@@ -62,7 +62,7 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
         [N], words where they are not all numbers.
 
     Raises:
-        InputError: If it is no such table.
+        InputError: If it is not such a table.
     """
     layout = _layout(path)
     if _unlabelled(layout):
@@ -303,7 +303,7 @@ def read_npz(
     Args:
         path: An .npz file.
         needed: The names that it must have, those of `Dataset.from_arrays`.
-        expected: What to give, for errors.
+        expected: A description of what to give, for error messages.
 
     Returns:
         Arrays by their names in `Dataset.from_arrays`.

@@ -41,7 +41,7 @@ def check_names(given: Any) -> tuple[str, ...]:
         given: K names: words, or numbers, which become words.
 
     Raises:
-        InputError: If they are no such list, or two are equal.
+        InputError: If they are not such a list, or two are equal.
     """
     kinds = (str, bytes, int, np.integer)
     alone = isinstance(given, (str, bytes)) or not hasattr(given, "__iter__")
@@ -77,9 +77,9 @@ def positions(
     """Returns labels as positions among other names of classes, as of a study.
 
     Args:
-        names: What the labels stand for.
-        class_names: That they are to stand for.
-        where: What the data are called, for errors.
+        names: The names that the labels stand for.
+        class_names: The names that they should stand for.
+        where: The name of the data, for error messages.
         labels: Positions in `names`, int [N]; only names that they use need match.
 
     Returns:

@@ -44,7 +44,7 @@ def what_is(head: bytes) -> str:
     """Returns in words what a file is.
 
     Args:
-        head: Its first `HEAD` bytes.
+        head: The file's first `HEAD` bytes.
     """
     if not head:
         return "empty"
@@ -71,7 +71,7 @@ def why_unreadable(path: Path, error: Exception, kind: str) -> str:
 
     Args:
         path: The file.
-        error: What reading it has raised.
+        error: The exception that reading it raised.
         kind: How `what_is` calls what was expected; others are named in place of it.
     """
     if isinstance(error, OSError) and error.strerror:

@@ -24,8 +24,8 @@ class Corruption(NamedTuple):
     """A way to corrupt images.
 
     Attributes:
-        amounts: By strength. Pixels are those of a 28 x 28 image: larger images are
-            changed by as much of their shorter side.
+        amounts: The amount for each strength. Pixels are those of a 28 x 28 image:
+            larger images are changed by as much of their shorter side.
         unit: The unit of the amounts.
         apply: Takes an image, floats [H, W, C] in [0, 1], background 0; the amount, in
             the image's own pixels where it is one of pixels; and what draws random

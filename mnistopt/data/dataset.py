@@ -21,14 +21,15 @@ class Dataset:
     """A dataset, ready for use: a pytree whose leaves are the six arrays.
 
     Attributes:
-        name: What the data are called.
+        name: The name of the data.
         train: Examples to fit parameters on.
         validation: Examples to choose hyper-parameters on, held out of training.
         test: Examples to report on, once.
         fingerprint: 16 hex digits of a SHA-256 over all of the examples, in order. It
             identifies the data, however they came, and differs between subsets.
         class_names: K names of classes; labels are positions in them.
-        image_size: What pictures were fitted into, (H, W); None where they were not.
+        image_size: The size (H, W) that pictures were fitted into; None if they were
+            not.
     """
 
     name: str
@@ -101,7 +102,7 @@ class Dataset:
             test_labels: With them.
             class_names: K names, the first that of label 0; where there are none, the
                 words that labels are, in natural order, or "0" to "K - 1".
-            name: What the data are called.
+            name: The name of the data.
 
         Raises:
             InputError: If the arrays cannot be used; says what was found.
@@ -120,7 +121,7 @@ class Dataset:
             path: An .npz file with the arrays that `from_arrays` takes, a table with a
                 row per image, or a folder with a folder of pictures per class, whose
                 names are the classes', numbers in them sorted as numbers.
-            image_size: For a folder, the size to fit pictures into, a side or (H, W) in
+            image_size: The size to fit a folder's pictures into, a side or (H, W) in
                 pixels; None where all have one size.
 
         Raises:

@@ -167,7 +167,7 @@ def _nothing(folder: Path, name: str) -> InputError:
 
 
 def _shown(entry: Path) -> str:
-    """Returns the name of what lies in a folder, and what it is if it is no file."""
+    """Returns the name of a folder's entry, and its kind if it is not a file."""
     if os.path.isdir(entry):
         return f"{entry.name}/"
     return entry.name if os.path.isfile(entry) else f"{entry.name} (no file)"

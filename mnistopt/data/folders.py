@@ -1,4 +1,4 @@
-"""Finds and reads folders of pictures, to train on and of a stranger's digits.
+"""Finds and reads folders of pictures, for training and for evaluation.
 
 They are read as by torchvision's `ImageFolder` and Keras'
 `image_dataset_from_directory`: a folder per class, with pictures anywhere below it.
@@ -58,7 +58,7 @@ def find_pictures(folder: Path) -> Pictures:
     numbers. Pictures beside folders that hold some are skipped.
 
     Args:
-        folder: That exists.
+        folder: Path of an existing folder.
     """
     skipped: dict[str, list[Path]] = collections.defaultdict(list)
     try:
@@ -156,7 +156,7 @@ def read_folder(
     as it is held out of the training part.
 
     Args:
-        folder: That exists.
+        folder: Path of an existing folder.
         image_size: (H, W) to fit pictures into; None for as they are.
         channels: 1 for grey, 3 for colours; None for colours where there are any.
 

@@ -58,7 +58,7 @@ def parse_idx(stream: IO[bytes], name: str, *, ndim: int) -> np.ndarray:
 
     Args:
         stream: Positioned at its start.
-        name: What to call the stream in errors.
+        name: The name of the stream, for error messages.
         ndim: 3 for images, 1 for labels.
 
     Returns:

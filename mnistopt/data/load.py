@@ -55,7 +55,7 @@ def cached(
     key = hashlib.sha256(places.encode()).hexdigest()[:16]
     path, stamp = cache / "arrays" / f"{name}-{key}.npz", _stamp(paths)
     # A cache must never be why loading fails: whatever is wrong with the file (and
-    # zipfile, which checks its CRCs, has many ways to say so), it is written anew.
+    # zipfile, which checks its CRCs, raises many errors for it), it is written again.
     with contextlib.suppress(Exception), open(path, "rb") as file:
         kept = np.load(file, allow_pickle=False)
         if str(kept["stamp"]) == stamp:

@@ -27,8 +27,8 @@ class Stored(NamedTuple):
     Attributes:
         images: uint8 `[N, 28, 28]`.
         labels: Integers `[M]`.
-        images_from: What holds the images, for errors.
-        labels_from: What holds the labels, for errors.
+        images_from: The file with the images, for error messages.
+        labels_from: The file with the labels, for error messages.
     """
 
     images: np.ndarray

@@ -51,7 +51,7 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
     that ink stays visible.
 
     Args:
-        file: In any format that Pillow reads.
+        file: Path of a file in any format that Pillow reads.
         frames: Gets the file if it has more frames than the first.
 
     Returns:
@@ -143,7 +143,7 @@ def as_bytes(pixels: np.ndarray, file: Path, most: float | None = None) -> np.nd
 
     Args:
         pixels: The pixels, from `read_picture`.
-        file: For errors.
+        file: Path of the file, for error messages.
         most: The largest pixel of a whole folder; None for that of this picture. White
             is the smallest of 1 (for floats), 8, 16 and 31 bits that reaches it.
 

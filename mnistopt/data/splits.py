@@ -39,7 +39,8 @@ def make_splits(
     validation. Both are stratified.
 
     Args:
-        examples: To train on and choose by, and without a test part to test on.
+        examples: Examples for training and validation, and for testing if there is no
+            test part.
         test: The test part, if there is one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reads a stranger's digits, and places them as MNIST's are or as a study's were.
+"""Reads digits by other writers, and centres and scales them as MNIST's or a study's.
 
 MNIST's digits were scaled to fit a box of 20 x 20 pixels, their aspect kept, with grey
 levels from anti-aliasing, and put into 28 x 28 by their centre of mass (LeCun, Cortes
@@ -61,7 +61,7 @@ def place(image: np.ndarray) -> np.ndarray:
 
     Returns:
         uint8 [28, 28], ink 255. A picture without ink is 0 throughout, and so is one
-        with a speck or a blot only, which is no digit.
+        with only a speck or a blot, which is not a digit.
     """
     grey = _grey(image)
     ink = _ink(_resized(grey, min(1, LARGEST / max(grey.shape))))
@@ -190,14 +190,14 @@ _EXPECTED = (
 
 
 class Strangers(NamedTuple):
-    """A stranger's digits.
+    """Digits by other writers.
 
     Attributes:
         images: uint8 [N, H, W, C], as `place` returns them or as the study's.
         labels: int32 [N], positions in the study's classes; None where not known.
         names: N names: files within the folder, or positions in the array, from 0.
-        ink: Whether there is any ink in each, bool [N]; what has none is no digit.
-        skipped: What of a folder is not read, in words; "" for nothing.
+        ink: Whether each has any ink, bool [N]; those without are not digits.
+        skipped: The files of a folder that are not read, in words; "" for none.
     """
 
     images: np.ndarray

@@ -5,7 +5,7 @@ together as GROUP, after EPOCH epochs. Its item `state` holds
 
 - `weights`: `{"last": variables, "best": variables}`, stacked over the replicas, as
   flax has them: `params`, and `batch_stats` where a network keeps such;
-- `stacked`: what only continuing needs (the optimizer's state and the like), likewise;
+- `stacked`: what only continuing needs, such as the optimizer's state;
 
 and its item `about` is JSON: which replicas these are, and their history. A thousand
 replicas are as few arrays as one. They are kept in chunks of one replica, and read by
@@ -13,7 +13,7 @@ TensorStore, which Orbax writes them with, so that one is read without the other
 Orbax writes to a folder of another name and renames it into place when it is whole, so
 a reader, or a run that was killed, sees whole ones only.
 
-What has been trained cannot be made anew but by training. So a damaged checkpoint gives
+Results of training can only be restored by training. So a damaged checkpoint gives
 those of its replicas that are whole, stays where it is until others have all of them,
 and is moved away then; and folders of other names than ours are never touched.
 """
@@ -122,7 +122,7 @@ def steps(folder: Path) -> list[Path]:
 
 
 def remove(step: Path) -> None:
-    """Removes a checkpoint; who is killed meanwhile leaves none of it to be read."""
+    """Removes a checkpoint; a kill meanwhile leaves nothing that could be read."""
     partial = step.with_name(step.name + PARTIAL)
     step.rename(partial)
     shutil.rmtree(partial, ignore_errors=True)
@@ -199,7 +199,7 @@ class Store:
 
         Args:
             saved: A checkpoint with these replicas.
-            replicas: Their identities.
+            replicas: Identities of the replicas.
             like: A state of the same structure, with arrays or shapes as leaves.
 
         Returns:
@@ -244,7 +244,7 @@ class Store:
 
         Args:
             saved: A checkpoint with these replicas.
-            replicas: Their identities.
+            replicas: Identities of the replicas.
             part: "weights/last", "weights/best" by validation accuracy, or "stacked".
 
         Returns:

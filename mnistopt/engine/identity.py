@@ -25,7 +25,7 @@ from mnistopt.models.own import axes_of
 from mnistopt.models.program import BATCH, trace
 from mnistopt.points import Point, Structure
 
-# What traces depend on besides the module; and the kind of device.
+# What traces depend on, apart from the module and the kind of device.
 _TOOLS = ("jax", "flax", "mnistopt")
 
 # What config.json knows of a class: its `path`; whether a `command` can name it; and in
@@ -47,8 +47,8 @@ def identify(
     """Returns points whose modules have the names of what they compute.
 
     Args:
-        points: Those asked for.
-        data: What they are trained on.
+        points: The requested points.
+        data: The data that they are trained on.
         known: `modules` of config.json: the workdir's, and that of a study which is
             run again.
         measured: Whether to compute probes too, for config.json.
@@ -86,7 +86,7 @@ def identify(
 
 
 def toolchain() -> str:
-    """Returns what traces depend on besides the module, in words."""
+    """Returns what traces depend on, apart from the module, in words."""
     versions = (f"{name} {importlib.metadata.version(name)}" for name in _TOOLS)
     return ", ".join((*versions, jax.default_backend()))
 
@@ -179,7 +179,7 @@ def check_records(points: Iterable[Point], records: Iterable[Record]) -> None:
 
     Args:
         points: Identified.
-        records: What the checkpoints know.
+        records: The records of the checkpoints.
 
     Raises:
         InputError: If one did not.
@@ -204,7 +204,7 @@ def make_again(
 
     Args:
         point: A point; only its structure counts.
-        modules: From config.json.
+        modules: The entry `modules` of config.json.
         shape: The shape of an image, (H, W, C).
         classes: K.
 

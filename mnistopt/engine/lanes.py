@@ -22,7 +22,7 @@ def choose_lanes(
     equal length, and a round at least for each device.
 
     Args:
-        devices: Those that compute, of one kind.
+        devices: The devices that compute, of one kind.
         points: The number of points of one program.
         seeds: The number of seeds of each point.
         each: Bytes that a replica has at hand, as `memory.at_hand` estimates them.

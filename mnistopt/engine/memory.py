@@ -147,7 +147,7 @@ def available(devices: Sequence[Device], workdir: Path, budget: float) -> Capaci
     """Returns what there is.
 
     Args:
-        devices: Those that compute.
+        devices: The devices that compute.
         workdir: Need not exist.
         budget: Bytes of memory to use at most.
     """
@@ -191,11 +191,11 @@ def needs(
     """Returns what training replicas of a cohort takes.
 
     Args:
-        cohort: Their static part.
-        lanes: What one device computes side by side.
+        cohort: The static part of the replicas.
+        lanes: The lanes that one device computes side by side.
         replicas: How many there are.
         kept: How many of their checkpoints stay.
-        devices: Those that compute.
+        devices: The devices that compute.
         data: Bytes of the examples.
         working: Bytes that a step of one replica takes beside its state, as XLA has
             reported before; None to estimate them.
@@ -234,7 +234,7 @@ def check_call(
 
     Args:
         needed: Bytes that a call needs on its device, beside the examples.
-        lanes: What it computes, for the error.
+        lanes: The lanes of the program, for the error message.
         devices: All of them compute; those on the host share its memory.
         budget: Bytes to use at most.
 

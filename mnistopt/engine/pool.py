@@ -1,6 +1,6 @@
 """Where replicas train: a pool of devices, of this machine or of a cluster.
 
-The queue and the study know these two interfaces, and not who is behind them.
+The queue and the study use these two interfaces, whatever implements them.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from mnistopt.engine.rounds import Round
 from mnistopt.errors import InputError, starving
 from mnistopt.training.cohort import Cohort, TrainState
 
-# Seconds between two looks at whether to go on waiting.
+# Seconds between two checks of whether to keep waiting.
 TURN = 0.5
 # How often work may be lost without getting on: a device that breaks may be an
 # accident, the fourth is the work's doing.
@@ -37,7 +37,7 @@ class Trainer(Protocol):
         span: Seconds that a call should take at least, because beginning one, or moving
             a round to another device, costs time; 0 where both are free.
         compile_seconds: Tracing and compiling.
-        bytes: That a call needs on its device, beside the examples.
+        bytes: Bytes that a call needs on its device, without the examples.
         cohort: The static part of its replicas.
     """
 
@@ -86,7 +86,7 @@ class Pool(Protocol):
 
         Args:
             data: Bytes of the examples.
-            replicas: That train at a time.
+            replicas: Number of replicas that train at a time.
             states: Bytes of their states.
 
         Returns:

@@ -77,9 +77,9 @@ class Predictor:
         """Copies images to the devices.
 
         Args:
-            images: By name, uint8 or float32 [N, H, W, C].
-            precision: That the networks were trained in, in which they are asked where
-                the devices have it; None for the devices' own.
+            images: Arrays by name, uint8 or float32 [N, H, W, C].
+            precision: The precision that the networks were trained with, which is used
+                where the devices have it; None for the devices' own.
         """
         check_process_limits()
         self._sizes = {name: len(some) for name, some in images.items()}
@@ -132,7 +132,7 @@ def predict(
 
     Args:
         model: The network.
-        variables: Its parameters, and running statistics if it keeps such.
+        variables: The network's parameters, and running statistics if it has any.
         images: uint8 or float32 [N, H, W, C].
         precision: See `Predictor`.
     """
@@ -152,8 +152,8 @@ def training_images(
 
     Args:
         images: uint8 or float32 [N, H, W, C].
-        hparams: Its numbers.
-        seed: For what is drawn.
+        hparams: The traced hyper-parameters.
+        seed: Seed of the random draws.
         draws: How often each image is changed.
         within: See `augment`.
 

@@ -103,8 +103,8 @@ class Done(NamedTuple):
     Attributes:
         epoch: Epochs done, with this one.
         results: Per replica of the round, by name.
-        seconds: That the device took, shared among the devices that compute.
-        device: That it ran on.
+        seconds: The device's seconds, divided by the number of devices that compute.
+        device: The device that it ran on.
     """
 
     epoch: int
@@ -128,14 +128,14 @@ class Queue:
     has, and epochs already reported are retrained without being reported again.
 
     Attributes:
-        program: That of the rounds.
+        program: The rounds' program.
     """
 
     def __init__(self, program: Trainer, rounds: Mapping[Round, int]):
         """Computes nothing.
 
         Args:
-            program: That of the rounds.
+            program: The rounds' program.
             rounds: With the epochs that each has done before.
         """
         self.program = program
@@ -212,7 +212,7 @@ class Queue:
         """Trains all rounds to the same epoch, and yields each epoch as it is done.
 
         Args:
-            until: That epoch; `hold` may end the training at an earlier one.
+            until: The last epoch; `hold` may end the training at an earlier one.
             in_full: Whether to evaluate all splits after it.
             while_waiting: Called now and then; what it raises ends the training.
 
@@ -289,7 +289,7 @@ class Queue:
             self._line.put(round_, self._line.begun(round_), device)
         seconds /= len(results)
         if self.program.span:
-            # Not above twice as many: the first epochs are no measure of all.
+            # Not above twice as many: the first epochs may not be typical.
             wanted = round(self.program.span / max(seconds, 1e-9))
             self._stride = max(1, min(wanted, 2 * self._stride))
         for epoch, counts in zip(epochs, results):
@@ -305,7 +305,7 @@ class Queue:
         is for a device that has nothing else to do.
         """
         line, calls = self._line, self._calls[device]
-        # Who has something to do leaves the others time to catch up.
+        # A busy device gives the others time to catch up.
         ahead = 0 if calls else self._stride
         most = min(line.lowest + ahead, self._limit - 1)
         round_ = line.first(device, most, own=bool(self.program.span))
@@ -321,7 +321,7 @@ class Queue:
             raise Lost(
                 f"replicas {', '.join(list(round_.places)[:3])} have lost "
                 f"{self._losses[round_]} devices in a row ({error}): the same command "
-                "goes on; with fewer `lanes` they take less memory"
+                "resumes; with fewer `lanes` they take less memory"
             ) from error
         # What else was begun of it is of no use.
         for calls in self._calls.values():
@@ -341,7 +341,7 @@ def make_timer(
 
     Args:
         program: The program of their cohort; trains on all of its devices.
-        numbers: Their hyper-parameters.
+        numbers: The hyper-parameters of the replicas.
         replicas: How many: of as many seeds as its lanes ask for.
         in_full: Whether to evaluate the training and test splits too.
     """

@@ -17,9 +17,9 @@ class Record:
     """What is known of one replica.
 
     Attributes:
-        replica: Its identity.
-        point: Its point; `epochs` is the number it trains to.
-        seed: Its seed.
+        replica: The replica's identity.
+        point: The replica's point; `epochs` is the number it trains to.
+        seed: The replica's seed.
         params: How many parameters its network has.
         history: Per name a list with one number per epoch done: `SPLIT_total`,
             `SPLIT_correct`, `SPLIT_loss_sum` for the fields of `EpochMetrics` (zeros
@@ -81,7 +81,7 @@ class Record:
             self.history.setdefault(name, []).append(value)
 
     def until(self, epochs: int) -> "Record":
-        """Returns the record as it was after some epochs."""
+        """Returns the record's state after some epochs."""
         history = {name: values[:epochs] for name, values in self.history.items()}
         return dataclasses.replace(self, history=history)
 

@@ -40,10 +40,10 @@ _UNREADABLE = re.compile("Error reading persistent compilation cache entry for '
 
 @contextlib.contextmanager
 def mending() -> Iterator[None]:
-    """Removes what cannot be read of the compile cache, so that it is written anew.
+    """Removes unreadable entries of the compile cache, so that they are written again.
 
     JAX never writes over an entry: one that was cut off by a kill or a full disk would
-    be warned of, and compiled anew, for ever. It names the program and not the entry,
+    be warned about and compiled again forever. It names the program and not the entry,
     so all of the program's go.
     """
     with warnings.catch_warnings():
@@ -133,7 +133,7 @@ class Result(NamedTuple):
     def cause(self) -> str:
         """What made it diverge: "loss" or "gradients"; "" if nothing has.
 
-        A replica that has diverged stays as it was then. If its parameters are not
+        A replica that has diverged is frozen. If its parameters are not
         finite, the gradients of the last update, or what it made of them, were not;
         else the loss was too high with them.
         """
@@ -147,7 +147,7 @@ class Trained(NamedTuple):
 
     Attributes:
         results: Per epoch what `Round.read` takes.
-        seconds: That the device took for all of them.
+        seconds: The device's seconds for all of them.
     """
 
     results: list[Result]
@@ -209,11 +209,11 @@ class Program:
     Attributes:
         cohort: The static part of its replicas.
         lanes: The shape of a round.
-        devices: Those that it is compiled for.
+        devices: The devices that it is compiled for.
         span: Seconds that a call should take at least: none on a CPU, where a call
             costs nothing.
         compile_seconds: Tracing and compiling; next to nothing from the cache.
-        bytes: That a call needs on its device, beside the examples.
+        bytes: Bytes that a call needs on its device, without the examples.
     """
 
     @fixed()
@@ -253,7 +253,7 @@ class Program:
         Args:
             round_: The round; its state is replaced.
             device: Where to compute; the round is brought there.
-            epochs: For each epoch, the number of epochs done before it.
+            epochs: The number of epochs done before each epoch.
             in_full: Whether to evaluate all splits after the last of them.
 
         Returns:

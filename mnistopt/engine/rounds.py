@@ -19,9 +19,9 @@ class Member(NamedTuple):
     """A replica to train.
 
     Attributes:
-        name: Its identity.
-        seed: Its seed.
-        hparams: Its numbers.
+        name: The replica's identity.
+        seed: The replica's seed.
+        hparams: The replica's traced hyper-parameters.
         state: Where it is, numpy leaves; None at the start, which its seed decides.
     """
 
@@ -36,7 +36,7 @@ class Round:
 
     Attributes:
         places: Row and lane of each replica, by name.
-        device: What computed them last; None before the first call.
+        device: The device that computed them last; None before the first call.
         state: The states of all, leaves [rows, lanes, ...]; None before the first call
             of those that begin: the device makes it.
     """
@@ -109,8 +109,8 @@ def make_rounds(lanes: Lanes, members: Sequence[Member]) -> list[Round]:
 
     Args:
         lanes: The lanes of the program.
-        members: In any order, which decides nothing but who is computed beside whom;
-            all of them, or none, have a state.
+        members: The replicas in any order, which only affects which are computed side
+            by side; all of them, or none, have a state.
     """
     by_seed: dict[int, list[Member]] = {}
     for member in members:

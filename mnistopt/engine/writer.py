@@ -102,7 +102,7 @@ class Writer:
                 writing.result()
 
     def due(self) -> bool:
-        """Says whether time allows to save, besides what is to be kept."""
+        """Says whether there is time to save, apart from milestones."""
         return time.monotonic() >= self._wait_until
 
     def save(
@@ -120,7 +120,7 @@ class Writer:
         Args:
             epoch: Epochs done.
             replicas: Per identity its state, numpy leaves that nobody changes.
-            about: For the item `about`, which has checksums besides.
+            about: Content of the item `about`, to which checksums are added.
             keep: Whether it stays; of the others only the newest does.
             since: When the contents began to be brought here, which is part of what
                 the first one costs; time.monotonic().

@@ -600,7 +600,7 @@ INLINE void input_gradient(const Layer& layer, const float* kernel, const uint8_
   int64_t blocks = (c + W - 1) / W, line = layer.padded_width() * W;
   int64_t size = layer.padded_height() * line, most = features + 1;
   int64_t outputs = layer.out_height() * layer.out_width();
-  // Pixels to which an output's gradient may go, each with a list of its own.
+  // Pixels to which an output's gradient may go, each with its own list.
   int64_t pixels = layer.pool ? 4 : 1;
   float* padded = room<0>(size);
   float* taps = room<1>(blocks * features * 9 * W);

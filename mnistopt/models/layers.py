@@ -103,7 +103,7 @@ class Conv(nn.Module):
     Equal to `nn.Conv`, `nn.relu` and `nn.max_pool` in that order, with the same
     parameters: `kernel` [3, 3, C, O] and `bias` [O]. Normalized, it is equal to
     `nn.Conv` without bias, `nn.max_pool`, `BatchNorm` and `nn.relu` in that order: the
-    pool leaves a quarter to normalize, by statistics of what goes on.
+    pool leaves a quarter to normalize, by statistics of the values that remain.
 
     Attributes:
         features: O, the number of kernels.

@@ -91,7 +91,7 @@ def init(model: Any, key: jax.Array, images: jax.Array) -> Any:
 
     Args:
         model: The network, here and below a flax module or `Known`.
-        key: That decides them.
+        key: The key that decides them.
         images: Float32 [B, H, W, C].
     """
     model = bare(model)
@@ -103,7 +103,7 @@ def apply(model: Any, variables: Any, images: jax.Array) -> jax.Array:
 
     Args:
         model: The network.
-        variables: Its parameters, and running statistics if it keeps such.
+        variables: The network's parameters, and running statistics if it has any.
         images: Float32 [B, H, W, C].
 
     Returns:
@@ -130,10 +130,10 @@ def apply_training(
         variables: See `apply`.
         images: Float32 [B, H, W, C].
         dropout: Rate, may be traced.
-        key: For random bits.
+        key: The key for random bits.
 
     Returns:
-        Logits, float [B, K], and the collections besides `params`: {} for most.
+        Logits, float [B, K], and the collections other than `params`: {} for most.
     """
     model = bare(model)
     statistics = [name for name in variables if name != "params"]

@@ -27,7 +27,7 @@ SWITCHES = {"train": True, "training": True, "deterministic": False}
 
 
 class Call(NamedTuple):
-    """What a module's `__call__` takes besides the images.
+    """What a module's `__call__` takes apart from the images.
 
     Attributes:
         dropout: Whether it takes the dropout rate, which is traced; None in evaluation.
@@ -67,7 +67,7 @@ def read_call(kind: type[nn.Module]) -> Call:
 
 
 def fields_of(kind: type[nn.Module]) -> list[dataclasses.Field]:
-    """Returns the fields of a class besides flax's own."""
+    """Returns the fields of a class, without flax's own."""
     return [
         field
         for field in dataclasses.fields(kind)
@@ -86,7 +86,7 @@ def axes_of(kind: type[nn.Module]) -> dict[str, Axis]:
     for field in fields_of(kind):
         default = _default(field)
         axis = _axis(hints.get(field.name, type(default)), default)
-        if not axis or default is None:  # None is no value that could be written
+        if not axis or default is None:  # None cannot be written as a value
             continue
         if default is dataclasses.MISSING:
             axes[field.name] = dataclasses.replace(axis, default=None)
@@ -246,7 +246,7 @@ def load(path: str) -> type[nn.Module]:
     """
     try:
         named: Any = pkgutil.resolve_name(path)
-    except Exception as error:  # whatever the file of a stranger raises
+    except Exception as error:  # whatever the user's file raises
         raise InputError(
             f"model={path} cannot be imported ({type(error).__name__}: {error}); give "
             "package.module:Class, with the file on Python's path"
@@ -355,7 +355,7 @@ def construct(kind: type[nn.Module], fields: Mapping[str, Any]) -> nn.Module:
     """
     try:
         return kind(**fields)
-    except Exception as error:  # whatever the code of a stranger raises
+    except Exception as error:  # whatever the user's code raises
         words = ", ".join(f"{name}={show(value)}" for name, value in fields.items())
         raise InputError(
             f"{kind.__name__}({words}) cannot be made ({type(error).__name__}: {error})"

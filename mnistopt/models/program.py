@@ -38,7 +38,7 @@ _COMMUTE = {"add", "add_any", "mul", "max", "min", "and", "or", "xor", "eq", "ne
 _HIDDEN = {
     "pure_callback": "it calls Python while it runs: what that computes",
     "io_callback": "it calls Python while it runs: what that computes",
-    "custom_vmap_call": "it has a rule of its own for batches: what that computes",
+    "custom_vmap_call": "it has its own batching rule: what that computes",
 }
 _BRANCHING = {"cond", "scan", "while"}
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
@@ -118,7 +118,7 @@ def _explaining(model: nn.Module, shape: tuple[int, ...]) -> Iterator[None]:
             "and so is what is computed from images and parameters: use jnp.where or "
             "jax.lax.cond. mnistopt.Dropout takes a traced rate, nn.Dropout does not"
         ) from error
-    except Exception as error:  # whatever the code of a stranger raises
+    except Exception as error:  # whatever the user's code raises
         text = str(error).strip().partition("\n")[0]
         raise InputError(
             f"{name} does not work on images of shape {shape}{_place(error, model)}: "

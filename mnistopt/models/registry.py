@@ -20,7 +20,7 @@ class Network:
     Attributes:
         name: The value of `--model` and of the column `model`.
         path: Where its flax module is: "package.module:Class".
-        words: What it is called in a sentence.
+        words: The network's name in a sentence.
         axes: Fields of the module that can be set.
         dropout: Whether its `__call__` takes the traced dropout rate.
         kind: The class of a user's module; None otherwise.

@@ -35,8 +35,8 @@ class Table(NamedTuple):
     """A table that a click on a column's name sorts.
 
     Attributes:
-        caption: What it shows.
-        frame: Its cells, of text or whole numbers; the first column names the rows.
+        caption: The table's caption.
+        frame: The cells, of text or whole numbers; the first column names the rows.
         labels: Per row the label of its point, which its first cell chooses; or None.
         folded: Whether only the caption shows at first.
     """
@@ -53,7 +53,7 @@ class Section(NamedTuple):
     Attributes:
         title: The heading.
         text: Paragraphs in HTML.
-        pictures: By name.
+        pictures: The pictures by name.
         tables: Below the pictures.
     """
 
@@ -131,10 +131,10 @@ def render(
     """Returns the page.
 
     Args:
-        title: Its heading.
+        title: The page's heading.
         lead: A sentence below it.
-        notice: What a reader must know first, or "".
-        sections: Its parts.
+        notice: A notice to show first, or "".
+        sections: The parts of the page.
         stills: Each picture as PNG, by name.
     """
     pictures = {

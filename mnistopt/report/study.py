@@ -43,17 +43,17 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
 
     Args:
         workdir: Folder of a study, finished or running.
-        anew: Whether they are written in any case.
+        anew: Whether to write them even if nothing has changed.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: If it is no workdir.
+        InputError: If it is not a workdir.
         Unwritable: If it cannot be written to.
     """
     manifest = Manifest(workdir, OF_FIGURES)
-    read_config(workdir)  # Or says that it is no workdir.
+    read_config(workdir)  # Or raises that it is not a workdir.
     sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += [*sorted(workdir.glob(f"{FOLDER}/*")), workdir / CONFIG]
     of = digest(__version__, [(path.name, checksum(path)) for path in sources])

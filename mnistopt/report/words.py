@@ -10,7 +10,7 @@ from mnistopt.results.columns import axes_of, varying_axes
 from mnistopt.results.config import Config
 from mnistopt.results.stats import proportion_interval
 
-# More names than this are no sentence any more.
+# More names than this do not fit into a sentence.
 _NAMES = 4
 
 
@@ -123,7 +123,7 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
     """Returns the findings, a sentence or two each.
 
     Args:
-        facts: From `count_facts`.
+        facts: The numbers from `count_facts`.
         results: The study's.
     """
     summary, class_names = results.summary, results.config.data.class_names

@@ -32,7 +32,7 @@ _NUMBERS = (int, float, type(None))
 
 
 class Altered(InputError):
-    """A config.json that is not as it was written, or is no JSON at all."""
+    """A config.json that has been changed, or is not JSON."""
 
     def __init__(self, path: Path, reason: object):
         """Takes its path, and why."""
@@ -56,7 +56,7 @@ class DataDescription:
         fingerprint: The fingerprint of all examples.
         image_shape: (H, W, C).
         class_names: K names.
-        image_size: What pictures were fitted into, (H, W), or None.
+        image_size: The size (H, W) that pictures were fitted into, or None.
         dark_on_light: Whether ink is darker than paper.
     """
 
@@ -109,13 +109,13 @@ class Config:
         data_dir: The folder with the dataset's files, or None.
         data_file: The file or folder of the user's data, or None.
         asked: The values of each axis, and the number of `seeds`, or a list of them.
-        modules: What is known of the user's own, by class: see `engine.identity`.
-        warnings: That the last run has shown.
-        devices: Their names.
+        modules: Descriptions of the user's modules by class: see `engine.identity`.
+        warnings: The warnings of the last run.
+        devices: The names of the devices.
         python: Version of Python.
         platform: The system.
         cpu: The processor, and how many cores it has.
-        versions: By library.
+        versions: The version of each library.
         commit: The project's, in a checkout of it; else None.
         lanes: Per cohort, by its identity, as "1x2".
         machines: Descriptions of what has computed, by the name in trials.csv.
@@ -123,7 +123,7 @@ class Config:
         costs: Per network what using it costs, by `columns.network_name`.
         compile_seconds: Per cohort, by its identity.
         working_bytes: Per cohort, of a replica's step beside its state.
-        seconds: What the last run's time was spent on.
+        seconds: Seconds of the last run by what they were spent on.
     """
 
     data: DataDescription
@@ -195,7 +195,7 @@ class Config:
             for name, cost in costs.items():
                 fits = isinstance(cost, int if name in COUNTED else _NUMBERS)
                 if not fits or not (cost is None or 0 <= cost < math.inf):
-                    raise TypeError(f"the cost {name} is no number from 0 on")
+                    raise TypeError(f"the cost {name} is not a number of at least 0")
         return config
 
 
@@ -261,18 +261,18 @@ def read_config(workdir: Path) -> Config:
     """Reads config.json.
 
     Raises:
-        Altered: If it is not as it was written, or is no JSON at all.
+        Altered: If it has been changed, or is not JSON.
         InputError: If it is missing, unreadable, or of another version.
     """
     path = workdir / CONFIG
     if Manifest(workdir).is_altered(CONFIG):
-        raise Altered(path, "it is not as it was written")
+        raise Altered(path, "it has been changed")
     try:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size:,} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
-            raise TypeError("it is no object")
+            raise TypeError("it is not an object")
         if (version := content["format"]) != FORMAT:
             raise InputError(
                 f"{path} has format {version!r}, not {FORMAT}: another version of "

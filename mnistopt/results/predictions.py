@@ -46,7 +46,7 @@ class Predictions(NamedTuple):
     """What a point's finished replicas say of the N images of a split.
 
     Attributes:
-        seeds: Their seeds, ascending, int [S].
+        seeds: The replicas' seeds, ascending, int [S].
         labels: The true classes, uint8 [N].
         classes: The likeliest classes by each of them, uint8 [S, N].
         probabilities: The mean of their probabilities, float16 [N, K].
@@ -81,11 +81,11 @@ def write_predictions(
 
     Args:
         workdir: Folder of the study.
-        store: Its checkpoints.
-        trials: Its table of trials.
-        data: Its data.
+        store: The study's checkpoints.
+        trials: The study's table of trials.
+        data: The study's data.
         make: Returns the network of a point.
-        precision: That they were trained in, as of `Predictor`.
+        precision: The precision that they were trained with, as in `Predictor`.
     """
     manifest, names = Manifest(workdir), (f"{FOLDER}/{{}}.npz").format
     if not manifest.is_fresh(names(LABELS), data.fingerprint):
@@ -274,8 +274,8 @@ def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
 
     Args:
         workdir: Folder of the study.
-        trials: Its table of trials.
-        data: Its data.
+        trials: The study's table of trials.
+        data: The study's data.
     """
     folder, name = workdir / FOLDER, f"{FOLDER}/{MISTAKES}"
     points = trials[trials["status"] == FINISHED]["point"].unique()
@@ -362,8 +362,8 @@ def write_samples(workdir: Path, points: Iterable[Point], data: Dataset) -> None
 
     Args:
         workdir: Folder of the study.
-        points: Its points.
-        data: Its data.
+        points: The study's points.
+        data: The study's data.
     """
     points, name = list(points), f"{FOLDER}/{SAMPLES}"
     settings = list(map(setting, points))

@@ -21,9 +21,9 @@ class Interval(NamedTuple):
 
     Attributes:
         mean: The values' mean; nan without any. This and the next three may be arrays.
-        std: Their sample standard deviation (n - 1); nan for fewer than two.
+        std: The values' sample standard deviation (n - 1); nan for fewer than two.
         low: Lower end of the mean's confidence interval; nan for fewer than two.
-        high: Its upper end.
+        high: The interval's upper end.
         n: How many values.
     """
 
@@ -196,7 +196,7 @@ def shared_spread(
 
     Args:
         stds: Standard deviations of samples of one kind; zeros are ignored.
-        freedoms: Their degrees of freedom, n - 1 each.
+        freedoms: The samples' degrees of freedom, n - 1 each.
         most: Degrees of freedom that they give each other at most. Simulated, 31 lines
             with three or five seeds and Holm's correction: where settings have spreads
             within a factor of 7, or one has 8 times the others', some line is decided
@@ -238,8 +238,8 @@ def moderated_interval(values: Sequence[float], shared: Spread) -> Interval:
     """Returns the mean with its 95 % interval by Student's t and a shared spread.
 
     Args:
-        values: One per seed; of fewer than two there is no interval.
-        shared: From `shared_spread`; with `NO_SPREAD` it is `mean_interval`.
+        values: One per seed; with fewer than two there is no interval.
+        shared: The spread from `shared_spread`; with `NO_SPREAD` it is `mean_interval`.
     """
     n = len(values)
     if n < 2:
@@ -254,13 +254,13 @@ def t_tests(
 ) -> tuple[float, float]:
     """Returns the p values for the mean being below, and above, a bound.
 
-    Each is small where the values speak for it. Without any spread there is no t, and
+    Each is small if the values support it. Without any spread there is no t, and
     the exact sign test stands in; fewer than two values say nothing.
 
     Args:
         values: One per seed.
-        bound: What the mean is compared with; any mean is below infinity.
-        shared: What like samples say of the spread, from `shared_spread`.
+        bound: The value that the mean is compared with; any mean is below infinity.
+        shared: The spread of similar samples, from `shared_spread`.
     """
     n = len(values)
     if math.isinf(bound):
@@ -286,8 +286,8 @@ def unpaired_t_tests(
     freedom of Satterthwaite (1946).
 
     Args:
-        samples: Their values, each sample of two at least and with some spread.
-        bound: What the sum of the samples' means is compared with.
+        samples: Samples of at least two values each, with some spread.
+        bound: The value that the sum of the samples' means is compared with.
     """
     if math.isinf(bound) or min(map(len, samples)) < 2:
         return t_tests([], bound)

@@ -3,7 +3,7 @@
 `tensorboard/POINT/seed SEED/` has one event file, of one replica: its numbers after
 each epoch, and what the HParams tab shows, where a point is a group and each of its
 seeds a session. From tensorboardX come messages and check sums only: its writers take a
-thread and an open file each, and cannot name a group, nor go on with a file.
+thread and an open file each, and can neither name a group nor append to a file.
 """
 
 import dataclasses
@@ -63,18 +63,18 @@ class TensorBoard:
         with TensorBoard("runs/demo") as board:
             mnistopt.run(lr=[1e-3, 1e-2], workdir="runs/demo", on_epoch=board)
 
-    A run begins the folder anew from the study's tables. So the epochs of earlier runs
+    A run rewrites the folder from the study's tables. So the epochs of earlier runs
     are in it, and none is twice that a killed run had shown without a checkpoint.
 
     Attributes:
-        folder: What to show: `tensorboard --logdir FOLDER`.
+        folder: The folder to show: `tensorboard --logdir FOLDER`.
     """
 
     def __init__(self, workdir: str | Path):
         """Writes nothing yet: a run may still be refused.
 
         Args:
-            workdir: That of the run.
+            workdir: The run's workdir.
         """
         self._workdir = Path(workdir).expanduser().absolute()
         self.folder = self._workdir / FOLDER
@@ -84,7 +84,7 @@ class TensorBoard:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
-        # A run that was stopped has no end to report; the next one begins anew.
+        # A run that was stopped has no end to report; the next one starts over.
         if kind is None:
             self._close()
         self._sessions = {}
@@ -121,7 +121,7 @@ class TensorBoard:
                 self._sessions[replica].add(_end(status))
 
     def _begin(self) -> None:
-        """Makes the folder anew, from the tables."""
+        """Rewrites the folder from the tables."""
         trials = read_table(self._workdir, "trials")
         rows = defaultdict(list)
         for row in read_table(self._workdir, "curves").to_dict("records"):

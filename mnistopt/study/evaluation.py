@@ -96,7 +96,7 @@ def evaluated_data(
         data: See `load_data`.
         dataset: See `load`; None, or the study's, for its own.
         data_dir: See `load`.
-        split: Which part of them is to be evaluated.
+        split: The part that is evaluated: "train", "validation" or "test".
 
     Returns:
         The data, their labels positions among the study's classes.
@@ -192,7 +192,7 @@ def robustness(
     Args:
         study: The study.
         examples: Images uint8 [N, H, W, C], and labels [N].
-        trials: Their names.
+        trials: The names of the trials.
         weights: See `Study.variables`.
 
     Returns:
@@ -237,7 +237,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     at least as wide as need be: the images are the same.
 
     Args:
-        frame: From `robustness`.
+        frame: The table from `robustness`.
 
     Returns:
         A row per `corruption` and `strength`, a text; of the corruption "all", the mean
@@ -269,8 +269,8 @@ def write_robustness(workdir: Path, frame: pd.DataFrame, examples: Split) -> Pat
 
     Args:
         workdir: The folder of the study.
-        frame: From `robustness`.
-        examples: Those that it is of; the picture shows one of them corrupted.
+        frame: The table from `robustness`.
+        examples: The images that it describes; the picture shows one of them corrupted.
 
     Returns:
         The path of the picture as PNG.

@@ -113,8 +113,8 @@ def doubts(points: Iterable[Point], examples: int) -> list[str]:
     """Returns in words what of some points has no effect, or hardly the one meant.
 
     Args:
-        points: Those asked for.
-        examples: In the training split.
+        points: The requested points.
+        examples: Number of examples in the training split.
     """
     points, doubtful = list(points), []
     adamw = [point for point in points if point.recipe.optimizer == "adamw"]

@@ -29,12 +29,12 @@ class Job:
 
     Attributes:
         program: The cohort: the static part of the points.
-        cohort: What its compiled program depends on.
-        lanes: What one device computes side by side.
+        cohort: The static part, on which the compiled program depends.
+        lanes: The lanes that one device computes side by side.
         records: The replicas, with their history up to `start`.
         start: Epochs done before.
         milestones: Epoch counts to measure on all splits and save for good, ascending.
-        checkpoint: To continue from; None at epoch 0.
+        checkpoint: The checkpoint to resume from; None at epoch 0.
     """
 
     program: Point
@@ -61,7 +61,7 @@ class Job:
         """Returns how many multiplications it takes, as an estimate.
 
         Args:
-            examples: In the training, validation and test splits.
+            examples: Numbers of training, validation and test examples.
         """
         train, validation, test = examples
         # Gradients take twice the work of the forward pass.
@@ -84,20 +84,20 @@ class Plan:
     """What is asked, what of it is there, and the jobs that do the rest.
 
     Attributes:
-        points: That were asked for; users' modules are named by what they do.
+        points: The requested points; users' modules are named by what they do.
         lanes: Per cohort, by `Point.program`.
         asked: How many trials were asked for.
         there: How many of them have been trained already.
-        jobs: In the order they will run.
+        jobs: The jobs in the order in which they will run.
         dataset: The data.
-        records: What the workdir knows of each replica, by name.
+        records: The workdir's record of each replica, by name.
         saved: All checkpoints of the workdir.
-        needs: What the jobs take of memory and disk.
-        available: What there is.
+        needs: The memory and disk that the jobs take.
+        available: The memory and disk that are available.
         crossing: Bytes that will cross a network, as `Pool.crossing` returns them.
         work_per_second: Multiplications per second to expect of the other cohorts.
-        modules: What config.json is to know of users' modules.
-        machine: What a device computes with in the lanes of the first job, as
+        modules: Descriptions of users' modules for config.json.
+        machine: Description of a device with the lanes of the first job, as
             `Device.describe` returns it.
     """
 

@@ -33,7 +33,7 @@ class Changes(NamedTuple):
     Attributes:
         drop: Names of those that train no further; they are measured on all splits
             first, and their bits stay in the checkpoint.
-        add: Those that begin, with an empty history; they catch up with the others.
+        add: New replicas with an empty history; they catch up with the others.
         copy: Names of those that take over another's state, to its name.
     """
 
@@ -47,7 +47,7 @@ class Scheduler(Protocol):
 
     All replicas meet at the epochs that it names, and are shown to it. What a replica
     computes between two meetings does not depend on the others, so its bits do not
-    depend on who is dropped or added.
+    depend on which are dropped or added.
     """
 
     def next_meeting(self, epoch: int) -> int | None:
@@ -63,7 +63,7 @@ class Scheduler(Protocol):
 
         Args:
             epoch: Epochs done by all replicas.
-            records: What is known of each, by name.
+            records: The record of each replica, by name.
         """
 
 
@@ -117,7 +117,7 @@ class Run:
     """What a run has from its beginning to its end.
 
     Attributes:
-        request: What was asked for.
+        request: The settings of the run.
         workdir: Where tables and checkpoints go, and nobody else writes to.
         pool: The pool of devices.
         stopwatch: Counts the seconds.
@@ -141,7 +141,7 @@ class Loop:
     """Trains the jobs of one plan.
 
     Attributes:
-        job: That is trained, or was trained last.
+        job: The current or the last job.
     """
 
     job: Job
@@ -155,8 +155,8 @@ class Loop:
         """Prepares, computing nothing.
 
         Args:
-            plan: What to train.
-            run: That it is trained in.
+            plan: The plan of what to train.
+            run: The run that it is part of.
             make_scheduler: Called with each job; the grid's own trains all of it, but
                 what has lost patience.
         """

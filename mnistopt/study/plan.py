@@ -36,7 +36,7 @@ def plan_run(
     """Returns what is to be trained, by the checkpoints that there are.
 
     Args:
-        request: What was asked for.
+        request: The settings of the run.
         workdir: Where it is to be.
         pool: The pool of devices: it comes first, as all else uses JAX.
         lanes: Per cohort; None to choose.
@@ -174,10 +174,10 @@ def fitted(
     """Returns a plan with as many lanes as fit, and with what it takes.
 
     Args:
-        plan: What is to be trained.
-        devices: Those that compute.
+        plan: The plan of what to train.
+        devices: The devices that compute.
         known: Bytes of a replica's step beside its state, by the identity of a cohort.
-        room: From `available`.
+        room: The capacity from `available`.
 
     Raises:
         InputError: If it takes more than there is, however few lanes it has; says of

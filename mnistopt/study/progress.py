@@ -12,7 +12,7 @@ class Stopwatch:
     """Adds up wall seconds under names.
 
     Attributes:
-        seconds: By name, in the order of their first use.
+        seconds: Seconds by name, in the order of first use.
     """
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class Progress(NamedTuple):
         compiling: Whether its program is being compiled.
         epoch: The epoch being trained, from 1.
         epochs: The last one.
-        images_per_second: In the last epoch of its replicas; 0 before the first.
+        images_per_second: Training speed in the last epoch; 0 before the first.
         work: Multiplications done in this run, as `jobs.Job.work` counts them.
         total_work: The whole of it.
-        seconds: That they took, without compiling.
+        seconds: The seconds that they took, without compiling.
         best: Best validation accuracy of a replica so far; None before the first.
         best_point: The name of its point; "" before the first.
     """

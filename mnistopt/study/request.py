@@ -45,7 +45,7 @@ class Request:
         points: Asked for, without repeats.
         seeds: The seeds of each point.
         data: The data.
-        about: What config.json says of them.
+        about: Their description in config.json.
         data_dir: Folder with the dataset's files, or None.
         data_file: File or folder of the user's data, or None.
         workdir: Folder of the study, absolute.

@@ -39,7 +39,7 @@ class Agreement(NamedTuple):
         epochs: How many of all replicas both have.
         apart: Rows that differ in a bit, first epochs first: `replica`, `epoch`, and
             what is measured, with `_there` and `_here` added.
-        beyond: Those of them that differ by more than rounding should.
+        beyond: The rows that differ by more than rounding should.
     """
 
     replicas: int
@@ -73,7 +73,7 @@ def compare(there: pd.DataFrame, here: pd.DataFrame) -> Agreement:
         same &= (left == right) | (left.isna() & right.isna())
     apart = both[~same].sort_values(["epoch", "replica"], ignore_index=True)
     loss = _difference(apart, "validation_loss") / apart["validation_loss_there"]
-    # What is not a number on one side only is no rounding.
+    # NaN on one side only is not rounding.
     far = ~(_difference(apart, "validation_accuracy") <= ACCURACY)
     far |= (apart["epoch"] == 1) & ~(loss <= FIRST_LOSS)
     beyond = apart[far].reset_index(drop=True)
@@ -117,7 +117,7 @@ def rerun(
         source: The study's config.json, or its folder; trials.csv and curves.csv are
             beside it, checkpoints need not be.
         workdir: The new study's folder; the original's with "-rerun" by default.
-        **settings: Of `run`: the data, or where they are; devices, callbacks.
+        **settings: Arguments of `run`: the data, or where they are; devices, callbacks.
 
     Raises:
         InputError: If the study cannot be read, or what it was trained on is not what

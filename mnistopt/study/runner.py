@@ -133,8 +133,8 @@ def plan(**settings: Any) -> Plan:
 def _make_pool(request: Request, workdir: Workdir) -> Pool:
     """Returns this machine's devices, or a cluster's, as they are asked for.
 
-    They multiply as those that have trained what is there, or that of which it is a
-    rerun, unless set otherwise.
+    Unless set otherwise, they multiply with the precision of the workdir's study, or of
+    the study that is repeated.
 
     Raises:
         InputError: If there are none, or not as many, or they lack a precision, or the

@@ -40,7 +40,7 @@ class Diverged(InputError):
         super().__init__(
             f"{label}, seed {record.seed}, has diverged by epoch {record.epochs_done} "
             f"({record.history['cause'][-1]}), which ends the run, as fail_fast asks; "
-            "what is done is saved. The same command without it goes on, and leaves "
+            "what is done is saved. The same command without it resumes, and leaves "
             "out what has diverged"
         )
 

@@ -22,11 +22,11 @@ _FEWEST = 4
 
 
 class Study:
-    """The results in a workdir; read anew at each look, so a running grid can be seen.
+    """The results in a workdir, read again at each access: a grid may be running.
 
     Attributes:
         workdir: The folder.
-        config: What its config.json says.
+        config: The content of its config.json.
     """
 
     def __init__(self, workdir: str | Path):
@@ -121,7 +121,7 @@ class Study:
         return bare(self.network(trial))
 
     def network(self, trial: str = "best") -> Any:
-        """Returns `model` as `engine.predict` takes it; raises as that."""
+        """Returns `model` as `engine.predict` takes it; raises as `model`."""
         shape, classes = self.config.data.image_shape, len(self.class_names)
         point = self._find(trial)[1].point
         return make_again(point, self.config.modules, shape, classes)
@@ -182,7 +182,7 @@ class Study:
         return Store(self.workdir / "checkpoints")
 
     def _saved(self) -> list[Checkpoint]:
-        """Returns the checkpoints, read anew if there are others than before."""
+        """Returns the checkpoints, read again if they have changed."""
         folder = self.workdir / "checkpoints"
         folders = sorted(folder.glob("*/*/"))
         if folders != self._seen[0]:

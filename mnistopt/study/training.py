@@ -32,8 +32,9 @@ def train(plan: Plan, run: Run) -> None:
     """Trains what is planned, and writes tables, predictions, costs and config.json.
 
     Args:
-        plan: What is to be trained.
-        run: That it is trained in; warnings of the training are added to its notes.
+        plan: The plan of what to train.
+        run: The run that it is part of; warnings of the training are added to its
+            notes.
     """
     request, workdir, pool = run.request, run.workdir, run.pool
     again = False

@@ -39,9 +39,9 @@ class Workdir:
     """The folder of a study, for a run of the same data.
 
     Attributes:
-        folder: Its path, absolute.
-        config: What its config.json says; None if it has none yet.
-        store: Its checkpoints.
+        folder: The absolute path.
+        config: The content of config.json; None if there is none yet.
+        store: The store of checkpoints.
     """
 
     def __init__(self, folder: Path, data: DataDescription):
@@ -49,7 +49,7 @@ class Workdir:
 
         Args:
             folder: Need not exist.
-            data: What the run is to train on.
+            data: Description of the data to train on.
 
         Raises:
             InputError: If config.json is unreadable, of another format or of other
@@ -65,7 +65,7 @@ class Workdir:
 
         Raises:
             InputError: If it cannot be written to, or another run writes there.
-            Unwritable: For a failure of the disk meanwhile.
+            Unwritable: If the disk fails meanwhile.
         """
         new = not self.folder.exists()
         make_writable(self.folder)
@@ -200,7 +200,7 @@ class Workdir:
                     "are no checkpoints to restore it from: restore it, move it away, "
                     f"or give another `workdir`{see(PAGE)}"
                 ) from error
-            return lost  # Not there, or made anew.
+            return lost  # Missing, or rebuilt.
         trained = trials[trials["status"] != UNFINISHED]
         names = ("trial", "replica", "epochs_done")
         for trial, replica, done in zip(*(trained[name] for name in names)):
@@ -221,7 +221,7 @@ class Workdir:
         """Checks that no trained trial vanishes: tables are made of checkpoints.
 
         Args:
-            lost: From `lost`.
+            lost: The epochs from `lost`.
             saved: All checkpoints that can be read.
             retrained: Trials that are to be trained.
         """
@@ -288,7 +288,7 @@ def locked(workdir: Path) -> Iterator[None]:
     with open(workdir / LOCK, "a+", encoding="utf-8", errors="replace") as file:
         locked_here = _lock(file, workdir)
         owner = _read(file)
-        # Who died on this host has lost the lock; of others only silence shows it.
+        # A dead process on this host lost the lock; on others only silence shows it.
         if owner and not (locked_here and f" on {platform.node()}, " in owner):
             silent = _silence(workdir)
             if silent < DEAD:
@@ -340,8 +340,8 @@ def _taken(workdir: Path, owner: str) -> InputError:
 def _silence(workdir: Path) -> float:
     """Returns the seconds since the owner's last sign of life.
 
-    By the clock of who keeps the files: those of two hosts may differ. A sign that is
-    dated later than that clock is of nobody who lives.
+    By the file server's clock: those of two hosts may differ. A sign that is dated
+    later than that clock is not from a running process.
     """
     probe = workdir / f".clock-{os.getpid()}"
     probe.touch()

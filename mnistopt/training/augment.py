@@ -37,10 +37,10 @@ def augment(
     square is set to 0, and they are blurred, paled, and made noisy, in this order.
 
     Args:
-        stages: Those of `STAGES` that there are; others cost nothing.
+        stages: The members of `STAGES` to apply; others cost nothing.
         images: Float32, [B, H, W, C].
         hparams: Strengths, float32 scalars.
-        key: For all draws.
+        key: The key for all draws.
         within: The least and largest that pixels may be.
 
     Returns:
@@ -152,7 +152,7 @@ def elastic_moves(shape: tuple[int, ...], key: jax.Array) -> jax.Array:
 
     Args:
         shape: The shape of the images, [B, H, W, C].
-        key: For the draws.
+        key: The key for the draws.
 
     Returns:
         Down and right, float32 [2, B, H, W].
@@ -183,7 +183,7 @@ def _sample(images: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
     Args:
         images: [B, H, W, C].
         row: Where to read, from the middle, [B, H, W] or what broadcasts to it.
-        column: The column of each sample, likewise.
+        column: The column of each sample, in the same form.
     """
     batch, height, width, channels = images.shape
     # From one pixel outside on, all is 0.

@@ -20,7 +20,7 @@ class TrainState(NamedTuple):
         variables: The network's, as flax has them: `params`, and `batch_stats` with
             BatchNorm.
         opt_state: The optimizer's state.
-        best: What was evaluated after the best epoch by validation accuracy.
+        best: The variables after the best epoch by validation accuracy.
         best_correct: Validation examples they classify rightly, int32 [].
         diverged_at: The step (from 0) that diverged, int32 []; -1 while none has. From
             then on the variables stay as they are.

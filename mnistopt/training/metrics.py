@@ -64,7 +64,7 @@ def evaluate(model: nn.Module, variables: Any, split: Split) -> Metrics:
 
     Args:
         model: The network.
-        variables: Its parameters, and running statistics if it keeps such.
+        variables: The network's parameters, and running statistics if it has any.
         split: Images [N, H, W, C] and labels int32 [N].
     """
     size = split.labels.shape[0]
@@ -99,14 +99,14 @@ def convergence_epoch(validation_accuracy: Sequence[float]) -> int:
 
 
 def stop_epoch(validation_correct: Sequence[int], patience: int) -> int | None:
-    """Returns the epoch (from 1) after which early stopping ends; None to go on.
+    """Returns the epoch (from 1) after which early stopping ends; None to continue.
 
     The first one that is `patience` epochs after the best so far, the earlier of equals
     (Prechelt 1998, "Early stopping - but when?", the class UP, on accuracies).
 
     Args:
         validation_correct: Rightly classified examples, one number per epoch.
-        patience: In epochs; 0 for no end.
+        patience: Number of epochs; 0 for no limit.
     """
     if not patience:
         return None
@@ -136,7 +136,7 @@ def per_class(table: np.ndarray) -> list[dict[str, float]]:
     """Returns precision, recall and F1 of each class, 0 where undefined.
 
     Args:
-        table: From `confusion`.
+        table: The matrix from `confusion`.
     """
     hits, true, predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
     return [

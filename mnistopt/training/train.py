@@ -16,7 +16,7 @@ from mnistopt.training.optimizers import learning_rate, make_optimizer
 
 # A batch loss beyond this counts as divergence, as does one that is not finite:
 # 10,000 nats is more than 4,000 times the loss of guessing, ln 10. Without such a
-# bound Adam at lr=1e6 stays finite for ever, at losses of 1e20.
+# bound Adam at lr=1e6 stays finite forever, at losses of 1e20.
 LOSS_LIMIT = 1e4
 
 
@@ -25,11 +25,11 @@ class EpochMetrics(NamedTuple):
 
     Attributes:
         running: Over the training batches, each before its update, dropout on.
-        validation: On the validation split, after the epoch.
-        train: On the whole training split, after the epoch, dropout off. This and what
-            follows is zeros unless the epoch was to be measured in full.
-        test: On the test split, after the epoch.
-        best_test: On the test split, at the best epoch so far.
+        validation: Metrics on the validation split, after the epoch.
+        train: Metrics on the whole training split, after the epoch, dropout off. This
+            and what follows is zeros unless the epoch was to be measured in full.
+        test: Metrics on the test split, after the epoch.
+        best_test: Metrics on the test split, at the best epoch so far.
     """
 
     running: Metrics
@@ -55,7 +55,7 @@ def train_step(
         state: Before the step.
         hparams: Float32 scalars.
         batch: Images [B, H, W, C] and labels int32 [B].
-        key: For dropout, and for what is done to the images.
+        key: The key for dropout and augmentation.
         step: Number of the step since the start of training, int32 [].
         epoch_steps: Steps of an epoch.
 

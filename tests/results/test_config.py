@@ -76,11 +76,11 @@ def test_a_config_that_is_damaged_or_foreign_is_named(tmp_path, content):
     ("name", "value", "words"),
     [
         ("lanes", {"p1": "1 x 2"}, "lanes are not as in 1x2"),
-        ("costs", {"mlp": {"bytes": 1.5}}, "the cost bytes is no number"),
+        ("costs", {"mlp": {"bytes": 1.5}}, "the cost bytes is not a number"),
         (
             "costs",
             {"mlp": {"multiply_adds": -5}},
-            "the cost multiply_adds is no number",
+            "the cost multiply_adds is not a number",
         ),
         ("costs", {"mlp": {"latency_1_ms": math.nan}}, "the cost latency_1_ms is no"),
         ("asked", {"model": "mlp", "seeds": 1}, "image_shape or asked lacks a part"),

@@ -22,7 +22,7 @@ from mnistopt.engine.precision import choice, precision_on
 from mnistopt.errors import InputError
 from mnistopt.training.cohort import Cohort
 
-# Seconds between two looks at who is there.
+# Seconds between two checks of the workers.
 PERIOD = 2.0
 # Seconds without an answer after which a worker hangs, and how many times the longest
 # call so far they are at least. Dead processes and nodes are noticed by Ray, at once.
@@ -110,7 +110,7 @@ class RayPool:
 
     @property
     def devices(self) -> Sequence[RemoteDevice]:
-        """Those that work; looks now and then at who hangs and who has come.
+        """The devices that work; checks now and then for hanging and new workers.
 
         Raises:
             InputError: If there has been none for long.
@@ -274,6 +274,6 @@ class RayPool:
             warnings.warn(f"{error}; it is skipped", stacklevel=2)
         free = self._free()
         room = free if self._count is None else self._count - len(self._devices)
-        # One that cannot start is not tried for ever.
+        # A worker that cannot start is not retried forever.
         if not self._starting and self._failures < MOST_LOSSES:
             self._start(min(room, free))

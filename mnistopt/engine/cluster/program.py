@@ -72,7 +72,7 @@ class RemoteProgram:
         lanes: The shape of a round.
         span: Seconds that a call should take at least.
         compile_seconds: The compile time of the slowest worker.
-        bytes: That a call needs on its device, beside the examples.
+        bytes: Bytes that a call needs on its device, without the examples.
     """
 
     span = SPAN
@@ -157,7 +157,7 @@ class RemoteProgram:
     def read(self, rounds: Sequence[Round]) -> dict[Round, dict[str, TrainState]]:
         """Brings states to the host, a few at a time; leaves out those that are lost.
 
-        They stay there, so that rounds which are lost later can go on from them.
+        They stay there, so that rounds that are lost later can resume from them.
         """
         here = [round_ for round_ in rounds if round_.device is None]
         states = {round_: round_.read(round_.state) for round_ in here}

@@ -1,4 +1,4 @@
-"""What computes in a process of its own: one device, with programs and the data."""
+"""A worker process: one device, with programs and the data."""
 
 import contextlib
 import functools
@@ -111,7 +111,7 @@ class Worker:
         """Trains some epochs of a round, as `Program.train` does.
 
         Args:
-            program: Its number.
+            program: The program's number.
             round_: The round, which is sent without its state.
             state: Numpy leaves, or None at the start.
             epochs: See `Program.train`.

@@ -34,7 +34,7 @@ def confusion_frame(
 
     Args:
         summary: The table of points, `labelled`.
-        predictions: By point, of the test split.
+        predictions: Predictions for the test split by point.
 
     Returns:
         A row per point, `true` and `predicted` class that occurs, by their names and in
@@ -124,7 +124,7 @@ def reliability_frame(
 
     Args:
         summary: The table of points, `labelled`.
-        predictions: By point, of the test split.
+        predictions: Predictions for the test split by point.
 
     Returns:
         A row per point and bin of confidence that occurs: `label` and `rank`; the bin's
@@ -201,7 +201,7 @@ def mistakes_chart(frame: pd.DataFrame) -> Any:
     """Draws the most confidently misread images of the chosen point.
 
     Args:
-        frame: From `mistakes.read_mistakes`, with `label` and `rank`.
+        frame: The table from `predictions.read_mistakes`, with `label` and `rank`.
     """
     choice = picked()
     placed = frame.assign(
@@ -255,7 +255,7 @@ def samples_chart(frame: pd.DataFrame) -> Any:
     """Draws images as they are, and as each setting changes them.
 
     Args:
-        frame: From `mistakes.read_samples`.
+        frame: The table from `predictions.read_samples`.
     """
     lines = frame[["row", "draw"]].drop_duplicates().reset_index(drop=True)
     # A setting's draws stand together, a little apart from the next.

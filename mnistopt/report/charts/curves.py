@@ -55,7 +55,7 @@ def grouped_curves(
     Returns:
         `label`, `rank` (from 0), `epoch`, `n`, the number of seeds; and for
         `loss` (validation, nats) and `error` (validation, %) their mean and, with
-        `_low` and `_high`, range; empty where a loss is no number.
+        `_low` and `_high`, range; empty where a loss is NaN.
     """
     loss = curves["validation_loss"].astype(float)
     losses = curves.assign(

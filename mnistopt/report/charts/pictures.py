@@ -63,13 +63,13 @@ class Results(NamedTuple):
     """What a study's pictures and words are made of, read once.
 
     Attributes:
-        config: Its config.json.
+        config: The study's config.json.
         trials: The table of trials.
         curves: The table of epochs.
         summary: The table of points, best first, `labelled`.
         predictions: Predictions for the test split by point, of those drawn.
-        mistakes: From `mistakes.read_mistakes`.
-        samples: From `mistakes.read_samples`.
+        mistakes: The table from `predictions.read_mistakes`.
+        samples: The table from `predictions.read_samples`.
     """
 
     config: Config

@@ -19,7 +19,7 @@ def robustness_frame(table: pd.DataFrame, example: np.ndarray) -> pd.DataFrame:
     """Returns what the chart shows.
 
     Args:
-        table: From `study.evaluation.summarise`.
+        table: The table from `study.evaluation.summarise`.
         example: The image to show corrupted, uint8 [H, W, C].
 
     Returns:

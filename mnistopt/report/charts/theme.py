@@ -9,7 +9,7 @@ import pandas as pd
 # Okabe and Ito's palette, distinct for colour-blind readers too
 # (https://jfly.uni-koeln.de/color/), without its yellow, which is faint on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-# More points than this are no picture any more; the tables have all.
+# More points than this cannot be read in a picture; the tables have all.
 TOP = 60
 WIDTH, HEIGHT = 560, 320
 
@@ -97,9 +97,9 @@ def finished(chart: Any, title: str, subtitle: Sequence[str], alt_text: str) -> 
 
     Args:
         chart: The chart.
-        title: What it shows.
+        title: The chart's title.
         subtitle: How to read it, in lines of at most 80 characters.
-        alt_text: What a listener should know of it.
+        alt_text: A description for those who cannot see it.
     """
     return chart.properties(
         title=alt.TitleParams(title, subtitle=list(subtitle)), description=alt_text
