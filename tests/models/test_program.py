@@ -171,7 +171,7 @@ def test_what_cannot_be_seen_is_refused():
         shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
         return jax.pure_callback(lambda x: x, shape, x, vmap_method="sequential")
 
-    for act, words in ((doubled, "rule of its own"), (called, "calls Python")):
+    for act, words in ((doubled, "its own batching rule"), (called, "calls Python")):
 
         class Net(nn.Module):
             @nn.compact
