@@ -58,7 +58,7 @@ def define_flags() -> None:
         "products on an accelerator: float32, tf32 (a GPU's own) or bfloat16 (a TPU's)",
     )
     flags.DEFINE_string(
-        "memory_budget", None, "most memory to use, as in 4GB [what there is]"
+        "memory_budget", None, "most memory to use, as in 4GB [all available]"
     )
     common.define_quiet()
     flags.DEFINE_bool(

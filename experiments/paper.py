@@ -49,8 +49,10 @@ def define_flags() -> None:
         "quick: mnist_5k, a fifth of the epochs; paper: mnist, all epochs",
     )
     common.define_count("seeds", None, "seeds [quick: 3, paper: 10]")
-    common.define_count("cnn_seeds", None, "seeds of the CNNs, if others [paper: 5]")
-    flags.DEFINE_float("epochs_scale", None, "factor to the paper's epochs")
+    common.define_count(
+        "cnn_seeds", None, "number of seeds of the CNNs, if different [paper: 5]"
+    )
+    flags.DEFINE_float("epochs_scale", None, "multiply the paper's epochs by this")
     common.define_data(None)
     common.define_train_examples()
     common.GROUPS |= {"tables": "What", "workdir": "Run"}

@@ -31,6 +31,9 @@ ELSEWHERE = {
     "./launch.sh grid --help": "test_docs.py",
     "./launch.sh grid --lr=1e-4,1e-3,1e-2 --cluster=local": "engine/test_cluster.py",
     "./launch.sh grid --model=bottleneck,mlp --narrow=2,4": "test_extending.py",
+    "./launch.sh report --workdir=experiments/results/paper": (
+        "reproduction/test_results.py"
+    ),
     "./launch.sh paper --tables=outlook": "reproduction/test_program.py",
     "./launch.sh bench": "experiments/test_bench.py",
     "./launch.sh bench --quick": "experiments/test_bench.py",
@@ -107,6 +110,8 @@ def test_a_command_runs(command, place):
     if "--rerun" in command:
         flags.append(f"--workdir={place / 'again'}")
     if "--dataset=mnist" in command and "--data_dir" not in command:
+        flags.append(f"--data_dir={place / 'mnist'}")
+    if "--scale=paper" in command and "--data_dir" not in command:
         flags.append(f"--data_dir={place / 'mnist'}")
     if program == "paper" and "--tables" not in command:
         flags.append("--tables=1")

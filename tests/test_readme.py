@@ -22,10 +22,11 @@ BLOCKS = list(dict.fromkeys(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
 WANDB = """
 import types
 runs = {}
-def init(reinit, id, config):
+def init(reinit, id, config, project, resume):
     assert config["model"] == "mlp" and config["lr"] in (1e-3, 1e-2)
     told = runs.setdefault(id, [])
-    return types.SimpleNamespace(log=lambda numbers, step: told.append((step, numbers)))
+    log = lambda numbers, step: told.append((step, numbers))
+    return types.SimpleNamespace(log=log, finish=lambda: None)
 """
 SHOWN = {
     "study.report()": (
