@@ -12,6 +12,7 @@ from experiments.program import command, short_path
 from experiments.show import duration, first_that_fits, fits, make_console, make_table
 from mnistopt.axes import tell_apart
 from mnistopt.results.columns import point_labels, varying_axes
+from mnistopt.results.effects import effects_in_words
 from mnistopt.results.tables import best_trial
 from mnistopt.study.study import Study
 
@@ -47,6 +48,8 @@ def results(study: Study) -> None:
         "Best first by validation accuracy, with the points tied with it at 5 %. "
         "Means over n seeds, with 95 % intervals for these digits."
     )
+    for sentence in effects_in_words(study.effects())[:1]:
+        console.print(sentence, markup=False)
     if (summary["n"] > 0).any():
         console.print(
             f"Best replica {best_trial(study.trials)}: "

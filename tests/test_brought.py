@@ -630,7 +630,7 @@ SHELLS = [
     ("./launch.sh nothing 2>/dev/full", 2, ""),
     (f"{PYTHON} --dry_run | head -1", 141, "3 trials"),
     (f"{PYTHON} --seeds=0 >&- 2>&-", 2, ""),
-    (f"JAX_PLATFORMS=cuda {PYTHON} --dry_run", 2, "JAX_PLATFORMS=cuda.*or give cpu"),
+    (f"JAX_PLATFORMS=cuda {PYTHON} --dry_run", 2, "JAX_PLATFORMS=cuda.*set it to cpu"),
     (f"JAX_PLATFORMS=abc {PYTHON} --dry_run", 2, "JAX_PLATFORMS=abc.*'abc'"),
     (f"JAX_ENABLE_X64=perhaps {PYTHON} --dry_run", 2, "'perhaps'.*JAX_ENABLE_X64"),
     (f"JAX_DEFAULT_PRNG_IMPL=x {PYTHON} --dry_run", 2, "jax_default_prng_impl"),

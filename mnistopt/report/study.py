@@ -89,6 +89,14 @@ def _write(workdir: Path, of: str) -> Path:
     return workdir / PAGE
 
 
+def findings(workdir: Path) -> list[str]:
+    """Returns the sentences of the report; raises InputError if it is not a workdir."""
+    results = Results.read(workdir)
+    if results.summary.empty:
+        return []
+    return words.sentences(words.count_facts(results), results)
+
+
 def glimpse(workdir: Path) -> str:
     """Returns findings, the best points and their curves as HTML, for a notebook."""
     results = Results.read(workdir)

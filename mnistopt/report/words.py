@@ -8,6 +8,7 @@ from mnistopt.models.registry import NETWORKS
 from mnistopt.report.charts.pictures import Results
 from mnistopt.results.columns import axes_of, varying_axes
 from mnistopt.results.config import Config
+from mnistopt.results.effects import effects_in_words
 from mnistopt.results.stats import proportion_interval
 
 # More names than this do not fit into a sentence.
@@ -129,7 +130,8 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
     summary, class_names = results.summary, results.config.data.class_names
     if not facts["best_n"]:
         return ["No setting has finished yet."]
-    texts = [_best(facts, summary["label"].iloc[0]), _ties(summary)]
+    texts = effects_in_words(results.effects)
+    texts += [_best(facts, summary["label"].iloc[0]), _ties(summary)]
     texts.append(
         f"It classifies {percent(facts['best_train_accuracy_mean'])} of the training "
         f"images correctly, {100 * facts['best_overfitting_mean']:.2f} points more "

@@ -87,16 +87,16 @@ class DataDescription:
             dark_on_light=dark_on_light(dataset.train.images),
         )
 
-    def differences(self, asked: "DataDescription") -> list[str]:
+    def differences(self, other: "DataDescription") -> list[str]:
         """Returns a line per difference that makes it another study's data."""
         # These follow from the examples, which the fingerprint compares.
         follows = {"image_size", "dark_on_light"}
         names = [field.name for field in dataclasses.fields(self)]
-        pairs = {name: (getattr(self, name), getattr(asked, name)) for name in names}
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return [
-            f"  {name}: {there} there, {here} asked for"
-            for name, (there, here) in pairs.items()
-            if there != here and name not in follows
+            f"  {name}: {had} in the study, {asked} requested"
+            for name, (had, asked) in pairs.items()
+            if had != asked and name not in follows
         ]
 
 
@@ -266,7 +266,7 @@ def read_config(workdir: Path) -> Config:
     """
     path = workdir / CONFIG
     if Manifest(workdir).is_altered(CONFIG):
-        raise Altered(path, "it has been changed")
+        raise Altered(path, "its checksum has changed")
     try:
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size:,} bytes")

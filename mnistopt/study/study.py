@@ -13,6 +13,7 @@ from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.models.networks import bare
 from mnistopt.results import config
+from mnistopt.results.effects import Effects, find_effects
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.table_files import read_table
 from mnistopt.results.tables import best_trial
@@ -59,15 +60,32 @@ class Study:
     def charts(self) -> dict[str, Any]:
         """Returns the study's pictures by name: Altair charts, which show themselves.
 
-        Which there are depends on what was swept: "seeds", "error", "loss", "sweep",
-        "differences", "gap", "samples", "params", "multiply_adds", "latency_1_ms",
-        "latency_256_ms", "seconds", "mistakes", "confusion", "reliability".
+        Which there are depends on what was swept: "effects", "importance", "seeds",
+        "sweep", "differences", "error", "loss", "gap", "samples", "params",
+        "multiply_adds", "latency_1_ms", "latency_256_ms", "seconds", "mistakes",
+        "confusion", "reliability".
         """
         from mnistopt.report.study import make_pictures
 
         return {
             name: picture.chart for name, picture in make_pictures(self.workdir).items()
         }
+
+    def effects(self) -> Effects | None:
+        """Returns what each swept axis does to the validation accuracy.
+
+        Returns:
+            Tables of importance, of the mean of each value and of their differences;
+            None if no axis varies among the finished trials.
+        """
+        return find_effects(self.trials)
+
+    @property
+    def findings(self) -> list[str]:
+        """What the study found, as the sentences of its report."""
+        from mnistopt.report.study import findings
+
+        return findings(self.workdir)
 
     def report(self) -> Path:
         """Writes report.html and figures/ into the workdir, unless they are new.

@@ -336,7 +336,7 @@ def test_a_flipped_bit_of_a_weight_is_noticed(folder, saved_states, tmp_path):
         key=lambda path: path.stat().st_size,
     )
     flip(largest, 4 * largest.stat().st_size)  # In the middle.
-    with pytest.raises(Damaged, match="is damaged .*: the grid's command that"):
+    with pytest.raises(Damaged, match="is damaged .*: the grid's command trains"):
         Store(copy).load(saved, NAMES, filled(saved_states["aa11"], 0))
 
 

@@ -236,7 +236,7 @@ def test_an_unwritable_workdir_is_refused(tmp_path):
 def test_a_workdir_of_another_study_is_refused(grid):
     others = [flag for flag in SMALL if "train_examples" not in flag]
     found = run("grid", *others, "--train_examples=300", f"--workdir={grid[1]}")
-    assert_refused(found, "train_examples: 200 there, 300 asked for")
+    assert_refused(found, "train_examples: 200 in the study, 300 requested")
 
 
 def test_a_grid_ends_with_a_report(grid):
@@ -310,7 +310,10 @@ def test_names_that_people_give_are_printed_as_they_are(grid, name, capsys):
     study = mnistopt.open_study(grid[1])
     there = Path("/nowhere") / name
     shown = SimpleNamespace(
-        summary=study.summary.assign(model=name), trials=study.trials, workdir=there
+        summary=study.summary.assign(model=name),
+        trials=study.trials,
+        effects=study.effects,
+        workdir=there,
     )
     show_results.results(shown)
     show.tensorboard(there)
@@ -338,7 +341,7 @@ def test_a_report_is_drawn_anew(grid):
     assert found.stdout == f"{workdir}/report.html\n"
     assert (workdir / "report.html").exists()
     assert_refused(run("report"), "--workdir")
-    assert_refused(run("report", f"--workdir={workdir / 'none'}"), "no workdir")
+    assert_refused(run("report", f"--workdir={workdir / 'none'}"), "not the workdir")
 
 
 def test_what_the_library_calls_settings_are_flags_here(tmp_path):

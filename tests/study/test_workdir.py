@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, see
 from mnistopt.results.config import CONFIG, write_config
-from mnistopt.study.workdir import Workdir
+from mnistopt.study.workdir import PAGE, Workdir
 from tests.configs import DATA, make_config
 
 
@@ -39,10 +39,11 @@ def test_a_workdir_of_other_data_is_refused_with_every_difference(tmp_path):
         Workdir(tmp_path, dataclasses.replace(DATA, **changes))
     assert str(refusal.value).splitlines() == [
         f"workdir {tmp_path} holds a study of other data:",
-        "  train_examples: None there, 30 asked for",
-        "  train: 90 there, 30 asked for",
-        f"  fingerprint: {DATA.fingerprint} there, {'f' * 16} asked for",
-        "Give another `workdir`, or the settings it was made with.",
+        "  train_examples: None in the study, 30 requested",
+        "  train: 90 in the study, 30 requested",
+        f"  fingerprint: {DATA.fingerprint} in the study, {'f' * 16} requested",
+        "Give another `workdir`, or the settings it was made with",
+        see(PAGE).strip(),
     ]
 
 
@@ -51,7 +52,7 @@ def test_a_workdir_of_other_data_is_refused_with_every_difference(tmp_path):
 )
 def test_any_one_difference_is_enough(tmp_path, name):
     write_config(tmp_path, make_config())
-    with pytest.raises(InputError, match=f"  {name}: .* there, 7 asked for"):
+    with pytest.raises(InputError, match=f"  {name}: .* in the study, 7 requested"):
         Workdir(tmp_path, dataclasses.replace(DATA, **{name: 7}))
 
 

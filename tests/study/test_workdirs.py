@@ -184,7 +184,7 @@ def test_a_damaged_config_is_made_anew(workdir, damage):
         mnistopt.open_study(workdir)
     with (
         pytest.warns(UserWarning, match="restore it from the checkpoints"),
-        pytest.warns(UserWarning, match="it is kept as .*config.json-0"),
+        pytest.warns(UserWarning, match="the old one is kept as .*config.json-0"),
     ):
         study = mnistopt.run(**ASKED, seeds=2, workdir=workdir)
     # What somebody may have changed is kept.
@@ -358,9 +358,9 @@ def test_a_table_that_is_cut_off_chooses_no_other_trial(workdir):
     lines = (workdir / "trials.csv").read_text().splitlines(keepends=True)
     kept = [line for line in lines if not line.startswith(best)]
     (workdir / "trials.csv").write_text("".join(kept))
-    with pytest.warns(UserWarning, match="trials.csv is missing, damaged or was"):
+    with pytest.warns(UserWarning, match="trials.csv is missing, damaged or changed"):
         assert mnistopt.open_study(workdir).trial()["trial"] == best
-    with pytest.warns(UserWarning, match="checkpoints hold is taken"):
+    with pytest.warns(UserWarning, match="read from the checkpoints"):
         again = study.params()["Dense_0"]["kernel"]
     np.testing.assert_array_equal(again, params["Dense_0"]["kernel"])
 

@@ -14,10 +14,11 @@ from mnistopt.engine.memory import address_space
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.manifest import OF_FIGURES, Manifest, digest
-from mnistopt.report.charts import classes, costs, curves, points, sweep
+from mnistopt.report.charts import classes, costs, curves, effects, points, sweep
 from mnistopt.report.charts.theme import TOP
 from mnistopt.results.columns import labelled, varying_axes
 from mnistopt.results.config import Config, read_config
+from mnistopt.results.effects import Effects, find_effects
 from mnistopt.results.predictions import (
     Predictions,
     read_mistakes,
@@ -70,6 +71,7 @@ class Results(NamedTuple):
         predictions: Predictions for the test split by point, of those drawn.
         mistakes: The table from `predictions.read_mistakes`.
         samples: The table from `predictions.read_samples`.
+        effects: What the axes do; None if no axis varies.
     """
 
     config: Config
@@ -79,6 +81,7 @@ class Results(NamedTuple):
     predictions: Mapping[str, Predictions]
     mistakes: pd.DataFrame
     samples: pd.DataFrame
+    effects: Effects | None = None
 
     @classmethod
     def read(cls, workdir: Path) -> "Results":
@@ -91,7 +94,8 @@ class Results(NamedTuple):
             with contextlib.suppress(InputError):  # a study that runs has none yet
                 predictions[point] = read_predictions(workdir, point, "test")
         images = read_mistakes(workdir), read_samples(workdir)
-        return cls(config, trials, curves, summary, predictions, *images)
+        effects = find_effects(trials)
+        return cls(config, trials, curves, summary, predictions, *images, effects)
 
 
 def study_pictures(results: Results) -> dict[str, Picture]:
@@ -99,7 +103,7 @@ def study_pictures(results: Results) -> dict[str, Picture]:
 
     The only place that knows which there are, and under which heading of the page.
     """
-    _, trials, curve_rows, summary, predictions, mistakes, samples = results
+    _, trials, curve_rows, summary, predictions, mistakes, samples, found = results
     pictures: dict[str, Picture] = {}
 
     def add(
@@ -110,6 +114,9 @@ def study_pictures(results: Results) -> dict[str, Picture]:
 
     done = summary[summary["n"] > 0]
     swept = varying_axes(done)
+    add("What matters", "effects", effects.values_frame(found), effects.values_chart)
+    shares = effects.importance_frame(found)
+    add("What matters", "importance", shares, effects.importance_chart)
     add("Accuracy", "seeds", points.seeds_frame(trials, summary), points.seeds_chart)
     if len(swept) == 2:
         add("Accuracy", "sweep", sweep.grid_frame(done), sweep.grid_chart, done)
