@@ -164,8 +164,9 @@ def _indicators(column: pd.Series) -> np.ndarray:
 
 def _columns(column: pd.Series, levels: Sequence[Any]) -> np.ndarray:
     """Returns a column of 0 and 1 per level; rows that have none of them are 0."""
-    values = column.to_numpy(object)
-    return np.array([values == level for level in levels], float).T
+    # Missing values equal nothing, whatever stands for them.
+    equal = [column.eq(level).fillna(False) for level in levels]
+    return np.array([rows.to_numpy(bool) for rows in equal], float).T
 
 
 def _parts(term: Any) -> set[str]:

@@ -107,8 +107,13 @@ def test_values_that_only_some_networks_have_are_compared_among_these():
     mlp = table(axes={"hidden": ["8", "16"], "lr": [1e-3, 1e-2]})
     cnn = table(axes={"lr": [1e-3, 1e-2]}).assign(model="cnn", hidden=None)
     cnn["point"] = "c" + cnn["point"]
-    found = find_effects(pd.concat([mlp, cnn], ignore_index=True))
-    assert set(found.values["axis"]) == {"model", "hidden", "lr"}
+    both = pd.concat([mlp, cnn], ignore_index=True)
+    # Numbers of units, as tables have them: missing ones are NA.
+    both["dense"] = both["model"].eq("cnn").map({True: 4, False: pd.NA}).astype("Int64")
+    more = both[both["model"] == "cnn"].assign(dense=8, point="d" + both["point"])
+    both = pd.concat([both, more.astype({"dense": "Int64"})], ignore_index=True)
+    found = find_effects(both[["point", "model", "dense", *both.columns[2:-1]]])
+    assert set(found.values["axis"]) == {"model", "hidden", "dense", "lr"}
     assert found.values[found.values["axis"] == "hidden"]["value"].tolist() == [
         "8",
         "16",
