@@ -24,7 +24,7 @@ from mnistopt.results.tables import ERROR_RATE, FINISHED
 
 # Beyond, least squares takes seconds.
 MOST_COLUMNS = 1000
-SEEDS, OTHERS, NOISE = "seeds", "other interactions", "noise"
+SEEDS, OTHERS, NOISE = "seeds", "other interactions", "chance"
 # Of calling the spread of one point's seeds larger than that of the others' where it is
 # not (Cochran's test): rare, as pooling is robust to much of it.
 UNEVEN = 0.01
@@ -48,6 +48,8 @@ class Effects(NamedTuple):
             Tukey's interval: all of an axis contain the truth in 95 % of studies.
         std: Standard deviation of the noise; nan if there is none to measure.
         df: Degrees of freedom of the noise.
+        confounded: Axes that were not varied independently of others, so that the means
+            of their values cannot be estimated; they are in no `values`.
         uneven: The point whose seeds spread so much more than those of others that one
             variance does not describe them; "" for none.
     """
@@ -57,6 +59,7 @@ class Effects(NamedTuple):
     differences: pd.DataFrame
     std: float
     df: int
+    confounded: tuple[str, ...]
     uneven: str
 
 
@@ -75,13 +78,15 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
     statsmodels' `anova_lm`.
 
     Args:
-        trials: The table of trials; those that have finished count.
+        trials: The table of trials; those that have finished count, each replica once,
+            after most epochs.
 
     Returns:
         The effects; None if no axis varies, or the fit has more than `MOST_COLUMNS`
         columns.
     """
-    done = trials[trials["status"] == FINISHED].reset_index(drop=True)
+    done = trials[trials["status"] == FINISHED].sort_values("epochs", kind="stable")
+    done = done.drop_duplicates("replica", keep="last").reset_index(drop=True)
     axes = varying_axes(done) if len(done) else []
     if not axes:
         return None
@@ -109,8 +114,11 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
     whole = [SEEDS, *axes, *pairs]
     rows = []
     for term in whole:
-        within = {term, *nested} if term == "model" else {term}
-        above = [name for name in whole if name != term and within & _parts(name)]
+        above = [
+            name
+            for name in whole
+            if name != term and _parts(term) <= _widened(name, term, nested)
+        ]
         after = [name for name in whole if name not in above]
         with_it, without = fit(after), fit(name for name in after if name != term)
         axes_in = 0 if term == SEEDS else len(_parts(term))
@@ -122,6 +130,7 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
     rows.append((OTHERS, 0, cells.rank - rest.rank, rest.rss - cells.rss))
     terms = pd.DataFrame(rows, columns=["term", "axes", "df", "square_sum"])
     terms = terms[terms["df"] > 0]
+    terms["square_sum"] = terms["square_sum"].clip(lower=0)  # of rounding
     terms["p"] = [
         float(special.fdtrc(n, df, square_sum / n / variance)) if df else math.nan
         for n, square_sum in zip(terms["df"], terms["square_sum"])
@@ -129,14 +138,13 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
     noise = {"term": NOISE, "axes": 0, "df": df, "square_sum": cells.rss, "p": math.nan}
     if df:
         terms = pd.concat([terms, pd.DataFrame([noise])])
-    terms["square_sum"] = terms["square_sum"].clip(lower=0)
     total = float(centred @ centred)
     terms["share"] = terms["square_sum"] / total if total else 0.0
     terms = terms.sort_values(
         "share", ascending=False, kind="stable", ignore_index=True
     )
-    order = [axis for axis in terms["term"] if axis in axes]
     means, covariance, places = _means(done, blocks, levels, nested, variance)
+    order = [axis for axis in terms[terms["axes"] == 1]["term"] if (axis, 0) in places]
     values, differences = _compared(order, levels, means, covariance, places, df)
     return Effects(
         terms,
@@ -144,14 +152,15 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
         differences,
         math.sqrt(variance),
         df,
-        _uneven(done, centred),
+        tuple(axis for axis in axes if axis not in order),
+        _uneven(done, centred) if variance > 0 else "",
     )
 
 
 def _levels(column: pd.Series) -> list[Any]:
     """Returns the values of an axis, ascending; 8 before 16x16 in words, too."""
     values = column.dropna().drop_duplicates()
-    if column.dtype.kind in "iuf":
+    if column.dtype.kind in "biuf":
         return values.sort_values().tolist()
     return sorted(values.tolist(), key=natural)
 
@@ -174,6 +183,13 @@ def _parts(term: Any) -> set[str]:
     return {term} if isinstance(term, str) else set(term)
 
 
+def _widened(name: Any, term: Any, nested: Sequence[str]) -> set[str]:
+    """Returns the axes of a term, and the network's if it has a nested field."""
+    fields = set(nested)
+    inner = _parts(name) & fields and not _parts(term) & fields
+    return _parts(name) | ({"model"} if inner else set())
+
+
 def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Returns a column per pair of values that occurs."""
     both = (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
@@ -193,13 +209,14 @@ def _means(
     levels: dict[str, list[Any]],
     nested: Sequence[str],
     variance: float,
-) -> tuple[np.ndarray, np.ndarray, dict[tuple[str, Any], int]]:
+) -> tuple[np.ndarray, np.ndarray, dict[tuple[str, int], int]]:
     """Returns the least squares means of all values of axes, without interactions.
 
     Each weighs all values of the other axes equally, and each network the same.
 
     Returns:
-        The means [V]; their covariance [V, V]; and the place of each (axis, value).
+        The means [V]; their covariance [V, V]; and the place of each (axis, number of
+        its value), without axes whose means cannot be estimated.
     """
     accuracy = done["validation_accuracy"].to_numpy(float)
     axes = list(levels)
@@ -226,12 +243,14 @@ def _means(
                 rows.append(np.full(count, 1 / count))
         return np.concatenate(rows)
 
-    keys = [(axis, value) for axis in axes for value in levels[axis]]
-    contrasts = [
-        contrast(axis, place) for axis in axes for place in range(len(levels[axis]))
-    ]
-    hat = np.array(contrasts) @ np.linalg.pinv(np.hstack(parts))
-    places = {key: i for i, key in enumerate(keys)}
+    keys = [(axis, place) for axis in axes for place in range(len(levels[axis]))]
+    contrasts = np.array([contrast(*key) for key in keys])
+    design = np.hstack(parts)
+    hat = contrasts @ np.linalg.pinv(design)
+    # A contrast beyond what the rows span would get an invented mean.
+    known = np.isclose(hat @ design, contrasts).all(axis=1)
+    lost = {axis for (axis, _), fine in zip(keys, known) if not fine}
+    places = {key: i for i, key in enumerate(keys) if key[0] not in lost}
     return hat @ accuracy, variance * (hat @ hat.T), places
 
 
@@ -240,7 +259,7 @@ def _compared(
     levels: dict[str, list[Any]],
     means: np.ndarray,
     covariance: np.ndarray,
-    places: dict[tuple[str, Any], int],
+    places: dict[tuple[str, int], int],
     df: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Returns `Effects.values` and `Effects.differences`."""
@@ -248,21 +267,23 @@ def _compared(
     differences: list[tuple] = []
     for axis in order:
         texts, chosen = tell_apart(levels[axis]), levels[axis]
-        at = [places[axis, value] for value in chosen]
+        at = [places[axis, number] for number in range(len(chosen))]
         spread = np.diag(covariance)
         factor = _tukey(len(chosen), df)
         widths = []
         for i, j in itertools.combinations(at, 2):
             better, worse = (i, j) if means[i] >= means[j] else (j, i)
-            error = math.sqrt(max(0, spread[i] + spread[j] - 2 * covariance[i, j]))
+            square = spread[i] + spread[j] - 2 * covariance[i, j]
+            error = float(np.sqrt(np.maximum(0, square)))
             difference, half = means[better] - means[worse], factor * error
             widths.append(half)
             names = (texts[chosen[at.index(k)]] for k in (better, worse))
             ends = difference - half, difference + half
             differences.append((axis, *names, difference, *ends))
-        half = float(np.mean(widths)) / 2
+        half = float(np.max(widths)) / 2
         for value, place in zip(chosen, at):
-            number = float(value) if isinstance(value, (int, float)) else math.nan
+            counts = isinstance(value, (int, float)) and not isinstance(value, bool)
+            number = float(value) if counts else math.nan
             ends = means[place] - half, means[place] + half
             values.append((axis, texts[value], number, means[place], *ends))
     of_values = ["axis", "value", "number", "mean", "low", "high"]
@@ -288,14 +309,14 @@ def _tukey(count: int, df: int) -> float:
 def _uneven(done: pd.DataFrame, accuracy: np.ndarray) -> str:
     """Returns the point whose seeds spread more than one variance explains, or "".
 
-    By Cochran's test (1941) of the largest variance, of points with equally many seeds,
-    after what the seeds have in common is removed.
+    By Cochran's test (1941) of the largest variance, after what the seeds have in common
+    is removed; of points with equally many seeds, five or more: of fewer it has no power.
     """
     table = done.assign(accuracy=accuracy).pivot(
         index="seed", columns="point", values="accuracy"
     )
     n, count = table.shape
-    if n < 2 or count < 3 or table.isna().any(axis=None):
+    if n < 2 or count < 5 or table.isna().any(axis=None):
         return ""
     variances = table.sub(table.mean(axis=1), axis=0).var()
     if not variances.sum():
@@ -314,15 +335,16 @@ _NOTABLE = 0.02
 
 def effects_in_words(effects: Effects | None) -> list[str]:
     """Returns what the axes do, in a sentence or two; none without several seeds."""
-    if effects is None or not effects.df:
+    if effects is None or not effects.std > 0:
         return []
     parts, axes = [], list(effects.values["axis"].unique())
-    p = effects.terms.set_index("term")["p"]
+    p = effects.terms[effects.terms["axes"] == 1].set_index("term")["p"]
     corrected = dict(zip(axes, holm([p[axis] for axis in axes])))
     for axis in axes[:_NAMED]:
         apart = effects.differences[effects.differences["axis"] == axis]
-        largest = apart.loc[apart["difference"].idxmax()]
-        if corrected[axis] < ERROR_RATE and largest["low"] > 0:
+        shown = apart[apart["low"] > 0]
+        if corrected[axis] < ERROR_RATE and len(shown):
+            largest = shown.loc[shown["difference"].idxmax()]
             # The first axis is named ahead of its sentence, if there are others.
             name = "" if axis == axes[0] and len(axes) > 1 else f"{axis} "
             parts.append(
@@ -333,8 +355,16 @@ def effects_in_words(effects: Effects | None) -> list[str]:
         else:
             bound = 100 * apart[["low", "high"]].abs().to_numpy().max()
             parts.append(f"{axis} makes no difference larger than {bound:.2f} points")
-    matters = len(axes) > 1 and " beats " in parts[0]
-    found = [f"{axes[0]} matters most: " * matters + "; ".join(parts) + "."]
+    found = []
+    if parts:
+        matters = len(axes) > 1 and " beats " in parts[0]
+        found.append(f"{axes[0]} matters most: " * matters + "; ".join(parts) + ".")
+    if effects.confounded:
+        names = " and ".join(effects.confounded)
+        found.append(
+            f"The effect of {names} cannot be separated from that of other axes: they "
+            "were not varied independently."
+        )
     pairs = effects.terms[effects.terms["axes"] == 2]
     for _, pair in pairs.iterrows():
         if pair["p"] * len(pairs) < ERROR_RATE and pair["share"] > _NOTABLE:

@@ -23,7 +23,8 @@ def table(seeds=4, noise=0.003, effect=1.0, axes=AXES, rng=None):
         mean += effect * 0.03 * at.get("dropout", 0) * (at.get("lr") == 1e-2)
         for seed in range(seeds):
             accuracy = mean + shifts[seed] + rng.normal(0, noise)
-            about = {"point": f"p{i}", "model": "mlp", **at, "epochs": 2, "seed": seed}
+            about = {"point": f"p{i}", "replica": f"p{i}-{seed}", "model": "mlp"}
+            about |= {**at, "epochs": 2, "seed": seed}
             rows.append(
                 {**about, "status": "finished", "validation_accuracy": accuracy}
             )
@@ -106,13 +107,16 @@ def test_where_nothing_matters_a_difference_is_rarely_found(seeds):
 def test_values_that_only_some_networks_have_are_compared_among_these():
     mlp = table(axes={"hidden": ["8", "16"], "lr": [1e-3, 1e-2]})
     cnn = table(axes={"lr": [1e-3, 1e-2]}).assign(model="cnn", hidden=None)
-    cnn["point"] = "c" + cnn["point"]
+    cnn["point"], cnn["replica"] = "c" + cnn["point"], "c" + cnn["replica"]
     both = pd.concat([mlp, cnn], ignore_index=True)
     # Numbers of units, as tables have them: missing ones are NA.
     both["dense"] = both["model"].eq("cnn").map({True: 4, False: pd.NA}).astype("Int64")
     more = both[both["model"] == "cnn"].assign(dense=8, point="d" + both["point"])
+    more["replica"] = "d" + more["replica"]
     both = pd.concat([both, more.astype({"dense": "Int64"})], ignore_index=True)
-    found = find_effects(both[["point", "model", "dense", *both.columns[2:-1]]])
+    found = find_effects(
+        both[["point", "model", "dense", *both.columns[3:-1], "replica"]]
+    )
     assert set(found.values["axis"]) == {"model", "hidden", "dense", "lr"}
     assert found.values[found.values["axis"] == "hidden"]["value"].tolist() == [
         "8",
@@ -163,3 +167,104 @@ def test_sentences_claim_nothing_without_seeds_or_a_difference():
     alone = find_effects(table(axes={"lr": AXES["lr"]}))
     (only,) = effects.effects_in_words(alone)
     assert only.startswith("lr 0.001 beats ")
+
+
+def arranged(cells, seeds=4, noise=0.002):
+    """Trials of settings that are no full grid, with their true accuracies."""
+    rng, rows = np.random.default_rng(3), []
+    for i, (at, mean) in enumerate(cells):
+        for seed in range(seeds):
+            about = {"point": f"p{i}", "replica": f"p{i}-{seed}", "model": "mlp"} | at
+            accuracy = mean + rng.normal(0, noise)
+            about |= {"epochs": 2, "seed": seed, "status": "finished"}
+            rows.append(about | {"validation_accuracy": accuracy})
+    return pd.DataFrame(rows)
+
+
+def test_what_was_not_varied_independently_gets_no_mean():
+    """Each optimizer has rates of its own: no rate's mean over both is known."""
+    found = find_effects(
+        arranged(
+            [
+                ({"optimizer": "adam", "lr": 1e-3}, 0.95),
+                ({"optimizer": "adam", "lr": 1e-2}, 0.94),
+                ({"optimizer": "sgd", "lr": 0.1}, 0.85),
+                ({"optimizer": "sgd", "lr": 1.0}, 0.85),
+            ]
+        )
+    )
+    assert set(found.confounded) == {"optimizer", "lr"} and found.values.empty
+    (only,) = effects.effects_in_words(found)
+    assert "cannot be separated" in only and "beats" not in only
+    both = [
+        ({"lr": 1e-3, "batch_size": 32}, 0.9),
+        ({"lr": 1e-2, "batch_size": 64}, 0.8),
+    ]
+    assert (
+        "cannot be separated"
+        in effects.effects_in_words(find_effects(arranged(both)))[0]
+    )
+
+
+def test_interactions_of_networks_are_seen_beside_their_own_fields():
+    cells = [
+        ({"model": "mlp", "hidden": hidden, "lr": lr}, 0.9)
+        for hidden in ("8", "16")
+        for lr in (1e-3, 1e-2)
+    ]
+    cells += [
+        ({"model": "cnn", "hidden": None, "lr": lr}, 0.8 + 10 * lr)
+        for lr in (1e-3, 1e-2)
+    ]
+    terms = find_effects(arranged(cells)).terms.set_index("term")
+    assert terms.loc["model x lr", "share"] > 0.2
+    assert terms["share"].sum() == pytest.approx(1)
+
+
+def test_a_replica_counts_once_however_many_epochs_were_asked_for():
+    trials = table(effect=0)
+    later = trials.assign(epochs=3, point="e" + trials["point"])
+    later["validation_accuracy"] += 0.001
+    found = find_effects(pd.concat([trials, later], ignore_index=True))
+    alone = find_effects(later)
+    pd.testing.assert_frame_equal(found.terms, alone.terms)
+    assert "epochs" not in set(found.values["axis"])
+
+
+def test_an_axis_called_noise_and_one_of_truth_values_are_axes_as_any():
+    trials = table(axes={"noise": [0.0, 0.1], "residual": [False, True]})
+    trials["residual"] = trials["residual"].astype("boolean")
+    found = find_effects(trials)
+    assert set(found.values["axis"]) == {"noise", "residual"}
+    truth = found.values[found.values["axis"] == "residual"]
+    assert truth["value"].tolist() == ["False", "True"] and truth["number"].isna().all()
+    assert effects.effects_in_words(found)
+
+
+def test_seeds_that_agree_exactly_leave_nothing_to_compare_with():
+    trials = table(noise=0)
+    trials["validation_accuracy"] = trials["validation_accuracy"].round(2)
+    found = find_effects(trials)
+    assert np.isnan(found.std) and found.uneven == ""
+    assert found.differences["low"].isna().all()
+    assert effects.effects_in_words(found) == []
+
+
+def test_intervals_that_do_not_overlap_differ_whatever_their_seeds():
+    trials = table(seeds=10, effect=0.05, axes={"lr": AXES["lr"]})
+    trials = trials[(trials["lr"] < 0.01) | (trials["seed"] < 2)]
+    found = find_effects(trials)
+    ends = found.values.set_index("value")
+    for row in found.differences.itertuples():
+        apart = ends.loc[row.better, "low"] > ends.loc[row.worse, "high"]
+        assert not apart or row.low > 0
+
+
+def test_a_wide_interval_hides_no_narrow_one():
+    """The largest difference is of one seed; another is shown by ten."""
+    cells = [({"lr": 1e-4}, 0.95), ({"lr": 1e-3}, 0.94), ({"lr": 1e-2}, 0.938)]
+    trials = arranged(cells, seeds=10, noise=0.006)
+    trials = trials[(trials["lr"] < 0.01) | (trials["seed"] < 1)]
+    trials.loc[trials["lr"] == 0.01, "validation_accuracy"] = 0.936
+    (only,) = effects.effects_in_words(find_effects(trials))
+    assert only.startswith("lr 0.0001 beats 0.001 by ")

@@ -13,7 +13,7 @@ from mnistopt.report.charts.theme import (
     rows,
     rows_high,
 )
-from mnistopt.results.effects import NOISE, OTHERS, SEEDS, Effects
+from mnistopt.results.effects import OTHERS, Effects
 
 _INTERVALS = "Intervals of one axis that do not overlap differ at 5 % (Tukey's test)."
 
@@ -28,14 +28,22 @@ def values_frame(effects: Effects | None) -> pd.DataFrame:
     columns = ["label", "axis", "value", "number", "order", "error", "low", "high"]
     if effects is None:
         return pd.DataFrame(columns=columns)
-    table = effects.values.head(TOP)
+    table = effects.values
+    several = table["axis"].nunique() > 1
+    if several or table["number"].isna().any():
+        # Whole axes, as many as can be read; those that matter most come first.
+        ends = table.groupby("axis", sort=False).size().cumsum()
+        kept = ends[ends <= TOP].index if several else ends.index
+        table = table[table["axis"].isin(kept)].head(TOP)
     shown = table[["axis", "value", "number"]].assign(
         label=table["axis"] + " " + table["value"],
         order=range(len(table)),
-        error=100 * (1 - table["mean"]),
-        low=100 * (1 - table["high"]),
-        high=100 * (1 - table["low"]),
+        # Rounded, or nothing wrong would be a small number on a logarithmic scale.
+        error=(100 * (1 - table["mean"])).round(9),
+        low=(100 * (1 - table["high"])).round(9),
+        high=(100 * (1 - table["low"])).round(9),
     )
+    shown.attrs["left_out"] = len(effects.values) - len(shown)
     return shown[columns]
 
 
@@ -76,7 +84,7 @@ def values_chart(frame: pd.DataFrame) -> Any:
         alt.layer(*layers).properties(height=rows_high(frame)),
         "What each setting does",
         ["Mean over all other settings and seeds; axes that matter most come first.",
-         _INTERVALS],
+         *_explained(frame)],
         _words(frame),
     )  # fmt: skip
 
@@ -110,9 +118,17 @@ def _trend_chart(frame: pd.DataFrame) -> Any:
     return finished(
         alt.layer(*layers).properties(height=260),
         f"What {axis} does",
-        ["Mean over seeds.", _INTERVALS],
+        ["Mean over seeds.", *_explained(frame)],
         _words(frame),
     )
+
+
+def _explained(frame: pd.DataFrame) -> list[str]:
+    """Returns how to read the intervals, if there are any, and what is left out."""
+    lines = [_INTERVALS] if frame["low"].notna().any() else []
+    if count := frame.attrs.get("left_out"):
+        lines.append(f"{count} more values are left out here.")
+    return lines
 
 
 def _tooltip() -> list[alt.Tooltip]:
@@ -147,7 +163,7 @@ def importance_frame(effects: Effects | None) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     kinds = {1: "axis", 2: "interaction", 0: "chance"}
     table = effects.terms.head(TOP)
-    names = {OTHERS: "interactions of three or more", SEEDS: "seeds", NOISE: "noise"}
+    names = {OTHERS: "interactions of three or more"}
     return pd.DataFrame(
         {
             "label": table["term"].replace(names),
