@@ -309,8 +309,8 @@ def _tukey(count: int, df: int) -> float:
 def _uneven(done: pd.DataFrame, accuracy: np.ndarray) -> str:
     """Returns the point whose seeds spread more than one variance explains, or "".
 
-    By Cochran's test (1941) of the largest variance, after what the seeds have in common
-    is removed; of points with equally many seeds, five or more: of fewer it has no power.
+    By Cochran's test (1941) of the largest variance, after what the seeds have in
+    common is removed. It takes equally many seeds, and has no power below five points.
     """
     table = done.assign(accuracy=accuracy).pivot(
         index="seed", columns="point", values="accuracy"
