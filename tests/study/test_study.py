@@ -268,7 +268,7 @@ def test_models_and_batch_sizes_are_cohorts_of_one_study(tmp_path):
 
 def test_a_workdir_of_other_data_is_refused_with_the_difference(finished):
     before = (finished.workdir / "config.json").read_bytes()
-    with pytest.raises(InputError, match="train_examples: 200 in the study, 300 requested"):
+    with pytest.raises(InputError, match="examples: 200 in the study, 300 requested"):
         run(finished.workdir, train_examples=300)
     assert (finished.workdir / "config.json").read_bytes() == before
 
