@@ -96,7 +96,9 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
     columns = done["point"].nunique() + done["seed"].nunique() + sum(sizes.values())
     if columns + sum(sizes[a] * sizes[b] for a, b in pairs) > MOST_COLUMNS:
         return None
-    blocks: dict[Any, np.ndarray] = {SEEDS: _indicators(done["seed"])}
+    blocks: dict[Any, np.ndarray] = {
+        SEEDS: _columns(done["seed"], done["seed"].unique())
+    }
     blocks |= {axis: _columns(done[axis], levels[axis]) for axis in axes}
     blocks |= {(a, b): _products(blocks[a], blocks[b]) for a, b in pairs}
     # Fields that some networks lack are part of what a network is.
@@ -104,45 +106,12 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
     accuracy = done["validation_accuracy"].to_numpy(float)
     centred = accuracy - accuracy.mean()
 
-    def fit(names: Iterable[Any]) -> _Fit:
-        return _fit([blocks[name] for name in names], centred)
-
-    cells = _fit([blocks[SEEDS], _indicators(done["point"])], centred)
+    seeds, points = blocks[SEEDS], _columns(done["point"], done["point"].unique())
+    cells = _fit([seeds, points], centred)
     df = len(done) - cells.rank
     # Rounding leaves something where there is no noise.
     variance = cells.rss / df if df and cells.rss > 1e-20 * len(done) else math.nan
-    whole = [SEEDS, *axes, *pairs]
-    rows = []
-    for term in whole:
-        above = [
-            name
-            for name in whole
-            if name != term and _parts(term) <= _widened(name, term, nested)
-        ]
-        after = [name for name in whole if name not in above]
-        with_it, without = fit(after), fit(name for name in after if name != term)
-        axes_in = 0 if term == SEEDS else len(_parts(term))
-        words = term if isinstance(term, str) else " x ".join(term)
-        rows.append(
-            (words, axes_in, with_it.rank - without.rank, without.rss - with_it.rss)
-        )
-    rest = fit(whole)
-    rows.append((OTHERS, 0, cells.rank - rest.rank, rest.rss - cells.rss))
-    terms = pd.DataFrame(rows, columns=["term", "axes", "df", "square_sum"])
-    terms = terms[terms["df"] > 0]
-    terms["square_sum"] = terms["square_sum"].clip(lower=0)  # of rounding
-    terms["p"] = [
-        float(special.fdtrc(n, df, square_sum / n / variance)) if df else math.nan
-        for n, square_sum in zip(terms["df"], terms["square_sum"])
-    ]
-    noise = {"term": NOISE, "axes": 0, "df": df, "square_sum": cells.rss, "p": math.nan}
-    if df:
-        terms = pd.concat([terms, pd.DataFrame([noise])])
-    total = float(centred @ centred)
-    terms["share"] = terms["square_sum"] / total if total else 0.0
-    terms = terms.sort_values(
-        "share", ascending=False, kind="stable", ignore_index=True
-    )
+    terms = _terms(blocks, centred, cells, nested, variance)
     means, covariance, places = _means(done, blocks, levels, nested, variance)
     order = [axis for axis in terms[terms["axes"] == 1]["term"] if (axis, 0) in places]
     values, differences = _compared(order, levels, means, covariance, places, df)
@@ -157,6 +126,45 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
     )
 
 
+def _terms(
+    blocks: dict[Any, np.ndarray],
+    centred: np.ndarray,
+    cells: _Fit,
+    nested: Sequence[str],
+    variance: float,
+) -> pd.DataFrame:
+    """Returns `Effects.terms`, given the fit of all points and the noise."""
+
+    def fit(names: Iterable[Any]) -> _Fit:
+        return _fit([blocks[name] for name in names], centred)
+
+    df, rows = len(centred) - cells.rank, []
+    for term in blocks:
+        after = [
+            name
+            for name in blocks
+            if name == term or not _parts(term) <= _widened(name, term, nested)
+        ]
+        with_it, without = fit(after), fit(name for name in after if name != term)
+        axes = 0 if term == SEEDS else len(_parts(term))
+        words = term if isinstance(term, str) else " x ".join(term)
+        rows.append(
+            (words, axes, with_it.rank - without.rank, without.rss - with_it.rss)
+        )
+    rest = fit(blocks)
+    rows.append((OTHERS, 0, cells.rank - rest.rank, rest.rss - cells.rss))
+    rows.append((NOISE, 0, df, cells.rss))
+    terms = pd.DataFrame(rows, columns=["term", "axes", "df", "square_sum"])
+    terms = terms[terms["df"] > 0]
+    terms["square_sum"] = terms["square_sum"].clip(lower=0)  # of rounding
+    ratios = terms["square_sum"] / terms["df"] / variance
+    p = special.fdtrc(terms["df"], max(df, 1), ratios)
+    terms["p"] = np.where(terms["term"].eq(NOISE), math.nan, p)
+    total = float(centred @ centred)
+    terms["share"] = terms["square_sum"] / total if total else 0.0
+    return terms.sort_values("share", ascending=False, kind="stable", ignore_index=True)
+
+
 def _levels(column: pd.Series) -> list[Any]:
     """Returns the values of an axis, ascending; 8 before 16x16 in words, too."""
     values = column.dropna().drop_duplicates()
@@ -165,13 +173,7 @@ def _levels(column: pd.Series) -> list[Any]:
     return sorted(values.tolist(), key=natural)
 
 
-def _indicators(column: pd.Series) -> np.ndarray:
-    """Returns a column of 0 and 1 per value, in order of first appearance."""
-    codes, names = pd.factorize(column, use_na_sentinel=False)
-    return (codes[:, None] == np.arange(len(names))).astype(float)
-
-
-def _columns(column: pd.Series, levels: Sequence[Any]) -> np.ndarray:
+def _columns(column: pd.Series, levels: Iterable[Any]) -> np.ndarray:
     """Returns a column of 0 and 1 per level; rows that have none of them are 0."""
     # Missing values equal nothing, whatever stands for them.
     equal = [column.eq(level).fillna(False) for level in levels]
@@ -360,7 +362,7 @@ def effects_in_words(effects: Effects | None) -> list[str]:
         matters = len(axes) > 1 and " beats " in parts[0]
         found.append(f"{axes[0]} matters most: " * matters + "; ".join(parts) + ".")
     if effects.confounded:
-        names = " and ".join(effects.confounded)
+        names = ", ".join(effects.confounded)
         found.append(
             f"The effect of {names} cannot be separated from that of other axes: they "
             "were not varied independently."
@@ -368,9 +370,9 @@ def effects_in_words(effects: Effects | None) -> list[str]:
     pairs = effects.terms[effects.terms["axes"] == 2]
     for _, pair in pairs.iterrows():
         if pair["p"] * len(pairs) < ERROR_RATE and pair["share"] > _NOTABLE:
-            one, other = pair["term"].split(" x ")
+            first, second = pair["term"].split(" x ")
             found.append(
-                f"The effect of {one} depends on {other}: their interaction is "
+                f"The effect of {first} depends on {second}: their interaction is "
                 f"{100 * pair['share']:.0f} % of the variance."
             )
     return found
