@@ -13,6 +13,7 @@ from experiments.show import duration, first_that_fits, fits, make_console, make
 from mnistopt.axes import tell_apart
 from mnistopt.results.columns import point_labels, varying_axes
 from mnistopt.results.effects import effects_in_words
+from mnistopt.results.stats import FEWEST_SEEDS
 from mnistopt.results.tables import best_trial
 from mnistopt.study.study import Study
 
@@ -44,9 +45,15 @@ def results(study: Study) -> None:
     console.print(first_that_fits(console, _tables(summary)))
     if (left_out := len(summary) - TABLE_ROWS) > 0:
         console.print(f"Points left out here: {left_out}; summary.csv has all.")
+    known = summary["test_accuracy_low"].notna().any()
     console.print(
         "Best first by validation accuracy, with the points tied with it at 5 %. "
-        "Means over n seeds, with 95 % intervals for these digits."
+        "Means over n seeds"
+        + (
+            ", with 95 % intervals for these digits."
+            if known
+            else f"; an interval takes {FEWEST_SEEDS}."
+        )
     )
     for sentence in effects_in_words(study.effects())[:1]:
         console.print(sentence, markup=False)

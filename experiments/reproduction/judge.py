@@ -35,6 +35,7 @@ from mnistopt.results.stats import (
     moderated_interval,
     seeds_to_show,
     shared_spread,
+    shown,
     t_tests,
     two_sided,
     unpaired_t_tests,
@@ -71,7 +72,7 @@ class Sample(NamedTuple):
     def interval(self) -> Interval:
         """Its mean and 95 % interval, logarithms of a ratio."""
         if len(self.line.of) == 1:
-            return accuracy_interval(self.values)
+            return shown(accuracy_interval(self.values))
         return moderated_interval(self.values, self.shared)
 
     def sides(self, bound: float) -> tuple[float, float]:

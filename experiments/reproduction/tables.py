@@ -11,6 +11,7 @@ from mnistopt.results.stats import (
     accuracy_interval,
     mean_interval,
     positive_interval,
+    shown,
 )
 from mnistopt.results.tables import choices
 from mnistopt.results.tables import interval_of as suited
@@ -26,8 +27,10 @@ DEAD = 0.2
 def interval_of(metric: str, values: Any) -> Interval:
     """Returns the 95 % interval over the seeds that stays where a metric can be."""
     if metric.startswith("robust"):
-        return accuracy_interval(values)
-    return positive_interval(values) if metric == "minutes" else suited(metric, values)
+        return shown(accuracy_interval(values))
+    if metric == "minutes":
+        return shown(positive_interval(values))
+    return suited(metric, values)
 
 
 def make_table(table: Table, measured: Measured) -> pd.DataFrame:
@@ -73,7 +76,7 @@ def make_table(table: Table, measured: Measured) -> pd.DataFrame:
             for i in (row for row in group if row != against):
                 for name in compared:
                     pairs = (frames[i][name] - frames[against][name]).dropna()
-                    rows[i] |= described(f"{name}_against", mean_interval(pairs))
+                    rows[i] |= described(f"{name}_against", shown(mean_interval(pairs)))
     return pd.DataFrame(rows)
 
 
@@ -151,7 +154,7 @@ def make_sizes(measured: Measured) -> pd.DataFrame:
             continue
         about = {"setting": setting.id, "words": paper.describe(setting)}
         for size, frame in trained:
-            interval = accuracy_interval(frame["test_accuracy"])
+            interval = suited("test_accuracy", frame["test_accuracy"])
             counts = {"epochs": setting.point.epochs, "digits": size, "n": len(frame)}
             rows.append({**about, **counts, **described("test_accuracy", interval)})
     return pd.DataFrame(rows)

@@ -175,8 +175,9 @@ def _best(facts: pd.Series, label: str) -> str:
     n, how = int(facts["best_n"]), "with one seed"
     if n > 1:
         low, high = facts["best_test_accuracy_low"], facts["best_test_accuracy_high"]
-        interval = f"95 % interval {100 * low:.2f} to {percent(high)}"
-        how = f"mean of {n} seeds, {interval}"
+        how = f"mean of {n} seeds"
+        if low < high:
+            how += f", 95 % interval {100 * low:.2f} to {percent(high)}"
     return f"{name}It classifies {right} of the test images correctly ({how})."
 
 
@@ -199,12 +200,12 @@ def _ties(summary: pd.DataFrame) -> str:
     if tied:
         which = "This setting" if len(tied) == 1 else "These settings"
         return (
-            f"{which} cannot be distinguished from it at 5 %: {listed(tied)} (paired "
-            f"t tests, Holm's correction). More seeds would separate more.{extra}"
+            f"{which} cannot be distinguished from it at 5 %: {listed(tied)}. More "
+            f"seeds would separate more.{extra}"
         )
     if not (summary["choice"] == "best").any():
         return extra.strip()
-    return f"All others are below it at 5 % (paired t tests, Holm's correction).{extra}"
+    return f"All others are below it at 5 %.{extra}"
 
 
 def _sureness(facts: pd.Series) -> str:

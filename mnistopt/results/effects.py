@@ -6,7 +6,6 @@ spread of a point's seeds around what the seeds have in common, is the noise: on
 variance for the whole study, with many degrees of freedom.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -19,7 +18,7 @@ from scipy import special
 from mnistopt.axes import tell_apart
 from mnistopt.data.classes import natural
 from mnistopt.results.columns import varying_axes
-from mnistopt.results.stats import holm
+from mnistopt.results.stats import holm, tukey
 from mnistopt.results.tables import ERROR_RATE, FINISHED
 
 # Beyond, least squares takes seconds.
@@ -271,7 +270,7 @@ def _compared(
         texts, chosen = tell_apart(levels[axis]), levels[axis]
         at = [places[axis, number] for number in range(len(chosen))]
         spread = np.diag(covariance)
-        factor = _tukey(len(chosen), df)
+        factor = tukey(len(chosen), df)
         widths = []
         for i, j in itertools.combinations(at, 2):
             better, worse = (i, j) if means[i] >= means[j] else (j, i)
@@ -294,18 +293,6 @@ def _compared(
         pd.DataFrame(values, columns=of_values),
         pd.DataFrame(differences, columns=of_pairs),
     )
-
-
-@functools.lru_cache(maxsize=256)  # the quantile takes a third of a second
-def _tukey(count: int, df: int) -> float:
-    """Returns how many standard errors Tukey's intervals reach for so many means."""
-    if not df:
-        return math.nan
-    if count == 2:
-        return float(special.stdtrit(df, 0.975))
-    from scipy import stats  # takes a second
-
-    return float(stats.studentized_range.ppf(0.95, count, df)) / math.sqrt(2)
 
 
 def _uneven(done: pd.DataFrame, accuracy: np.ndarray) -> str:

@@ -25,10 +25,11 @@ from mnistopt.results.columns import (
 from mnistopt.results.stats import (
     Interval,
     accuracy_interval,
+    behind_best,
     exact_sum,
     mean_interval,
     positive_interval,
-    tied_with_best,
+    shown,
 )
 from mnistopt.training.metrics import Metrics, convergence_epoch
 
@@ -198,12 +199,12 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     """Returns a row per point, best first (summary.csv).
 
     Means, standard deviations and 95 % intervals are over the finished seeds, `n` of
-    them. The order is by mean validation accuracy, exact from the counts, then by mean
-    validation loss; a point with fewer seeds than others comes after those, one with a
-    diverged seed after all without, and one with nothing finished last. The test split
-    has no say.
+    them; an interval takes `stats.FEWEST_SEEDS` with some spread. The order is by mean
+    validation accuracy, exact from the counts, then by mean validation loss; a point
+    with fewer seeds than others comes after those, one with a diverged seed after all
+    without, and one with nothing finished last. The test split has no say.
     `choice` is "best" for the first, "tied" for those that do not differ clearly
-    (`stats.tied_with_best`, at 5 %), and "fewer seeds" for those that are not
+    (`stats.behind_best`, at 5 %), and "fewer seeds" for those that are not
     compared for lack of them.
     """
     if trials.empty:
@@ -271,11 +272,19 @@ _SPREADS = [f"{name}_{part}" for name in MEASURED for part in _PARTS]
 
 
 def interval_of(name: str, values: Any) -> Interval:
-    """Returns the 95 % interval over seeds that suits a column of trials.csv."""
-    if name.endswith("_accuracy"):
-        return accuracy_interval(values)
+    """Returns the mean over seeds with the 95 % interval that suits a column.
+
+    Args:
+        name: The column of trials.csv.
+        values: One per seed, [..., n].
+
+    Returns:
+        What `stats.shown` leaves of it.
+    """
     positive = name.endswith(("_loss", "convergence_epoch"))
-    return (positive_interval if positive else mean_interval)(values)
+    suited = positive_interval if positive else mean_interval
+    found = (accuracy_interval if name.endswith("_accuracy") else suited)(values)
+    return shown(found)
 
 
 def choices(values: Sequence[pd.Series]) -> list[str]:
@@ -294,10 +303,10 @@ def choices(values: Sequence[pd.Series]) -> list[str]:
     seeds = sorted(set.intersection(*(set(values[i].index) for i in rivals)))
     if len(rivals) > 1 and seeds:
         by_seed = [values[i].loc[seeds].tolist() for i in rivals]
-        best = max(range(len(rivals)), key=lambda i: exact_sum(by_seed[i]))
-        for i, tied in enumerate(tied_with_best(by_seed, ERROR_RATE)):
-            if tied:
-                words[rivals[i]] = "best" if i == best else "tied"
+        sums = [exact_sum(accuracies) for accuracies in by_seed]
+        for i, behind in zip(rivals, behind_best(by_seed)):
+            words[i] = "" if behind.low > 0 else "tied"
+        words[rivals[sums.index(max(sums))]] = "best"
     return words
 
 

@@ -18,7 +18,11 @@ from mnistopt.errors import InputError
 from mnistopt.files import check_path, writing_to
 from mnistopt.manifest import OF_FIGURES, Manifest
 from mnistopt.results.config import Config, DataDescription
-from mnistopt.results.stats import accuracy_interval, proportion_interval
+from mnistopt.results.stats import (
+    FEWEST_SEEDS,
+    accuracy_interval,
+    proportion_interval,
+)
 from mnistopt.results.tables import FINISHED
 from mnistopt.study.request import load_data
 from mnistopt.study.study import Study
@@ -232,9 +236,9 @@ def robustness(
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns the mean accuracy over trials, with its 95 % interval.
 
-    Of several trials it is that over the seeds (`stats.accuracy_interval`), the images
-    being fixed; of one trial Wilson's, over images, which for a mean over strengths is
-    at least as wide as need be: the images are the same.
+    Of `FEWEST_SEEDS` or more trials it is that over the seeds, the images being fixed
+    (`stats.accuracy_interval`); of fewer Wilson's, over images, which for a mean over
+    strengths is at least as wide as need be: the images are the same.
 
     Args:
         frame: The table from `robustness`.
@@ -257,7 +261,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             values = group.groupby("trial")["accuracy"].mean()
             accuracy, count = float(values.mean()), int(group["count"].iloc[0])
             low, high = proportion_interval(accuracy * count, count)
-            if len(values) > 1:
+            if len(values) >= FEWEST_SEEDS:
                 accuracy, _, low, high, _ = accuracy_interval(values)
             rows.append((*key, accuracy, low, high, len(values)))
     columns = ["corruption", "strength", "accuracy", "low", "high", "n"]

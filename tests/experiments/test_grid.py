@@ -31,20 +31,23 @@ SMALL = (
 )
 
 
+COMMAND = (*SMALL[:-1], "--seeds=3", "--lr=1e-3,1e-2")
+
+
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory):
     """A finished grid: what it printed, and its workdir."""
     workdir = tmp_path_factory.mktemp("grid")
-    return run("grid", *SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}"), workdir
+    return run("grid", *COMMAND, f"--workdir={workdir}"), workdir
 
 
 def test_a_grid_prints_plan_progress_and_table(grid):
     found, workdir = grid
     assert found.returncode == 0, found.stderr
-    assert "4 trials: 4 to train, 0 there already" in found.stdout
-    assert "1 compile, 1,600 training images" in found.stdout
+    assert "6 trials: 6 to train, 0 there already" in found.stdout
+    assert "1 compile, 2,400 training images" in found.stdout
     assert re.search(r"epoch 1/2 .* images/s .* left .* best .* lr 0.0", found.stderr)
-    row = r"^ (0\S+) +2 +(?:best|tied)? +\S+ \[\S+, \S+\] +\S+ \[\S+, \S+\]"
+    row = r"^ (0\S+) +3 +(?:best|tied)? +\S+ \[\S+, \S+\] +\S+ \[\S+, \S+\]"
     rows = re.findall(row, found.stdout, re.M)
     summary = mnistopt.open_study(workdir).summary
     assert [float(row) for row in rows] == summary["lr"].to_list()
@@ -62,9 +65,9 @@ def test_the_printed_numbers_are_those_of_the_table(grid):
 
 def test_the_same_command_again_trains_nothing_and_shows_the_results(grid):
     first, workdir = grid
-    again = run("grid", *SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}")
+    again = run("grid", *COMMAND, f"--workdir={workdir}")
     assert again.returncode == 0
-    assert "4 trials: 0 to train, 4 there already" in again.stdout
+    assert "6 trials: 0 to train, 6 there already" in again.stdout
     assert again.stderr == ""
     tables = [
         one.stdout[one.stdout.index(" lr ") : one.stdout.index("Took")]
@@ -256,7 +259,7 @@ def test_tables_stand_whatever_becomes_of_the_pictures(tmp_path):
 
 def test_quiet_is_quiet(grid):
     _, workdir = grid
-    found = run("grid", *SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}", "--quiet")
+    found = run("grid", *COMMAND, f"--workdir={workdir}", "--quiet")
     assert found.stdout == f"Report: {workdir}/report.html\n"
     assert found.stderr == ""
 
@@ -266,7 +269,7 @@ def test_quiet_is_quiet(grid):
 )
 def test_what_is_printed_fits_the_terminal(grid, columns, encoding):
     _, workdir = grid
-    arguments = (*SMALL, "--lr=1e-3,1e-2", f"--workdir={workdir}")
+    arguments = (*COMMAND, f"--workdir={workdir}")
     for program, flags in (("grid", arguments), ("evaluate", [f"--workdir={workdir}"])):
         found = run(program, *flags, columns=columns, encoding=encoding)
         assert found.returncode == 0, found.stderr

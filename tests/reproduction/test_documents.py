@@ -155,9 +155,9 @@ def test_tables_fit_a_page():
 
 def test_intervals_stay_where_their_quantity_can_be():
     assert interval_of("convergence_epoch", [3, 4, 22]).low > 0
-    assert interval_of("minutes", [0.01, 0.5]).low > 0
+    assert interval_of("minutes", [0.01, 0.02, 0.5]).low > 0
     assert interval_of("robust", [0.9, 1.0, 1.0]).high <= 1
-    assert interval_of("gap", [-0.01, 0.01]).low < 0
+    assert interval_of("gap", [-0.01, 0.0, 0.01]).low < 0
 
 
 def test_numbers_are_written_with_a_minus_and_without_a_plus():
@@ -233,7 +233,8 @@ def test_claims_are_shown_as_differences_in_points_and_per_cent():
         line = found.paper.line(row["line"])
         base = 1 if line.ratio else line.at_least or 0
         assert shown["difference"] == pytest.approx(100 * (row["estimate"] - base))
-        assert shown["low"] <= shown["difference"] <= shown["high"]
+        assert not shown["low"] > shown["difference"]  # nan without any spread
+        assert not shown["high"] < shown["difference"]
 
 
 def test_curves_are_compared_by_what_differs_best_first():

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mnistopt.results.stats import (
+    behind_best,
     holm,
     t_tests,
-    tied_with_best,
+    tukey,
     two_sided,
 )
 
@@ -77,34 +78,86 @@ def test_holm_closes_the_tests_of_bonferroni(p):
     np.testing.assert_allclose(holm(p), wanted)
 
 
+def worse(study):
+    """Which points of a study, [points, n], are called worse than its best."""
+    return [behind.low > 0 for behind in behind_best(study)]
+
+
+@pytest.mark.parametrize("freedom", [1, 3.5, 40])
+@pytest.mark.parametrize("count", [2, 3, 24])
+def test_tukeys_quantile_is_that_of_scipy(count, freedom):
+    theirs = stats.studentized_range.ppf(0.95, count, freedom) / math.sqrt(2)
+    assert tukey(count, freedom) == pytest.approx(theirs, rel=1e-4)
+    assert math.isnan(tukey(count, 0))
+
+
 @seeds
 @pytest.mark.parametrize("points", [2, 3, 6])
-def test_where_all_are_equal_a_winner_is_rarely_announced(points, n):
-    """At most 5 %, and four standard deviations of 2,000 studies."""
-    winners = sum(sum(tied_with_best(one)) == 1 for one in draw(n, points))
-    assert winners / STUDIES <= 0.05 + 4 * 0.005
+def test_where_all_are_equal_none_is_often_called_worse(points, n):
+    """In 5 % of two, 8 % of six, and four standard deviations of 2,000 studies."""
+    wrong = sum(any(worse(study)) for study in draw(n, points))
+    most = 0.05 if points == 2 else 0.08
+    assert wrong / STUDIES <= most + 4 * 0.006
+
+
+@seeds
+def test_one_point_that_spreads_widely_is_not_often_called_worse(n):
+    """One variance for all points errs in 14 to 19 % of such studies."""
+    studies = draw(n, points=6, seed_share=0)[:500]
+    studies[:, 0] *= 10
+    wrong = np.mean([any(worse(study)) for study in studies])
+    assert wrong <= 0.10 + 3 * 0.013
 
 
 @seeds
 def test_rounded_accuracies_announce_no_more_winners(n):
     """Counts of 500 images often tie, and then have no spread."""
     studies = np.round(490 + 2 * draw(n, points=3)) / 500
-    winners = sum(sum(tied_with_best(one)) == 1 for one in studies)
-    assert winners / STUDIES <= 0.05 + 4 * 0.005
+    wrong = sum(any(worse(study)) for study in studies)
+    assert wrong / STUDIES <= 0.08 + 4 * 0.006
 
 
-@pytest.mark.parametrize(("points", "least"), [(2, 0.8), (3, 0.8)])
+@pytest.mark.parametrize(("points", "least"), [(2, 0.8), (6, 0.35)])
 def test_a_difference_of_two_standard_deviations_is_found_with_five_seeds(
     points, least
 ):
-    """A point better by twice the deviation of the differences between two points.
-
-    92 % of studies of two points announce it, and 81 % of three; of six, 59 %.
-    """
-    found = [tied_with_best(one) for one in draw(5, points, gap=2.0)]
-    assert np.mean([one == [True] + [False] * (points - 1) for one in found]) > least
+    """A point better by twice the deviation of the differences between two points."""
+    found = [worse(study) for study in draw(5, points, gap=2.0)]
+    right = [row == [False] + [True] * (points - 1) for row in found]
+    assert np.mean(right) > least
 
 
-def test_the_first_of_equals_is_best_and_the_others_are_tied():
-    assert tied_with_best([[0.5, 0.6], [0.6, 0.5], [0.1, 0.2]]) == [True, True, True]
-    assert tied_with_best([[0.5]]) == [True]
+def test_three_seeds_of_many_points_show_what_paired_tests_cannot():
+    """23 of 24 points behind by four deviations of the noise of one point."""
+    studies = draw(3, 24, gap=4 / np.sqrt(2))[:100]
+    found = np.mean([worse(study)[1:] for study in studies])
+    p = [
+        [two_sided(*t_tests(row - study[0], 0.0)) for row in study[1:]]
+        for study in studies
+    ]
+    before = np.mean([np.array(holm(of_study)) < 0.05 for of_study in p])
+    assert found > 0.4 > 0.15 > before
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(0, 99), min_size=3, max_size=3), min_size=2, max_size=5
+    )
+)
+def test_intervals_are_of_paired_differences_from_the_best(counts):
+    accuracies = np.array(counts) / 100
+    behind = behind_best(accuracies.tolist())
+    best = int(np.argmax(np.sum(counts, axis=1)))
+    wanted = (accuracies[best] - accuracies).mean(axis=1)
+    np.testing.assert_allclose([row.mean for row in behind], wanted, atol=1e-12)
+    assert behind[best] == (0, 0, 0, 0, 3)
+    for row in behind:
+        assert not row.high < row.mean and not row.low > row.mean
+
+
+def test_one_seed_or_no_spread_show_nothing():
+    assert not any(worse([[0.9], [0.5], [0.1]]))
+    assert not any(worse([[0.9, 0.8, 0.7], [0.5, 0.4, 0.3]]))
+    assert worse([[0.5]]) == [False]
+    # The spread of other differences says how far one without any may be off.
+    assert worse([[0.9, 0.8], [0.5, 0.4], [0.89, 0.8], [0.9, 0.79], [0.8, 0.81]])[1]

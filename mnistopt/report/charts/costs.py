@@ -78,6 +78,8 @@ def gap_chart(frame: pd.DataFrame) -> Any:
             y=y, tooltip=tooltip, opacity=faded(choice)
         ),
     ]
+    if shown["low"].isna().all():  # one or two seeds have no interval
+        del layers[1]
     least = frame.sort_values("gap").iloc[0]
     return finished(
         alt.layer(*layers).add_params(choice),
