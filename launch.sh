@@ -162,7 +162,14 @@ END
     fi
     set_up dev,docs
     check "$@" ;;
-  -h | --help) sed -n '2,/^set/{/^set/d;/^if/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
+  -h | --help)
+    sed -n '2,/^set/{/^set/d;/^if/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+    echo
+    echo "Programs, each with --help:"
+    # The first line of each file says what it does.
+    for name in $(programs); do
+      printf '  %-10s %s\n' "$name" "$(sed -n '1s/"*//gp' "$root/experiments/$name.py")"
+    done ;;
   "") set_up run; exec "$python" -m experiments.grid --lr=1e-4,1e-3,1e-2 ;;
   -*) say "error: expected a program before its flags, as in ./launch.sh grid $1"; exit 2 ;;
   *)

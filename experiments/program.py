@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 
 from experiments.flags import GROUPS
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, meant
 
 FLAGS = flags.FLAGS
 _STARTED = time.perf_counter()
@@ -220,6 +220,10 @@ def _message(error: Exception) -> str:
     """Returns an error in words, without absl's and Python's."""
     if not isinstance(error, flags.Error):
         return _with_flags(str(error))
+    if isinstance(error, flags.UnrecognizedFlagError):
+        guess = meant(error.flagname, FLAGS)
+        words = f"; did you mean --{guess}?" if guess else ""
+        return f"there is no flag --{error.flagname}{words} (see --help)"
     text = re.sub(r"^flag (--.*?=.*?): ", r"\1 is not allowed: ", str(error), count=1)
     text = re.sub(r"\('Non-boolean .*\)", "expected true or false, or no value", text)
     text = re.sub(r"value should be one of <(.*)>", _choices, text)

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.program import command, short_path
+from mnistopt.axes import plural
 from mnistopt.study.jobs import Plan
 from mnistopt.study.progress import Progress as State
 from mnistopt.study.rerun import Rerun
@@ -82,16 +83,21 @@ def plan(whole: Plan) -> None:
     """Prints what a run will do."""
     console = make_console()
     todo = f"{whole.asked - whole.there} to train, {whole.there} there already"
-    console.print(f"[bold]{whole.asked} trials[/bold]: {todo}")
+    console.print(f"[bold]{plural(whole.asked, 'trial')}[/bold]: {todo}")
     if not whole.jobs:
         return
     console.print(first_that_fits(console, map(functools.partial(_jobs, whole), _LEFT)))
     console.print(
-        f"{whole.compiles} compile{'s' if whole.compiles > 1 else ''}, "
-        f"{whole.images:,} training images, {size(whole.data_bytes)} of data per "
-        f"device, training time {duration(whole.seconds())}"
-        + ("" if whole.timed else ", give or take a factor of two")
+        f"{plural(whole.compiles, 'compile')}, {whole.images:,} training images, "
+        f"{size(whole.data_bytes)} of data per device"
     )
+    compiling, training = whole.compile_seconds, whole.seconds()
+    spent = f"{duration(training)} of training"
+    if compiling:
+        spent = f"{duration(compiling + training)}: {duration(compiling)} of compiling "
+        spent += f"and {duration(training)} of training"
+    known = "" if whole.timed else ", give or take a factor of two"
+    console.print(f"about {spent}{known}")
     if precision := whole.machine.get("precision"):
         console.print(
             f"on {whole.machine['device']}: products in {precision} (--precision)"
@@ -121,10 +127,10 @@ _LEFT += (_LEFT[-1] | {"lanes", "params"},)
 
 
 def _jobs(whole: Plan, left_out: set[str]) -> Table:
-    """Returns a row per job of a plan."""
+    """Returns a row per job of a plan; the network's name has what differs."""
     rows = [
         {
-            "network": str(job.program.structure),
+            "network": whole.labels[job.name],
             "batch": str(job.program.recipe.batch_size),
             "optimizer": job.program.recipe.optimizer,
             "params": f"{job.records[0].params:,}",
@@ -137,7 +143,10 @@ def _jobs(whole: Plan, left_out: set[str]) -> Table:
         }
         for job in whole.jobs
     ]
-    names = [name for name in rows[0] if name not in left_out]
+    told = {
+        name for name in ("batch", "optimizer") if len({row[name] for row in rows}) > 1
+    }
+    names = [name for name in rows[0] if name not in left_out | told]
     table = make_table()
     for name in names:
         words = name in ("network", "batch", "optimizer")
@@ -151,7 +160,8 @@ def agreement(rerun: Rerun) -> str:
     """Says in words whether a study has given the same numbers once more."""
     match = rerun.agreement
     where = short_path(rerun.study.workdir)
-    what = f"{match.replicas} replicas, {match.epochs} epochs, in {where}"
+    counts = plural(match.replicas, "replica"), plural(match.epochs, "epoch")
+    what = f"{', '.join(counts)}, in {where}"
     if match.apart.empty and match.epochs:
         return f"The numbers are the same to the bit: {what}."
     if match.apart.empty:
@@ -178,10 +188,12 @@ def steps(plans: Sequence[Plan]) -> None:
     plan(plans[0])
     if len(plans) > 1:
         trials = sum(plan.asked - plan.there for plan in plans)
-        seconds = math.fsum(plan.seconds() for plan in plans)
+        # Of what is compiled once, later steps find it compiled.
+        seconds = plans[0].compile_seconds
+        seconds += math.fsum(plan.seconds() for plan in plans)
         make_console().print(
             f"This is step 1 of {len(plans)}, each with other seeds: {trials} trials "
-            f"to train in all, training time {duration(seconds)}"
+            f"to train in all, about {duration(seconds)}"
         )
 
 

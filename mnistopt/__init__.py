@@ -71,6 +71,11 @@ if TYPE_CHECKING:
     from mnistopt.study.study import Study, open_study
 
 
+def __dir__() -> list[str]:
+    """Returns the public names, for completion."""
+    return [*__all__, "__doc__", "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     """Imports a public name from its module on first use (PEP 562)."""
     if name not in _HOME:

@@ -98,7 +98,7 @@ class Axis:
         if not values:
             raise InputError(f"{name} has no values; give at least one")
         try:
-            return [self.check(name, value) for value in values]
+            checked = [self.check(name, value) for value in values]
         except InputError as error:
             typed = len(values) > 1 and isinstance(values[0], Typed)
             if not (typed and self._has_digits):
@@ -107,6 +107,13 @@ class Axis:
                 f"{error}. A comma separates values: if a decimal comma was meant, "
                 "write a point, as in 0.01"
             ) from None
+        if self.joined and len(set(checked)) < len(checked):
+            layers = "x".join(map(show, checked))
+            raise InputError(
+                f"{name}={','.join(map(show, checked))} has a value twice: x joins "
+                f"layers, as in {layers}; a comma separates networks, each given once"
+            )
+        return checked
 
 
 def kind_of(value: Any) -> str:
@@ -138,6 +145,11 @@ def show(value: Any, digits: int = _EXACT) -> str:
     if isinstance(value, (tuple, list)):
         return "x".join(map(str, value))
     return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def plural(count: int, noun: str) -> str:
+    """Writes a count with its noun: 1 seed, 3 seeds."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def tell_apart(values: Iterable[Any]) -> dict[Any, str]:

@@ -1,9 +1,11 @@
 """What a person gave that cannot be used, or is doubtful."""
 
 import contextlib
+import difflib
+import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,48 @@ class InputError(ValueError):
     Its message says what was given, what is expected and what to do about it. The
     programs print the message and exit with code 2.
     """
+
+
+# What other tools call the settings, without underscores.
+_ELSEWHERE = {
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "learningrate": "lr",
+    "eta": "lr",
+    "dropoutrate": "dropout",
+    "units": "hidden",
+    "neurons": "hidden",
+    "layers": "hidden",
+    "hiddenlayers": "hidden",
+    "filters": "channels",
+    "kernels": "channels",
+    "numepochs": "epochs",
+    "nepochs": "epochs",
+    "maxepochs": "epochs",
+    "seed": "seeds",
+    "numseeds": "seeds",
+    "output": "workdir",
+    "outputdir": "workdir",
+    "logdir": "workdir",
+    "network": "model",
+    "rotation": "rotate",
+}
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Returns the known name that an unknown one stands for, or resembles; or "".
+
+    Args:
+        name: What was given, as in "learning-rate".
+        known: The names that there are.
+    """
+    known, letters = list(known), re.sub("[^a-z0-9]", "", name.lower())
+    if (usual := _ELSEWHERE.get(letters)) in known:
+        return str(usual)
+    plain = {re.sub("[^a-z0-9]", "", other): other for other in known}
+    close = difflib.get_close_matches(letters, plain, n=1, cutoff=0.75)
+    return plain[close[0]] if close else ""
 
 
 def see(page: str) -> str:

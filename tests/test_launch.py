@@ -1,3 +1,4 @@
+import importlib
 import os
 import re
 import subprocess
@@ -32,6 +33,10 @@ def test_help_names_the_ways_to_call_it():
         *("./launch.sh test --oldest", "./launch.sh test --newest"),
     ):
         assert way in found.stdout
+    for program in ("bench", "evaluate", "grid", "paper", "report"):
+        # With the first line of its own help.
+        line = importlib.import_module(f"experiments.{program}").__doc__.splitlines()[0]
+        assert re.search(rf"^  {program} +{re.escape(line)}$", found.stdout, re.M)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ at 5 % over all lines of the paper (Holm 1979), by two-sided t tests over the se
 That something does not differ is shown, as by the two one-sided tests of Schuirmann
 (1987); it does not follow from a failure to see a difference. A few seeds know little
 of their spread, so lines of one kind of network share what they know of it
-(`results.stats.shared_spread`).
+(`results.compare.shared_spread`).
 """
 
 import dataclasses
@@ -25,21 +25,19 @@ import pandas as pd
 
 from experiments.reproduction.evidence import Measured
 from experiments.reproduction.paper import Claim, Line, Paper
-from mnistopt.results.stats import (
+from mnistopt.results.compare import (
     NO_SPREAD,
     POWER,
-    Interval,
     Spread,
-    accuracy_interval,
     holm,
     moderated_interval,
     seeds_to_show,
     shared_spread,
-    shown,
     t_tests,
     two_sided,
     unpaired_t_tests,
 )
+from mnistopt.results.stats import Interval, accuracy_interval, shown
 from mnistopt.results.tables import ERROR_RATE
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"

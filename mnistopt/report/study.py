@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from mnistopt import __version__
-from mnistopt.axes import show
+from mnistopt.axes import plural, show
 from mnistopt.data.official import DATASETS
 from mnistopt.files import writing_to
 from mnistopt.manifest import OF_FIGURES, Manifest, checksum, digest
@@ -200,7 +200,7 @@ def _provenance(about: Config, facts: pd.Series, workdir: Path) -> Markup:
     if facts["compile_seconds"]:
         compiling = f", and {facts['compile_seconds']:,.1f} s of compiling"
     lines = [
-        f"{words.plural(int(facts['trained']), 'replica')} took "
+        f"{plural(int(facts['trained']), 'replica')} took "
         f"{facts['train_seconds']:,.1f} s of training, evaluation of every epoch "
         f"included ({facts['images_per_second']:,.0f} images/s){compiling}.",
         f"{about.cpu}; devices {', '.join(about.devices)}; Python "

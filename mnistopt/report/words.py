@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mnistopt.axes import show
+from mnistopt.axes import plural, show
 from mnistopt.models.registry import NETWORKS
 from mnistopt.report.charts.pictures import Results
 from mnistopt.results.columns import axes_of, varying_axes
@@ -13,11 +13,6 @@ from mnistopt.results.stats import proportion_interval
 
 # More names than this do not fit into a sentence.
 _NAMES = 4
-
-
-def plural(count: int, noun: str) -> str:
-    """Writes a count with its noun: 1 seed, 3 seeds."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def percent(value: float) -> str:

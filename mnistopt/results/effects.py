@@ -18,7 +18,7 @@ from scipy import special
 from mnistopt.axes import tell_apart
 from mnistopt.data.classes import natural
 from mnistopt.results.columns import varying_axes
-from mnistopt.results.stats import holm, tukey
+from mnistopt.results.compare import holm, tukey
 from mnistopt.results.tables import ERROR_RATE, FINISHED
 
 # Beyond, least squares takes seconds.

@@ -22,10 +22,10 @@ from mnistopt.results.columns import (
     network_name,
     typed,
 )
+from mnistopt.results.compare import behind_best
 from mnistopt.results.stats import (
     Interval,
     accuracy_interval,
-    behind_best,
     exact_sum,
     mean_interval,
     positive_interval,
@@ -204,7 +204,7 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     with fewer seeds than others comes after those, one with a diverged seed after all
     without, and one with nothing finished last. The test split has no say.
     `choice` is "best" for the first, "tied" for those that do not differ clearly
-    (`stats.behind_best`, at 5 %), and "fewer seeds" for those that are not
+    (`compare.behind_best`, at 5 %), and "fewer seeds" for those that are not
     compared for lack of them.
     """
     if trials.empty:

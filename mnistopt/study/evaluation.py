@@ -18,11 +18,7 @@ from mnistopt.errors import InputError
 from mnistopt.files import check_path, writing_to
 from mnistopt.manifest import OF_FIGURES, Manifest
 from mnistopt.results.config import Config, DataDescription
-from mnistopt.results.stats import (
-    FEWEST_SEEDS,
-    accuracy_interval,
-    proportion_interval,
-)
+from mnistopt.results.stats import FEWEST_SEEDS, accuracy_interval, proportion_interval
 from mnistopt.results.tables import FINISHED
 from mnistopt.study.request import load_data
 from mnistopt.study.study import Study

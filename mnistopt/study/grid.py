@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mnistopt.axes import as_list, show, single
-from mnistopt.errors import InputError
+from mnistopt.errors import InputError, meant
 from mnistopt.hparams import (
     EXPONENTIAL_FLOOR,
     NUMBERS,
@@ -259,9 +259,11 @@ def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
     fields = (name for network in everywhere for name in network.axes)
     known = dict.fromkeys(("model", *fields, *TRAINING))
     if unknown := sorted(set(axes) - set(known)):
+        guess = meant(unknown[0], known)
         raise InputError(
-            f"unknown hyper-parameter {', '.join(unknown)}; "
-            f"there are {', '.join(known)}"
+            f"unknown hyper-parameter {', '.join(unknown)}"
+            + (f" (did you mean {guess}?)" if guess else "")
+            + f"; there are {', '.join(known)}"
         )
     for name in axes:
         if name not in used:

@@ -378,7 +378,7 @@ class Loop:
     def _tell(self, epoch: int, compiling: bool = False) -> None:
         self._run.on_progress(
             Progress(
-                structure=str(self.job.program.structure),
+                structure=self._plan.labels[self.job.name],
                 compiling=compiling,
                 epoch=epoch,
                 epochs=self.job.milestones[-1],

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnistopt.axes import show
+from mnistopt.axes import plural, show
 from mnistopt.engine.devices import (
     Device,
     Lanes,
@@ -137,10 +137,10 @@ def _warn_of_other_machines(plan: Plan, devices: Sequence[Device]) -> None:
         now = devices[0].describe(job.lanes)
         if before.get(job.program.identity(), set()) - {name_of(now)}:
             warnings.warn(
-                f"{len(job.records)} replicas of {job.program.structure} train on "
-                f"another machine than some before, or with other versions, lanes, "
-                f"layers or precision (now {now['device']}, {_amount(now)}, jax "
-                f"{now['jax']}, layers {now['form']}, lanes "
+                f"{plural(len(job.records), 'replica')} of {job.program.structure} "
+                "will train on another machine than some before, or with other "
+                f"versions, lanes, layers or precision (now {now['device']}, "
+                f"{_amount(now)}, jax {now['jax']}, layers {now['form']}, lanes "
                 f"{show(tuple(job.lanes))}): numbers agree to rounding and not "
                 "to the bit. The column machine of trials.csv shows which are which"
                 + see("engine#what-changes-a-bit-and-what-does-not"),
@@ -216,7 +216,7 @@ def _refusal(job: Job, took: Capacity, room: Capacity) -> InputError:
     if taken <= free:
         what, taken, free = "memory of each device", took.device, room.device
     return InputError(
-        f"{len(job.records)} replicas of {job.program.structure}, "
+        f"{plural(len(job.records), 'replica')} of {job.program.structure}, "
         f"{job.records[0].params:,} parameters each, take {_size(taken)} of {what}, "
         f"and there are {_size(free)}: give smaller networks, or fewer points or "
         "seeds at a time, which may share one `workdir`"

@@ -39,7 +39,8 @@ class Progress(NamedTuple):
     """What a run passes to its callback: before each compile, and after each round.
 
     Attributes:
-        structure: The network being trained, in words.
+        structure: The network being trained, in words, and what tells its job from
+            others.
         compiling: Whether its program is being compiled.
         epoch: The epoch being trained, from 1.
         epochs: The last one.

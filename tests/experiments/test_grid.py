@@ -92,12 +92,14 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(tmp_path, grid):
     assert found.returncode == 0
     assert "2 trials: 2 to train" in found.stdout
     assert re.search(
-        r"training time [\d.]+ s, give or take a factor of two", found.stdout
+        r"about [\d.]+ s: [\d.]+ s of compiling and [\d.]+ s of training, give or "
+        r"take\s+a factor of two",
+        found.stdout,
     )
     assert not (tmp_path / "new").exists()
     # Where the cohort has run before, the plan knows how long it takes.
     known = run("grid", *SMALL, "--lr=0.1", "--dry_run", f"--workdir={grid[1]}")
-    assert re.search(r"training time [\d.]+ s$", known.stdout, re.M), known.stdout
+    assert re.search(r"about [\d.]+ s of training$", known.stdout, re.M), known.stdout
 
 
 def test_help_and_a_wrong_value_need_no_jax():

@@ -20,7 +20,7 @@ from experiments.reproduction.judge import (
 )
 from experiments.reproduction.paper import Line, Paper
 from experiments.reproduction.tables import make_table
-from mnistopt.results.stats import holm
+from mnistopt.results.compare import holm
 
 PAPER = Paper.read("paper")
 MARGIN = PAPER.margin

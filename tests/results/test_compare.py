@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mnistopt.results.stats import (
-    behind_best,
-    holm,
-    t_tests,
-    tukey,
-    two_sided,
-)
+from mnistopt.results.compare import behind_best, holm, t_tests, tukey, two_sided
 
 STUDIES = 2000
 seeds = pytest.mark.parametrize("n", [3, 5, 10])

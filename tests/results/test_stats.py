@@ -8,17 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mnistopt.results.stats import (
+from mnistopt.results.compare import (
     NO_SPREAD,
     Spread,
-    accuracy_interval,
-    mean_interval,
     moderated_interval,
-    positive_interval,
-    proportion_interval,
     shared_spread,
     t_tests,
     two_sided,
+)
+from mnistopt.results.stats import (
+    accuracy_interval,
+    mean_interval,
+    positive_interval,
+    proportion_interval,
 )
 
 

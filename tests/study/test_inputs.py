@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import flax.linen as nn
@@ -109,6 +111,14 @@ def test_help_describes_every_setting():
 def test_help_of_the_package_is_a_table_of_its_names():
     listed = re.findall(r"^``(\w+)``  ", inspect.getdoc(mnistopt), re.MULTILINE)
     assert sorted(listed) == sorted(mnistopt.__all__)
+
+
+def test_completion_and_python_m_show_the_public_names():
+    assert {name for name in dir(mnistopt) if name[0] != "_"} == set(mnistopt.__all__)
+    command = [sys.executable, "-m", "mnistopt"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for name in mnistopt.__all__:
+        assert f"``{name}``" in shown
 
 
 def test_lanes_are_points_or_seeds_and_points():

@@ -288,6 +288,22 @@ def test_the_time_is_estimated_from_what_ran_before(plan, train):
     assert both == pytest.approx(known + new.work(other.examples) / 1e6)
 
 
+def test_jobs_are_named_by_what_tells_them_apart(plan):
+    assert list(plan().labels.values()) == ["mlp 4"]
+    several = plan(
+        hidden=[(4,), (5,)], lr=[0.1], optimizer=["adam", "sgd"], rotate=[0, 9]
+    )
+    assert len(set(several.labels.values())) == len(several.jobs) == 8
+    assert "mlp 5, sgd, affine" in several.labels.values()
+
+
+def test_compiling_is_estimated_by_arrays_and_for_what_is_new(plan, train):
+    # Two arrays for each layer; the second network has one layer more.
+    two = plan(hidden=[(4,), (4, 4)])
+    assert two.compile_seconds == pytest.approx(plan().compile_seconds * 10 / 4)
+    assert plan(train(plan()), lr=[0.3]).compile_seconds == 0
+
+
 def test_work_counts_training_three_times_and_the_rest_once(plan):
     """30 training, 20 validation and 25 test examples; 4 replicas of 3 epochs."""
     found = plan(epochs=[2, 3])

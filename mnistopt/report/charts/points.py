@@ -16,7 +16,7 @@ from mnistopt.report.charts.theme import (
     rows,
     rows_high,
 )
-from mnistopt.results.stats import behind_best
+from mnistopt.results.compare import behind_best
 from mnistopt.results.tables import FINISHED
 
 
@@ -123,7 +123,7 @@ def differences_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFra
     Returns:
         `label`, `rank` and `choice` of the point; its mean `difference` from the best,
         paired by seed, in percentage points, with the ends `low` and `high` of an
-        interval that is simultaneous for all rows at 95 % (`stats.behind_best`); and
+        interval that is simultaneous for all rows at 95 % (`compare.behind_best`); and
         `n` pairs.
     """
     columns = ["label", "rank", "choice", "difference", "low", "high", "n"]
