@@ -183,6 +183,8 @@ def _centred(ink: np.ndarray) -> np.ndarray:
     return placed
 
 
+# Of a picture: grey, grey and alpha, colours, colours and alpha.
+_CHANNELS = 4
 _EXPECTED = (
     "a folder of pictures, or of a folder of them per class, one picture, or an .npz "
     "file with the array images, and perhaps labels"
@@ -228,14 +230,13 @@ def read_strangers(
         InputError: If they cannot be read or used; says what was found.
     """
     path = check_path("images", path) or Path()
-    placed_as_mnist = tuple(image_shape) == (IMAGE_SIZE, IMAGE_SIZE, 1)
     if path.suffix == ".npz":
         images, labels = _read_arrays(path, class_names, image_shape[-1])
         names, skipped = list(map(str, range(len(images)))), ""
     else:
         listing, frames = _find(path), list[Path]()
         images = [pictures.read_picture(file, frames) for file in listing.files]
-        if not placed_as_mnist:
+        if not _as_mnist(image_shape):
             images = [pictures.as_bytes(*pair) for pair in zip(images, listing.files)]
         names = [str(file.relative_to(path)) for file in listing.files]
         names = names if path.is_dir() else [path.name]
@@ -245,22 +246,92 @@ def read_strangers(
             labels = positions(listing.class_names, class_names, where, listing.labels)
         words = folders.skipped_words(listing, path), folders.frames_words(frames)
         skipped = ". ".join(filter(None, words))
-    if placed_as_mnist:
+    placed, ink = _placed(images, image_shape, light_paper, str(path))
+    return Strangers(placed, labels, names, ink, skipped)
+
+
+def make_strangers(
+    given: Any,
+    image_shape: tuple[int, ...] = (IMAGE_SIZE, IMAGE_SIZE, 1),
+    light_paper: bool = False,
+) -> Strangers:
+    """Makes images in memory like those of a study, as `read_strangers` does files.
+
+    Args:
+        given: One image or a list or array of them. Each is an array, uint8 or floats,
+            [H, W] or [H, W, C] with at most 4 channels, a picture of Pillow's, or the
+            path of a file.
+        image_shape: See `read_strangers`.
+        light_paper: See `read_strangers`.
+
+    Raises:
+        InputError: If one cannot be used; says which.
+    """
+    dims = np.ndim(given) if isinstance(given, np.ndarray) else 0
+    # What ends in a few channels is one picture in colour.
+    lone = isinstance(given, Image.Image) or dims == 2
+    lone |= dims == 3 and given.shape[-1] <= _CHANNELS
+    entries = [given] if lone else list(given)
+    if not entries:
+        raise InputError("images has no images; give at least one")
+    images = [_pixels(entry, number) for number, entry in enumerate(entries)]
+    placed, ink = _placed(images, image_shape, light_paper, "images")
+    return Strangers(placed, None, list(map(str, range(len(images)))), ink)
+
+
+def _pixels(entry: Any, number: int) -> np.ndarray:
+    """Returns one image as pictures are read: uint8 [H, W] or [H, W, 3]."""
+    if isinstance(entry, (str, Path)):
+        path = check_path("images", entry) or Path()
+        if not path.is_file():
+            raise InputError(f"images[{number}]={path} is no file")
+        return pictures.as_bytes(pictures.read_picture(path), path)
+    pixels = np.asarray(entry)
+    flat = pixels.ndim == 2
+    if not pixels.size or not (
+        flat or (pixels.ndim == 3 and pixels.shape[-1] <= _CHANNELS)
+    ):
+        raise InputError(
+            f"images[{number}] has the shape {pixels.shape}; expected is [H, W], or "
+            f"[H, W, C] with at most {_CHANNELS} channels"
+        )
+    if pixels.dtype.kind not in "buif" or not np.isfinite(pixels).all():
+        raise InputError(
+            f"images[{number}] is of {pixels.dtype} or has no finite pixels; expected "
+            "are uint8 or finite floats"
+        )
+    if pixels.dtype != np.uint8:
+        unit = pictures.as_unit(pixels.astype(float))
+        pixels = np.rint(255 * unit).astype(np.uint8)
+    return pictures.opaque(pixels)
+
+
+def _as_mnist(image_shape: Sequence[int]) -> bool:
+    return tuple(image_shape) == (IMAGE_SIZE, IMAGE_SIZE, 1)
+
+
+def _placed(
+    images: Sequence[np.ndarray],
+    image_shape: tuple[int, ...],
+    light_paper: bool,
+    where: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images like a study's, uint8 [N, H, W, C], and whether each has ink."""
+    if _as_mnist(image_shape):
         placed = np.stack([place(pictures.as_unit(image)) for image in images])
         ink: Any = placed.any(axis=(1, 2))
         placed = placed[..., np.newaxis]
-        placed = 255 - placed if light_paper else placed
-    else:
-        height, width, channels = image_shape
-        fitted = (pictures.fitted(image, (height, width)) for image in images)
-        placed = np.stack([pictures.with_channels(image, channels) for image in fitted])
-        if placed.shape[-1] != channels:
-            raise InputError(
-                f"{path} holds images of {placed.shape[-1]} channels; the study's have "
-                f"{channels}"
-            )
-        ink = (placed != placed[:, :1, :1]).any(axis=(1, 2, 3))
-    return Strangers(placed, labels, names, ink, skipped)
+        return (255 - placed if light_paper else placed), ink
+    height, width, channels = image_shape
+    fitted = (pictures.fitted(image, (height, width)) for image in images)
+    shaped = [pictures.with_channels(image, channels) for image in fitted]
+    if shaped[0].shape[-1] != channels:
+        raise InputError(
+            f"{where} holds images of {shaped[0].shape[-1]} channels; the study's have "
+            f"{channels}"
+        )
+    placed = np.stack(shaped)
+    return placed, (placed != placed[:, :1, :1]).any(axis=(1, 2, 3))
 
 
 def _find(path: Path) -> folders.Pictures:

@@ -20,6 +20,7 @@ from mnistopt.results.stats import (
     Interval,
     exact_sum,
     mean_interval,
+    shown,
     spread,
 )
 
@@ -204,6 +205,33 @@ def seeds_to_show(
 def two_sided(p: float, contrary: float) -> float:
     """Returns the two-sided p value of a test, from those of its two sides."""
     return min(1.0, 2 * min(p, contrary))
+
+
+class Comparison(NamedTuple):
+    """How two settings differ, paired by seed.
+
+    Attributes:
+        difference: Mean of the first minus the second.
+        low: Lower end of its 95 % interval (Student's t); nan for fewer than three
+            seeds.
+        high: The upper end.
+        p: Two-sided p value of the paired t test; nan for one seed. It is of one
+            comparison that was planned: of many, some are small by chance.
+        n: Seeds that both have.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def paired(apart: Sequence[float]) -> Comparison:
+    """Returns what is known of a difference, of one value per seed."""
+    mean, _, low, high, n = shown(mean_interval(apart))
+    p = two_sided(*t_tests(apart, 0.0)) if n > 1 else math.nan
+    return Comparison(mean, float(low), float(high), p, n)
 
 
 def holm(p: Sequence[float], of: Sequence[int] | None = None) -> list[float]:

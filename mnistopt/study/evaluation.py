@@ -19,7 +19,6 @@ from mnistopt.files import check_path, writing_to
 from mnistopt.manifest import OF_FIGURES, Manifest
 from mnistopt.results.config import Config, DataDescription
 from mnistopt.results.stats import FEWEST_SEEDS, accuracy_interval, proportion_interval
-from mnistopt.results.tables import FINISHED
 from mnistopt.study.request import load_data
 from mnistopt.study.study import Study
 
@@ -175,13 +174,7 @@ def trials_of(study: Study, trial: str) -> list[str]:
     Raises:
         InputError: If the trial is unknown.
     """
-    row, trials = study.trial(trial), study.trials
-    if trial != "best":
-        return [row["trial"]]
-    of_point = trials[
-        (trials["point"] == row["point"]) & (trials["status"] == FINISHED)
-    ]
-    return of_point.sort_values("seed")["trial"].tolist()
+    return study.seeds(trial) if trial == "best" else [study.trial(trial)["trial"]]
 
 
 def robustness(

@@ -204,10 +204,14 @@ def _points(
             f"give either points or axes, not points and {', '.join(axes)}"
         )
     given = grid.product(axes, seeds) if points is None else as_list(points)
+    given = [
+        grid.make_point(**point) if isinstance(point, Mapping) else point
+        for point in given
+    ]
     if others := [point for point in given if not isinstance(point, Point)]:
         raise InputError(
-            f"points={others[0]!r} is not allowed: expected points, as "
-            "study.grid.make_point makes them"
+            f"points={others[0]!r} is not allowed: expected dictionaries of "
+            'hyper-parameters, as in {"lr": 0.001}'
         )
     found = tuple(dict.fromkeys(given))
     if not found:

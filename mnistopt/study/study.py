@@ -1,10 +1,13 @@
 """The results of a study, as a notebook and the programs read them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from mnistopt.axes import show
 from mnistopt.data.content import listed
 from mnistopt.engine.checkpoint import Checkpoint, Damaged, Store
 from mnistopt.engine.identity import make_again
@@ -13,10 +16,13 @@ from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.models.networks import bare
 from mnistopt.results import config
+from mnistopt.results.columns import axes_of
+from mnistopt.results.compare import Comparison, paired
 from mnistopt.results.effects import Effects, find_effects
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.table_files import read_table
-from mnistopt.results.tables import best_trial
+from mnistopt.results.tables import FINISHED, MEASURED, best_trial
+from mnistopt.training.metrics import confusion, per_class
 
 # Letters of a trial's name that may stand for all of it.
 _FEWEST = 4
@@ -129,6 +135,19 @@ class Study:
             )
         return {str(name): value for name, value in rows.iloc[0].items()}
 
+    def seeds(self, trial: str = "best") -> list[str]:
+        """Returns the names of the finished trials of a trial's point, by seed.
+
+        Raises:
+            InputError: If the trial is unknown, or none has finished.
+        """
+        row, trials = self.trial(trial), self.trials
+        alike = trials[trials["point"] == row["point"]]
+        finished = alike[alike["status"] == FINISHED].sort_values("seed")
+        if finished.empty:
+            raise InputError(f"trial={trial} is of a setting without a finished seed")
+        return finished["trial"].tolist()
+
     def model(self, trial: str = "best"):
         """Returns the flax module of a trial: `model.apply(study.variables(trial), x)`.
 
@@ -194,6 +213,136 @@ class Study:
         """
         row = self.trial(trial)
         return read_predictions(self.workdir, row["point"], split)
+
+    def predict(
+        self,
+        images: Any,
+        trial: str = "best",
+        ensemble: bool = False,
+        weights: str = "last",
+    ) -> pd.DataFrame:
+        """Classifies images from anywhere, placed and scaled as the study's are.
+
+        Digits are found on their paper, dark on light or light on dark, and put into
+        28 x 28 pixels as MNIST's (`data.strangers.place`).
+
+        Args:
+            images: A file or folder of pictures, or an .npz file with `images`; or one
+                image or several: arrays [H, W] or [H, W, C], uint8 or floats, pictures
+                of Pillow's, paths of files.
+            trial: See `trial`.
+            ensemble: Whether to ask all finished seeds of the trial's point, and to
+                take the mean of their probabilities.
+            weights: See `variables`.
+
+        Returns:
+            A row per image: its name or number `image`, the likeliest `class` (none
+            without ink, which is no digit), the `probability` of it, and the
+            probability of each class under the class' name.
+
+        Raises:
+            InputError: If the images or the trial cannot be used.
+        """
+        from mnistopt.study.classify import classify
+
+        names = self.seeds(trial) if ensemble else [trial]
+        networks = (
+            (self.network(name), self.variables(name, weights)) for name in names
+        )
+        return classify(self.config, networks, images)
+
+    def per_class(self, trial: str = "best", split: str = "test") -> pd.DataFrame:
+        """Returns how well each class is recognized by a trial's point.
+
+        Args:
+            trial: See `trial`.
+            split: "validation" or "test".
+
+        Returns:
+            A row per class: its name `class`, the `count` of its images, its `accuracy`
+            (recall), `precision` and `f1`, means over the finished seeds, in [0, 1].
+
+        Raises:
+            InputError: See `predictions`.
+        """
+        predicted = self.predictions(trial, split)
+        count = len(predicted.class_names)
+        tables = [
+            per_class(confusion(predicted.labels, classes, count))
+            for classes in predicted.classes
+        ]
+        means = pd.concat(map(pd.DataFrame, tables)).groupby(level=0).mean()
+        return pd.DataFrame(
+            {
+                "class": predicted.class_names,
+                "count": np.bincount(predicted.labels, minlength=count),
+                "accuracy": means["recall"],
+                "precision": means["precision"],
+                "f1": means["f1"],
+            }
+        )
+
+    @property
+    def best_params(self) -> dict[str, Any]:
+        """The hyper-parameters of the best point, without those that it has not."""
+        row = self.trial("best")
+        axes = {name: row[name] for name in axes_of(self.trials)}
+        return {
+            name: value.item() if isinstance(value, np.generic) else value
+            for name, value in axes.items()
+            if pd.notna(value)
+        }
+
+    def compare(
+        self, a: Any, b: Any, metric: str = "validation_accuracy"
+    ) -> Comparison:
+        """Compares two settings, seed by seed.
+
+        Args:
+            a: A setting: "best", a trial's name, or some of its hyper-parameters as a
+                dictionary, as in {"lr": 0.001}.
+            b: The other.
+            metric: A column of `trials`.
+
+        Raises:
+            InputError: If one is unknown, more than one is meant, or they have no
+                finished seed in common.
+        """
+        trials = self.trials
+        if metric not in MEASURED:
+            raise InputError(
+                f"metric={metric} is not known; choose one of {', '.join(MEASURED)}"
+            )
+        points = [self._point(trials, setting) for setting in (a, b)]
+        done = trials[trials["status"] == FINISHED]
+        first, second = (
+            done[done["point"] == point].set_index("seed")[metric].astype(float)
+            for point in points
+        )
+        apart = (first - second).dropna()
+        if apart.empty:
+            raise InputError(f"{a} and {b} have no finished seed in common")
+        return paired(apart.tolist())
+
+    def _point(self, trials: pd.DataFrame, setting: Any) -> str:
+        if not isinstance(setting, Mapping):
+            return str(self.trial(setting)["point"])
+        axes = axes_of(trials)
+        if unknown := [name for name in setting if name not in axes]:
+            raise InputError(
+                f"unknown hyper-parameter {unknown[0]}; there are {', '.join(axes)}"
+            )
+        rows = trials
+        for name, value in setting.items():
+            texts = rows[name].map(show, na_action="ignore")
+            rows = rows[texts == show(value)]
+        found = rows["point"].unique()
+        if len(found) != 1:
+            raise InputError(
+                f"{setting} fits {len(found)} settings of {self.workdir}; name the "
+                "hyper-parameters that tell one from the others"
+            )
+        return str(found[0])
 
     @property
     def _store(self) -> Store:
