@@ -29,11 +29,15 @@ def init(reinit, id, config, project, resume):
     return types.SimpleNamespace(log=log, finish=lambda: None)
 """
 SHOWN = {
-    "study.report()": (
-        "print(study.summary['n'].tolist(), logits.shape, os.path.exists('error.png'))",
-        "[2, 2, 2] (1000, 10) True",
+    "images[:5]": (
+        "print(study.summary['n'].tolist(), os.path.exists('error.png'))",
+        "[2, 2, 2] True",
     ),
     "Tiny": ("print(sorted(study.summary['width'].tolist()))", "[8, 16]"),
+    "study.best_params": (
+        "print(logits.shape, study.best_params['hidden'])",
+        "(1000, 10) 128x128",
+    ),
     "Strided": (
         "print(sorted(study.summary['width'].tolist()), len(study.trials))",
         "[8, 8, 16, 16] 8",
