@@ -8,7 +8,7 @@ import pytest
 
 from experiments.reproduction.evidence import Evidence
 from mnistopt.models.registry import NETWORKS
-from mnistopt.results import predictions
+from mnistopt.results import sheets
 from mnistopt.results.columns import axes_of
 from mnistopt.results.tables import curves_table, summary_table, trials_table
 from mnistopt.study import evaluation
@@ -21,7 +21,11 @@ STUDY = {
     "curves.csv": list(curves_table([])),
     "summary.csv": list(summary_table(TRIALS)),
     "corrupt.csv": evaluation._COLUMNS,
-    "predictions/": predictions._COLUMNS + predictions._SAMPLE_COLUMNS,
+    "predictions/": [
+        *sheets._COLUMNS,
+        *sheets._SAMPLE_COLUMNS,
+        *sheets._WEIGHT_COLUMNS,
+    ],
 }
 
 

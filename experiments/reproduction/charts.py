@@ -327,27 +327,32 @@ def curves_chart(
 # --- Robustness ---
 
 
+_ALL = "mean of all"
+
+
 def robust_frame(findings: Findings) -> pd.DataFrame:
     """Returns how accuracy falls with strength, for the rows of the first table.
 
     Returns:
-        A row per row of the table, corruption and strength (0 is none): `label`,
-        `corruption`, `strength`, `accuracy` in per cent, and the ends `low` and `high`
-        of its 95 % interval over the seeds.
+        A row per row of the table, corruption, the mean of all being one, and strength
+        (0 is none): `label`, `corruption`, `strength`, `accuracy` in per cent, and the
+        ends `low` and `high` of its 95 % interval over the seeds.
     """
     robust, made = findings.evidence.tables["robustness"], []
+    robust = robust.assign(share=robust["correct"] / robust["count"])
     for row in findings.paper.tables[0].rows:
         of_row = robust[robust["trial"].isin(findings.measured(row.setting)["trial"])]
-        conditions: Any = of_row.groupby(["corruption", "strength"])
-        for (name, strength), group in conditions:
-            interval = interval_of(
-                "robust", (group["correct"] / group["count"]).tolist()
-            )
+        corrupted: Any = of_row[of_row["corruption"] != CLEAN]
+        means = corrupted.groupby(["trial", "strength"])["share"].mean()
+        means = means.reset_index().assign(corruption=_ALL)
+        conditions: Any = pd.concat([of_row, means]).groupby(["corruption", "strength"])
+        for (name, strength), shares in conditions["share"]:
+            interval = interval_of("robust", shares.tolist())
             ends = [
                 100 * value for value in (interval.mean, interval.low, interval.high)
             ]
             # What is not corrupted begins each panel.
-            for shown in CORRUPTIONS if name == CLEAN else (name,):
+            for shown in (*CORRUPTIONS, _ALL) if name == CLEAN else (name,):
                 made.append((", ".join(row.words), shown, int(strength), *ends))
     columns = ["label", "corruption", "strength", "accuracy", "low", "high"]
     return pd.DataFrame(made, columns=columns)
@@ -374,8 +379,9 @@ def robust_chart(frame: pd.DataFrame) -> Any:
         base.mark_line(point=True).encode(y=y),
         data=rows(frame),
     ).properties(width=130, height=110)
-    facet = alt.Facet("corruption:N", title=None, sort=list(CORRUPTIONS))
+    facet = alt.Facet("corruption:N", title=None, sort=[*CORRUPTIONS, _ALL])
     last = frame[frame["strength"] == frame["strength"].max()]
+    last = last[last["corruption"] == _ALL]
     means = last.groupby("label", sort=False)["accuracy"].mean()
     words = "; ".join(f"{label}: {value:.1f} %" for label, value in means.items())
     return finished(

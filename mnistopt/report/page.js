@@ -1,6 +1,6 @@
 "use strict";
 // Draws the charts, keeps one choice of a point for all of them and the tables, saves
-// pictures, and sorts tables by their columns.
+// pictures and tables, and sorts tables by their columns.
 (async () => {
   const read = (id) => document.getElementById(id).textContent;
   const { page: config, file } = JSON.parse(read("config"));
@@ -10,14 +10,43 @@
   const bar = document.getElementById("choice");
   let sharing = false;
 
-  // Long names leave room for the chart.
-  if (innerWidth < 700) Object.assign(config.axis, { labelLimit: 165, labelFontSize: 11 });
+  // On a phone long names are broken after a comma, and leave room for the chart.
+  const narrow = innerWidth < 700;
+  const NAME = 24;
+  if (narrow) Object.assign(config.axis, { labelLimit: 165, labelFontSize: 11 });
+  const comma = `lastindexof(slice(datum.label, 0, ${NAME}), ',') + 1`;
+  const broken =
+    `length(datum.label) > ${NAME} && ${comma} > 0 ` +
+    `? [slice(datum.label, 0, ${comma}), slice(datum.label, ${comma} + 1)] : datum.label`;
+  const plain = (text) => text.replace(/[\s,]/g, "");
   config.legend.labelLimit = Math.min(520, innerWidth - 110);
 
   function unpacked(text) {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(plain).text();
+  }
+
+  function wrapped(part) {
+    if (Array.isArray(part)) return part.map(wrapped);
+    if (!part || typeof part !== "object") return part;
+    const copy = Object.fromEntries(Object.entries(part).map(([key, value]) => [key, wrapped(value)]));
+    if (copy.y?.field === "label") copy.y.axis = { ...copy.y.axis, labelExpr: broken, labelLineHeight: 12 };
+    return copy;
+  }
+
+  // Panels beside each other get the room that there is.
+  function fitted(whole, room) {
+    const spec = narrow ? wrapped(whole) : whole;
+    if (spec.facet && spec.spec.width) {
+      const columns = Math.max(1, Math.floor(room / (spec.spec.width + 36)));
+      return { ...spec, columns: Math.min(spec.columns, columns) };
+    }
+    if (!spec.hconcat) return spec;
+    const count = spec.hconcat.length;
+    const names = Math.min(180, 0.4 * room);
+    const width = Math.max(110, Math.floor((room - names) / count - 30));
+    return { ...spec, hconcat: spec.hconcat.map((panel) => ({ ...panel, width })) };
   }
 
   function show(label) {
@@ -68,11 +97,28 @@
     const name = place.dataset.chart;
     const { labels } = specs[name].usermeta;
     const options = { renderer: "svg", config, actions: false };
-    vegaEmbed(place, specs[name], options).then(({ view }) => {
+    if (specs[name].hconcat?.length > 2) place.closest("figure").classList.add("wide");
+    const spec = fitted(specs[name], place.clientWidth);
+    vegaEmbed(place, spec, options).then(({ view }) => {
       // The paper's charts have no points to choose.
       if (!specs[name].params) return;
       view.addDataListener(STORE, (_, store) => choose(store, view));
       views.push({ name, view, labels: new Set(labels) });
+      if (name !== "confusion") return;
+      let cell = "";
+      view.addEventListener("click", (_, item) => {
+        const { true: taken, predicted } = item?.datum ?? {};
+        const clicked = taken === undefined || taken === predicted ? "" : `${taken}|${predicted}`;
+        cell = clicked === cell ? "" : clicked;
+        look(cell);
+      });
+    });
+    // The names of rows, too, can be clicked.
+    if (labels.length) place.dataset.rows = "";
+    place.addEventListener("click", ({ target }) => {
+      const text = target.closest?.(".role-axis-label") && target.closest("text")?.textContent;
+      const named = labels.find((label) => text && plain(label) === plain(text));
+      if (named !== undefined) choose(tuples(named), null);
     });
     const buttons = document.createElement("div");
     buttons.className = "save";
@@ -87,7 +133,21 @@
     place.after(buttons);
   }
 
+  // A click on a cell of the confusion matrix shows its digits.
+  async function look(cell) {
+    const mistakes = views.find(({ name }) => name === "mistakes");
+    if (mistakes) await mistakes.view.signal("cell", cell).runAsync();
+    const title = document.querySelector('figure[data-name="mistakes"] h3');
+    const [taken, as] = cell.split("|");
+    if (title) title.textContent = cell ? `${taken} read as ${as}` : specs.mistakes.usermeta.title.text;
+  }
+
   bar.querySelector("button").addEventListener("click", () => choose([], null));
+  addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape") return;
+    if (!bar.hidden) choose([], null);
+    look("");
+  });
   for (const row of document.querySelectorAll("tr[data-label]")) {
     const name = row.cells[0];
     const button = document.createElement("button");
@@ -111,6 +171,57 @@
     return texts[0].localeCompare(texts[1], undefined, { numeric: true });
   }
 
+  function save_as(name, text) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  function csv(table) {
+    const cell = ({ textContent }) => `"${textContent.trim().replaceAll('"', '""')}"`;
+    return [...table.rows].map((row) => [...row.cells].map(cell).join(",")).join("\n") + "\n";
+  }
+
+  for (const button of document.querySelectorAll("button[data-csv]")) {
+    const table = button.parentElement.querySelector("table");
+    button.addEventListener("click", () => save_as(`${button.dataset.csv}.csv`, csv(table)));
+  }
+
+  for (const text of document.querySelectorAll(".text pre")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "copy";
+    button.addEventListener("click", async () => {
+      const chosen = document.createRange();
+      chosen.selectNodeContents(text);
+      const plain = text.textContent;
+      try {
+        await navigator.clipboard.writeText(plain);
+      } catch {
+        // A page from a file may not be allowed to.
+        getSelection().removeAllRanges();
+        getSelection().addRange(chosen);
+        document.execCommand("copy");
+      }
+      button.textContent = "copied";
+      setTimeout(() => (button.textContent = "copy"), 2000);
+    });
+    text.before(button);
+  }
+
+  for (const chooser of document.querySelectorAll("select[data-pictures]")) {
+    const figures = [...chooser.closest("section").querySelectorAll("figure")];
+    const shown = () => {
+      for (const figure of figures) figure.classList.toggle("away", figure.dataset.name !== chooser.value);
+      dispatchEvent(new Event("resize"));
+    };
+    chooser.addEventListener("change", shown);
+    shown();
+  }
+
   for (const table of document.querySelectorAll("table.sortable, .text table")) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
@@ -119,7 +230,11 @@
       button.append(...head.childNodes);
       head.append(button);
       button.addEventListener("click", () => {
-        const up = head.getAttribute("aria-sort") !== "ascending";
+        // The best first: of accuracies the largest, of all else the smallest.
+        const before = head.getAttribute("aria-sort");
+        const first = head.textContent.includes("%") ? "descending" : "ascending";
+        const second = first === "ascending" ? "descending" : "ascending";
+        const up = (before === first ? second : first) === "ascending";
         for (const other of heads) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", up ? "ascending" : "descending");
         const body = table.tBodies[0];

@@ -39,12 +39,14 @@ class Table(NamedTuple):
         frame: The cells, of text or whole numbers; the first column names the rows.
         labels: Per row the label of its point, which its first cell chooses; or None.
         folded: Whether only the caption shows at first.
+        name: The name of the file that it is saved as, without its ending.
     """
 
     caption: str
     frame: pd.DataFrame
     labels: Sequence[str] | None = None
     folded: bool = False
+    name: str = "table"
 
 
 class Section(NamedTuple):
@@ -55,12 +57,14 @@ class Section(NamedTuple):
         text: Paragraphs in HTML.
         pictures: The pictures by name.
         tables: Below the pictures.
+        one_at_a_time: Whether a menu chooses the picture that is shown.
     """
 
     title: str
     text: Markup = Markup("")
     pictures: Mapping[str, Picture] = {}
     tables: Sequence[Table] = ()
+    one_at_a_time: bool = False
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from mnistopt.manifest import OF_FIGURES, Manifest, checksum, digest
 from mnistopt.report import words
 from mnistopt.report.charts.curves import curves_frame, error_chart
 from mnistopt.report.charts.pictures import (
+    COST,
     FIGURES,
     Picture,
     Results,
@@ -56,6 +57,7 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     read_config(workdir)  # Or raises that it is not a workdir.
     sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += [*sorted(workdir.glob(f"{FOLDER}/*")), workdir / CONFIG]
+    sources += [workdir / FIGURES / "robustness.csv"]  # of `evaluate`
     of = digest(__version__, [(path.name, checksum(path)) for path in sources])
     whole = manifest.is_fresh(PAGE, of) and manifest.are_whole(FIGURES)
     if whole and not anew:
@@ -80,7 +82,10 @@ def _write(workdir: Path, of: str) -> Path:
         groups.setdefault(picture.group, {})[name] = picture
     sections = [
         Section("In short", bullets(words.sentences(facts, results))),
-        *(Section(group, pictures=some) for group, some in groups.items()),
+        *(
+            Section(group, pictures=some, one_at_a_time=group == COST and len(some) > 1)
+            for group, some in groups.items()
+        ),
         Section("Tables", tables=_tables(results.summary, results.trials)),
         Section("How this was made", _provenance(results.config, facts, workdir)),
     ]
@@ -171,11 +176,13 @@ def _tables(summary: pd.DataFrame, trials: pd.DataFrame) -> list[Table]:
             "curves and mistakes, or a column's name to sort.",
             pd.DataFrame(points),
             shown["label"].tolist(),
+            name="settings",
         ),
         Table(
             f"Every replica{_left_out(trials, 'trials.csv')}",
             pd.DataFrame(replicas),
             folded=True,
+            name="replicas",
         ),
     ]
 

@@ -8,7 +8,7 @@ from mnistopt.models.registry import NETWORKS
 from mnistopt.report.charts.pictures import Results
 from mnistopt.results.columns import axes_of, varying_axes
 from mnistopt.results.config import Config
-from mnistopt.results.effects import effects_in_words
+from mnistopt.results.effects import ascending, effects_in_words
 from mnistopt.results.stats import proportion_interval
 
 # More names than this do not fit into a sentence.
@@ -89,7 +89,7 @@ def headline(config: Config, summary: pd.DataFrame) -> tuple[str, str]:
     title = f"{plural(len(summary), 'setting')} of {models} on {data.dataset}"
     swept = varying_axes(summary)
     axes = "; ".join(
-        f"{axis} {', '.join(map(show, sorted(set(summary[axis].dropna()))))}"
+        f"{axis} {', '.join(map(show, ascending(summary[axis])))}"
         for axis in axes_of(summary)
         if axis in swept
     )

@@ -89,7 +89,7 @@ def find_effects(trials: pd.DataFrame) -> Effects | None:
     axes = varying_axes(done) if len(done) else []
     if not axes:
         return None
-    levels = {axis: _levels(done[axis]) for axis in axes}
+    levels = {axis: ascending(done[axis]) for axis in axes}
     pairs = list(itertools.combinations(axes, 2))
     sizes = {axis: len(levels[axis]) for axis in axes}
     columns = done["point"].nunique() + done["seed"].nunique() + sum(sizes.values())
@@ -164,8 +164,12 @@ def _terms(
     return terms.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
-def _levels(column: pd.Series) -> list[Any]:
-    """Returns the values of an axis, ascending; 8 before 16x16 in words, too."""
+def ascending(column: pd.Series) -> list[Any]:
+    """Returns the values of an axis, ascending; 8 before 16x16 in words, too.
+
+    Args:
+        column: The axis, of a table of trials or points.
+    """
     values = column.dropna().drop_duplicates()
     if column.dtype.kind in "biuf":
         return values.sort_values().tolist()

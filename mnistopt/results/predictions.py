@@ -2,17 +2,15 @@
 
 In the folder `predictions` are `labels.npz` with the labels of the validation and test
 splits and the names of the classes; per point `POINT.npz` with the classes by each of
-its seeds, and the vote of all, the mean of their probabilities; and images to look at:
-the surest mistakes, and training images as networks see them.
+its seeds, and the vote of all, the mean of their probabilities. `sheets` keeps images
+beside them.
 """
 
-import base64
 import contextlib
-import functools
 import io
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -20,17 +18,13 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from mnistopt.axes import show
 from mnistopt.data.dataset import Dataset
 from mnistopt.engine.checkpoint import Checkpoint, Store
-from mnistopt.engine.predict import Predictor, training_images
+from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
-from mnistopt.files import read_csv
-from mnistopt.hparams import NUMBERS
-from mnistopt.manifest import Manifest, checksum, digest
+from mnistopt.manifest import Manifest, digest
 from mnistopt.points import Point
 from mnistopt.results.tables import FINISHED
-from mnistopt.training.augment import STAGES
 from mnistopt.training.metrics import confusion
 
 FOLDER, LABELS = "predictions", "labels"
@@ -205,175 +199,3 @@ def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, **dict[str, Any](arrays))
     return file.getvalue()
-
-
-# --- Images to look at ---
-
-MISTAKES, SAMPLES = "mistakes.csv", "samples.csv"
-# A dozen fills a picture.
-MOST = 12
-SEPARATOR = " | "  # Between the names of classes, which have spaces of their own.
-_COLUMNS = ["point", "place", "index", "true", "vote", "confidence", "votes", "image"]
-
-
-def find_mistakes(predictions: Predictions, images: np.ndarray) -> pd.DataFrame:
-    """Returns the images that the vote of a point's seeds misreads most confidently.
-
-    Args:
-        predictions: Predictions for the N images of a split.
-        images: uint8 or float32 [N, H, W, C].
-
-    Returns:
-        At most `MOST` rows, the most confident first: `place` (from 0), `index` of the
-        image in the split, the name of its `true` class, that of the `vote` and its
-        `confidence` in per cent, the `votes` of the seeds, joined by `SEPARATOR`, and
-        the `image` as the data URL of a PNG.
-    """
-    names = predictions.class_names
-    confidence = 100 * predictions.probabilities.max(axis=1).astype(float)
-    wrong = np.flatnonzero(predictions.vote != predictions.labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
-    rows = [
-        {
-            "place": place,
-            "index": int(index),
-            "true": names[predictions.labels[index]],
-            "vote": names[predictions.vote[index]],
-            "confidence": float(confidence[index]),
-            "votes": SEPARATOR.join(names[k] for k in predictions.classes[:, index]),
-            "image": data_url(images[index]),
-        }
-        for place, index in enumerate(worst)
-    ]
-    return pd.DataFrame(rows, columns=_COLUMNS[1:])
-
-
-def data_url(pixels: np.ndarray) -> str:
-    """Returns an image of pixels [H, W, C] as the data URL of a PNG."""
-    return _encoded(pixels.tobytes(), pixels.shape, pixels.dtype)
-
-
-# The same few images are hard for most points.
-@functools.lru_cache(maxsize=4096)
-def _encoded(content: bytes, shape: tuple[int, ...], dtype: np.dtype) -> str:
-    from PIL import Image
-
-    pixels = np.frombuffer(content, dtype).reshape(shape)
-    file = io.BytesIO()
-    if pixels.dtype != np.uint8:
-        low, high = pixels.min(), pixels.max()
-        pixels = (255 * (pixels - low) / max(high - low, 1e-9)).astype(np.uint8)
-    # Colours as they are; one channel dark on light, as on paper.
-    shown = pixels if pixels.shape[-1] == 3 else 255 - pixels[..., 0]
-    Image.fromarray(shown).save(file, format="png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
-    """Writes predictions/mistakes.csv, unless it is of the predictions that there are.
-
-    Args:
-        workdir: Folder of the study.
-        trials: The study's table of trials.
-        data: The study's data.
-    """
-    folder, name = workdir / FOLDER, f"{FOLDER}/{MISTAKES}"
-    points = trials[trials["status"] == FINISHED]["point"].unique()
-    files = [*points, LABELS]
-    of = digest([(file, checksum(folder / f"{file}.npz")) for file in files])
-    if not len(points) or Manifest(workdir).is_fresh(name, of):
-        return
-    frames = []
-    for point in points:
-        with contextlib.suppress(InputError):  # It could not be predicted.
-            predicted = read_predictions(workdir, point, "test")
-            mistakes = find_mistakes(predicted, data.test.images)
-            frames.append(mistakes.assign(point=point)[_COLUMNS])
-    if not frames:
-        return
-    # One that made none has no types, which older versions of pandas warn of.
-    some = [frame for frame in frames if len(frame)] or frames[:1]
-    table = pd.concat(some, ignore_index=True)
-    Manifest(workdir).write({name: table.to_csv(index=False).encode()}, of)
-
-
-def read_mistakes(workdir: Path) -> pd.DataFrame:
-    """Reads predictions/mistakes.csv; without rows where that is not whole."""
-    text = dict.fromkeys(("point", "true", "vote", "votes"), str)
-    return _read_images(workdir, MISTAKES, _COLUMNS, text)
-
-
-def _read_images(
-    workdir: Path, name: str, columns: list[str], text: Mapping[str, type]
-) -> pd.DataFrame:
-    if not Manifest(workdir).is_altered(f"{FOLDER}/{name}"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return read_csv(workdir / FOLDER / name, dtype=text)[columns]
-    return pd.DataFrame(columns=columns)
-
-
-# Images of a row of the sheet, each of another class as far as there are so many, and
-# rows: as found, and of the first settings.
-WIDE, ROWS, DRAWS = 12, 8, 2
-_SAMPLE_COLUMNS = ["row", "setting", "draw", "place", "image"]
-_STRENGTHS = [name for name, axis in NUMBERS.items() if axis.stage in STAGES]
-
-
-def setting(point: Point) -> str:
-    """Returns a point's augmentation in words; "" for none."""
-    numbers = point.hparams._asdict()
-    return ", ".join(f"{k} {show(numbers[k])}" for k in _STRENGTHS if numbers[k])
-
-
-def make_samples(points: Iterable[Point], data: Dataset) -> pd.DataFrame:
-    """Returns the first training images of the classes as the points change them.
-
-    Returns:
-        A row per setting, the first being none, draw and image: `row` and `place` (from
-        0), the `setting` in words, the `draw`, and the `image` as the data URL of a
-        PNG. No rows if no point changes images.
-    """
-    settings = {setting(point): point.hparams for point in points}
-    settings.pop("", None)
-    if not settings:
-        return pd.DataFrame(columns=_SAMPLE_COLUMNS)
-    labels = data.train.labels
-    firsts = [np.flatnonzero(labels == k)[:2] for k in np.unique(labels)]
-    chosen = [i for turn in zip(*firsts) for i in turn][:WIDE]
-    images = data.train.images[chosen]
-    rows = [
-        (0, "as they are", 0, place, data_url(image))
-        for place, image in enumerate(images)
-    ]
-    for row, (words, hparams) in enumerate(list(settings.items())[: ROWS - 1], 1):
-        changed = training_images(images, hparams, 0, DRAWS, data.pixel_range)
-        if images.dtype == np.uint8:
-            changed = np.rint(255 * changed).astype(np.uint8)
-        rows += [
-            (row, words, draw, place, data_url(image))
-            for draw, drawn in enumerate(changed)
-            for place, image in enumerate(drawn)
-        ]
-    return pd.DataFrame(rows, columns=_SAMPLE_COLUMNS)
-
-
-def write_samples(workdir: Path, points: Iterable[Point], data: Dataset) -> None:
-    """Writes predictions/samples.csv, if some point changes images and it is not new.
-
-    Args:
-        workdir: Folder of the study.
-        points: The study's points.
-        data: The study's data.
-    """
-    points, name = list(points), f"{FOLDER}/{SAMPLES}"
-    settings = list(map(setting, points))
-    of = digest(data.fingerprint, settings)
-    if not any(settings) or Manifest(workdir).is_fresh(name, of):
-        return
-    table = make_samples(points, data)
-    Manifest(workdir).write({name: table.to_csv(index=False).encode()}, of)
-
-
-def read_samples(workdir: Path) -> pd.DataFrame:
-    """Reads predictions/samples.csv; without rows where that is not whole."""
-    return _read_images(workdir, SAMPLES, _SAMPLE_COLUMNS, {"setting": str})

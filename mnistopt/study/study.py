@@ -67,9 +67,9 @@ class Study:
         """Returns the study's pictures by name: Altair charts, which show themselves.
 
         Which there are depends on what was swept: "effects", "importance", "seeds",
-        "sweep", "differences", "error", "loss", "gap", "samples", "params",
-        "multiply_adds", "latency_1_ms", "latency_256_ms", "seconds", "mistakes",
-        "confusion", "reliability".
+        "sweep", "differences", "fit", "error", "loss", "gap", "samples", "weights",
+        "params", "multiply_adds", "latency_1_ms", "latency_256_ms", "seconds",
+        "mistakes", "confusion", "classes", "hardest", "reliability", "robustness".
         """
         from mnistopt.report.study import make_pictures
 

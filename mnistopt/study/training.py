@@ -17,11 +17,8 @@ from mnistopt.models.networks import count_bytes, multiply_adds
 from mnistopt.points import Point
 from mnistopt.results.columns import COSTS, network_name
 from mnistopt.results.config import Config, describe_machine
-from mnistopt.results.predictions import (
-    write_mistakes,
-    write_predictions,
-    write_samples,
-)
+from mnistopt.results.predictions import write_predictions
+from mnistopt.results.sheets import write_mistakes, write_samples, write_weights
 from mnistopt.results.table_files import read_table
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import Loop, Run
@@ -69,6 +66,7 @@ def train(plan: Plan, run: Run) -> None:
         write_predictions(folder, workdir.store, trials, data, make, precision)
         write_mistakes(folder, trials, data)
         write_samples(folder, plan.points, data)
+        write_weights(folder, workdir.store, trials, data.image_shape)
     with run.stopwatch("costs"):
         records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
         wanted = {network_name(r.point.structure): r.point for r in records}

@@ -148,11 +148,70 @@ def test_a_table_is_sorted_by_a_column_both_ways(open_page, study):
     table = page.locator("table.sortable").first
     column = table.locator("thead th").nth(3)
     cells = table.locator("tbody td:nth-child(4)")
-    for order, reverse in (("ascending", False), ("descending", True)):
+    # Of accuracies the best come first.
+    for order, reverse in (("descending", True), ("ascending", False)):
         column.locator("button").click()
         assert column.get_attribute("aria-sort") == order
         numbers = [float(re.match("[0-9.]+", t)[0]) for t in cells.all_inner_texts()]
         assert numbers == sorted(numbers, reverse=reverse)
+
+
+def test_a_row_s_name_chooses_and_escape_clears(open_page, study):
+    page = open_page(study)
+    name = page.locator("[data-chart=seeds] .role-axis-label text").nth(2)
+    name.click()
+    page.locator("#choice").wait_for(state="visible")
+    assert page.locator("#choice span").inner_text() == name.text_content()
+    page.keyboard.press("Escape")
+    page.locator("#choice").wait_for(state="hidden")
+    assert page.complaints == []
+
+
+def test_a_cell_of_the_confusion_matrix_shows_its_digits(open_page, study):
+    page = open_page(study)
+    title = page.locator("figure[data-name=mistakes] h3")
+    below = page.locator("[data-chart=mistakes] .role-mark text", has_text=" read as ")
+    before = title.inner_text(), below.all_text_contents()
+    # A cell of what the vote misreads, as one of its dozen surest mistakes.
+    true, vote = re.match("(.+) read as (.+)", before[1][0]).groups()
+    wanted = f"taken for: {vote}; class: {true};"
+    cell = page.locator(f'[data-chart=confusion] path[aria-label^="{wanted}"]')
+    cell.click(force=True)  # its number lies above it
+    words = f"{true} read as {vote}"
+    heading = "document.querySelector('figure[data-name=mistakes] h3').innerText"
+    page.wait_for_function(f"{heading} == '{words}'")
+    assert set(below.all_text_contents()) == {words}
+    page.keyboard.press("Escape")
+    page.wait_for_function(f"{heading} == '{before[0]}'")
+    assert sorted(below.all_text_contents()) == sorted(before[1])
+    assert page.complaints == []
+
+
+def test_a_table_is_saved_and_the_command_copied(open_page, study, tmp_path):
+    page = open_page(study)
+    with page.expect_download() as started:
+        page.locator("button[data-csv=settings]").click()
+    started.value.save_as(tmp_path / "settings.csv")
+    table = pd.read_csv(tmp_path / "settings.csv")
+    shown = page.locator("table.sortable").first.locator("tbody th").all_inner_texts()
+    assert table["setting"].tolist() == shown and len(table) == 4
+    copy = page.locator("button.copy")
+    copy.click()
+    page.wait_for_function("document.querySelector('button.copy').innerText=='copied'")
+    assert page.complaints == []
+
+
+@pytest.mark.parametrize("name", ["study", "paper"])
+def test_a_printed_page_fits_its_paper(name, open_page, request):
+    """700 pixels are A4 within its margins."""
+    page = open_page(request.getfixturevalue(name))
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 990})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    for chart in page.locator("[data-chart] svg.marks").all():
+        box = chart.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 700
+    assert not page.locator(".save").first.is_visible()
 
 
 @pytest.mark.parametrize("form", ["svg", "png"])

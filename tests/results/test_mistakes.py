@@ -4,7 +4,15 @@ import io
 import numpy as np
 from PIL import Image
 
-from mnistopt.results.predictions import MOST, Predictions, find_mistakes
+from mnistopt.results.predictions import Predictions
+from mnistopt.results.sheets import (
+    MOST,
+    UNITS,
+    find_hardest,
+    find_mistakes,
+    first_weights,
+    make_weights,
+)
 
 
 def test_the_most_confident_mistakes_come_first_with_their_images():
@@ -32,3 +40,55 @@ def test_the_most_confident_mistakes_come_first_with_their_images():
         pixels = np.asarray(Image.open(io.BytesIO(png)))
         np.testing.assert_array_equal(255 - pixels, images[i, :, :, 0])
     assert find_mistakes(predictions._replace(vote=labels), images).empty
+
+
+def test_the_hardest_are_misread_by_every_point():
+    rng = np.random.default_rng(1)
+    n, names = 80, tuple("0123456789")
+    labels = rng.integers(0, 10, n).astype(np.uint8)
+    points = []
+    for _ in range(3):
+        chances = rng.dirichlet(np.full(10, 0.3), n).astype(np.float16)
+        vote = chances.argmax(axis=1).astype(np.uint8)
+        points.append(
+            Predictions(np.arange(1), labels, vote[None], chances, vote, names)
+        )
+    found = find_hardest(points, np.zeros((n, 28, 28, 1), np.uint8))
+    missed = [i for i in range(n) if all(p.vote[i] != labels[i] for p in points)]
+    assert set(found["index"]) <= set(missed) and len(found) == min(MOST, len(missed))
+    assert found["confidence"].is_monotonic_decreasing
+    for _, row in found.iterrows():
+        assert row["votes"].split(" | ") == [
+            names[p.vote[row["index"]]] for p in points
+        ]
+
+
+def decoded(url):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+
+
+def test_the_first_layer_s_weights_are_blue_where_positive_and_orange_where_not():
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(12, 30)).astype(np.float32)  # of images of 3 x 4
+    kernel[0, 7] = 9
+    later = {"kernel": rng.normal(size=(30, 10)), "bias": np.zeros(10)}
+    variables = {"params": {"a": {"bias": np.zeros(30), "kernel": kernel}, "b": later}}
+    weights = first_weights(variables, (3, 4, 1))
+    np.testing.assert_array_equal(weights[7], kernel[:, 7].reshape(3, 4))
+    table = make_weights(variables, (3, 4, 1))
+    assert len(table) == UNITS and set(table["kind"]) == {"dense"}
+    order = np.argsort(-np.abs(kernel).sum(axis=0), kind="stable")
+    pixels = decoded(table["image"][list(order).index(7)]).astype(int)
+    assert tuple(pixels[0, 0]) == (0, 114, 178)  # the largest is full blue
+    red, blue = pixels[..., 0], pixels[..., 2]
+    clear = np.abs(weights[7]) > 0.3
+    assert ((blue > red) == (weights[7] > 0))[clear].all()
+
+
+def test_filters_are_those_of_the_first_convolution_and_others_have_no_picture():
+    filters = np.random.default_rng(0).normal(size=(3, 3, 1, 5))
+    variables = {"params": {"Conv_0": {"kernel": filters}, "Dense": np.zeros((9, 2))}}
+    weights = first_weights(variables, (28, 28, 1))
+    np.testing.assert_array_equal(weights[4], filters[:, :, 0, 4])
+    assert set(make_weights(variables, (28, 28, 1))["kind"]) == {"convolution"}
+    assert make_weights({"params": {"w": np.zeros((5, 5))}}, (28, 28, 1)).empty

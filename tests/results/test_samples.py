@@ -3,7 +3,7 @@
 import numpy as np
 from points import changed
 
-from mnistopt.results.predictions import (
+from mnistopt.results.sheets import (
     DRAWS,
     make_samples,
     read_samples,

@@ -134,7 +134,7 @@ def test_names_that_read_like_gaps_are_names(tmp_path):
         workdir=tmp_path / "w",
     )  # fmt: skip
     assert study.class_names == tuple(names)
-    from mnistopt.results.predictions import read_mistakes
+    from mnistopt.results.sheets import read_mistakes
 
     mistakes = read_mistakes(study.workdir)
     assert set(mistakes["true"]) | set(mistakes["vote"]) <= set(names)

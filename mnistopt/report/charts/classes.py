@@ -1,6 +1,5 @@
-"""Pictures and classes: confusion, calibration, mistakes, and a contact sheet."""
+"""Classes: which are taken for which, how often each is right, and how surely."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,23 +7,14 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from mnistopt.report.charts.theme import finished, picked, rows
-from mnistopt.results.predictions import SEPARATOR, Predictions
+from mnistopt.report.charts.theme import chosen_or_best, finished, picked, rows
+from mnistopt.results.predictions import Predictions
 from mnistopt.results.stats import proportion_interval
 
 # Of the confidence, from 0 to 1.
 BINS = 10
-COLUMNS = 4
 # Counts in the cells can be read for so many classes.
 MOST_COUNTS = 20
-
-
-def chosen_or_best(choice: alt.Parameter) -> Any:
-    """Returns a filter of the rows of the point that is chosen, or else the best."""
-    none_chosen = "!length(data('picked_store')) && datum.rank == 0"
-    return alt.LogicalOrPredicate(
-        **{"or": [{"param": choice.name, "empty": False}, none_chosen]}
-    )
 
 
 def confusion_frame(
@@ -64,7 +54,7 @@ def confusion_frame(
 
 def confusion_chart(frame: pd.DataFrame) -> Any:
     """Draws the confusion matrix of the chosen point; takes a `confusion_frame`."""
-    choice = picked()
+    choice = picked(clicked=False)
     classes = frame.attrs["classes"]
     axis = alt.Axis(labelAngle=0, labelOverlap="greedy")
     base = (
@@ -110,8 +100,77 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
     return finished(
         alt.layer(*layers).properties(height=560 if many else 340).add_params(choice),
         "Classes taken for others",
-        ["Test images, mean count over seeds, of the best or the selected point."],
+        [
+            "Numbers count test images (mean over seeds) of the best or the selected",
+            "point; shades are per cent of a class. Click a cell to see its digits.",
+        ],
         words,
+    )
+
+
+def accuracy_frame(
+    summary: pd.DataFrame, predictions: Mapping[str, Predictions]
+) -> pd.DataFrame:
+    """Returns how many of each class' test images each point recognizes.
+
+    Args:
+        summary: The table of points, `labelled`.
+        predictions: Predictions for the test split by point.
+
+    Returns:
+        A row per point and class: `label`, `rank`, `class`, its `order`, and the
+        `accuracy` in per cent, the seeds' mean, of `count` images.
+    """
+    made = []
+    for point, label, rank in summary[["point", "label", "rank"]].itertuples(
+        index=False
+    ):
+        if point in predictions:
+            predicted = predictions[point]
+            counts = np.bincount(predicted.labels, minlength=len(predicted.class_names))
+            right = predicted.confusion().diagonal()
+            for order, name in enumerate(predicted.class_names):
+                share = 100 * right[order] / max(counts[order], 1)
+                made.append((label, rank, name, order, share, counts[order]))
+    columns = ["label", "rank", "class", "order", "accuracy", "count"]
+    return pd.DataFrame(made, columns=columns)
+
+
+def accuracy_chart(frame: pd.DataFrame) -> Any:
+    """Draws the accuracy of each class by two points; takes an `accuracy_frame`."""
+    choice = picked()
+    base = alt.Chart(rows(frame)).encode(
+        y=alt.Y("class:N", sort=alt.SortField("order"), title="class")
+    )
+    other = base.transform_filter(chosen_or_best(choice, rank=1))
+    best = base.transform_filter("datum.rank == 0")
+    x = alt.X("accuracy:Q", title="right (%)").scale(zero=False, padding=12, nice=False)
+    tooltip = [
+        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("class:N"),
+        alt.Tooltip("accuracy:Q", title="right (%)", format=".2f"),
+        alt.Tooltip("count:Q", title="test images"),
+    ]
+    layers = [
+        best.mark_point(filled=True, size=130, opacity=1, style="first").encode(
+            x=x, tooltip=tooltip
+        ),
+        other.mark_point(
+            shape="diamond", size=130, strokeWidth=2.5, style="second"
+        ).encode(x=x, tooltip=tooltip),
+    ]
+    first = frame[frame["rank"] == 0].sort_values("accuracy").iloc[0]
+    return finished(
+        alt.layer(*layers)
+        .properties(height=max(60, 26 * frame["class"].nunique()))
+        .add_params(choice),
+        "Accuracy of each class",
+        [
+            "Test images, mean over seeds. Dots: the best point; diamonds: the",
+            "selected one, or else the second best.",
+        ],
+        f"Of the best point's classes {first['class']} is recognized least often, in "
+        f"{first['accuracy']:.1f} % of its images.",
     )
 
 
@@ -188,96 +247,4 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
         ],
         f"Reliability diagram of the best point; expected calibration error {error:.2f}"
         " percentage points.",
-    )
-
-
-def _tally(votes: str) -> str:
-    """Writes what the seeds say as counts: "7 | 7 | 9" as 7 ×2, 9 ×1."""
-    counts = Counter(votes.split(SEPARATOR))
-    return ", ".join(f"{name} ×{count}" for name, count in counts.most_common())
-
-
-def mistakes_chart(frame: pd.DataFrame) -> Any:
-    """Draws the most confidently misread images of the chosen point.
-
-    Args:
-        frame: The table from `predictions.read_mistakes`, with `label` and `rank`.
-    """
-    choice = picked()
-    placed = frame.assign(
-        x=frame["place"] % COLUMNS,
-        y=frame["place"] // COLUMNS,
-        text=[
-            f"{true} read as {vote}" for true, vote in zip(frame["true"], frame["vote"])
-        ],
-        sure=[f"{confidence:.0f} % sure" for confidence in frame["confidence"]],
-        said=frame["votes"].map(_tally),
-    )
-    high = int(placed["y"].max()) + 1 if len(placed) else 1
-    base = (
-        alt.Chart(rows(placed))
-        .transform_filter(chosen_or_best(choice))
-        .encode(
-            x=alt.X("x:Q", axis=None).scale(domain=[-0.5, COLUMNS - 0.5], nice=False),
-            y=alt.Y("y:Q", axis=None).scale(
-                domain=[high - 0.31, -0.31], nice=False, zero=False
-            ),
-            tooltip=[
-                alt.Tooltip("label:N", title="point"),
-                alt.Tooltip("index:Q", title="test image", format="d"),
-                alt.Tooltip("votes:N", title="each seed's answer"),
-            ],
-        )
-    )
-    layers = [
-        base.mark_image(width=64, height=64, smooth=False).encode(url="image:N"),
-        base.mark_text(dy=43).encode(text="text:N"),
-        base.mark_text(style="soft", dy=59, fontSize=11).encode(text="sure:N"),
-        base.mark_text(style="soft", dy=73, fontSize=11).encode(text="said:N"),
-    ]
-    shown = placed[placed["rank"] == 0]["text"].tolist()
-    return finished(
-        alt.layer(*layers).properties(height=130 * high).add_params(choice),
-        "Surely wrong",
-        [
-            "The test images that the seeds' vote misreads with most confidence,",
-            "and each seed's answer; of the best or the selected point.",
-        ],
-        f"The most confidently misread images of the best point: {', '.join(shown)}.",
-    )
-
-
-# Pixels of an image on the sheet, and from one to the next.
-_SIZE, _STEP = 40, 46
-
-
-def samples_chart(frame: pd.DataFrame) -> Any:
-    """Draws images as they are, and as each setting changes them.
-
-    Args:
-        frame: The table from `predictions.read_samples`.
-    """
-    lines = frame[["row", "draw"]].drop_duplicates().reset_index(drop=True)
-    # A setting's draws stand together, a little apart from the next.
-    lines["y"] = lines.index * _STEP + 22 * (lines["row"] + 1)
-    placed = frame.merge(lines, on=["row", "draw"])
-    placed["x"] = placed["place"] * _STEP + _STEP / 2
-    heads = placed[(placed["draw"] == 0) & (placed["place"] == 0)]
-    wide, high = int(placed["x"].max() + _STEP / 2), int(placed["y"].max() + _STEP)
-    x = alt.X("x:Q", axis=None).scale(domain=[0, wide], nice=False)
-    y = alt.Y("y:Q", axis=None).scale(domain=[high, 0], nice=False)
-    layers = [
-        alt.Chart(rows(placed[["x", "y", "image", "setting"]]))
-        .mark_image(width=_SIZE, height=_SIZE, smooth=False, baseline="top")
-        .encode(x=x, y=y, url="image:N", tooltip="setting:N"),
-        alt.Chart(rows(heads[["y", "setting"]]))
-        .mark_text(align="left", baseline="bottom", dy=-4)
-        .encode(x=alt.value(3), y=y, text="setting:N"),
-    ]
-    settings = frame["setting"].unique()[1:]
-    return finished(
-        alt.layer(*layers).properties(width=wide, height=high),
-        "What the network sees",
-        ["Training images as they are, and two draws of each augmentation."],
-        f"Training images changed by: {'; '.join(settings)}.",
     )

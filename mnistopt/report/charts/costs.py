@@ -1,5 +1,6 @@
 """What accuracy costs: overfitting against dropout, error against size, work, time."""
 
+import json
 from typing import Any
 
 import altair as alt
@@ -18,7 +19,7 @@ from mnistopt.report.charts.theme import (
     positive_scale,
     rows,
 )
-from mnistopt.results.columns import point_labels
+from mnistopt.results.columns import TIMED, network_axes, point_labels
 from mnistopt.results.tables import FINISHED
 
 
@@ -26,17 +27,20 @@ def gap_frame(summary: pd.DataFrame) -> pd.DataFrame:
     """Returns a row per point: train minus test accuracy, against dropout.
 
     Returns:
-        `label` and `rank`; `others`, what it is but for its dropout; `dropout`; the
-        mean `gap` in percentage points with its 95 % interval, `low` to `high`; `n`.
+        `label` and `rank`; `others`, what it is but for its dropout; `best`, the rank
+        of the best such point; `dropout`; the mean `gap` in percentage points with its
+        95 % interval, `low` to `high`; `n`.
     """
     alone = summary.assign(dropout=0.0)
     without = point_labels(alone) if len(summary) else {}
     table = summary[summary["n"] > 0]
+    others = table["point"].map(without)
     return pd.DataFrame(
         {
             "label": table["label"],
             "rank": table["rank"],
-            "others": table["point"].map(without),
+            "best": table["rank"].groupby(others).transform("min"),
+            "others": others,
             "dropout": table["dropout"],
             "gap": 100 * table["overfitting_mean"],
             "low": 100 * table["overfitting_low"],
@@ -49,12 +53,16 @@ def gap_frame(summary: pd.DataFrame) -> pd.DataFrame:
 def gap_chart(frame: pd.DataFrame) -> Any:
     """Draws train minus test accuracy against dropout; takes a `gap_frame`."""
     choice = picked()
-    names = frame.sort_values("rank").drop_duplicates("others")["others"].tolist()
-    best = names[: len(PALETTE)]
+    # A line has the colour that its best point has in all charts.
+    shown = frame[frame["best"] < len(PALETTE)]
+    names = dict(zip(map(str, shown["best"]), shown["others"]))
+    key = legend()
+    key.labelExpr = f"{json.dumps(names)}[datum.label]"
+    key["values"] = sorted(set(shown["best"]))
     colour = alt.Color(
-        "others:N",
-        scale=alt.Scale(domain=best),
-        legend=legend() if len(names) > 1 else None,
+        "best:N",
+        scale=alt.Scale(domain=list(range(len(PALETTE)))),
+        legend=key if len(names) > 1 else None,
     )
     tooltip = [
         alt.Tooltip("label:N", title="point"),
@@ -63,7 +71,6 @@ def gap_chart(frame: pd.DataFrame) -> Any:
         alt.Tooltip("high:Q", format=".2f"),
         alt.Tooltip("n:Q", title="seeds"),
     ]
-    shown = frame[frame["others"].isin(best)]
     base = alt.Chart(rows(shown)).encode(
         x=alt.X("dropout:Q", axis=alt.Axis(values=sorted(set(frame["dropout"])))),
         color=colour,
@@ -125,7 +132,9 @@ def pareto_front(costs: np.ndarray, errors: np.ndarray) -> np.ndarray:
 
 
 def cost_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row per point: its validation error, and what it costs.
+    """Returns the best point of each network: its validation error, and what it costs.
+
+    A network's costs are those of all its points, but for the training time.
 
     Returns:
         `label` and `rank`; `error`, the mean validation error in per cent, of `n`
@@ -136,7 +145,8 @@ def cost_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """
     done = trials[trials["status"] == FINISHED]
     seconds = done.groupby("point")["seconds"].mean()
-    table = summary[summary["n"] > 0].head(TOP)
+    table = summary[summary["n"] > 0]
+    table = table[~table.duplicated(["model", *network_axes(table)])].head(TOP)
     table = table.assign(seconds=table["point"].map(seconds))
     frame = pd.DataFrame(
         {
@@ -154,6 +164,21 @@ def cost_frame(trials: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         values = frame[cost].to_numpy(float, na_value=np.nan)
         frame[f"{cost}_front"] = pareto_front(values, errors)
     return frame
+
+
+def differing(frame: pd.DataFrame) -> list[str]:
+    """Returns the costs in which networks differ, by a `cost_frame`.
+
+    By a twentieth where they are counted, and by half where they are measured: a quiet
+    machine's medians vary by a few per cent, and a run's seconds by what else runs.
+    """
+    chosen = []
+    for cost in COSTS:
+        known = frame[cost].dropna().astype(float)
+        least = 1.5 if cost in (*TIMED, "seconds") else 1.05
+        if len(known) and known.max() > least * known.min():
+            chosen.append(cost)
+    return chosen
 
 
 def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
@@ -207,8 +232,8 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         alt.layer(*layers).properties(height=HEIGHT).add_params(choice),
         picture,
         [
-            "Means with 95 % intervals over seeds. The line joins points that no other",
-            "beats on both cost and validation (the Pareto front); by their numbers:",
+            "The best setting of each network; means with 95 % intervals over seeds.",
+            "The line joins those that no other beats on both cost and validation:",
             *names,
         ],
         f"Validation error against {measured}. On the Pareto front: "
@@ -219,8 +244,7 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
 def _domain(frame: pd.DataFrame) -> list[float]:
     """Returns the ends of the axis of errors: of intervals it shows those nearby.
 
-    One point of two seeds may have an interval from 0 to 100 %, which would squeeze the
-    others.
+    One point may have an interval from 0 to 100 %, which would squeeze the others.
     """
     positive = (frame["error"] > 0).all()
     bent, back = (np.log, np.exp) if positive else (np.asarray, float)
@@ -228,7 +252,7 @@ def _domain(frame: pd.DataFrame) -> list[float]:
     ends = frame[["low", "high"]].to_numpy(float).ravel()
     shown = bent(ends[ends > 0] if positive else ends[~np.isnan(ends)])
     wide = (errors.max() - errors.min()) or 1.0
-    first, last = errors.min() - wide / 3, errors.max() + wide / 3
+    first, last = errors.min() - 2 * wide, errors.max() + 2 * wide
     near = [*errors, *shown[(shown > first) & (shown < last)]]
     return [float(back(min(near) - wide / 9)), float(back(max(near) + wide / 9))]
 

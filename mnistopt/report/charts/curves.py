@@ -10,10 +10,12 @@ import pandas as pd
 from mnistopt.report.charts.theme import (
     PALETTE,
     TOP,
+    chosen_or_best,
     faded,
     finished,
     legend,
     picked,
+    positive_scale,
     rows,
 )
 
@@ -74,6 +76,84 @@ def grouped_curves(
             frame[f"{value}_high"] = epochs[value].max()
         frames.append(frame.reset_index().assign(label=name, rank=rank))
     return pd.concat(frames, ignore_index=True)[columns].astype({"rank": int})
+
+
+# Points whose training is drawn, the best ones.
+FITTED = 12
+_PARTS = {"train": "training images, dropout on", "validation": "validation images"}
+
+
+def fit_frame(
+    curves: pd.DataFrame, trials: pd.DataFrame, summary: pd.DataFrame
+) -> pd.DataFrame:
+    """Returns errors on training and validation images, of the best points.
+
+    Args:
+        curves: The table of epochs.
+        trials: The table of trials.
+        summary: The table of points, `labelled`.
+
+    Returns:
+        A row per point, `part` (which images) and `epoch`: `label`, `rank`, `n`, and
+        the mean `error` over seeds in per cent with its range, `low` to `high`.
+    """
+    frames = [pd.DataFrame(columns=["label", "rank", "part", "epoch", "error"])]
+    for _, point in summary.head(FITTED).iterrows():
+        members = trials[trials["point"] == point["point"]]["replica"]
+        known = curves["replica"].isin(members) & (curves["epoch"] <= point["epochs"])
+        epochs = curves[known].groupby("epoch")
+        for name, words in _PARTS.items():
+            error = 100 * (1 - epochs[f"{name}_accuracy"].mean())
+            about = {"label": point["label"], "rank": point["rank"], "part": words}
+            ends = {
+                "low": 100 * (1 - epochs[f"{name}_accuracy"].max()),
+                "high": 100 * (1 - epochs[f"{name}_accuracy"].min()),
+            }
+            part = pd.DataFrame({"error": error, **ends, "n": epochs.size()})
+            frames.append(part.reset_index().assign(**about))
+    whole = [frame for frame in frames if len(frame)] or frames
+    return pd.concat(whole, ignore_index=True).astype({"rank": int})
+
+
+def fit_chart(frame: pd.DataFrame) -> Any:
+    """Draws training beside validation error; takes a `fit_frame`."""
+    choice = picked()
+    colour = alt.Color("part:N", legend=alt.Legend(title=None, symbolOpacity=1))
+    colour = colour.scale(domain=list(_PARTS.values()))
+    scale = positive_scale(frame["error"].dropna(), padding=8)
+    base = (
+        alt.Chart(rows(frame))
+        .transform_filter(chosen_or_best(choice))
+        .encode(
+            x=alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1)), color=colour
+        )
+    )
+    tooltip = [
+        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("part:N", title="on"),
+        alt.Tooltip("epoch:Q", format="d"),
+        alt.Tooltip("error:Q", title="error (%)", format=".2f"),
+        alt.Tooltip("n:Q", title="seeds"),
+    ]
+    y = alt.Y("error:Q", title="error (%)", scale=scale).axis(format="~g", tickCount=5)
+    layers = [
+        base.mark_area(opacity=0.15, strokeWidth=0).encode(
+            y=alt.Y("low:Q", scale=scale), y2="high:Q"
+        ),
+        base.mark_line(strokeWidth=2.5).encode(y=y),
+        base.mark_point(filled=True, size=40, opacity=1).encode(y=y, tooltip=tooltip),
+    ]
+    last = frame[frame["rank"] == 0].groupby("part", sort=False)["error"].last()
+    ends = "; ".join(f"{part}: {error:.2f} %" for part, error in last.items())
+    return finished(
+        alt.layer(*layers).add_params(choice),
+        "Training beside validation",
+        [
+            "Mean over seeds and their range, of the best or the selected point. In",
+            "training, images count as they came: augmented, as the epoch went on.",
+        ],
+        f"Error of the best point by epoch; at the end, {ends}.",
+    )
 
 
 def loss_chart(frame: pd.DataFrame) -> Any:

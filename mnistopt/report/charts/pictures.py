@@ -14,19 +14,34 @@ from mnistopt.engine.memory import address_space
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.manifest import OF_FIGURES, Manifest, digest
-from mnistopt.report.charts import classes, costs, curves, effects, points, sweep
+from mnistopt.report.charts import (
+    classes,
+    costs,
+    curves,
+    effects,
+    images,
+    points,
+    robustness,
+    sweep,
+)
 from mnistopt.report.charts.theme import TOP
 from mnistopt.results.columns import labelled, varying_axes
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.effects import Effects, find_effects
-from mnistopt.results.predictions import (
-    Predictions,
+from mnistopt.results.predictions import Predictions, read_predictions
+from mnistopt.results.sheets import (
+    EVERY,
     read_mistakes,
-    read_predictions,
     read_samples,
+    read_weights,
 )
 from mnistopt.results.table_files import read_table
 from mnistopt.results.tables import summary_table
+
+FIGURES = "figures"
+_ROBUST = {"panel": str, "amount": str, "image": str}
+# The heading of pictures that a menu chooses from.
+COST = "Cost"
 
 
 class Picture(NamedTuple):
@@ -69,9 +84,11 @@ class Results(NamedTuple):
         curves: The table of epochs.
         summary: The table of points, best first, `labelled`.
         predictions: Predictions for the test split by point, of those drawn.
-        mistakes: The table from `predictions.read_mistakes`.
-        samples: The table from `predictions.read_samples`.
+        mistakes: The table from `sheets.read_mistakes`.
+        samples: The table from `sheets.read_samples`.
         effects: What the axes do; None if no axis varies.
+        weights: The table from `sheets.read_weights`.
+        robust: What figures/robustness.csv has, where `evaluate --corrupt` has run.
     """
 
     config: Config
@@ -82,6 +99,8 @@ class Results(NamedTuple):
     mistakes: pd.DataFrame
     samples: pd.DataFrame
     effects: Effects | None = None
+    weights: pd.DataFrame = pd.DataFrame()
+    robust: pd.DataFrame = pd.DataFrame()
 
     @classmethod
     def read(cls, workdir: Path) -> "Results":
@@ -93,9 +112,15 @@ class Results(NamedTuple):
         for point in summary[summary["n"] > 0]["point"].head(TOP):
             with contextlib.suppress(InputError):  # a study that runs has none yet
                 predictions[point] = read_predictions(workdir, point, "test")
-        images = read_mistakes(workdir), read_samples(workdir)
-        effects = find_effects(trials)
-        return cls(config, trials, curves, summary, predictions, *images, effects)
+        sheets = read_mistakes(workdir), read_samples(workdir)
+        kept, robust = f"{FIGURES}/robustness.csv", pd.DataFrame()
+        if (workdir / kept).exists() and not Manifest(workdir).is_altered(kept):
+            with contextlib.suppress(OSError, ValueError):
+                robust = pd.read_csv(
+                    workdir / kept, dtype=_ROBUST, keep_default_na=False
+                )
+        rest = *sheets, find_effects(trials), read_weights(workdir), robust
+        return cls(config, trials, curves, summary, predictions, *rest)
 
 
 def study_pictures(results: Results) -> dict[str, Picture]:
@@ -103,7 +128,7 @@ def study_pictures(results: Results) -> dict[str, Picture]:
 
     The only place that knows which there are, and under which heading of the page.
     """
-    _, trials, curve_rows, summary, predictions, mistakes, samples, found = results
+    _, trials, curve_rows, summary, predictions, mistakes, samples, found, *_ = results
     pictures: dict[str, Picture] = {}
 
     def add(
@@ -118,32 +143,38 @@ def study_pictures(results: Results) -> dict[str, Picture]:
     shares = effects.importance_frame(found)
     add("What matters", "importance", shares, effects.importance_chart)
     add("Accuracy", "seeds", points.seeds_frame(trials, summary), points.seeds_chart)
-    if len(swept) == 2:
+    if sweep.is_grid(done):
         add("Accuracy", "sweep", sweep.grid_frame(done), sweep.grid_chart, done)
-    if len(swept) > 2:
+    elif len(swept) > 2:
         add("Accuracy", "sweep", sweep.parallel_frame(done), sweep.parallel_chart)
     for best in summary[summary["choice"] == "best"]["label"]:
         apart = points.differences_frame(trials, summary)
         add("Accuracy", "differences", apart, points.differences_chart, best)
     known = curves.curves_frame(curve_rows, trials, summary)
+    fit = curves.fit_frame(curve_rows, trials, done)
+    add("Learning", "fit", fit, curves.fit_chart)
     add("Learning", "error", known, curves.error_chart)
     add("Learning", "loss", known, curves.loss_chart)
     if "dropout" in swept:
         add("Learning", "gap", costs.gap_frame(summary), costs.gap_chart)
-    add("Learning", "samples", samples, classes.samples_chart)
+    add("Learning", "samples", samples, images.samples_chart)
+    add("Learning", "weights", results.weights, images.weights_chart)
     known_costs = costs.cost_frame(trials, summary)
-    if known_costs[["params", "multiply_adds"]].nunique().max() > 1:
-        for cost in costs.COSTS:
-            if known_costs[cost].nunique() > 1:
-                add("Cost", cost, known_costs, costs.cost_chart, cost)
+    for cost in costs.differing(known_costs):
+        add(COST, cost, known_costs, costs.cost_chart, cost)
     ranked = mistakes.merge(summary[["point", "label", "rank"]], on="point")
     drawn = ranked[ranked["rank"] < TOP].sort_values(["rank", "place"])
-    add("Mistakes", "mistakes", drawn, classes.mistakes_chart)
+    add("Mistakes", "mistakes", drawn, images.mistakes_chart)
     if predictions:
         confused = classes.confusion_frame(summary, predictions)
         add("Mistakes", "confusion", confused, classes.confusion_chart)
+        right = classes.accuracy_frame(summary, predictions)
+        add("Mistakes", "classes", right, classes.accuracy_chart)
+        every = mistakes[mistakes["point"] == EVERY]
+        add("Mistakes", "hardest", every, images.hardest_chart, len(predictions))
         sure = classes.reliability_frame(summary, predictions)
         add("Mistakes", "reliability", sure, classes.reliability_chart)
+    add("Robustness", "robustness", results.robust, robustness.robustness_chart)
     return pictures
 
 
@@ -204,9 +235,6 @@ def write_picture(folder: Path, name: str, picture: Picture) -> bytes:
         with replacing(folder / f"{name}.{form}") as partial:
             partial.write_bytes(content)
     return contents["png"]
-
-
-FIGURES = "figures"
 
 
 def keep_picture(workdir: Path, name: str, picture: Picture) -> bytes:

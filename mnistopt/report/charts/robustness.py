@@ -8,7 +8,7 @@ import pandas as pd
 
 from mnistopt.data.corrupt import CORRUPTIONS, STRENGTHS, corrupt
 from mnistopt.report.charts.theme import finished, rows
-from mnistopt.results.predictions import data_url
+from mnistopt.results.sheets import data_url
 
 # Pixels of a panel, and of the sample pictures below it.
 _WIDTH, _HEIGHT, _SAMPLE = 236, 120, 32
@@ -71,8 +71,8 @@ def robustness_chart(frame: pd.DataFrame) -> Any:
         ),
         base.mark_point(filled=True, size=60, opacity=1, style="first").encode(y=y),
         base.transform_filter(f"datum.strength == {last}")
-        .mark_text(dy=-13, style="ink")
-        .encode(y=y, text=alt.Text("accuracy:Q", format=".0f")),
+        .mark_text(dy=-12, style="ink")
+        .encode(y=alt.Y("high:Q"), text=alt.Text("accuracy:Q", format=".0f")),
         images.mark_image(width=_SAMPLE, height=_SAMPLE, smooth=False).encode(
             y=alt.value(middle), url="image:N"
         ),

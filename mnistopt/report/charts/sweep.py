@@ -11,6 +11,7 @@ from mnistopt.report.charts.theme import (
     HEIGHT,
     PALETTE,
     TOP,
+    WIDTH,
     faded,
     finished,
     picked,
@@ -39,26 +40,48 @@ def _values(column: pd.Series) -> list[str]:
     return _text(pd.concat([once[once.isna()], once.dropna()])).tolist()
 
 
+# Values of a third hyper-parameter that have a panel each.
+PANELS = 4
+
+
+def is_grid(summary: pd.DataFrame) -> bool:
+    """Says whether the swept hyper-parameters fit a heat map, or panels of some."""
+    axes = _ordered(summary)
+    few = len(axes) == 3 and summary[axes[2]].nunique(dropna=False) <= PANELS
+    return len(axes) == 2 or few
+
+
+def _ordered(summary: pd.DataFrame) -> list[str]:
+    """Returns the swept hyper-parameters, those with most values first."""
+    table = _measured(summary)
+    return sorted(varying_axes(table), key=lambda axis: -table[axis].nunique())
+
+
 def grid_frame(summary: pd.DataFrame) -> pd.DataFrame:
-    """Returns a row per point of a study that sweeps two hyper-parameters.
+    """Returns a row per point of a study that sweeps two or three hyper-parameters.
 
     Returns:
-        `label` and `rank`; `x` and `y`, the values of the two as text, of which y has
-        fewer; and `error`, the mean validation error in per cent, of `n` seeds.
+        `label` and `rank`; `x`, `y` and, of three, `panel`, their values as text, of
+        which x has most; and `error`, the mean validation error in per cent, of `n`
+        seeds.
     """
     table = _measured(summary)
-    first, second = sorted(varying_axes(summary), key=lambda a: -table[a].nunique())
     columns = {name: table[name] for name in ("label", "rank", "error", "n")}
-    texts = {"x": _text(table[first]), "y": _text(table[second])}
+    texts = {
+        place: _text(table[axis])
+        for place, axis in zip(("x", "y", "panel"), _ordered(summary))
+    }
+    if "panel" in texts:
+        texts["panel"] = f"{_ordered(summary)[2]} " + texts["panel"]
     return pd.DataFrame(columns | texts)
 
 
 def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
-    """Draws the validation error over two hyper-parameters; takes a `grid_frame`."""
+    """Draws the validation error over the hyper-parameters of a `grid_frame`."""
     choice = picked()
     table = _measured(summary)
-    first, second = sorted(varying_axes(summary), key=lambda a: -table[a].nunique())
-    base = alt.Chart(rows(frame)).encode(
+    first, second, *third = _ordered(summary)
+    base = (alt.Chart() if third else alt.Chart(rows(frame))).encode(
         x=alt.X(
             "x:N",
             sort=_values(table[first]),
@@ -89,13 +112,22 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
         ),
     ]
     best = frame.sort_values("rank").iloc[0]
+    height = max(90, 52 * frame["y"].nunique())
+    if third:
+        panels = [f"{third[0]} {value}" for value in _values(table[third[0]])]
+        width = max(120, min(54 * frame["x"].nunique(), WIDTH))
+        facet = alt.Facet("panel:N", sort=panels, title=None)
+        layered = alt.layer(*layers, data=rows(frame)).add_params(choice)
+        layered = layered.properties(width=width, height=height)
+        chart = layered.facet(facet, columns=max(1, WIDTH // width))
+    else:
+        chart = alt.layer(*layers).properties(height=height).add_params(choice)
+    names = [first, second, *third]
     return finished(
-        alt.layer(*layers)
-        .properties(height=max(90, 52 * frame["y"].nunique()))
-        .add_params(choice),
-        f"{first} × {second}",
+        chart,
+        " × ".join(names),
         ["Mean validation error in per cent; the best point is framed."],
-        f"Validation error by {first} and {second}; least, {best['error']:.2f} %, at "
+        f"Validation error by {', '.join(names)}; least, {best['error']:.2f} %, at "
         f"{best['label']}.",
     )
 

@@ -37,6 +37,7 @@ def _config(ink: str, soft: str, line: str, paper: str, palette: Sequence[str]):
         | {"titleY": -10, "titleX": 0},
         "legend": {"orient": "bottom", "columns": 1, "symbolStrokeWidth": 3, **text}
         | {"titleFontSize": 13, "titleLimit": 0, "titleColor": soft, "labelLimit": 540},
+        "header": {"labelFontSize": 13, "labelColor": ink, "titleColor": ink},
         "mark": {"color": soft},
         "text": {"color": ink, "fontSize": 13},
         "range": {"category": list(palette)},
@@ -45,6 +46,7 @@ def _config(ink: str, soft: str, line: str, paper: str, palette: Sequence[str]):
             "ink": {"color": ink},
             "soft": {"color": soft},
             "first": {"color": palette[0]},
+            "second": {"color": palette[1]},
             "others": {"color": soft, "opacity": 0.5},
             "reference": {"color": soft, "strokeDash": [4, 4]},
             "frame": {"color": "#E69F00"},
@@ -71,19 +73,34 @@ def rows(frame: pd.DataFrame) -> alt.InlineData:
     return alt.InlineData(values=text, format={"type": "csv", "parse": parse})
 
 
-def picked(legend: bool = False) -> alt.Parameter:
+def picked(legend: bool = False, clicked: bool = True) -> alt.Parameter:
     """Returns the choice of a point by a click on it, shared by the charts of a page.
 
     Args:
         legend: Whether the chart has a legend of points to click on.
+        clicked: Whether a click on a mark chooses its point.
     """
     bind: dict[str, Any] = {"bind": "legend"} if legend else {}
-    return alt.selection_point(name="picked", fields=["label"], on="click", **bind)
+    on = "click" if clicked else "click[false]"
+    return alt.selection_point(name="picked", fields=["label"], on=on, **bind)
 
 
 def faded(choice: alt.Parameter, full: float = 1.0) -> Any:
     """Returns an opacity that is low for what is not chosen, where anything is."""
     return alt.when(choice).then(alt.value(full)).otherwise(alt.value(0.08 * full))
+
+
+def chosen_or_best(choice: alt.Parameter, rank: int = 0) -> Any:
+    """Returns a filter of the rows of the point that is chosen.
+
+    Args:
+        choice: The choice from `picked`.
+        rank: The rank of the point whose rows are shown where none is chosen.
+    """
+    none_chosen = f"!length(data('picked_store')) && datum.rank == {rank}"
+    return alt.LogicalOrPredicate(
+        **{"or": [{"param": choice.name, "empty": False}, none_chosen]}
+    )
 
 
 def positive_scale(values: pd.Series, **more: Any) -> alt.Scale:

@@ -4,12 +4,14 @@ from sklearn.metrics import confusion_matrix
 
 from mnistopt.data.classes import default_names
 from mnistopt.report.charts.classes import (
+    accuracy_chart,
+    accuracy_frame,
     confusion_chart,
     confusion_frame,
-    mistakes_chart,
     reliability_chart,
     reliability_frame,
 )
+from mnistopt.report.charts.images import mistakes_chart
 from mnistopt.results.predictions import Predictions
 from mnistopt.study.grid import grid
 
@@ -62,6 +64,18 @@ def test_reliability_counts_every_digit_once(make_tables, predictions):
     assert (frame["low"] <= frame["accuracy"] + 1e-9).all()
     assert (frame["high"] >= frame["accuracy"] - 1e-9).all()
     reliability_chart(frame).to_dict()
+
+
+def test_the_accuracy_of_each_class_is_its_recall(make_tables, predictions):
+    _, _, summary = make_tables(POINTS)
+    frame = accuracy_frame(summary, dict.fromkeys(summary["point"], predictions))
+    assert len(frame) == 2 * 10
+    right = predictions.classes == predictions.labels
+    for _, row in frame.iterrows():
+        mine = right[:, predictions.labels == row["order"]]
+        assert row["accuracy"] == pytest.approx(100 * mine.mean())
+        assert row["count"] == mine.shape[1]
+    accuracy_chart(frame).to_dict()
 
 
 def test_the_digits_of_the_chosen_point_are_shown_or_else_the_best(make_tables):

@@ -38,8 +38,8 @@ def test_the_gap_is_that_of_each_dropout(make_tables):
 
 @pytest.fixture
 def rivals(make_tables):
-    """Trials and summary of 30 points of 3 seeds whose costs and errors have ties."""
-    points = grid(model="mlp", hidden=(8,), lr=[i / 50 for i in range(1, 31)], epochs=2)
+    """Trials and summary of 30 networks of 3 seeds whose costs and errors have ties."""
+    points = grid(model="mlp", hidden=[(i,) for i in range(1, 31)], epochs=2)
     trials, _, summary = make_tables(points, seeds=3)
     rng = np.random.default_rng(1)
     for cost in (*COUNTED, *TIMED, "params"):
@@ -138,4 +138,18 @@ def test_costs_are_drawn_where_they_differ(rivals):
         *("params", "multiply_adds", "latency_1_ms", "seconds")
     ]
     same = dict.fromkeys(("params", "multiply_adds"), 7)
-    assert drawn(summary.assign(**same)) == []
+    assert drawn(summary.assign(**same)) == [
+        *("latency_1_ms", "latency_256_ms", "seconds")
+    ]
+    # By a few per cent they differ in nothing that a reader would pay for.
+    near = 1 + 0.04 * (summary["params"] > 4)
+    assert drawn(summary.assign(**dict.fromkeys(list(COSTS)[:-1], near))) == ["seconds"]
+
+
+def test_of_each_network_the_best_point_is_drawn(make_tables):
+    points = grid(model="mlp", hidden=[(8,), (9,)], lr=[0.1, 0.2, 0.3], epochs=2)
+    trials, _, summary = make_tables(points)
+    frame = cost_frame(trials, summary)
+    assert frame["label"].tolist() == [
+        summary[summary["hidden"] == hidden]["label"].iloc[0] for hidden in ("8", "9")
+    ]

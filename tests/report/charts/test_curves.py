@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from points import changed
 
-from mnistopt.report.charts.curves import curves_frame, error_chart, loss_chart
+from mnistopt.report.charts.curves import (
+    FITTED,
+    curves_frame,
+    error_chart,
+    fit_chart,
+    fit_frame,
+    loss_chart,
+)
 from mnistopt.report.charts.pictures import Picture, to_svg
 from mnistopt.report.charts.theme import PALETTE, TOP
 from mnistopt.results.columns import labelled
@@ -90,3 +97,22 @@ def test_a_study_in_which_some_points_have_not_begun_has_curves_of_the_others(
 ):
     records = [make_record(MLP), make_record(changed(MLP, lr=1.0), done=0)]
     assert frame_of(records)["label"].nunique() == 1
+
+
+def test_training_stands_beside_validation_up_to_each_point_s_epochs(make_tables):
+    points = grid(
+        model="mlp", hidden=(8,), lr=[i / 9 for i in range(1, 9)], epochs=[2, 4]
+    )
+    trials, curves, summary = make_tables(points, seeds=3)
+    frame = fit_frame(curves, trials, summary)
+    assert frame["label"].nunique() == FITTED
+    for (label, part), group in frame.groupby(["label", "part"]):
+        (point,) = (row for _, row in summary.iterrows() if row["label"] == label)
+        assert group["epoch"].tolist() == list(range(1, point["epochs"] + 1))
+        name = "train" if part.startswith("train") else "validation"
+        own = curves[curves["lr"] == point["lr"]]
+        wanted = 100 * (1 - own.groupby("epoch")[f"{name}_accuracy"].mean())
+        np.testing.assert_allclose(group["error"], wanted[: point["epochs"]])
+        assert (group["low"] <= group["error"] + 1e-9).all()
+        assert (group["high"] >= group["error"] - 1e-9).all()
+    fit_chart(frame).to_dict()
