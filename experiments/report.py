@@ -30,7 +30,7 @@ def main() -> None:
     # The library takes a second or two to import.
     from experiments.reproduction.findings import Findings, is_reproduction
     from experiments.reproduction.write import write, write_page
-    from mnistopt.report.study import write_report
+    from mnistopt.report.fresh import write_report
 
     workdir = check_path("workdir", FLAGS.workdir) or Path()
     if is_reproduction(workdir):

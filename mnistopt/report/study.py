@@ -8,27 +8,22 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from mnistopt import __version__
 from mnistopt.axes import plural, show
 from mnistopt.data.official import DATASETS
-from mnistopt.files import writing_to
-from mnistopt.manifest import OF_FIGURES, Manifest, checksum, digest
+from mnistopt.manifest import OF_FIGURES, Manifest
 from mnistopt.report import words
 from mnistopt.report.charts.curves import curves_frame, error_chart
 from mnistopt.report.charts.pictures import (
     COST,
-    FIGURES,
     Picture,
     Results,
     keep_picture,
     study_pictures,
 )
+from mnistopt.report.fresh import FIGURES, PAGE
 from mnistopt.report.page import Section, Table, image, render
-from mnistopt.results.config import CONFIG, Config, read_config
-from mnistopt.results.predictions import FOLDER
-from mnistopt.results.table_files import TABLES
+from mnistopt.results.config import Config
 
-PAGE = "report.html"
 # The page stays small; the CSV files have all.
 _ROWS = 300
 _GLIMPSE = 10
@@ -39,35 +34,13 @@ def make_pictures(workdir: Path) -> dict[str, Picture]:
     return study_pictures(Results.read(workdir))
 
 
-def write_report(workdir: Path, anew: bool = False) -> Path:
-    """Writes figures/ and report.html, unless they are of what there is.
+def write_page(workdir: Path, of: str) -> Path:
+    """Writes figures/ and report.html.
 
     Args:
-        workdir: Folder of a study, finished or running.
-        anew: Whether to write them even if nothing has changed.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        InputError: If it is not a workdir.
-        Unwritable: If it cannot be written to.
+        workdir: Folder of a study.
+        of: The digest of what they are made of.
     """
-    manifest = Manifest(workdir, OF_FIGURES)
-    read_config(workdir)  # Or raises that it is not a workdir.
-    sources = [workdir / f"{name}.csv" for name in TABLES]
-    sources += [*sorted(workdir.glob(f"{FOLDER}/*")), workdir / CONFIG]
-    sources += [workdir / FIGURES / "robustness.csv"]  # of `evaluate`
-    of = digest(__version__, [(path.name, checksum(path)) for path in sources])
-    whole = manifest.is_fresh(PAGE, of) and manifest.are_whole(FIGURES)
-    if whole and not anew:
-        return workdir / PAGE
-    with writing_to(workdir):
-        return _write(workdir, of)
-
-
-def _write(workdir: Path, of: str) -> Path:
-    """Writes figures/ and report.html, which is made of what has the digest `of`."""
     manifest, results = Manifest(workdir, OF_FIGURES), Results.read(workdir)
     pictures = study_pictures(results)
     stills = {

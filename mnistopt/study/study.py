@@ -99,7 +99,7 @@ class Study:
         Returns:
             The path of the page: one file, which needs no network.
         """
-        from mnistopt.report.study import write_report
+        from mnistopt.report.fresh import write_report
 
         return write_report(self.workdir)
 

@@ -14,7 +14,8 @@ from mnistopt.errors import InputError
 from mnistopt.points import ALWAYS as AXES
 from mnistopt.report import study as reporting
 from mnistopt.report.charts import pictures
-from mnistopt.report.study import glimpse, rerun_command, write_report
+from mnistopt.report.fresh import write_report
+from mnistopt.report.study import glimpse, rerun_command
 from mnistopt.results import config
 from mnistopt.results.table_files import write_tables
 from mnistopt.study.grid import grid
@@ -99,14 +100,20 @@ def test_a_report_is_drawn_again_only_when_its_study_has_changed(
     study, page, monkeypatch
 ):
     turns = []
-    write = reporting._write
-    monkeypatch.setattr(reporting, "_write", lambda *a: turns.append(a) or write(*a))
+    write = reporting.write_page
+    monkeypatch.setattr(
+        reporting, "write_page", lambda *a: turns.append(a) or write(*a)
+    )
 
     def drawn():
         study.report()
         return len(turns)
 
     os.utime(study.workdir / "trials.csv")
+    assert drawn() == 0
+    # Nor does the same run again, which takes other seconds.
+    again = {"lr": [1e-3, 1e-2, 1e6], "dropout": [0, 0.3], "seeds": 2, "epochs": 2}
+    mnistopt.run(**TINY, **again, workdir=study.workdir)
     assert drawn() == 0
     # What of the study is taken for granted.
     path = study.workdir / "predictions" / "samples.csv"

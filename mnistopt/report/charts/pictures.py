@@ -25,6 +25,7 @@ from mnistopt.report.charts import (
     sweep,
 )
 from mnistopt.report.charts.theme import TOP
+from mnistopt.report.fresh import FIGURES
 from mnistopt.results.columns import labelled, varying_axes
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.effects import Effects, find_effects
@@ -38,7 +39,6 @@ from mnistopt.results.sheets import (
 from mnistopt.results.table_files import read_table
 from mnistopt.results.tables import summary_table
 
-FIGURES = "figures"
 _ROBUST = {"panel": str, "amount": str, "image": str}
 # The heading of pictures that a menu chooses from.
 COST = "Cost"
