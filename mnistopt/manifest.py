@@ -21,6 +21,8 @@ from mnistopt.files import replacing, set_aside, text_checksum
 # Of a run, and of what is drawn from its files meanwhile, perhaps on another host: each
 # is written by one at a time.
 MANIFEST, OF_FIGURES = ".manifest.json", "figures/.manifest.json"
+# The page of a study, and the folder of its pictures.
+PAGE, FIGURES = "report.html", "figures"
 
 
 class _Entry(NamedTuple):

@@ -5,12 +5,17 @@ from pathlib import Path
 
 from mnistopt import __version__
 from mnistopt.files import writing_to
-from mnistopt.manifest import OF_FIGURES, Manifest, checksum, digest
+from mnistopt.manifest import (
+    FIGURES,
+    OF_FIGURES,
+    PAGE,
+    Manifest,
+    checksum,
+    digest,
+)
 from mnistopt.results.config import read_config
 from mnistopt.results.predictions import FOLDER
 from mnistopt.results.table_files import TABLES
-
-PAGE, FIGURES = "report.html", "figures"
 
 
 def write_report(workdir: Path, anew: bool = False) -> Path:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from mnistopt.axes import plural, show
 from mnistopt.data.official import DATASETS
-from mnistopt.manifest import OF_FIGURES, Manifest
+from mnistopt.manifest import FIGURES, OF_FIGURES, PAGE, Manifest
 from mnistopt.report import words
 from mnistopt.report.charts.curves import curves_frame, error_chart
 from mnistopt.report.charts.pictures import (
@@ -20,7 +20,6 @@ from mnistopt.report.charts.pictures import (
     keep_picture,
     study_pictures,
 )
-from mnistopt.report.fresh import FIGURES, PAGE
 from mnistopt.report.page import Section, Table, image, render
 from mnistopt.results.config import Config
 

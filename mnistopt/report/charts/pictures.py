@@ -13,7 +13,7 @@ import vl_convert
 from mnistopt.engine.memory import address_space
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
-from mnistopt.manifest import OF_FIGURES, Manifest, digest
+from mnistopt.manifest import FIGURES, OF_FIGURES, Manifest, digest
 from mnistopt.report.charts import (
     classes,
     costs,
@@ -25,7 +25,6 @@ from mnistopt.report.charts import (
     sweep,
 )
 from mnistopt.report.charts.theme import TOP
-from mnistopt.report.fresh import FIGURES
 from mnistopt.results.columns import labelled, varying_axes
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.effects import Effects, find_effects
