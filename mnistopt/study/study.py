@@ -22,6 +22,7 @@ from mnistopt.results.effects import Effects, find_effects
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.table_files import read_table
 from mnistopt.results.tables import FINISHED, MEASURED, best_trial
+from mnistopt.study.progress import in_notebook
 from mnistopt.training.metrics import confusion, per_class
 
 # Letters of a trial's name that may stand for all of it.
@@ -73,6 +74,10 @@ class Study:
         """
         from mnistopt.report.study import make_pictures
 
+        if in_notebook():
+            from mnistopt.report.inline import show_charts_inline
+
+            show_charts_inline()
         return {
             name: picture.chart for name, picture in make_pictures(self.workdir).items()
         }

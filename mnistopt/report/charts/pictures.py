@@ -210,6 +210,14 @@ def to_svg(picture: Picture) -> str:
     )
 
 
+def to_png(spec: dict[str, Any]) -> bytes:
+    """Returns a chart in Vega-Lite as PNG, of a size for a page."""
+    check_drawing()
+    return vl_convert.vegalite_to_png(
+        spec, vl_version=vegalite_version(), scale=1.5, allowed_base_urls=[]
+    )
+
+
 def drawn(picture: Picture) -> dict[str, bytes]:
     """Returns a picture as SVG, PNG and PDF, and its numbers as CSV, by suffix."""
     svg = to_svg(picture)
