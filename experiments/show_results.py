@@ -44,17 +44,12 @@ def results(study: Study) -> None:
     summary = study.summary
     console.print(first_that_fits(console, _tables(summary)))
     if (left_out := len(summary) - TABLE_ROWS) > 0:
-        console.print(f"Points left out here: {left_out}; summary.csv has all.")
+        console.print(f"Settings left out here: {left_out}; summary.csv has all.")
+    order = "Best first by validation accuracy, with the settings tied with it at 5 %. "
     known = summary["test_accuracy_low"].notna().any()
-    console.print(
-        "Best first by validation accuracy, with the points tied with it at 5 %. "
-        "Means over n seeds"
-        + (
-            ", with 95 % intervals for these digits."
-            if known
-            else f"; an interval takes {FEWEST_SEEDS}."
-        )
-    )
+    ends = ", with 95 % intervals for these digits."
+    ends = ends if known else f"; an interval takes {FEWEST_SEEDS}."
+    console.print(f"{order if len(summary) > 1 else ''}Means over n seeds{ends}")
     for sentence in effects_in_words(study.effects())[:1]:
         console.print(sentence, markup=False)
     if (summary["n"] > 0).any():
@@ -71,7 +66,7 @@ def _tables(summary: pd.DataFrame) -> Iterator[Table]:
     names = varying_axes(summary) or ["model", "lr"]
     columns = {name.replace("_", "\n"): _written(summary[name]) for name in names}
     labels = summary["point"].map(point_labels(summary))
-    for named in (columns, {"point": labels.tolist()}):
+    for named in (columns, {"setting": labels.tolist()}):
         for shown, with_interval in _CHOICES:
             yield _table(summary, named, shown, with_interval)
 

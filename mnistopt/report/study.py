@@ -23,6 +23,18 @@ from mnistopt.report.charts.pictures import (
 from mnistopt.report.page import Section, Table, image, render
 from mnistopt.results.config import Config
 
+_WORDS = (
+    "Setting: one combination of the hyper-parameters that were swept. Replica: one "
+    "training of a setting; its seed decides initial weights, batches, dropout and "
+    "augmentation, and is shared by all settings.",
+    "Validation images choose, test images are measured once, at the end.",
+    "Interval: where the mean over seeds lies with 95 % confidence, for these images; "
+    "three seeds are the fewest that have one.",
+    "Best: the highest mean validation accuracy. Tied: not shown to be below the best; "
+    "the intervals of all differences hold together at 95 % (Tukey's method).",
+    "Vote: the class with the highest probability in the mean over a setting's seeds.",
+    "Points are percentage points. Overfitting: training minus test accuracy.",
+)
 # The page stays small; the CSV files have all.
 _ROWS = 300
 _GLIMPSE = 10
@@ -59,6 +71,7 @@ def write_page(workdir: Path, of: str) -> Path:
             for group, some in groups.items()
         ),
         Section("Tables", tables=_tables(results.summary, results.trials)),
+        Section("Words", bullets(_WORDS)),
         Section("How this was made", _provenance(results.config, facts, workdir)),
     ]
     page = render(title, lead, words.notice(facts), sections, stills)

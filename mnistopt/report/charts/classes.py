@@ -64,7 +64,7 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
             x=alt.X("predicted:N", title="taken for", axis=axis).scale(domain=classes),
             y=alt.Y("true:N", title="class", axis=axis).scale(domain=classes),
             tooltip=[
-                alt.Tooltip("label:N", title="point"),
+                alt.Tooltip("label:N", title="setting"),
                 alt.Tooltip("true:N", title="class"),
                 alt.Tooltip("predicted:N", title="taken for"),
                 alt.Tooltip("count:Q", title="times, mean over seeds", format=".3~g"),
@@ -93,7 +93,7 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
         right.mark_text(style="soft").encode(text=alt.Text("count:Q", format=".3~g")),
     ][: 1 if many else None]
     best = frame[(frame["rank"] == 0) & (frame["true"] != frame["predicted"])]
-    words = "Confusion matrix of the best point."
+    words = "Confusion matrix of the best setting."
     if len(best):
         row = best.sort_values("count").iloc[-1]
         words += f" Most often {row['true']} is taken for {row['predicted']}."
@@ -102,7 +102,7 @@ def confusion_chart(frame: pd.DataFrame) -> Any:
         "Classes taken for others",
         [
             "Numbers count test images (mean over seeds) of the best or the selected",
-            "point; shades are per cent of a class. Click a cell to see its digits.",
+            "setting; shades are per cent of a class. Click a cell to see its digits.",
         ],
         words,
     )
@@ -146,7 +146,7 @@ def accuracy_chart(frame: pd.DataFrame) -> Any:
     best = base.transform_filter("datum.rank == 0")
     x = alt.X("accuracy:Q", title="right (%)").scale(zero=False, padding=12, nice=False)
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("class:N"),
         alt.Tooltip("accuracy:Q", title="right (%)", format=".2f"),
         alt.Tooltip("count:Q", title="test images"),
@@ -166,10 +166,10 @@ def accuracy_chart(frame: pd.DataFrame) -> Any:
         .add_params(choice),
         "Accuracy of each class",
         [
-            "Test images, mean over seeds. Dots: the best point; diamonds: the",
+            "Test images, mean over seeds. Dots: the best setting; diamonds: the",
             "selected one, or else the second best.",
         ],
-        f"Of the best point's classes {first['class']} is recognized least often, in "
+        f"Of the best setting's classes {first['class']} is recognized least often, in "
         f"{first['accuracy']:.1f} % of its images.",
     )
 
@@ -217,7 +217,7 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
     x = alt.X("confidence:Q", title="confidence of the vote (%)").scale(domain=[0, 100])
     y = alt.Y("accuracy:Q", title="right (%)").scale(domain=[0, 100])
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("confidence:Q", title="mean confidence (%)", format=".1f"),
         alt.Tooltip("accuracy:Q", title="right (%)", format=".1f"),
         alt.Tooltip("count:Q", title="test images", format=","),
@@ -243,8 +243,8 @@ def reliability_chart(frame: pd.DataFrame) -> Any:
         "Is it as sure as it is right?",
         [
             "Test images by the confidence of the seeds' vote; size: how many images.",
-            f"Expected calibration error of the best point: {error:.2f} points.",
+            f"Expected calibration error of the best setting: {error:.2f} points.",
         ],
-        f"Reliability diagram of the best point; expected calibration error {error:.2f}"
-        " percentage points.",
+        f"Reliability diagram of the best setting; expected calibration error "
+        f"{error:.2f} percentage points.",
     )

@@ -65,7 +65,7 @@ def gap_chart(frame: pd.DataFrame) -> Any:
         legend=key if len(names) > 1 else None,
     )
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("gap:Q", title="train - test (points)", format=".2f"),
         alt.Tooltip("low:Q", format=".2f"),
         alt.Tooltip("high:Q", format=".2f"),
@@ -91,7 +91,7 @@ def gap_chart(frame: pd.DataFrame) -> Any:
     return finished(
         alt.layer(*layers).add_params(choice),
         "Overfitting and dropout",
-        ["Mean over each point's seeds, with its 95 % interval."],
+        ["Mean over each setting's seeds, with its 95 % interval."],
         f"Train minus test accuracy by dropout; least, {least['gap']:.2f} points, at "
         f"{least['label']}.",
     )
@@ -205,7 +205,7 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         axis=alt.Axis(format="~g", tickCount=5),
     )
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
         alt.Tooltip("low:Q", format=".2f"),
         alt.Tooltip("high:Q", format=".2f"),

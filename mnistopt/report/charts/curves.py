@@ -129,7 +129,7 @@ def fit_chart(frame: pd.DataFrame) -> Any:
         )
     )
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("part:N", title="on"),
         alt.Tooltip("epoch:Q", format="d"),
         alt.Tooltip("error:Q", title="error (%)", format=".2f"),
@@ -149,10 +149,10 @@ def fit_chart(frame: pd.DataFrame) -> Any:
         alt.layer(*layers).add_params(choice),
         "Training beside validation",
         [
-            "Mean over seeds and their range, of the best or the selected point. In",
+            "Mean over seeds and their range, of the best or the selected setting. In",
             "training, images count as they came: augmented, as the epoch went on.",
         ],
-        f"Error of the best point by epoch; at the end, {ends}.",
+        f"Error of the best setting by epoch; at the end, {ends}.",
     )
 
 
@@ -179,7 +179,7 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     words = f"{title.lower()} ({unit})"
     y = alt.Y(f"{name}:Q", title=words, scale=scale, axis=axis)
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("epoch:Q", format="d"),
         alt.Tooltip(f"{name}:Q", title="mean", format=".3~g"),
         alt.Tooltip(f"{name}_low:Q", title="lowest", format=".3~g"),
@@ -217,7 +217,7 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
         lines = others.mark_line(style="others", strokeWidth=1, clip=far)
         opacity = faded(choice, 0.5)
         layers.insert(0, lines.encode(y=y, detail="label:N", opacity=opacity))
-    words = f"{title} by epoch of {len(labels)} points."
+    words = f"{title} by epoch of {len(labels)} settings."
     last = shown[shown["rank"] == 0].tail(1)
     for label, end in zip(last["label"], last[name]):
         words += f" The best, {label}, ends at {end:.3g} {unit}."

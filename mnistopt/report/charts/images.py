@@ -47,9 +47,9 @@ def mistakes_chart(frame: pd.DataFrame) -> Any:
         "Surely wrong",
         [
             "The test images that the seeds' vote misreads with most confidence,",
-            "and each seed's answer; of the best or the selected point.",
+            "and each seed's answer; of the best or the selected setting.",
         ],
-        f"The most confidently misread images of the best point: {', '.join(shown)}.",
+        f"The most confidently misread images of the best setting: {', '.join(shown)}.",
     )
 
 
@@ -66,15 +66,15 @@ def hardest_chart(frame: pd.DataFrame, points: int) -> Any:
         at="datum.place"
     )
     return finished(
-        alt.layer(*_images(base, high, "each point's answer")).properties(
+        alt.layer(*_images(base, high, "each setting's answer")).properties(
             height=130 * high
         ),
         "Missed by all",
         [
-            f"Test images that the vote of each of the {points} points misreads: what",
-            "all take it for together, and how often each answer was given.",
+            f"Test images that the votes of all {points} settings misread: what all",
+            "take them for together, and how often each answer was given.",
         ],
-        f"{len(placed)} images that all points misread.",
+        f"{len(placed)} images that all settings misread.",
     )
 
 
@@ -99,7 +99,7 @@ def _images(base: Any, high: int, whose: str) -> list[Any]:
             domain=[high - 0.31, -0.31], nice=False, zero=False
         ),
         tooltip=[
-            alt.Tooltip("label:N", title="point"),
+            alt.Tooltip("label:N", title="setting"),
             alt.Tooltip("index:Q", title="test image", format="d"),
             alt.Tooltip("votes:N", title=whose),
         ],

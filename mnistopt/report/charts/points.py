@@ -58,7 +58,7 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
     replica = alt.Chart(rows(frame)).encode(y=y)
     point = alt.Chart(rows(frame.drop_duplicates("label"))).encode(y=y)
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("mean:Q", title="mean (%)", format=".2f"),
         alt.Tooltip("low:Q", format=".2f"),
         alt.Tooltip("high:Q", format=".2f"),
@@ -74,7 +74,7 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
             color=rank_colour(),
             opacity=faded(choice, 0.65),
             tooltip=[
-                alt.Tooltip("label:N", title="point"),
+                alt.Tooltip("label:N", title="setting"),
                 alt.Tooltip("seed:N"),
                 alt.Tooltip("error:Q", title="test error (%)", format=".2f"),
             ],
@@ -88,8 +88,8 @@ def seeds_chart(frame: pd.DataFrame) -> Any:
         layers = layers[1:]
     best = frame.iloc[0]
     words = (
-        f"Test error of {frame['label'].nunique()} points, a dot per seed. The best by "
-        f"validation, {best['label']}: {best['mean']:.2f} %."
+        f"Test error of {frame['label'].nunique()} settings, a dot per seed. The best "
+        f"by validation, {best['label']}: {best['mean']:.2f} %."
     )
     return finished(
         alt.layer(*layers).properties(height=rows_high(frame)).add_params(choice),
@@ -156,7 +156,7 @@ def differences_chart(frame: pd.DataFrame, best: str) -> Any:
         axis=alt.Axis(format="+.3~f", tickCount=6),
     )
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("difference:Q", format="+.2f"),
         alt.Tooltip("low:Q", format="+.2f"),
         alt.Tooltip("high:Q", format="+.2f"),
@@ -182,5 +182,5 @@ def differences_chart(frame: pd.DataFrame, best: str) -> Any:
             f"Validation accuracy minus that of {best}, seed by seed.",
             "Intervals hold together at 95 %; “tied”: the interval includes zero.",
         ],
-        f"Differences of {len(frame)} points from {best}; {tied} are tied with it.",
+        f"Differences of {len(frame)} settings from {best}; {tied} are tied with it.",
     )

@@ -90,7 +90,7 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
         ),
         y=alt.Y("y:N", sort=_values(table[second])[::-1], title=second),
         tooltip=[
-            alt.Tooltip("label:N", title="point"),
+            alt.Tooltip("label:N", title="setting"),
             alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
             alt.Tooltip("n:Q", title="seeds"),
         ],
@@ -126,7 +126,7 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
     return finished(
         chart,
         " × ".join(names),
-        ["Mean validation error in per cent; the best point is framed."],
+        ["Mean validation error in per cent; the best setting is framed."],
         f"Validation error by {', '.join(names)}; least, {best['error']:.2f} %, at "
         f"{best['label']}.",
     )
@@ -172,7 +172,7 @@ def parallel_chart(frame: pd.DataFrame) -> Any:
     )
     y = alt.Y("position:Q", axis=None, scale=alt.Scale(padding=10))
     tooltip = [
-        alt.Tooltip("label:N", title="point"),
+        alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
     ]
     base = alt.Chart(rows(frame)).encode(x=x, y=y, detail="label:N")
@@ -200,7 +200,7 @@ def parallel_chart(frame: pd.DataFrame) -> Any:
     return finished(
         alt.layer(*layers).properties(height=HEIGHT).add_params(choice),
         "All hyper-parameters",
-        [f"One line per point; coloured: the best {len(PALETTE)} by validation."],
-        f"Parallel coordinates of {frame['label'].nunique()} points; the best is "
+        [f"One line per setting; coloured: the best {len(PALETTE)} by validation."],
+        f"Parallel coordinates of {frame['label'].nunique()} settings; the best is "
         f"{best['label']} with {best['error']:.2f} % validation error.",
     )
