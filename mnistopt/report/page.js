@@ -164,11 +164,14 @@
   // Of "1,234" and "97.17 [96.15, 97.92]" the first number; NaN of "128x128".
   const number = (text) => parseFloat(text.match(/^[-+]?[\d.,]+(?= |$)/)?.[0].replaceAll(",", ""));
 
-  function compare(one, other) {
-    const texts = [one, other].map((cell) => cell?.textContent ?? "");
+  // Of a column with numbers what has none comes last, both ways.
+  function compare(one, other, up) {
+    const texts = [one, other].map((cell) => cell?.textContent.trim() ?? "");
     const [a, b] = texts.map(number);
-    if (!isNaN(a) && !isNaN(b)) return a - b;
-    return texts[0].localeCompare(texts[1], undefined, { numeric: true });
+    const turn = up ? 1 : -1;
+    if (!isNaN(a) && !isNaN(b)) return turn * (a - b);
+    if (isNaN(a) !== isNaN(b)) return isNaN(a) ? 1 : -1;
+    return turn * texts[0].localeCompare(texts[1], undefined, { numeric: true });
   }
 
   function save_as(name, text) {
@@ -238,8 +241,8 @@
         for (const other of heads) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", up ? "ascending" : "descending");
         const body = table.tBodies[0];
-        const rows = [...body.rows].sort((one, other) => compare(one.cells[column], other.cells[column]));
-        body.append(...(up ? rows : rows.reverse()));
+        const cell = (row) => row.cells[column];
+        body.append(...[...body.rows].sort((one, other) => compare(cell(one), cell(other), up)));
       });
     });
   }

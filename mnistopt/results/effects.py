@@ -358,12 +358,26 @@ def effects_in_words(effects: Effects | None) -> list[str]:
             f"The effect of {names} cannot be separated from that of other axes: they "
             "were not varied independently."
         )
+    for first, second, share in interactions(effects):
+        found.append(
+            f"The effect of {first} depends on {second}: their interaction is "
+            f"{100 * share:.0f} % of the variance."
+        )
+    return found
+
+
+def interactions(effects: Effects | None) -> list[tuple[str, str, float]]:
+    """Returns the pairs of axes that depend on each other, with their shares.
+
+    Those that are larger than noise at 5 %, corrected for the number of pairs, and not
+    too small to change a recommendation.
+    """
+    if effects is None:
+        return []
     pairs = effects.terms[effects.terms["axes"] == 2]
-    for _, pair in pairs.iterrows():
-        if pair["p"] * len(pairs) < ERROR_RATE and pair["share"] > _NOTABLE:
-            first, second = pair["term"].split(" x ")
-            found.append(
-                f"The effect of {first} depends on {second}: their interaction is "
-                f"{100 * pair['share']:.0f} % of the variance."
-            )
+    notable = (pairs["p"] * len(pairs) < ERROR_RATE) & (pairs["share"] > _NOTABLE)
+    found = []
+    for _, pair in pairs[notable].iterrows():
+        first, second = pair["term"].split(" x ")
+        found.append((first, second, float(pair["share"])))
     return found

@@ -36,13 +36,15 @@ def curves_frame(
         summary: The table of points, `labelled`.
 
     Returns:
-        As `grouped_curves`.
+        As `grouped_curves`; `rank` is that of the point.
     """
     replicas = trials.groupby("point")["replica"].agg(frozenset)
     names: dict[frozenset, str] = {}
     for point, label in zip(summary["point"], summary["label"]):
         names.setdefault(replicas[point], label)
-    return grouped_curves(curves, {name: members for members, name in names.items()})
+    frame = grouped_curves(curves, {name: members for members, name in names.items()})
+    ranks = dict(zip(summary["label"], summary["rank"]))
+    return frame.assign(rank=frame["label"].map(ranks).astype(int))
 
 
 def grouped_curves(
@@ -192,8 +194,13 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     x = alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1, **few))
     base = alt.Chart(rows(shown)).encode(x=x)
     best = base.transform_filter(f"datum.rank < {len(PALETTE)}")
-    colours = alt.Scale(domain=labels[: len(PALETTE)])
-    best = best.encode(color=alt.Color("label:N", scale=colours, legend=legend()))
+    # The colour of a point is that of its rank; points without a curve leave theirs.
+    ranks = dict(zip(frame["rank"], frame["label"]))
+    domain = [ranks.get(rank, f" {rank}") for rank in range(len(PALETTE))]
+    key = legend()
+    key["values"] = [label for label in domain if label in labels]
+    colours = alt.Scale(domain=domain)
+    best = best.encode(color=alt.Color("label:N", scale=colours, legend=key))
     size = 30 if len(epochs) < 20 else 12
     layers = [
         best.mark_area(strokeWidth=0, clip=far).encode(
@@ -212,7 +219,7 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
             y=y, tooltip=tooltip, opacity=faded(choice)
         ),
     ]
-    if len(labels) > len(PALETTE):
+    if frame["rank"].max() >= len(PALETTE):
         others = base.transform_filter(f"datum.rank >= {len(PALETTE)}")
         lines = others.mark_line(style="others", strokeWidth=1, clip=far)
         opacity = faded(choice, 0.5)

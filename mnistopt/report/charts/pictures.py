@@ -27,7 +27,7 @@ from mnistopt.report.charts import (
 from mnistopt.report.charts.theme import TOP
 from mnistopt.results.columns import labelled, varying_axes
 from mnistopt.results.config import Config, read_config
-from mnistopt.results.effects import Effects, find_effects
+from mnistopt.results.effects import Effects, find_effects, interactions
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.sheets import (
     EVERY,
@@ -144,7 +144,13 @@ def study_pictures(results: Results) -> dict[str, Picture]:
     add("Accuracy", "seeds", points.seeds_frame(trials, summary), points.seeds_chart)
     if sweep.is_grid(done):
         add("Accuracy", "sweep", sweep.grid_frame(done), sweep.grid_chart, done)
-    elif len(swept) > 2:
+    else:
+        # At most as many as fill a row or two.
+        for first, second, _ in interactions(found)[:4]:
+            frame = sweep.pair_frame(done, first, second)
+            name = f"interaction-{first}-{second}"
+            add("What matters", name, frame, sweep.pair_chart, done, first, second)
+    if len(swept) > 2 and not sweep.is_grid(done):
         add("Accuracy", "sweep", sweep.parallel_frame(done), sweep.parallel_chart)
     for best in summary[summary["choice"] == "best"]["label"]:
         apart = points.differences_frame(trials, summary)

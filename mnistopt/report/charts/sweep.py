@@ -95,22 +95,11 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
             alt.Tooltip("n:Q", title="seeds"),
         ],
     )
-    positive = (frame["error"] > 0).all()
-    scale = alt.Scale(scheme="viridis", type="log" if positive else "linear")
-    middle = (frame["error"].min() * frame["error"].max()) ** 0.5
-    colour = alt.Color("error:Q", scale=scale, legend=None)
-    layers = [
-        base.mark_rect(cornerRadius=3).encode(color=colour, opacity=faded(choice)),
-        base.transform_filter("datum.rank == 0").mark_rect(
-            style="frame", filled=False, strokeWidth=4, cornerRadius=3
-        ),
-        base.mark_text(fontSize=14).encode(
-            text=alt.Text("error:Q", format=".2f"),
-            color=alt.when(f"datum.error > {middle:.6g}")
-            .then(alt.value("black"))
-            .otherwise(alt.value("white")),
-        ),
-    ]
+    cells, numbers = _cells(base, frame, faded(choice))
+    best_cell = base.transform_filter("datum.rank == 0").mark_rect(
+        style="frame", filled=False, strokeWidth=4, cornerRadius=3
+    )
+    layers = [cells, best_cell, numbers]
     best = frame.sort_values("rank").iloc[0]
     height = max(90, 52 * frame["y"].nunique())
     if third:
@@ -130,6 +119,65 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
         f"Validation error by {', '.join(names)}; least, {best['error']:.2f} %, at "
         f"{best['label']}.",
     )
+
+
+def pair_frame(summary: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
+    """Returns a row per pair of values of two hyper-parameters.
+
+    Returns:
+        `x` and `y`, the values as text, of which x has more; and `error`, the mean
+        validation error in per cent of the `n` points that have them.
+    """
+    table = _measured(summary).dropna(subset=[first, second])
+    first, second = sorted((first, second), key=lambda axis: -table[axis].nunique())
+    texts = table.assign(x=_text(table[first]), y=_text(table[second]))
+    means = texts.groupby(["x", "y"], sort=False)["error"].agg(["mean", "size"])
+    return means.reset_index().rename(columns={"mean": "error", "size": "n"})
+
+
+def pair_chart(frame: pd.DataFrame, summary: pd.DataFrame, *axes: str) -> Any:
+    """Draws how the effect of one axis depends on another; takes a `pair_frame`."""
+    table = _measured(summary)
+    first, second = sorted(axes, key=lambda axis: -table[axis].nunique())
+    base = alt.Chart(rows(frame)).encode(
+        x=alt.X("x:N", sort=_values(table[first]), title=first).axis(
+            labelAngle=0, labelOverlap=True
+        ),
+        y=alt.Y("y:N", sort=_values(table[second])[::-1], title=second),
+        tooltip=[
+            alt.Tooltip("x:N", title=first),
+            alt.Tooltip("y:N", title=second),
+            alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
+            alt.Tooltip("n:Q", title="settings"),
+        ],
+    )
+    best = frame.sort_values("error").iloc[0]
+    return finished(
+        alt.layer(*_cells(base, frame)).properties(
+            height=max(90, 52 * frame["y"].nunique())
+        ),
+        f"{first} × {second}: they depend on each other",
+        ["Mean validation error in per cent, over all other settings and seeds."],
+        f"Validation error by {first} and {second}; least, {best['error']:.2f} %, at "
+        f"{first} {best['x']}, {second} {best['y']}.",
+    )
+
+
+def _cells(base: Any, frame: pd.DataFrame, opacity: Any = alt.Undefined) -> list[Any]:
+    """Returns layers of the cells of a heat map, and of their numbers."""
+    positive = (frame["error"] > 0).all()
+    scale = alt.Scale(scheme="viridis", type="log" if positive else "linear")
+    middle = (frame["error"].min() * frame["error"].max()) ** 0.5
+    colour = alt.Color("error:Q", scale=scale, legend=None)
+    return [
+        base.mark_rect(cornerRadius=3).encode(color=colour, opacity=opacity),
+        base.mark_text(fontSize=14).encode(
+            text=alt.Text("error:Q", format=".2f"),
+            color=alt.when(f"datum.error > {middle:.6g}")
+            .then(alt.value("black"))
+            .otherwise(alt.value("white")),
+        ),
+    ]
 
 
 def parallel_frame(summary: pd.DataFrame) -> pd.DataFrame:
