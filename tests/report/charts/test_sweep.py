@@ -51,7 +51,7 @@ def test_a_third_hyper_parameter_has_a_panel_per_value(make_tables):
     spec = grid_chart(frame, summary).to_dict()
     assert spec["facet"]["field"] == "panel" and spec["spec"]["width"] > 100
     more = grid(
-        model="mlp", hidden=[(i,) for i in range(5, 10)], lr=[1e-4, 1e-3, 0.1, 0.2, 0.3],
+        model="mlp", hidden=[(i,) for i in range(5, 10)], lr=[0.01, 0.1, 0.2, 0.3, 0.4],
         dropout=[0, 0.1, 0.2, 0.3, 0.4], epochs=2,
     )  # fmt: skip
     assert not is_grid(make_tables(more)[2])
