@@ -311,8 +311,9 @@ def behind_best(values: Sequence[Sequence[float]]) -> list[Interval]:
     of those behind. One variance for all points: 4 to 6 %, but up to 41 % where spreads
     differ; 99 % and 84 % of those behind. Hsu's comparisons with the best (1981) ask
     another question, which points can be shown not to be the only best: they keep the
-    best in 95 %, and call an equal one worse in 9 to 73 %.
-    `tests/results/test_compare.py` repeats it.
+    best in 95 % and exclude 98 % of those behind, and call an equal one worse in 9 to
+    73 %.
+    `tests/results/test_compare.py` repeats parts of it.
 
     Args:
         values: Per point an accuracy per seed, of the same seeds in the same order.
