@@ -71,7 +71,7 @@ def read_picture(file: Path, frames: list[Path] | None = None) -> np.ndarray:
             kind = opened.format
             picture = ImageOps.exif_transpose(opened)
             if picture.mode[0] not in "IF":
-                return opaque(np.asarray(_in_colours(picture)))
+                return opaque(np.asarray(in_colours(picture)))
             deep = _deep(np.asarray(picture), picture.mode, kind)
             # Pillow turns pixels round whose 0 is white, but not deep ones.
             if kind == "TIFF" and getattr(opened, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
@@ -102,7 +102,7 @@ def _deep(values: np.ndarray, mode: str, kind: str | None) -> np.ndarray:
     return values if mode == "I" and kind not in ("PNG", "PPM") else values.astype("u2")
 
 
-def _in_colours(picture: Any) -> Any:
+def in_colours(picture: Any) -> Any:
     """Returns a picture of 8 bits in grey, RGB or RGBA."""
     if picture.mode == "La":  # grey is multiplied by alpha
         picture = picture.convert("LA")

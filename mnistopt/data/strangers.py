@@ -267,26 +267,40 @@ def make_strangers(
     Raises:
         InputError: If one cannot be used; says which.
     """
-    dims = np.ndim(given) if isinstance(given, np.ndarray) else 0
+    if hasattr(given, "__array__") and not isinstance(given, Image.Image):
+        given = np.asarray(given)
+    dims = given.ndim if isinstance(given, np.ndarray) else 0
     # What ends in a few channels is one picture in colour.
-    lone = isinstance(given, Image.Image) or dims == 2
+    lone = isinstance(given, (str, Path, Image.Image)) or dims == 2
     lone |= dims == 3 and given.shape[-1] <= _CHANNELS
+    several = dims > 0 or isinstance(given, Sequence)
+    if not lone and not several:
+        raise InputError(f"images={given!r} is not allowed: expected images, or one")
     entries = [given] if lone else list(given)
     if not entries:
         raise InputError("images has no images; give at least one")
-    images = [_pixels(entry, number) for number, entry in enumerate(entries)]
+    channels = image_shape[-1]
+    images = [_pixels(entry, i, channels) for i, entry in enumerate(entries)]
     placed, ink = _placed(images, image_shape, light_paper, "images")
     return Strangers(placed, None, list(map(str, range(len(images)))), ink)
 
 
-def _pixels(entry: Any, number: int) -> np.ndarray:
-    """Returns one image as pictures are read: uint8 [H, W] or [H, W, 3]."""
+def _pixels(entry: Any, number: int, channels: int) -> np.ndarray:
+    """Returns one image as pictures are read: uint8 [H, W] or [H, W, 3].
+
+    Where a study's images have 2 or 4 channels, as many are its own.
+    """
     if isinstance(entry, (str, Path)):
         path = check_path("images", entry) or Path()
         if not path.is_file():
             raise InputError(f"images[{number}]={path} is no file")
         return pictures.as_bytes(pictures.read_picture(path), path)
-    pixels = np.asarray(entry)
+    if isinstance(entry, Image.Image) and entry.mode[0] not in "IF":
+        return pictures.opaque(np.asarray(pictures.in_colours(entry)))
+    try:
+        pixels = np.asarray(entry)
+    except ValueError as error:
+        raise InputError(f"images[{number}] is no array ({error})") from error
     flat = pixels.ndim == 2
     if not pixels.size or not (
         flat or (pixels.ndim == 3 and pixels.shape[-1] <= _CHANNELS)
@@ -303,7 +317,8 @@ def _pixels(entry: Any, number: int) -> np.ndarray:
     if pixels.dtype != np.uint8:
         unit = pictures.as_unit(pixels.astype(float))
         pixels = np.rint(255 * unit).astype(np.uint8)
-    return pictures.opaque(pixels)
+    own = channels in (2, 4) and pixels.ndim == 3 and pixels.shape[-1] == channels
+    return pixels if own else pictures.opaque(pixels)
 
 
 def _as_mnist(image_shape: Sequence[int]) -> bool:

@@ -37,12 +37,22 @@ if (still) {{
 
 def show_charts_inline() -> None:
     """Lets Altair show charts in this notebook so, unless it was told how to."""
-    if alt.renderers.active == "default":
-        alt.renderers.register(NAME, _bundle)
-        alt.renderers.enable(NAME)
+    if alt.renderers.active != "default":
+        return
+    usual = alt.renderers.get()
+
+    def bundle(spec: dict[str, Any], **options: Any) -> Any:
+        # A chart of the user's own may have data that we do not fetch.
+        try:
+            return _bundle(spec)
+        except ValueError:
+            return usual(spec, **options) if usual else {}
+
+    alt.renderers.register(NAME, bundle)
+    alt.renderers.enable(NAME)
 
 
-def _bundle(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
+def _bundle(spec: dict[str, Any]) -> dict[str, Any]:
     """Returns what a notebook may show of a chart, by MIME type."""
     png = to_png(spec)
     still = "data:image/png;base64," + base64.b64encode(png).decode()
@@ -53,6 +63,6 @@ def _bundle(spec: dict[str, Any], **_: Any) -> dict[str, Any]:
         start=still[:40],
         embed=_EMBED.format(version=alt.VEGAEMBED_VERSION),
         # No text of a study ends the script.
-        spec=json.dumps(spec).replace("</", "<\\/"),
+        spec=json.dumps(spec).replace("<", "\\u003c"),
     )
     return {"text/html": html, "image/png": png}

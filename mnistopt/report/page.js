@@ -9,6 +9,9 @@
   const views = [];
   const bar = document.getElementById("choice");
   let sharing = false;
+  // Between the classes of a cell of the confusion matrix, and the one that is shown.
+  const BETWEEN = "\u001f";
+  let seen = "";
 
   // On a phone long names are broken after a comma, and leave room for the chart.
   const narrow = innerWidth < 700;
@@ -105,12 +108,11 @@
       view.addDataListener(STORE, (_, store) => choose(store, view));
       views.push({ name, view, labels: new Set(labels) });
       if (name !== "confusion") return;
-      let cell = "";
       view.addEventListener("click", (_, item) => {
         const { true: taken, predicted } = item?.datum ?? {};
-        const clicked = taken === undefined || taken === predicted ? "" : `${taken}|${predicted}`;
-        cell = clicked === cell ? "" : clicked;
-        look(cell);
+        const wrong = taken !== undefined && taken !== predicted;
+        const clicked = wrong ? `${taken}${BETWEEN}${predicted}` : "";
+        look(clicked === seen ? "" : clicked);
       });
     });
     // The names of rows, too, can be clicked.
@@ -133,13 +135,16 @@
     place.after(buttons);
   }
 
-  // A click on a cell of the confusion matrix shows its digits.
+  // A click on a cell of the confusion matrix shows its digits, as far as they are kept.
   async function look(cell) {
+    seen = cell;
     const mistakes = views.find(({ name }) => name === "mistakes");
-    if (mistakes) await mistakes.view.signal("cell", cell).runAsync();
-    const title = document.querySelector('figure[data-name="mistakes"] h3');
-    const [taken, as] = cell.split("|");
-    if (title) title.textContent = cell ? `${taken} read as ${as}` : specs.mistakes.usermeta.title.text;
+    if (!mistakes) return;
+    await mistakes.view.signal("cell", cell).runAsync();
+    const figure = document.querySelector('figure[data-name="mistakes"]');
+    const none = figure.querySelector("image") ? "" : " by the vote: none kept";
+    const words = cell.split(BETWEEN).join(" read as ");
+    figure.querySelector("h3").textContent = cell ? words + none : specs.mistakes.usermeta.title.text;
   }
 
   bar.querySelector("button").addEventListener("click", () => choose([], null));

@@ -62,7 +62,7 @@ def shared_spread(
     Returns:
         The common spread; `NO_SPREAD` of fewer than three samples.
     """
-    samples = [(std, n) for std, n in zip(stds, freedoms) if std > 0 and n > 0]
+    samples = [(std, n) for std, n in zip(stds, freedoms) if std > ROUNDING and n > 0]
     if len(samples) < 3:
         return NO_SPREAD
     half = np.array([n for _, n in samples]) / 2
@@ -270,9 +270,10 @@ def tukey(count: int, freedom: float) -> float:
 
     Returns:
         The quantile of the studentized range, divided by the root of 2; nan without
-        degrees of freedom. To 1e-4 as scipy's, which takes a hundred times as long.
+        degrees of freedom. As scipy's, which takes a hundred times as long, to 1e-4 of
+        up to 200 means, to 1e-3 of 2,000.
     """
-    if not freedom > 0:
+    if not freedom > 0 or count < 2:
         return math.nan
     if count == 2:
         return float(special.stdtrit(freedom, 0.975))

@@ -25,7 +25,7 @@ from mnistopt.errors import InputError
 from mnistopt.manifest import Manifest, digest
 from mnistopt.points import Point
 from mnistopt.results.tables import FINISHED
-from mnistopt.training.metrics import confusion
+from mnistopt.training.metrics import confusion, per_class
 
 FOLDER, LABELS = "predictions", "labels"
 SPLITS = ("validation", "test")
@@ -61,6 +61,30 @@ class Predictions(NamedTuple):
         return sum(
             confusion(self.labels, classes, k) for classes in self.classes
         ) / len(self.seeds)
+
+    def per_class(self) -> pd.DataFrame:
+        """Returns how well each class is recognized, means over the seeds.
+
+        Returns:
+            A row per class: its name `class`, the `count` of its images, its `accuracy`
+            (recall; nan without images), `precision` and `f1`, in [0, 1].
+        """
+        count = len(self.class_names)
+        tables = [
+            per_class(confusion(self.labels, classes, count))
+            for classes in self.classes
+        ]
+        means = pd.concat(map(pd.DataFrame, tables)).groupby(level=0).mean()
+        counts = np.bincount(self.labels, minlength=count)
+        return pd.DataFrame(
+            {
+                "class": self.class_names,
+                "count": counts,
+                "accuracy": means["recall"].where(counts > 0),
+                "precision": means["precision"],
+                "f1": means["f1"],
+            }
+        )
 
 
 def write_predictions(

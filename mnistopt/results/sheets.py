@@ -92,28 +92,39 @@ def _rows(
     return pd.DataFrame(rows, columns=_COLUMNS[1:])
 
 
-def find_hardest(
-    predictions: Sequence[Predictions], images: np.ndarray
-) -> pd.DataFrame:
-    """Returns the images that the votes of all points misread.
+class Hardest:
+    """Finds the images that the votes of all points misread, a point at a time."""
 
-    Args:
-        predictions: Predictions of each point for the N images of a split.
-        images: uint8 or float32 [N, H, W, C].
+    def __init__(self) -> None:
+        self._votes: list[np.ndarray] = []
+        self._chances: Any = 0.0
+        self._one: Predictions | None = None
 
-    Returns:
-        As `find_mistakes`: the `vote` is the class that the mean of all probabilities
-        is highest for, and `votes` are those of the points.
-    """
-    votes = np.stack([of_point.vote for of_point in predictions])
-    mean = np.mean(
-        [of_point.probabilities for of_point in predictions], axis=0, dtype=float
-    )
-    wrong = np.flatnonzero((votes != predictions[0].labels).all(axis=0))
-    confidence = 100 * mean.max(axis=1)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
-    vote = mean.argmax(axis=1)
-    return _rows(worst, vote, confidence, votes, predictions[0], images)
+    def add(self, predictions: Predictions) -> None:
+        """Counts what a point says of the N images of a split."""
+        self._votes.append(predictions.vote)
+        self._chances = self._chances + predictions.probabilities.astype(np.float32)
+        self._one = predictions
+
+    def find(self, images: np.ndarray) -> pd.DataFrame:
+        """Returns the images, those that all are surest of first.
+
+        Args:
+            images: uint8 or float32 [N, H, W, C].
+
+        Returns:
+            As `find_mistakes`: the `vote` is the class that the mean of all
+            probabilities is highest for, and `votes` are those of the points. No rows
+            of fewer than two points.
+        """
+        if self._one is None or len(self._votes) < 2:
+            return pd.DataFrame(columns=_COLUMNS[1:])
+        votes, mean = np.stack(self._votes), self._chances / len(self._votes)
+        wrong = np.flatnonzero((votes != self._one.labels).all(axis=0))
+        confidence = 100 * mean.max(axis=1)
+        worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST]
+        said = mean.argmax(axis=1), confidence, votes
+        return _rows(worst, *said, self._one, images)
 
 
 def data_url(pixels: np.ndarray) -> str:
@@ -154,20 +165,17 @@ def write_mistakes(workdir: Path, trials: pd.DataFrame, data: Dataset) -> None:
     of = digest(best, [(file, checksum(folder / f"{file}.npz")) for file in files])
     if Manifest(workdir).is_fresh(name, of):
         return
-    images, known = data.test.images, {}
+    images, hardest = data.test.images, Hardest()
+    frames = []
     for point in points:
         with contextlib.suppress(InputError):  # It could not be predicted.
-            known[point] = read_predictions(workdir, point, "test")
-    frames = [
-        find_mistakes(said, images, OF_BEST if point == best else MOST).assign(
-            point=point
-        )
-        for point, said in known.items()
-    ]
-    if len(known) > 1:
-        frames.append(find_hardest(list(known.values()), images).assign(point=EVERY))
+            said = read_predictions(workdir, point, "test")
+            hardest.add(said)
+            most = OF_BEST if point == best else MOST
+            frames.append(find_mistakes(said, images, most).assign(point=point))
     if not frames:
         return
+    frames.append(hardest.find(images).assign(point=EVERY))
     # One that made none has no types, which older versions of pandas warn of.
     some = [frame for frame in frames if len(frame)] or frames[:1]
     table = pd.concat(some, ignore_index=True)[_COLUMNS]
@@ -274,17 +282,22 @@ def first_weights(variables: Any, image_shape: Sequence[int]) -> np.ndarray | No
     Returns:
         Of a dense layer an image of weights per unit, h x w being H x W; of a
         convolution a filter per unit; means over the channels. None if no kernel has
-        such a shape.
+        such a shape, or several have, of which any may be the first.
     """
     height, width, channels = image_shape
-    for _, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
+    found = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables["params"]):
         shape = np.shape(leaf)
+        # A depthwise kernel looks like one of a single channel.
+        depthwise = "Depthwise" in jax.tree_util.keystr(path)
         if len(shape) == 2 and shape[0] == height * width * channels:
-            leaf = np.reshape(leaf, (height, width, channels, -1))
-        elif len(shape) != 4 or shape[2] != channels or min(shape[:2]) < 2:
-            continue
-        return np.moveaxis(np.mean(leaf, axis=2), -1, 0)
-    return None
+            found.append(np.reshape(leaf, (height, width, channels, -1)))
+        filters = len(shape) == 4 and shape[2] == channels and min(shape[:2]) > 1
+        if filters and not depthwise:
+            found.append(leaf)
+    if len(found) != 1:
+        return None
+    return np.moveaxis(np.mean(found[0], axis=2), -1, 0)
 
 
 def make_weights(variables: Any, image_shape: Sequence[int]) -> pd.DataFrame:

@@ -303,10 +303,10 @@ def choices(values: Sequence[pd.Series]) -> list[str]:
     seeds = sorted(set.intersection(*(set(values[i].index) for i in rivals)))
     if len(rivals) > 1 and seeds:
         by_seed = [values[i].loc[seeds].tolist() for i in rivals]
-        sums = [exact_sum(accuracies) for accuracies in by_seed]
         for i, behind in zip(rivals, behind_best(by_seed)):
             words[i] = "" if behind.low > 0 else "tied"
-        words[rivals[sums.index(max(sums))]] = "best"
+            if behind.high == 0:
+                words[i] = "best"
     return words
 
 

@@ -40,11 +40,13 @@ def classify(
         predictor = Predictor({"images": found.images[found.ink]}, config.precision)
         said = [answer["images"].probabilities for answer in predictor(networks)]
         chances[found.ink] = np.mean(said, axis=0, dtype=np.float64)
-        for row in np.flatnonzero(found.ink):
+        for row in np.flatnonzero(np.isfinite(chances).all(axis=1)):
             likeliest[row] = names[int(chances[row].argmax())]
     table = {
         "image": found.names,
         "class": likeliest,
         "probability": chances.max(axis=1),
     }
-    return pd.DataFrame(table | dict(zip(names, chances.T)))
+    # A class may be called as one of these columns.
+    headings = [f"p({name})" if name in table else name for name in names]
+    return pd.DataFrame(table | dict(zip(headings, chances.T)))

@@ -259,7 +259,7 @@ def _check_names(axes: Mapping[str, Any], networks: Iterable[Network]) -> None:
     fields = (name for network in everywhere for name in network.axes)
     known = dict.fromkeys(("model", *fields, *TRAINING))
     if unknown := sorted(set(axes) - set(known)):
-        guess = meant(unknown[0], known)
+        guess = meant(unknown[0], [*known, "seeds", "workdir"])
         raise InputError(
             f"unknown hyper-parameter {', '.join(unknown)}"
             + (f" (did you mean {guess}?)" if guess else "")

@@ -205,7 +205,9 @@ def _points(
         )
     given = grid.product(axes, seeds) if points is None else as_list(points)
     given = [
-        grid.make_point(**point) if isinstance(point, Mapping) else point
+        grid.make_point(**{str(name): value for name, value in point.items()})
+        if isinstance(point, Mapping)
+        else point
         for point in given
     ]
     if others := [point for point in given if not isinstance(point, Point)]:

@@ -15,6 +15,7 @@ from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.models.networks import bare
+from mnistopt.points import NEUTRAL
 from mnistopt.results import config
 from mnistopt.results.columns import axes_of
 from mnistopt.results.compare import Comparison, paired
@@ -23,7 +24,6 @@ from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.table_files import read_table
 from mnistopt.results.tables import FINISHED, MEASURED, best_trial
 from mnistopt.study.progress import in_notebook
-from mnistopt.training.metrics import confusion, per_class
 
 # Letters of a trial's name that may stand for all of it.
 _FEWEST = 4
@@ -70,7 +70,8 @@ class Study:
         Which there are depends on what was swept: "effects", "importance", "seeds",
         "sweep", "differences", "fit", "error", "loss", "gap", "samples", "weights",
         "params", "multiply_adds", "latency_1_ms", "latency_256_ms", "seconds",
-        "mistakes", "confusion", "classes", "hardest", "reliability", "robustness".
+        "mistakes", "confusion", "classes", "hardest", "reliability", "robustness", and
+        "interaction-A-B" of axes that depend on each other.
         """
         from mnistopt.report.study import make_pictures
 
@@ -228,8 +229,11 @@ class Study:
     ) -> pd.DataFrame:
         """Classifies images from anywhere, placed and scaled as the study's are.
 
-        Digits are found on their paper, dark on light or light on dark, and put into
-        28 x 28 pixels as MNIST's (`data.strangers.place`).
+        Images of a study of 28 x 28 grey pixels are taken for digits: found on their
+        paper, dark on light or light on dark, and placed as MNIST's
+        (`data.strangers.place`), also those that are so already. Others are fitted into
+        the study's size. Networks get them as bytes from 0 to 1, so a study of floats
+        with another range is not for this.
 
         Args:
             images: A file or folder of pictures, or an .npz file with `images`; or one
@@ -270,28 +274,16 @@ class Study:
         Raises:
             InputError: See `predictions`.
         """
-        predicted = self.predictions(trial, split)
-        count = len(predicted.class_names)
-        tables = [
-            per_class(confusion(predicted.labels, classes, count))
-            for classes in predicted.classes
-        ]
-        means = pd.concat(map(pd.DataFrame, tables)).groupby(level=0).mean()
-        return pd.DataFrame(
-            {
-                "class": predicted.class_names,
-                "count": np.bincount(predicted.labels, minlength=count),
-                "accuracy": means["recall"],
-                "precision": means["precision"],
-                "f1": means["f1"],
-            }
-        )
+        return self.predictions(trial, split).per_class()
 
     @property
     def best_params(self) -> dict[str, Any]:
         """The hyper-parameters of the best point, without those that it has not."""
         row = self.trial("best")
         axes = {name: row[name] for name in axes_of(self.trials)}
+        # A class of the user's own is named by where it is.
+        own = self.config.modules.get(row["model"], {})
+        axes["model"] = own.get("path") or row["model"]
         return {
             name: value.item() if isinstance(value, np.generic) else value
             for name, value in axes.items()
@@ -307,7 +299,8 @@ class Study:
             a: A setting: "best", a trial's name, or some of its hyper-parameters as a
                 dictionary, as in {"lr": 0.001}.
             b: The other.
-            metric: A column of `trials`.
+            metric: An accuracy, a loss or another of the columns of `trials` that
+                `summary` has means of.
 
         Raises:
             InputError: If one is unknown, more than one is meant, or they have no
@@ -333,12 +326,14 @@ class Study:
         if not isinstance(setting, Mapping):
             return str(self.trial(setting)["point"])
         axes = axes_of(trials)
-        if unknown := [name for name in setting if name not in axes]:
-            raise InputError(
-                f"unknown hyper-parameter {unknown[0]}; there are {', '.join(axes)}"
-            )
         rows = trials
         for name, value in setting.items():
+            if name not in axes and name in NEUTRAL and value == NEUTRAL[name]:
+                continue
+            if name not in axes:
+                raise InputError(
+                    f"unknown hyper-parameter {name}; there are {', '.join(axes)}"
+                )
             texts = rows[name].map(show, na_action="ignore")
             rows = rows[texts == show(value)]
         found = rows["point"].unique()
@@ -381,7 +376,7 @@ class Study:
 def _named(trials: pd.DataFrame, name: str) -> pd.DataFrame:
     """Returns the rows of a trial, or else of those whose names begin so."""
     rows = trials[trials["trial"] == name]
-    if rows.empty and len(name) >= _FEWEST:
+    if rows.empty and isinstance(name, str) and len(name) >= _FEWEST:
         rows = trials[trials["trial"].str.startswith(name)]
     return rows
 

@@ -45,6 +45,14 @@ def test_a_still_stands_beside_the_live_chart(shown):
 def test_no_text_of_a_study_ends_the_script(shown):
     html = shown('</script><img src=x onerror="alert(1)">')["text/html"]
     assert html.count("</script>") == 1 and "<img src=x" not in html.split("<script")[0]
+    script = shown("<!--<script>")["text/html"].split("<script", 1)[1]
+    assert "<!--" not in script and script.count("<script") == 0
+
+
+def test_a_chart_that_cannot_be_drawn_here_is_shown_as_usual(shown):
+    shown("one")
+    far = alt.Chart("https://example.com/data.csv").mark_point().encode(x="x:Q")
+    assert "image/png" not in far._repr_mimebundle_(None, None)
 
 
 def test_who_has_chosen_how_charts_are_shown_is_left_alone():

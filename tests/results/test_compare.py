@@ -82,7 +82,7 @@ def worse(study):
 def test_tukeys_quantile_is_that_of_scipy(count, freedom):
     theirs = stats.studentized_range.ppf(0.95, count, freedom) / math.sqrt(2)
     assert tukey(count, freedom) == pytest.approx(theirs, rel=1e-4)
-    assert math.isnan(tukey(count, 0))
+    assert math.isnan(tukey(count, 0)) and math.isnan(tukey(1, freedom))
 
 
 @seeds
@@ -147,6 +147,23 @@ def test_intervals_are_of_paired_differences_from_the_best(counts):
     assert behind[best] == (0, 0, 0, 0, 3)
     for row in behind:
         assert not row.high < row.mean and not row.low > row.mean
+
+
+def test_equal_differences_that_rounding_spreads_say_nothing_of_the_others():
+    """Counts on 5,000 images: in each seed point 1 is 20 behind, with a last bit."""
+    rng = np.random.default_rng(3)
+    studies = rng.integers(4800, 4860, (20, 12, 3)) / 5000
+    for study in studies:
+        study[1] = 0
+        study[1] = study[np.argmax(study.sum(axis=1))] - 20 / 5000
+        without = np.delete(study, 1, axis=0)
+        whole, rest = behind_best(study.tolist()), behind_best(without.tolist())
+        del whole[1]
+        # One more point widens the intervals a little, and changes nothing else.
+        for row, other in zip(whole, rest):
+            if other.std:
+                assert row.std == pytest.approx(other.std)
+                assert 1 <= row.half_width / other.half_width < 1.1
 
 
 def test_one_seed_or_no_spread_show_nothing():

@@ -1,18 +1,22 @@
 import base64
 import io
 
+import jax
 import numpy as np
+import pytest
 from PIL import Image
 
+from mnistopt.models.networks import make_network, variable_shapes
 from mnistopt.results.predictions import Predictions
 from mnistopt.results.sheets import (
     MOST,
     UNITS,
-    find_hardest,
+    Hardest,
     find_mistakes,
     first_weights,
     make_weights,
 )
+from mnistopt.study.grid import make_point
 
 
 def test_the_most_confident_mistakes_come_first_with_their_images():
@@ -53,7 +57,13 @@ def test_the_hardest_are_misread_by_every_point():
         points.append(
             Predictions(np.arange(1), labels, vote[None], chances, vote, names)
         )
-    found = find_hardest(points, np.zeros((n, 28, 28, 1), np.uint8))
+    hardest, images = Hardest(), np.zeros((n, 28, 28, 1), np.uint8)
+    assert hardest.find(images).empty
+    hardest.add(points[0])
+    assert hardest.find(images).empty  # one point is not all
+    for said in points[1:]:
+        hardest.add(said)
+    found = hardest.find(images)
     missed = [i for i in range(n) if all(p.vote[i] != labels[i] for p in points)]
     assert set(found["index"]) <= set(missed) and len(found) == min(MOST, len(missed))
     assert found["confidence"].is_monotonic_decreasing
@@ -92,3 +102,24 @@ def test_filters_are_those_of_the_first_convolution_and_others_have_no_picture()
     np.testing.assert_array_equal(weights[4], filters[:, :, 0, 4])
     assert set(make_weights(variables, (28, 28, 1))["kind"]) == {"convolution"}
     assert make_weights({"params": {"w": np.zeros((5, 5))}}, (28, 28, 1)).empty
+    two = {"params": {"a": {"kernel": filters}, "b": {"kernel": filters}}}
+    assert make_weights(two, (28, 28, 1)).empty  # which comes first is not known
+
+
+@pytest.mark.parametrize(
+    "model", ["mobilenet_v1", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2"]
+)
+def test_light_networks_first_layer_is_their_stem(model):
+    shapes = variable_shapes(make_network(make_point(model=model), 10), (28, 28, 1))
+    (stem,) = (
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes["params"])
+        if "Stem" in jax.tree_util.keystr(path) and leaf.ndim == 4
+    )
+    variables = {
+        "params": jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes["params"])
+    }
+    assert first_weights(variables, (28, 28, 1)).shape == (
+        stem.shape[3],
+        *stem.shape[:2],
+    )

@@ -48,6 +48,7 @@ def test_what_is_there_is_not_predicted_again(study, monkeypatch):
     folder = study.workdir / "predictions"
     names = {f"{point}.npz" for point in study.trials["point"]} | {
         "labels.npz",
+        "weights.csv",
         "mistakes.csv",
     }
     assert {path.name for path in folder.iterdir()} == names

@@ -1,5 +1,6 @@
 """What a study answers: predictions, comparisons, its best setting, each class."""
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,7 +67,9 @@ def test_files_arrays_and_pictures_are_the_same_images(study, digits, tmp_path):
     alone = study.predict(paths[1])
     assert alone["image"].tolist() == ["1.png"]
     np.testing.assert_allclose(probabilities(alone), wanted[1:2], 1e-5)
-    for one in (digits[1], pictures[1], np.stack([digits[1]] * 3, axis=-1)):
+    palette = pictures[1].convert("P", palette=Image.Palette.ADAPTIVE)
+    others = jnp.asarray(digits[1]), np.stack([digits[1]] * 3, axis=-1)
+    for one in (digits[1], pictures[1], palette, *others):
         np.testing.assert_allclose(probabilities(study.predict(one)), wanted[1:2], 1e-5)
 
 
@@ -92,6 +95,9 @@ def test_what_has_no_ink_is_no_digit(study, digits):
         ([np.zeros((5, 5)), "no.png"], r"images\[1\]=no.png is no file"),
         ([np.full((5, 5), np.nan)], "no finite pixels"),
         ([np.full((5, 5), "x")], r"images\[0\] is of <U1"),
+        (5, "images=5 is not allowed"),
+        (np.array(5), "is not allowed"),
+        ([[[1, 2], [3]]], r"images\[0\] is no array"),
     ],
 )
 def test_other_images_are_refused_in_words(images, words):
@@ -131,8 +137,18 @@ def test_settings_that_are_not_one_are_refused(study):
     ):
         with pytest.raises(InputError, match=words):
             study.compare("best", setting)
+    for name in (0.1, None):
+        with pytest.raises(InputError, match="names 0 trials"):
+            study.compare(name, "best")
+    neutral = study.compare({"lr": 0.01, "weight_decay": 0}, {"lr": 1e-3})
+    assert neutral == study.compare({"lr": 0.01}, {"lr": 1e-3})
     with pytest.raises(InputError, match="metric=speed is not known"):
         study.compare("best", {"lr": 0.01}, "speed")
+
+
+def test_own_channels_are_not_taken_for_colours():
+    images = np.random.default_rng(0).integers(0, 256, (3, 9, 9, 2)).astype(np.uint8)
+    np.testing.assert_array_equal(make_strangers(images, (9, 9, 2)).images, images)
 
 
 def test_the_best_setting_can_be_asked_for_again(study):

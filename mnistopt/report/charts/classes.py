@@ -130,7 +130,9 @@ def accuracy_frame(
             counts = np.bincount(predicted.labels, minlength=len(predicted.class_names))
             right = predicted.confusion().diagonal()
             for order, name in enumerate(predicted.class_names):
-                share = 100 * right[order] / max(counts[order], 1)
+                if not counts[order]:
+                    continue
+                share = 100 * right[order] / counts[order]
                 made.append((label, rank, name, order, share, counts[order]))
     columns = ["label", "rank", "class", "order", "accuracy", "count"]
     return pd.DataFrame(made, columns=columns)
@@ -159,7 +161,12 @@ def accuracy_chart(frame: pd.DataFrame) -> Any:
             shape="diamond", size=130, strokeWidth=2.5, style="second"
         ).encode(x=x, tooltip=tooltip),
     ]
-    first = frame[frame["rank"] == 0].sort_values("accuracy").iloc[0]
+    words = "Accuracy of each class."
+    for _, row in frame[frame["rank"] == 0].nsmallest(1, "accuracy").iterrows():
+        words = (
+            f"Of the best setting's classes {row['class']} is recognized least often, "
+            f"in {row['accuracy']:.1f} % of its images."
+        )
     return finished(
         alt.layer(*layers)
         .properties(height=max(60, 26 * frame["class"].nunique()))
@@ -169,8 +176,7 @@ def accuracy_chart(frame: pd.DataFrame) -> Any:
             "Test images, mean over seeds. Dots: the best setting; diamonds: the",
             "selected one, or else the second best.",
         ],
-        f"Of the best setting's classes {first['class']} is recognized least often, in "
-        f"{first['accuracy']:.1f} % of its images.",
+        words,
     )
 
 

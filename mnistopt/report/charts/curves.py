@@ -120,15 +120,15 @@ def fit_frame(
 def fit_chart(frame: pd.DataFrame) -> Any:
     """Draws training beside validation error; takes a `fit_frame`."""
     choice = picked()
+    # A logarithmic axis cannot show a zero: there the range is left out.
+    frame = frame.assign(low=frame["low"].where(frame["low"] > 0))
     colour = alt.Color("part:N", legend=alt.Legend(title=None, symbolOpacity=1))
     colour = colour.scale(domain=list(_PARTS.values()))
     scale = positive_scale(frame["error"].dropna(), padding=8)
     base = (
         alt.Chart(rows(frame))
         .transform_filter(chosen_or_best(choice))
-        .encode(
-            x=alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1)), color=colour
-        )
+        .encode(x=_epochs(frame), color=colour)
     )
     tooltip = [
         alt.Tooltip("label:N", title="setting"),
@@ -168,6 +168,13 @@ def error_chart(frame: pd.DataFrame) -> Any:
     return _chart(frame, "error", "Validation error", "%")
 
 
+def _epochs(frame: pd.DataFrame) -> alt.X:
+    """Returns the axis of epochs, with a tick for each of up to a dozen."""
+    epochs = sorted(set(frame["epoch"].astype(int)))
+    few: dict[str, Any] = {"values": epochs} if len(epochs) <= 12 else {}
+    return alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1, **few))
+
+
 def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     labels = frame.drop_duplicates("label")["label"].tolist()
     # A logarithmic axis cannot show a zero: it is left out of it.
@@ -188,11 +195,7 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
         alt.Tooltip(f"{name}_high:Q", title="highest", format=".3~g"),
         alt.Tooltip("n:Q", title="seeds", format="d"),
     ]
-    # A tick for each of up to a dozen epochs.
-    epochs = sorted(set(shown["epoch"].astype(int)))
-    few: dict[str, Any] = {"values": epochs} if len(epochs) <= 12 else {}
-    x = alt.X("epoch:Q", axis=alt.Axis(format="d", tickMinStep=1, **few))
-    base = alt.Chart(rows(shown)).encode(x=x)
+    base = alt.Chart(rows(shown)).encode(x=_epochs(shown))
     best = base.transform_filter(f"datum.rank < {len(PALETTE)}")
     # The colour of a point is that of its rank; points without a curve leave theirs.
     ranks = dict(zip(frame["rank"], frame["label"]))
@@ -201,7 +204,7 @@ def _chart(frame: pd.DataFrame, name: str, title: str, unit: str) -> Any:
     key["values"] = [label for label in domain if label in labels]
     colours = alt.Scale(domain=domain)
     best = best.encode(color=alt.Color("label:N", scale=colours, legend=key))
-    size = 30 if len(epochs) < 20 else 12
+    size = 30 if shown["epoch"].nunique() < 20 else 12
     layers = [
         best.mark_area(strokeWidth=0, clip=far).encode(
             y=alt.Y(f"{name}_low:Q", scale=scale),

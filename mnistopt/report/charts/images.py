@@ -10,6 +10,8 @@ from mnistopt.report.charts.theme import chosen_or_best, finished, picked, rows
 from mnistopt.results.sheets import MOST, SEPARATOR
 
 COLUMNS = 4
+# What no class has in its name; page.js has the same.
+BETWEEN = "\x1f"
 
 
 def _tally(votes: str) -> str:
@@ -21,13 +23,14 @@ def _tally(votes: str) -> str:
 def mistakes_chart(frame: pd.DataFrame) -> Any:
     """Draws the most confidently misread images of the chosen point.
 
-    Where the parameter `cell` is set, as in "3|5", it is those of class 3 taken for 5.
+    Where the parameter `cell` is set, the names of two classes joined by `BETWEEN`, it
+    is those of the first that are taken for the second.
 
     Args:
         frame: The table from `sheets.read_mistakes`, with `label` and `rank`.
     """
     choice, cell = picked(), alt.param(name="cell", value="")
-    cells = frame["true"] + "|" + frame["vote"]
+    cells = frame["true"] + BETWEEN + frame["vote"]
     inside = frame.assign(cell=cells).groupby(["label", "cell"]).cumcount()
     placed = _placed(frame).assign(cell=cells, inside=inside)
     first = placed[(placed["rank"] == 0) & (placed["place"] < MOST)]
@@ -53,13 +56,13 @@ def mistakes_chart(frame: pd.DataFrame) -> Any:
     )
 
 
-def hardest_chart(frame: pd.DataFrame, points: int) -> Any:
+def hardest_chart(frame: pd.DataFrame) -> Any:
     """Draws the images that all points misread.
 
     Args:
         frame: The rows of `sheets.EVERY` in the table from `sheets.read_mistakes`.
-        points: How many points there are.
     """
+    points = len(frame["votes"].iloc[0].split(SEPARATOR))
     placed = _placed(frame)
     high = -(-len(placed) // COLUMNS)
     base = alt.Chart(rows(placed.assign(label=""))).transform_calculate(

@@ -176,7 +176,7 @@ def study_pictures(results: Results) -> dict[str, Picture]:
         right = classes.accuracy_frame(summary, predictions)
         add("Mistakes", "classes", right, classes.accuracy_chart)
         every = mistakes[mistakes["point"] == EVERY]
-        add("Mistakes", "hardest", every, images.hardest_chart, len(predictions))
+        add("Mistakes", "hardest", every, images.hardest_chart)
         sure = classes.reliability_frame(summary, predictions)
         add("Mistakes", "reliability", sure, classes.reliability_chart)
     add("Robustness", "robustness", results.robust, robustness.robustness_chart)

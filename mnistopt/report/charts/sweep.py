@@ -137,7 +137,7 @@ def pair_frame(summary: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 def pair_chart(frame: pd.DataFrame, summary: pd.DataFrame, *axes: str) -> Any:
     """Draws how the effect of one axis depends on another; takes a `pair_frame`."""
-    table = _measured(summary)
+    table = _measured(summary).dropna(subset=list(axes))
     first, second = sorted(axes, key=lambda axis: -table[axis].nunique())
     base = alt.Chart(rows(frame)).encode(
         x=alt.X("x:N", sort=_values(table[first]), title=first).axis(

@@ -78,6 +78,17 @@ def test_the_accuracy_of_each_class_is_its_recall(make_tables, predictions):
     accuracy_chart(frame).to_dict()
 
 
+def test_a_class_without_test_images_and_a_best_point_without_predictions(make_tables):
+    _, _, summary = make_tables(POINTS)
+    lacking = make_predictions(10)
+    labels = np.where(lacking.labels == 3, 4, lacking.labels)
+    frame = accuracy_frame(
+        summary, {summary["point"][1]: lacking._replace(labels=labels)}
+    )
+    assert "3" not in set(frame["class"]) and set(frame["rank"]) == {1}
+    accuracy_chart(frame).to_dict()
+
+
 def test_the_digits_of_the_chosen_point_are_shown_or_else_the_best(make_tables):
     trials, _, summary = make_tables(POINTS)
     import pandas as pd
