@@ -17,8 +17,11 @@ from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
 from mnistopt.files import check_path, writing_to
 from mnistopt.manifest import OF_FIGURES, Manifest
+from mnistopt.results.columns import labelled
 from mnistopt.results.config import Config, DataDescription
 from mnistopt.results.stats import FEWEST_SEEDS, accuracy_interval, proportion_interval
+from mnistopt.results.table_files import read_table
+from mnistopt.results.tables import summary_table
 from mnistopt.study.request import load_data
 from mnistopt.study.study import Study
 
@@ -276,7 +279,11 @@ def write_robustness(workdir: Path, frame: pd.DataFrame, examples: Split) -> Pat
     classes = np.unique(examples.labels)
     first = np.argmax(examples.labels == classes[len(classes) // 2])
     example = examples.images[first]
-    drawn = charts.robustness_frame(summarise(frame), example)
+    trials = read_table(workdir, "trials")
+    summary = labelled(summary_table(trials))
+    point = trials[trials["trial"] == frame["trial"].iloc[0]]["point"].iloc[0]
+    (setting,) = summary[summary["point"] == point]["label"]
+    drawn = charts.robustness_frame(summarise(frame), example, setting)
     picture = Picture.of(drawn, charts.robustness_chart(drawn))
     with writing_to(workdir):
         table = frame.to_csv(index=False).encode()

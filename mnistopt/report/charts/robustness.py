@@ -15,18 +15,21 @@ _WIDTH, _HEIGHT, _SAMPLE = 236, 120, 32
 _COLUMNS = 4
 
 
-def robustness_frame(table: pd.DataFrame, example: np.ndarray) -> pd.DataFrame:
+def robustness_frame(
+    table: pd.DataFrame, example: np.ndarray, setting: str = ""
+) -> pd.DataFrame:
     """Returns what the chart shows.
 
     Args:
         table: The table from `study.evaluation.summarise`.
         example: The image to show corrupted, uint8 [H, W, C].
+        setting: The name of the point whose networks they are.
 
     Returns:
         A row per corruption, and of all of them, and strength, 0 being none: `panel`,
         the corruption and its unit; `amount` as text; `accuracy`, `low` and `high` in
         per cent; `n` networks; and the example as it is then, `image`, as the data URL
-        of a PNG, "" for all of them.
+        of a PNG, "" for all of them; and the `setting`.
     """
     known = {(row["corruption"], row["strength"]): row for _, row in table.iterrows()}
     panels = {name: f"{name} ({how.unit})" for name, how in CORRUPTIONS.items()}
@@ -43,7 +46,7 @@ def robustness_frame(table: pd.DataFrame, example: np.ndarray) -> pd.DataFrame:
             ends = (100 * row[end] for end in ("accuracy", "low", "high"))
             cells.append((panel, strength, f"{amount:g}", *ends, row["n"], url))
     columns = ["panel", "strength", "amount", "accuracy", "low", "high", "n", "image"]
-    return pd.DataFrame(cells, columns=columns)
+    return pd.DataFrame(cells, columns=columns).assign(setting=setting)
 
 
 def robustness_chart(frame: pd.DataFrame) -> Any:
@@ -91,13 +94,15 @@ def robustness_chart(frame: pd.DataFrame) -> Any:
     )
     worst = frame.sort_values("accuracy").iloc[0]
     clean, n = frame["accuracy"].iloc[0], frame["n"].iloc[0]
+    setting = str(frame["setting"].iloc[0]) if "setting" in frame else ""
+    of = f"Setting: {setting}." if setting else ""
     who = f"Mean accuracy of {n} seeds" if n > 1 else "Accuracy of one network"
     return finished(
         chart.properties(spacing={"row": 22, "column": 22}),
         "What the network bears",
         [
             f"{who} on corrupted images, with its 95 % interval, by the strength of "
-            "the corruption; below, what becomes of one of them."
+            f"the corruption; below, what becomes of one of them. {of}"
         ],
         f"Accuracy under seven corruptions in five strengths: {clean:.2f} % without, "
         f"and least, {worst['accuracy']:.1f} %, under {worst['panel']} "
