@@ -9,6 +9,7 @@
   const views = [];
   const bar = document.getElementById("choice");
   let sharing = false;
+  let current = null;
   // Between the classes of a cell of the confusion matrix, and the one that is shown.
   const BETWEEN = "\u001f";
   let seen = "";
@@ -38,6 +39,9 @@
     return copy;
   }
 
+  const hasRows = (part) =>
+    part && typeof part === "object" && (part.y?.field === "label" || Object.values(part).some(hasRows));
+
   // Panels beside each other get the room that there is.
   function fitted(whole, room) {
     const spec = narrow ? wrapped(whole) : whole;
@@ -66,8 +70,14 @@
   async function choose(store, source) {
     if (sharing) return;
     sharing = true;
-    const label = store.length ? store[0].values[0] : null;
-    const others = views.filter(({ view }) => view !== source);
+    let label = store.length ? store[0].values[0] : null;
+    let others = views.filter(({ view }) => view !== source);
+    // Vega takes a number of an axis, too, for something to choose.
+    const own = views.find(({ view }) => view === source);
+    if (own && label !== null && !own.labels.has(label)) {
+      [label, others, store] = [current, views, tuples(current)];
+    }
+    current = label;
     // A chart that does not have the point stays as it is.
     for (const { view, labels } of others) {
       view.data(STORE, labels.has(label) ? store.map((tuple) => ({ ...tuple })) : []);
@@ -116,8 +126,8 @@
       });
     });
     // The names of rows, too, can be clicked.
-    if (labels.length) place.dataset.rows = "";
-    place.addEventListener("click", ({ target }) => {
+    if (specs[name].params && hasRows(spec)) place.dataset.rows = "";
+    if ("rows" in place.dataset) place.addEventListener("click", ({ target }) => {
       const text = target.closest?.(".role-axis-label") && target.closest("text")?.textContent;
       const named = labels.find((label) => text && plain(label) === plain(text));
       if (named !== undefined) choose(tuples(named), null);

@@ -102,7 +102,9 @@ def _spec(picture: Picture) -> dict[str, Any]:
     # Which points it has, for a choice made elsewhere; and its title, for a file.
     labels = picture.frame.get("label", pd.Series(dtype=str)).unique().tolist()
     about = {"labels": labels, "title": picture.spec["title"]}
-    return spec | {"width": "container", "usermeta": about}
+    # Panels have widths of their own.
+    wide = {} if {"facet", "hconcat"} & set(spec) else {"width": "container"}
+    return spec | wide | {"usermeta": about}
 
 
 def _still(png: bytes) -> str:

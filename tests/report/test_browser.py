@@ -158,7 +158,9 @@ def test_a_table_is_sorted_by_a_column_both_ways(open_page, study):
 
 def test_a_row_s_name_chooses_and_escape_clears(open_page, study):
     page = open_page(study)
-    name = page.locator("[data-chart=seeds] .role-axis-label text").nth(2)
+    name = page.locator(
+        "[data-chart=seeds] [aria-label^=Y-axis] .role-axis-label text"
+    ).nth(2)
     name.click()
     page.locator("#choice").wait_for(state="visible")
     assert page.locator("#choice span").inner_text() == name.text_content()

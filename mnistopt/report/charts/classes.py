@@ -161,6 +161,8 @@ def accuracy_chart(frame: pd.DataFrame) -> Any:
             shape="diamond", size=130, strokeWidth=2.5, style="second"
         ).encode(x=x, tooltip=tooltip),
     ]
+    if frame["rank"].nunique() < 2:
+        del layers[1]  # there is no other to compare with
     words = "Accuracy of each class."
     for _, row in frame[frame["rank"] == 0].nsmallest(1, "accuracy").iterrows():
         words = (

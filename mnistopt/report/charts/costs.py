@@ -221,7 +221,11 @@ def cost_chart(frame: pd.DataFrame, cost: str) -> Any:
         on.mark_line(
             style="soft", interpolate="step-after", strokeWidth=1.5, opacity=0.6
         ),
-        *_points(beaten, choice, 0.35, spread, tooltip),
+        *(
+            _points(beaten, choice, 0.35, spread, tooltip)
+            if len(front) < len(frame)
+            else ()
+        ),
         *_points(on, choice, 1.0, spread, tooltip),
         *(numbers.mark_text(style=style, dx=10, dy=-11) for style in ("halo", "ink")),
     ]
