@@ -177,7 +177,7 @@ def trials_of(study: Study, trial: str) -> list[str]:
     Raises:
         InputError: If the trial is unknown.
     """
-    return study.seeds(trial) if trial == "best" else [study.trial(trial)["trial"]]
+    return study.siblings(trial) if trial == "best" else [study.trial(trial)["trial"]]
 
 
 def robustness(

@@ -141,8 +141,8 @@ class Study:
             )
         return {str(name): value for name, value in rows.iloc[0].items()}
 
-    def seeds(self, trial: str = "best") -> list[str]:
-        """Returns the names of the finished trials of a trial's point, by seed.
+    def siblings(self, trial: str = "best") -> list[str]:
+        """Returns the finished trials of a trial's point, by seed, itself among them.
 
         Raises:
             InputError: If the trial is unknown, or none has finished.
@@ -254,7 +254,7 @@ class Study:
         """
         from mnistopt.study.classify import classify
 
-        names = self.seeds(trial) if ensemble else [trial]
+        names = self.siblings(trial) if ensemble else [trial]
         networks = (
             (self.network(name), self.variables(name, weights)) for name in names
         )
