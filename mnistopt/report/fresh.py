@@ -33,14 +33,14 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
         Unwritable: If it cannot be written to.
     """
     manifest = Manifest(workdir, OF_FIGURES)
-    # What each run took is not shown, and changes where nothing else does; the folder
-    # is part of the command that the page shows.
+    # What each run took is not shown, and changes where nothing else does. Nor does the
+    # folder count: a copy is as fresh, though its page names the first folder.
     about = dataclasses.asdict(read_config(workdir)) | {"seconds": None}
     sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += sorted(workdir.glob(f"{FOLDER}/*"))
     sources += [workdir / FIGURES / "robustness.csv"]  # of `evaluate`
     checksums = [(path.name, checksum(path)) for path in sources]
-    of = digest(__version__, checksums, about, str(workdir))
+    of = digest(__version__, checksums, about)
     whole = manifest.is_fresh(PAGE, of) and manifest.are_whole(FIGURES)
     if whole and not anew:
         return workdir / PAGE
