@@ -38,6 +38,8 @@ def test_every_table_and_word_follows_from_the_evidence(again):
         pd.testing.assert_frame_equal(left, right, rtol=1e-9)
     for path in workdir.glob("*.md"):
         assert path.read_text() == (there / path.name).read_text()
+        # An interval that is not known is left out.
+        assert not re.search(r"\bnan\b", path.read_text())
 
 
 def test_the_page_is_of_these_tables(again):
