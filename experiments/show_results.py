@@ -48,7 +48,7 @@ def results(study: Study) -> None:
     order = "Best first by validation accuracy, with the settings tied with it at 5 %. "
     known = summary["test_accuracy_low"].notna().any()
     ends = ", with 95 % intervals for these digits."
-    ends = ends if known else f"; an interval takes {FEWEST_SEEDS}."
+    ends = ends if known else f"; an interval takes {FEWEST_SEEDS} seeds."
     console.print(f"{order if len(summary) > 1 else ''}Means over n seeds{ends}")
     for sentence in effects_in_words(study.effects())[:1]:
         console.print(sentence, markup=False)

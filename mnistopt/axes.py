@@ -111,7 +111,7 @@ class Axis:
             layers = "x".join(map(show, checked))
             raise InputError(
                 f"{name}={','.join(map(show, checked))} has a value twice: x joins "
-                f"layers, as in {layers}; a comma separates networks, each given once"
+                f"the layers of a network, as in {layers}; a comma separates networks"
             )
         return checked
 

@@ -604,7 +604,7 @@ FLAGS = [
     ("grid --epoch=3", "did you mean --epochs?"),
     ("grid --hiden=8", "did you mean --hidden?"),
     ("grid --zzz=8", "there is no flag --zzz (see --help)"),
-    ("grid --model=mlp --hidden=8,8", "x joins layers, as in 8x8"),
+    ("grid --model=mlp --hidden=8,8", "x joins the layers of a network, as in 8x8"),
     ("evaluate --split=dev", "--split=dev is not allowed: choose one of train, valid"),
     ("evaluate --weights=9", "choose one of last, best"),
     ("paper --cnn_seeds=x", "--cnn_seeds=x is not allowed: expected a whole number"),

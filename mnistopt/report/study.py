@@ -29,7 +29,7 @@ _WORDS = (
     "augmentation, and is shared by all settings.",
     "Validation images choose, test images are measured once, at the end.",
     "Interval: where the mean over seeds lies with 95 % confidence, for these images; "
-    "three seeds are the fewest that have one.",
+    "it takes at least three seeds.",
     "Best: the highest mean validation accuracy. Tied: not shown to be below the best; "
     "the intervals of all differences hold together at 95 % (Tukey's method).",
     "Vote: the class with the highest probability in the mean over a setting's seeds.",

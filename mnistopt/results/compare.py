@@ -331,7 +331,7 @@ def behind_best(values: Sequence[Sequence[float]]) -> list[Interval]:
     if n < 2:
         behind = [mean_interval(seeds) for seeds in apart]
     else:
-        stds = np.delete(spread(apart, 0.95)[1], best).tolist()
+        stds = np.delete(spread(apart)[1], best).tolist()
         shared = shared_spread(stds, [n - 1] * len(stds), most=2.0 * (n - 1))
         factor = tukey(len(values), shared.freedom + n - 1)
         behind = []

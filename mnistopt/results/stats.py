@@ -34,8 +34,8 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
 
-def spread(values: Any, confidence: float) -> tuple[Any, Any, Any]:
-    """Returns mean, standard deviation, and half the width of Student's interval.
+def spread(values: Any) -> tuple[Any, Any, Any]:
+    """Returns mean, standard deviation, and half the width of Student's 95 % interval.
 
     Of the last axis, as float64; nan where there are too few values.
     """
@@ -49,7 +49,7 @@ def spread(values: Any, confidence: float) -> tuple[Any, Any, Any]:
     # Rounding gives equal values a spread, and their mean another last bit.
     equal = values.min(axis=-1) == values.max(axis=-1)
     mean, std = np.where(equal, values[..., 0], mean), np.where(equal, 0, std)
-    quantile = special.stdtrit(n - 1, (1 + confidence) / 2)
+    quantile = special.stdtrit(n - 1, 0.975)
     return mean, std, quantile * std / math.sqrt(n)
 
 
@@ -95,14 +95,13 @@ def exact_sum(accuracies: Iterable[float]) -> Fraction:
     )
 
 
-def mean_interval(values: Any, confidence: float = 0.95) -> Interval:
-    """Returns the mean of independent values with Student's t interval.
+def mean_interval(values: Any) -> Interval:
+    """Returns the mean of independent values with Student's 95 % interval.
 
     Args:
         values: One per seed, [..., n]: floats [...] come of them.
-        confidence: The interval's confidence level, in (0, 1).
     """
-    mean, std, half = spread(values, confidence)
+    mean, std, half = spread(values)
     return _interval(mean, std, mean - half, mean + half, n=np.shape(values)[-1])
 
 
@@ -119,7 +118,7 @@ def positive_interval(values: Any) -> Interval:
     Args:
         values: One per seed, [..., n], of at least 0: floats [...] come of them.
     """
-    mean, std, half = spread(values, 0.95)
+    mean, std, half = spread(values)
     low, high = mean - half, mean + half
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         factor = np.exp(half / mean)
@@ -149,7 +148,7 @@ def accuracy_interval(values: Any) -> Interval:
     Args:
         values: One per seed, [..., n], in [0, 1]: floats [...] come of them.
     """
-    mean, std, half = spread(values, 0.95)
+    mean, std, half = spread(values)
     low, high = mean - half, mean + half
     with np.errstate(divide="ignore", invalid="ignore"):
         logit, width = special.logit(mean), half / (mean * (1 - mean))

@@ -183,6 +183,7 @@ class Loop:
         for job in self._plan.jobs:
             self._run.stop.check()
             self.job, self._machines = job, {}
+            self._label = self._plan.labels[job.name]
             with exhaustible():
                 with self._run.stopwatch("compiling"):
                     program = self._program()
@@ -378,7 +379,7 @@ class Loop:
     def _tell(self, epoch: int, compiling: bool = False) -> None:
         self._run.on_progress(
             Progress(
-                structure=self._plan.labels[self.job.name],
+                structure=self._label,
                 compiling=compiling,
                 epoch=epoch,
                 epochs=self.job.milestones[-1],

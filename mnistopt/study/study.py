@@ -231,9 +231,9 @@ class Study:
 
         Images of a study of 28 x 28 grey pixels are taken for digits: found on their
         paper, dark on light or light on dark, and placed as MNIST's
-        (`data.strangers.place`), also those that are so already. Others are fitted into
-        the study's size. Networks get them as bytes from 0 to 1, so a study of floats
-        with another range is not for this.
+        (`data.strangers.place`), even if they already are. Others are fitted into the
+        study's size. Networks get pixels from 0 to 1, so this does not suit a study of
+        floats with another range.
 
         Args:
             images: A file or folder of pictures, or an .npz file with `images`; or one

@@ -1,6 +1,6 @@
 """Classes: which are taken for which, how often each is right, and how surely."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import altair as alt
@@ -15,6 +15,15 @@ from mnistopt.results.stats import proportion_interval
 BINS = 10
 # Counts in the cells can be read for so many classes.
 MOST_COUNTS = 20
+
+
+def _predicted(
+    summary: pd.DataFrame, predictions: Mapping[str, Predictions]
+) -> Iterator[tuple[str, int, Predictions]]:
+    """Yields label, rank and predictions of the points that have some, best first."""
+    for _, row in summary.iterrows():
+        if row["point"] in predictions:
+            yield row["label"], row["rank"], predictions[row["point"]]
 
 
 def confusion_frame(
@@ -33,12 +42,7 @@ def confusion_frame(
         per cent.
     """
     frames = []
-    for point, label, rank in summary[["point", "label", "rank"]].itertuples(
-        index=False
-    ):
-        if point not in predictions:
-            continue
-        said = predictions[point]
+    for label, rank, said in _predicted(summary, predictions):
         table, seeds = said.confusion(), len(said.seeds)
         true, predicted = np.nonzero(table)
         names = np.array(said.class_names, object)
@@ -121,21 +125,13 @@ def accuracy_frame(
         A row per point and class: `label`, `rank`, `class`, its `order`, and the
         `accuracy` in per cent, the seeds' mean, of `count` images.
     """
-    made = []
-    for point, label, rank in summary[["point", "label", "rank"]].itertuples(
-        index=False
-    ):
-        if point in predictions:
-            predicted = predictions[point]
-            counts = np.bincount(predicted.labels, minlength=len(predicted.class_names))
-            right = predicted.confusion().diagonal()
-            for order, name in enumerate(predicted.class_names):
-                if not counts[order]:
-                    continue
-                share = 100 * right[order] / counts[order]
-                made.append((label, rank, name, order, share, counts[order]))
-    columns = ["label", "rank", "class", "order", "accuracy", "count"]
-    return pd.DataFrame(made, columns=columns)
+    frames = []
+    for label, rank, said in _predicted(summary, predictions):
+        table = said.per_class().rename_axis("order").reset_index()
+        frames.append(table[table["count"] > 0].assign(label=label, rank=rank))
+    whole = pd.concat(frames, ignore_index=True)
+    whole["accuracy"] *= 100
+    return whole[["label", "rank", "class", "order", "accuracy", "count"]]
 
 
 def accuracy_chart(frame: pd.DataFrame) -> Any:
@@ -199,12 +195,7 @@ def reliability_frame(
         Wilson's 95 % interval; all in per cent; and `count`, its test images.
     """
     drawn = []
-    for point, label, rank in summary[["point", "label", "rank"]].itertuples(
-        index=False
-    ):
-        if point not in predictions:
-            continue
-        predicted = predictions[point]
+    for label, rank, predicted in _predicted(summary, predictions):
         confidence = predicted.probabilities.max(axis=1).astype(float)
         right = predicted.vote == predicted.labels
         bins = np.minimum((confidence * BINS).astype(int), BINS - 1)

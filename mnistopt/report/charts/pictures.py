@@ -12,7 +12,7 @@ import vl_convert
 
 from mnistopt.engine.memory import address_space
 from mnistopt.errors import InputError
-from mnistopt.files import replacing
+from mnistopt.files import read_csv, replacing
 from mnistopt.manifest import FIGURES, OF_FIGURES, Manifest, digest
 from mnistopt.report.charts import (
     classes,
@@ -113,11 +113,9 @@ class Results(NamedTuple):
                 predictions[point] = read_predictions(workdir, point, "test")
         sheets = read_mistakes(workdir), read_samples(workdir)
         kept, robust = f"{FIGURES}/robustness.csv", pd.DataFrame()
-        if (workdir / kept).exists() and not Manifest(workdir).is_altered(kept):
+        if not Manifest(workdir).is_altered(kept):
             with contextlib.suppress(OSError, ValueError):
-                robust = pd.read_csv(
-                    workdir / kept, dtype=_ROBUST, keep_default_na=False
-                )
+                robust = read_csv(workdir / kept, dtype=_ROBUST, na_values=[])
         rest = *sheets, find_effects(trials), read_weights(workdir), robust
         return cls(config, trials, curves, summary, predictions, *rest)
 
@@ -150,8 +148,8 @@ def study_pictures(results: Results) -> dict[str, Picture]:
             frame = sweep.pair_frame(done, first, second)
             name = f"interaction-{first}-{second}"
             add("What matters", name, frame, sweep.pair_chart, done, first, second)
-    if len(swept) > 2 and not sweep.is_grid(done):
-        add("Accuracy", "sweep", sweep.parallel_frame(done), sweep.parallel_chart)
+        if len(swept) > 2:
+            add("Accuracy", "sweep", sweep.parallel_frame(done), sweep.parallel_chart)
     for best in summary[summary["choice"] == "best"]["label"]:
         apart = points.differences_frame(trials, summary)
         add("Accuracy", "differences", apart, points.differences_chart, best)

@@ -1,5 +1,6 @@
 """What the swept hyper-parameters do: a heat map of two, parallel lines of more."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
@@ -46,15 +47,28 @@ PANELS = 4
 
 def is_grid(summary: pd.DataFrame) -> bool:
     """Says whether the swept hyper-parameters fit a heat map, or panels of some."""
-    axes = _ordered(summary)
+    axes = _ordered(_measured(summary), varying_axes(summary))
     few = len(axes) == 3 and summary[axes[2]].nunique(dropna=False) <= PANELS
     return len(axes) == 2 or few
 
 
-def _ordered(summary: pd.DataFrame) -> list[str]:
-    """Returns the swept hyper-parameters, those with most values first."""
-    table = _measured(summary)
-    return sorted(varying_axes(table), key=lambda axis: -table[axis].nunique())
+def _ordered(table: pd.DataFrame, axes: Iterable[str]) -> list[str]:
+    """Returns hyper-parameters of a table of points, those with most values first."""
+    return sorted(axes, key=lambda axis: -table[axis].nunique())
+
+
+def _axes(table: pd.DataFrame, first: str, second: str) -> dict[str, Any]:
+    """Returns the encodings of a heat map of two hyper-parameters, x and y."""
+    flat = alt.Axis(labelAngle=0, labelOverlap=True)
+    return {
+        "x": alt.X("x:N", sort=_values(table[first]), title=first, axis=flat),
+        "y": alt.Y("y:N", sort=_values(table[second])[::-1], title=second),
+    }
+
+
+def _height(frame: pd.DataFrame) -> int:
+    """Returns the height of a heat map."""
+    return max(90, 52 * frame["y"].nunique())
 
 
 def grid_frame(summary: pd.DataFrame) -> pd.DataFrame:
@@ -67,12 +81,12 @@ def grid_frame(summary: pd.DataFrame) -> pd.DataFrame:
     """
     table = _measured(summary)
     columns = {name: table[name] for name in ("label", "rank", "error", "n")}
+    axes = _ordered(table, varying_axes(summary))
     texts = {
-        place: _text(table[axis])
-        for place, axis in zip(("x", "y", "panel"), _ordered(summary))
+        place: _text(table[axis]) for place, axis in zip(("x", "y", "panel"), axes)
     }
     if "panel" in texts:
-        texts["panel"] = f"{_ordered(summary)[2]} " + texts["panel"]
+        texts["panel"] = f"{axes[2]} " + texts["panel"]
     return pd.DataFrame(columns | texts)
 
 
@@ -80,15 +94,9 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
     """Draws the validation error over the hyper-parameters of a `grid_frame`."""
     choice = picked()
     table = _measured(summary)
-    first, second, *third = _ordered(summary)
+    first, second, *third = _ordered(table, varying_axes(summary))
     base = (alt.Chart() if third else alt.Chart(rows(frame))).encode(
-        x=alt.X(
-            "x:N",
-            sort=_values(table[first]),
-            title=first,
-            axis=alt.Axis(labelAngle=0, labelOverlap=True),
-        ),
-        y=alt.Y("y:N", sort=_values(table[second])[::-1], title=second),
+        **_axes(table, first, second),
         tooltip=[
             alt.Tooltip("label:N", title="setting"),
             alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
@@ -101,7 +109,7 @@ def grid_chart(frame: pd.DataFrame, summary: pd.DataFrame) -> Any:
     )
     layers = [cells, best_cell, numbers]
     best = frame.sort_values("rank").iloc[0]
-    height = max(90, 52 * frame["y"].nunique())
+    height = _height(frame)
     if third:
         panels = [f"{third[0]} {value}" for value in _values(table[third[0]])]
         width = max(120, min(54 * frame["x"].nunique(), WIDTH))
@@ -129,7 +137,7 @@ def pair_frame(summary: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
         validation error in per cent of the `n` points that have them.
     """
     table = _measured(summary).dropna(subset=[first, second])
-    first, second = sorted((first, second), key=lambda axis: -table[axis].nunique())
+    first, second = _ordered(table, (first, second))
     texts = table.assign(x=_text(table[first]), y=_text(table[second]))
     means = texts.groupby(["x", "y"], sort=False)["error"].agg(["mean", "size"])
     return means.reset_index().rename(columns={"mean": "error", "size": "n"})
@@ -138,12 +146,9 @@ def pair_frame(summary: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 def pair_chart(frame: pd.DataFrame, summary: pd.DataFrame, *axes: str) -> Any:
     """Draws how the effect of one axis depends on another; takes a `pair_frame`."""
     table = _measured(summary).dropna(subset=list(axes))
-    first, second = sorted(axes, key=lambda axis: -table[axis].nunique())
+    first, second = _ordered(table, axes)
     base = alt.Chart(rows(frame)).encode(
-        x=alt.X("x:N", sort=_values(table[first]), title=first).axis(
-            labelAngle=0, labelOverlap=True
-        ),
-        y=alt.Y("y:N", sort=_values(table[second])[::-1], title=second),
+        **_axes(table, first, second),
         tooltip=[
             alt.Tooltip("x:N", title=first),
             alt.Tooltip("y:N", title=second),
@@ -153,9 +158,7 @@ def pair_chart(frame: pd.DataFrame, summary: pd.DataFrame, *axes: str) -> Any:
     )
     best = frame.sort_values("error").iloc[0]
     return finished(
-        alt.layer(*_cells(base, frame)).properties(
-            height=max(90, 52 * frame["y"].nunique())
-        ),
+        alt.layer(*_cells(base, frame)).properties(height=_height(frame)),
         f"{first} × {second}: they depend on each other",
         ["Mean validation error in per cent, over all other settings and seeds."],
         f"Validation error by {first} and {second}; least, {best['error']:.2f} %, at "
