@@ -99,6 +99,10 @@ class Point:
             fixed["dropout"] = 0.0
         return dataclasses.replace(self, hparams=Hparams(**fixed), epochs=1)
 
+    def until(self, epochs: int) -> "Point":
+        """Returns the point with another number of epochs to train."""
+        return dataclasses.replace(self, epochs=epochs)
+
     def row(self) -> dict[str, Any]:
         """The point as columns of a table: layers joined by x, None where unused.
 

@@ -29,23 +29,15 @@ class Lost(InputError):
     """What a device was asked for is lost, with what it had there."""
 
 
-class Trainer(Protocol):
-    """The compiled program of a cohort, on the devices that train it.
+class Computing(Protocol):
+    """What computes rounds, on devices.
 
     Attributes:
-        lanes: The shape of a round.
         span: Seconds that a call should take at least, because beginning one, or moving
             a round to another device, costs time; 0 where both are free.
-        compile_seconds: Tracing and compiling.
-        bytes: Bytes that a call needs on its device, without the examples.
-        cohort: The static part of its replicas.
     """
 
-    cohort: Cohort
-    lanes: Lanes
     span: float
-    compile_seconds: float
-    bytes: int
 
     @property
     def devices(self) -> Sequence[Device]:
@@ -68,6 +60,59 @@ class Trainer(Protocol):
         On a CPU the arrays may be the device's own memory, which the round's next call
         takes: let go of them before it.
         """
+
+
+class Trainer(Computing, Protocol):
+    """The compiled program of a cohort, on the devices that train it.
+
+    Attributes:
+        lanes: The shape of a round.
+        compile_seconds: Tracing and compiling.
+        bytes: Bytes that a call needs on its device, without the examples.
+        cohort: The static part of its replicas.
+    """
+
+    cohort: Cohort
+    lanes: Lanes
+    compile_seconds: float
+    bytes: int
+
+
+class Together:
+    """The programs of several cohorts, each of which computes its own rounds.
+
+    Attributes:
+        span: That of the programs.
+    """
+
+    def __init__(self, programs: Mapping[Round, Trainer]):
+        """Takes the program of each round; all of them use the same devices."""
+        self._programs = dict(programs)
+        self.span = max(program.span for program in programs.values())
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        """Those that compute now."""
+        programs = set(self._programs.values())
+        return max((program.devices for program in programs), key=len)
+
+    def train(
+        self, round_: Round, device: Any, epochs: range, in_full: bool
+    ) -> Future[Trained]:
+        """Starts some epochs of a round."""
+        return self._programs[round_].train(round_, device, epochs, in_full)
+
+    def measure(self, round_: Round, device: Any) -> Future[Result]:
+        """Starts measuring a round."""
+        return self._programs[round_].measure(round_, device)
+
+    def read(self, rounds: Sequence[Round]) -> Mapping[Round, dict[str, TrainState]]:
+        """Brings states to the host, by name."""
+        states: dict[Round, dict[str, TrainState]] = {}
+        for program in dict.fromkeys(self._programs[round_] for round_ in rounds):
+            own = [of for of in rounds if self._programs[of] is program]
+            states |= program.read(own)
+        return states
 
 
 class Pool(Protocol):
@@ -106,7 +151,7 @@ class Pool(Protocol):
 
 
 def present(
-    pool: Pool | Trainer, while_waiting: Callable[[], None] = lambda: None
+    pool: Pool | Computing, while_waiting: Callable[[], None] = lambda: None
 ) -> Sequence[Device]:
     """Returns the devices that compute: one at least, for which it waits."""
     while not (devices := pool.devices):

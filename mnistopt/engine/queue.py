@@ -4,12 +4,12 @@ import collections
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from mnistopt.engine.devices import Device
-from mnistopt.engine.pool import MOST_LOSSES, TURN, Lost, Trainer, present
+from mnistopt.engine.pool import MOST_LOSSES, TURN, Computing, Lost, Trainer, present
 from mnistopt.engine.replicas import Result, Trained
 from mnistopt.engine.rounds import Member, Round, make_rounds
 from mnistopt.hparams import Hparams
@@ -128,14 +128,14 @@ class Queue:
     has, and epochs already reported are retrained without being reported again.
 
     Attributes:
-        program: The rounds' program.
+        program: What computes the rounds.
     """
 
-    def __init__(self, program: Trainer, rounds: Mapping[Round, int]):
+    def __init__(self, program: Computing, rounds: Mapping[Round, int]):
         """Computes nothing.
 
         Args:
-            program: The rounds' program.
+            program: What computes the rounds.
             rounds: With the epochs that each has done before.
         """
         self.program = program
@@ -182,10 +182,10 @@ class Queue:
                 pass
         return {name: state for of in states.values() for name, state in of.items()}
 
-    def measure(self, rounds: Iterable[Round]) -> dict[str, Result]:
-        """Measures rounds that have a state on all splits; returns it by name."""
+    def measure(self) -> dict[str, Result]:
+        """Measures all rounds on all splits, by the states that they have."""
         measured: dict[str, Result] = {}
-        left = list(rounds)
+        left = list(self._held)
         for _ in range(1 + MOST_LOSSES):
             devices = present(self.program, self._while_waiting)
             begun = [

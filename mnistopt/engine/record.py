@@ -27,6 +27,7 @@ class Record:
             time that its cohort took, `cause`, as `engine.replicas.Result` has it, and
             `machine`, the name of what computed it.
         asked: The epoch counts that were asked for, ascending.
+        rungs: Those at which a search wanted its validation accuracy only, ascending.
     """
 
     replica: str
@@ -35,6 +36,7 @@ class Record:
     params: int
     history: dict[str, list] = dataclasses.field(default_factory=dict)
     asked: tuple[int, ...] = dataclasses.field(default=(), compare=False)
+    rungs: tuple[int, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def epochs_done(self) -> int:
@@ -90,10 +92,11 @@ class Record:
         point = dataclasses.replace(self.point, epochs=epochs)
         return dataclasses.replace(self, point=point)
 
-    def asking(self, counts: Iterable[int]) -> "Record":
+    def asking(self, counts: Iterable[int] = (), rungs: Iterable[int] = ()) -> "Record":
         """Returns the record with more epoch counts that were asked for."""
         asked = tuple(sorted({*self.asked, *counts}))
-        return dataclasses.replace(self, asked=asked)
+        climbed = tuple(sorted({*self.rungs, *rungs}))
+        return dataclasses.replace(self, asked=asked, rungs=climbed)
 
     def merged(self, other: "Record") -> "Record":
         """Returns one record of the same replica that knows what both know.
@@ -109,7 +112,8 @@ class Record:
             ends = epoch == short.epochs_done < long.epochs_done
             if epoch not in long.measured or ends:
                 history[name][epoch - 1] = short.history[name][epoch - 1]
-        return dataclasses.replace(long, history=history).asking(short.asked)
+        merged = dataclasses.replace(long, history=history)
+        return merged.asking(short.asked, short.rungs)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON has it."""
@@ -123,6 +127,7 @@ class Record:
             "params": self.params,
             "history": self.history,
             "asked": list(self.asked),
+            **({"rungs": list(self.rungs)} if self.rungs else {}),
         }
 
     @classmethod
@@ -131,4 +136,5 @@ class Record:
         rest = dict(content)
         own = rest.pop("program", ""), rest.pop("path", "")
         point = Point.from_row(content["point"], *own)
-        return cls(**{**rest, "point": point, "asked": tuple(rest["asked"])})
+        counts = {name: tuple(rest.get(name, ())) for name in ("asked", "rungs")}
+        return cls(**{**rest, **counts, "point": point})

@@ -34,6 +34,8 @@ from mnistopt.results.stats import (
 from mnistopt.training.metrics import Metrics, convergence_epoch
 
 FINISHED, DIVERGED, UNFINISHED = "finished", "diverged", "unfinished"
+# What a search has measured on validation only: to the end, or no further.
+SEARCHED, PRUNED = "searched", "pruned"
 # Of saying that a point is below the best where it is not.
 ERROR_RATE = 0.05
 
@@ -70,7 +72,8 @@ def _ratios(record: Record, split: str, index: int) -> tuple[float, float]:
     return (correct / total, loss_sum / total) if total else (math.nan, math.nan)
 
 
-def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
+def _trial_row(record: Record, epochs: int, costs: Costs, top: int) -> dict[str, Any]:
+    """Returns a row; `top` are the most epochs that a search has asked for."""
     point = dataclasses.replace(record.point, epochs=epochs)
     end = min(epochs, record.stopped or epochs)
     done = min(record.epochs_done, end)
@@ -86,11 +89,14 @@ def _trial_row(record: Record, epochs: int, costs: Costs) -> dict[str, Any]:
         "params": record.params,
         **costs.get(network_name(record.point.structure), {}),
     }
-    if end in record.measured:
+    climbed = epochs in record.rungs and end <= record.epochs_done
+    if end in record.measured or climbed:
         last = end - 1
         row["status"] = (
             DIVERGED if record.history["diverged_at"][last] >= 0 else FINISHED
         )
+        if end not in record.measured and row["status"] == FINISHED:
+            row["status"] = PRUNED if epochs < top else SEARCHED
         row["cause"] = record.history["cause"][last]
         for split in ("train", "validation", "test"):
             accuracy, loss = _ratios(record, split, last)
@@ -136,6 +142,7 @@ def trials_table(
         counts = () if record.stopped else record.measured
         of_point = asked.setdefault(dataclasses.replace(record.point, epochs=1), set())
         of_point.update(record.asked, counts)
+    top = max((epochs for record in records for epochs in record.rungs), default=0)
     for record in records:
         # A replica that stopped early is at all later counts what it was then: those
         # that were asked of it, or of another seed.
@@ -147,7 +154,9 @@ def trials_table(
             counts += sorted(epochs for epochs in wanted if epochs >= stopped)
         elif record.epochs_done < record.point.epochs:
             counts.append(record.point.epochs)
-        rows += [_trial_row(record, epochs, costs) for epochs in counts]
+        elif record.rungs and record.rungs[-1] not in counts:
+            counts.append(record.rungs[-1])
+        rows += [_trial_row(record, epochs, costs, top) for epochs in counts]
     points = [record.point for record in records]
     axes = columns(points)
     names = ["trial", "replica", "point", *axes, *_TRIAL_COLUMNS]
@@ -205,8 +214,11 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     without, and one with nothing finished last. The test split has no say.
     `choice` is "best" for the first, "tied" for those that do not differ clearly
     (`compare.behind_best`, at 5 %), and "fewer seeds" for those that are not
-    compared for lack of them.
+    compared for lack of them. Points that a search has measured on validation only
+    have no row.
     """
+    searched = trials["status"].isin([SEARCHED, PRUNED])
+    trials = trials[~searched | trials["point"].isin(trials["point"][~searched])]
     if trials.empty:
         axes, counts = axes_of(trials), ("n", DIVERGED, UNFINISHED)
         names = ["point", *axes, "params", *COSTS, *counts, *_SPREADS]

@@ -40,6 +40,7 @@ class Job:
         start: Epochs done before.
         milestones: Epoch counts to measure on all splits and save for good, ascending.
         checkpoint: The checkpoint to resume from; None at epoch 0.
+        in_full: Whether milestones are measured on all splits, or on validation only.
     """
 
     program: Point
@@ -49,6 +50,7 @@ class Job:
     start: int
     milestones: tuple[int, ...]
     checkpoint: Checkpoint | None
+    in_full: bool = True
 
     @property
     def name(self) -> str:
@@ -79,7 +81,8 @@ class Job:
         train, validation, test = examples
         # Gradients take twice the work of the forward pass.
         images = self.epochs * (3 * train + validation)
-        images += len(self.milestones) * (train + 2 * test)
+        if self.in_full:
+            images += len(self.milestones) * (train + 2 * test)
         return len(self.records) * images * self.image_work
 
     @functools.cached_property
@@ -101,7 +104,8 @@ class Plan:
         lanes: Per cohort, by `Point.program`.
         asked: How many trials were asked for.
         there: How many of them have been trained already.
-        jobs: The jobs in the order in which they will run.
+        jobs: The jobs that do the rest.
+        groups: The jobs that train together, in the order in which they will run.
         dataset: The data.
         records: The workdir's record of each replica, by name.
         saved: All checkpoints of the workdir.
@@ -122,6 +126,7 @@ class Plan:
     dataset: Dataset
     records: Mapping[str, Record]
     saved: Sequence[Checkpoint] = ()
+    groups: Sequence[Sequence[Job]] = ()
     needs: Capacity = Capacity(0, 0, 0)
     available: Capacity = Capacity(0, 0, 0)
     crossing: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -235,6 +240,7 @@ def make_plan(
     saved: Sequence[Checkpoint],
     lanes: Mapping[Point, Lanes],
     lost: Mapping[str, Set[int]] = types.MappingProxyType({}),
+    in_full: bool = True,
 ) -> Plan:
     """Returns the jobs that train what is asked for and not there yet.
 
@@ -246,6 +252,8 @@ def make_plan(
         lanes: Per cohort.
         lost: Epochs that replicas were measured at, of which no checkpoint knows any
             more: those of replicas that are asked for are trained again on the way.
+        in_full: Whether they are to be measured on all splits, or only on validation,
+            which is measured after each epoch anyway.
     """
     records = merge_records(saved)
     holders: dict[str, list[Checkpoint]] = {}
@@ -264,7 +272,7 @@ def make_plan(
             params[program] = count_params(cohort.model, cohort.image_shape)
         name = replica_id(point, seed, dataset.fingerprint)
         record = records.get(name) or Record(name, point, seed, params[program])
-        record = record.asking(counts)
+        record = record.asking(counts) if in_full else record.asking(rungs=counts)
         kept, stopped = (
             {checkpoint.epoch for checkpoint in holders.get(name, ())},
             record.stopped,
@@ -272,6 +280,10 @@ def make_plan(
         measured = set(record.measured)
         wanted = counts | lost.get(name, set()) | (measured - {stopped})
         there_already = measured & kept
+        if not in_full:
+            # Its history has them, whatever checkpoint it is in.
+            wanted = counts
+            there_already = {count for count in counts if count <= record.epochs_done}
         if stopped:
             most = max(record.point.epochs, *counts)
             records[name] = record.training_to(most)
@@ -299,7 +311,8 @@ def make_plan(
     for group, members in groups.items():
         program, start, missing, _ = group
         static = program, cohorts[program], lanes[program]
-        jobs.append(Job(*static, tuple(members), start, missing, sources[group]))
+        source = sources[group]
+        jobs.append(Job(*static, tuple(members), start, missing, source, in_full))
     asked = len(points) * len(seeds)
     return Plan(points, lanes, asked, there, tuple(jobs), dataset, records, saved)
 

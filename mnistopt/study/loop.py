@@ -1,113 +1,32 @@
-"""The loop over epochs, writing checkpoints and tables, and who decides what trains."""
+"""The loop over epochs, writing checkpoints and tables."""
 
 import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import pandas as pd
 
-from mnistopt.engine.devices import name_of
+from mnistopt.engine.checkpoint import Checkpoint
+from mnistopt.engine.devices import Lanes, name_of
 from mnistopt.engine.memory import check_call, exhaustible
 from mnistopt.engine.pool import Pool, Trainer, present
 from mnistopt.engine.queue import Done, Queue
 from mnistopt.engine.record import Record
 from mnistopt.engine.replicas import state_bytes, state_shapes
-from mnistopt.engine.rounds import Member, Round, make_rounds
-from mnistopt.engine.writer import Writer
+from mnistopt.engine.writer import Part, Writer
+from mnistopt.points import Structure
 from mnistopt.results.columns import record_labels
 from mnistopt.results.table_files import write_tables
 from mnistopt.results.tables import curves_table
+from mnistopt.study.group import Group
 from mnistopt.study.jobs import Job, Plan
 from mnistopt.study.progress import OnProgress, Progress, Stopwatch
 from mnistopt.study.request import Request
 from mnistopt.study.stopping import Diverged, Stop
 from mnistopt.study.workdir import Workdir
 from mnistopt.training.cohort import TrainState
-
-
-class Changes(NamedTuple):
-    """What happens to the replicas of a job between two epochs.
-
-    Attributes:
-        drop: Names of those that train no further; they are measured on all splits
-            first, and their bits stay in the checkpoint.
-        add: New replicas with an empty history; they catch up with the others.
-        copy: Names of those that take over another's state, to its name.
-    """
-
-    drop: Sequence[str] = ()
-    add: Sequence[Record] = ()
-    copy: Mapping[str, str] = {}
-
-
-class Scheduler(Protocol):
-    """Decides what a job trains.
-
-    All replicas meet at the epochs that it names, and are shown to it. What a replica
-    computes between two meetings does not depend on the others, so its bits do not
-    depend on which are dropped or added.
-    """
-
-    def next_meeting(self, epoch: int) -> int | None:
-        """Returns the next epoch to meet at, after `epoch`; None to end."""
-
-    def is_milestone(self, epoch: int) -> bool:
-        """Says whether all are measured on all splits there, and saved for good."""
-        del epoch
-        return True
-
-    def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
-        """Returns what changes, after the meeting at `epoch`.
-
-        Args:
-            epoch: Epochs done by all replicas.
-            records: The record of each replica, by name.
-        """
-
-
-class ToTheEnd(Scheduler):
-    """The grid's scheduler: everything to its last epoch."""
-
-    def __init__(self, milestones: Sequence[int]):
-        """Takes the epochs that were asked for, ascending."""
-        self._milestones = milestones
-
-    def next_meeting(self, epoch: int) -> int | None:
-        """Returns the next epoch that was asked for."""
-        return next(
-            (milestone for milestone in self._milestones if milestone > epoch), None
-        )
-
-    def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
-        """Changes nothing."""
-        return Changes()
-
-
-class EarlyStopping(ToTheEnd):
-    """Looks at all replicas after each epoch, and drops those out of patience."""
-
-    def next_meeting(self, epoch: int) -> int | None:
-        """Returns the next epoch, up to the last that was asked for."""
-        return epoch + 1 if super().next_meeting(epoch) else None
-
-    def is_milestone(self, epoch: int) -> bool:
-        """Says whether the epoch was asked for."""
-        return epoch in self._milestones
-
-    def decide(self, epoch: int, records: Mapping[str, Record]) -> Changes:
-        """Drops those that have stopped."""
-        return Changes(
-            drop=[name for name, record in records.items() if record.stopped]
-        )
-
-
-def usual(job: Job) -> Scheduler:
-    """Returns what trains all of a job, but replicas that have lost patience."""
-    patient = any(record.point.hparams.patience for record in job.records)
-    return (EarlyStopping if patient else ToTheEnd)(job.milestones)
-
 
 OnEpoch = Callable[[pd.DataFrame], None]
 
@@ -138,56 +57,55 @@ class Run:
 
 
 class Loop:
-    """Trains the jobs of one plan.
+    """Trains the jobs of plans.
 
     Attributes:
-        job: The current or the last job.
+        job: The job that was compiled last.
+        records: What is known of each replica, by name.
+        models: The networks that were trained, by their structure.
+        plans: How many it has carried out.
+        groups: How many folders of checkpoints it has written.
     """
 
     job: Job
 
-    def __init__(
-        self,
-        plan: Plan,
-        run: Run,
-        make_scheduler: Callable[[Job], Scheduler] = usual,
-    ):
-        """Prepares, computing nothing.
-
-        Args:
-            plan: The plan of what to train.
-            run: The run that it is part of.
-            make_scheduler: Called with each job; the grid's own trains all of it, but
-                what has lost patience.
-        """
-        self._plan, self._run = plan, run
-        self._make_scheduler = make_scheduler
-        self._records = dict(plan.records)
-        for job in plan.jobs:
-            self._note(job.records)
+    def __init__(self, run: Run):
+        """Takes the run that it is part of; computes nothing."""
+        self._run = run
+        self._plan: Plan
+        self.records: dict[str, Record] = {}
+        self.models: dict[Structure, Any] = {}
+        self.plans = self.groups = 0
+        # Per cohort, with the lanes, and for how many devices.
         self._programs: dict[tuple, Trainer] = {}
-        self._machines: dict[Any, str] = {}
+        self._machines: dict[tuple[Any, Lanes], str] = {}
         self._work = 0.0
         self._images_per_second = 0.0
         self._best: tuple[float, str] | None = None
-        self._labels = record_labels(self._records.values())
-        for record in self._records.values():
-            self._notice(record)
+        self._labels: dict[str, str] = {}
 
-    def run(self) -> None:
-        """Trains all jobs."""
+    def run(self, plan: Plan) -> list[Checkpoint]:
+        """Trains all jobs of a plan; returns the checkpoints that stay."""
+        self._plan, self._work = plan, 0.0
+        self._note(plan.records.values())
+        for job in plan.jobs:
+            self._note(job.records)
+            self.models[job.program.structure] = job.cohort.model
+        self.plans += 1
+        self.groups += len(plan.jobs)
+        self._labels = record_labels(self.records.values())
+        for record in self.records.values():
+            self._notice(record)
         with self._run.stopwatch("starting"):
             self.write()
-            if self._plan.jobs:
+            if plan.jobs:
                 self._run.pool.load(self._run.request.data)
-        for job in self._plan.jobs:
+        kept = []
+        for jobs in plan.groups:
             self._run.stop.check()
-            self.job, self._machines = job, {}
-            self._label = self._plan.labels[job.name]
             with exhaustible():
-                with self._run.stopwatch("compiling"):
-                    program = self._program()
-                self._run_job(program)
+                kept += self._train_together(jobs, self._compiled(jobs))
+        return kept
 
     @property
     def working_bytes(self) -> dict[str, int]:
@@ -207,107 +125,88 @@ class Loop:
             seconds[name] = seconds.get(name, 0.0) + program.compile_seconds
         return seconds
 
-    def _program(self) -> Trainer:
-        job = self.job
+    def _compiled(self, jobs: Sequence[Job]) -> dict[str, Trainer]:
+        """Returns the program of each job, by the job's name."""
         # A device that has no round to train needs no program.
-        most = min(len(job.records), len(present(self._run.pool)))
-        key = (job.program, job.lanes, most)
-        if key not in self._programs:
-            self._images_per_second = 0.0
-            self._tell(job.start, compiling=True)
-            program = self._run.pool.compile(job.cohort, job.lanes, most)
-            budget = self._run.request.memory_budget
-            check_call(program.bytes, job.lanes, present(program), budget)
-            self._programs[key] = program
-        return self._programs[key]
+        replicas = sum(len(job.records) for job in jobs)
+        most = min(replicas, len(present(self._run.pool)))
+        budget = self._run.request.memory_budget
+        with self._run.stopwatch("compiling"):
+            for self.job in jobs:
+                key = (self.job.program, self.job.lanes, most)
+                if key in self._programs:
+                    continue
+                self._images_per_second = 0.0
+                self._tell(self.job, self.job.start, compiling=True)
+                program = self._run.pool.compile(self.job.cohort, self.job.lanes, most)
+                lanes = self.job.lanes
+                check_call(program.bytes, lanes, present(program), budget)
+                self._programs[key] = program
+        return {job.name: self._programs[job.program, job.lanes, most] for job in jobs}
 
-    def _run_job(self, program: Trainer) -> None:
-        job = self.job
-        scheduler = self._make_scheduler(job)
-        records = {record.replica: record for record in job.records}
+    def _train_together(
+        self, jobs: Sequence[Job], programs: Mapping[str, Trainer]
+    ) -> list[Checkpoint]:
+        """Trains jobs that begin at one epoch, and have the same milestones."""
+        group = Group(jobs, programs)
+        first = jobs[0]
         with self._run.stopwatch("starting"):
-            rounds = self._rounds(records, self._states())
-            queue = Queue(program, dict.fromkeys(rounds, job.start))
-        with Writer(self._run.workdir.store.group(job.name)) as writer:
-            while (meeting := scheduler.next_meeting(queue.epoch)) is not None:
-                milestone = scheduler.is_milestone(meeting)
-                self._train(queue, meeting, milestone, records, writer)
+            queue = group.queue(self._states(jobs), first.start)
+        kept = []
+        store = self._run.workdir.store
+        with Writer(*[store.group(job.name) for job in jobs]) as writer:
+            for meeting in group.meetings():
+                milestone = meeting in first.milestones
+                in_full = milestone and first.in_full
+                self._train(group, queue, meeting, in_full, writer)
                 while queue.epoch < meeting:  # It was time to save, or to stop.
-                    self._save(records, queue, writer, milestone=False)
+                    self._save(group, queue, writer, milestone=False)
                     self._run.stop.check()
-                    self._train(queue, meeting, milestone, records, writer)
-                changes = scheduler.decide(meeting, records)
-                if changes.drop and not milestone:
-                    self._measure(queue, {name: records[name] for name in changes.drop})
-                    milestone = True
+                    self._train(group, queue, meeting, in_full, writer)
+                leaving = group.stopped()
+                if leaving and first.in_full and not milestone:
+                    self._measure(group, queue, leaving)
+                milestone |= bool(leaving)
                 if milestone or writer.due() or self._run.stop.asked:
-                    self._save(records, queue, writer, milestone)
+                    saved = self._save(group, queue, writer, milestone)
+                    kept += saved if milestone else []
                 self._run.stop.check()
-                if changes != Changes():
-                    queue = self._changed(queue, records, changes)
-                if not records:
-                    break
+                if leaving:
+                    states, epoch = queue.states(), queue.epoch
+                    group.drop(leaving)
+                    if not group.records:
+                        break
+                    queue = group.queue(states, epoch)
             with self._run.stopwatch("saving"):
                 writer.finish()
+        return kept
 
     def _train(
-        self,
-        queue: Queue,
-        meeting: int,
-        milestone: bool,
-        records: Mapping[str, Record],
-        writer: Writer,
+        self, group: Group, queue: Queue, meeting: int, in_full: bool, writer: Writer
     ) -> None:
         """Trains up to a meeting, or to where it is time to save."""
         with self._run.stopwatch("training"):
             waiting = self._run.stop.check_patience
-            for done in queue.train(meeting, milestone, waiting):
-                self._note_epoch(done, records)
+            for done in queue.train(meeting, in_full, waiting):
+                self._note_epoch(group, done)
                 waiting()
                 if writer.due() or self._run.stop.asked:
                     queue.hold()
 
-    def _measure(self, queue: Queue, leaving: Mapping[str, Record]) -> None:
+    def _measure(self, group: Group, queue: Queue, leaving: Iterable[str]) -> None:
         """Measures on all splits those that train no further."""
-        rounds = self._rounds(leaving, queue.states())
         with self._run.stopwatch("training"):
-            results = queue.measure(rounds)
-        for name, record in leaving.items():
-            record.measure(results[name].metrics)
+            results = group.queue(queue.states(), 0, leaving).measure()
+        for name, result in results.items():
+            group.records[name].measure(result.metrics)
 
-    def _changed(
-        self, queue: Queue, records: dict[str, Record], changes: Changes
-    ) -> Queue:
-        """Carries out a scheduler's changes; returns what trains on."""
-        states = queue.states()
-        states |= {to: states[name] for to, name in changes.copy.items()}
-        for name in changes.drop:
-            del records[name]
-        old = self._rounds(records, states)
-        added = {record.replica: record for record in changes.add}
-        new = self._rounds(added, {})
-        records |= added
-        self._note(added.values())
-        self._labels = record_labels(self._records.values())
-        return Queue(
-            queue.program,
-            dict.fromkeys(old, queue.epoch) | dict.fromkeys(new, 0),
-        )
-
-    def _rounds(
-        self, records: Mapping[str, Record], states: Mapping[str, TrainState]
-    ) -> list[Round]:
-        members = [
-            Member(name, record.seed, record.point.hparams, states.get(name))
-            for name, record in records.items()
-        ]
-        return make_rounds(self.job.lanes, members)
-
-    def _note_epoch(self, done: Done, records: Mapping[str, Record]) -> None:
+    def _note_epoch(self, group: Group, done: Done) -> None:
         """Records and reports the results of an epoch of a round."""
-        job, trained = self.job, [records[name] for name in done.results]
-        if done.device not in self._machines:
-            self._machines[done.device] = name_of(done.device.describe(job.lanes))
+        trained = [group.records[name] for name in done.results]
+        job = group.job_of(trained[0].replica)
+        computer = done.device, job.lanes
+        if computer not in self._machines:
+            self._machines[computer] = name_of(done.device.describe(job.lanes))
         for record, result in zip(trained, done.results.values()):
             seconds = done.seconds / len(trained)
             record.append(
@@ -315,7 +214,7 @@ class Loop:
                 result.diverged_at,
                 seconds,
                 result.cause,
-                self._machines[done.device],
+                self._machines[computer],
             )
             self._notice(record)
             if self._run.request.fail_fast and result.diverged_at >= 0:
@@ -326,7 +225,7 @@ class Loop:
         self._work += share * job.work(self._plan.examples) / job.epochs
         if self._run.on_epoch:
             self._run.on_epoch(curves_table(trained, since=done.epoch - 1))
-        self._tell(done.epoch)
+        self._tell(job, done.epoch)
 
     def _notice(self, record: Record) -> None:
         """Keeps the best validation accuracy that a replica has ever had."""
@@ -337,52 +236,56 @@ class Loop:
         if self._best is None or best > self._best[0]:
             self._best = best, self._labels[record.replica]
 
-    def _states(self) -> dict[str, TrainState]:
-        """Returns where the replicas of the job continue."""
-        job = self.job
-        if job.checkpoint is None:
-            return {}
-        names = [record.replica for record in job.records]
-        like = state_shapes(job.cohort)
-        return self._run.workdir.store.load(job.checkpoint, names, like)
+    def _states(self, jobs: Sequence[Job]) -> dict[str, TrainState]:
+        """Returns where the replicas of jobs continue."""
+        states: dict[str, TrainState] = {}
+        for job in jobs:
+            if job.checkpoint is not None:
+                names = [record.replica for record in job.records]
+                like = state_shapes(job.cohort)
+                store = self._run.workdir.store
+                states |= store.load(job.checkpoint, names, like)
+        return states
 
     def _save(
-        self,
-        records: Mapping[str, Record],
-        queue: Queue,
-        writer: Writer,
-        milestone: bool,
-    ) -> None:
+        self, group: Group, queue: Queue, writer: Writer, milestone: bool
+    ) -> list[Checkpoint]:
         with self._run.stopwatch("saving"):
             since = time.monotonic()
             states = queue.states()
-            own_states = {name: states[name] for name in records}
-            about = {"records": [record.to_json() for record in records.values()]}
-            writer.save(queue.epoch, own_states, about, milestone, since)
+            parts = [
+                Part(
+                    {record.replica: states[record.replica] for record in records},
+                    {"records": [record.to_json() for record in records]},
+                )
+                for records in group.by_job()
+            ]
+            saved = writer.save(queue.epoch, parts, milestone, since)
             if milestone:
                 # A table must not know of a trial whose checkpoint a kill may yet undo.
                 writer.finish()
-            self._note(records.values())
+            self._note(group.records.values())
             self.write()
+        return saved
 
     def _note(self, records: Iterable[Record]) -> None:
         for record in records:
-            before = self._records.get(record.replica)
+            before = self.records.get(record.replica)
             merged = before.merged(record) if before else record
-            self._records[record.replica] = merged
+            self.records[record.replica] = merged
 
     def write(self) -> None:
         """Writes the tables of all that is known, with the costs in config.json."""
         costs = self._run.workdir.config.costs if self._run.workdir.config else {}
-        write_tables(self._run.workdir.folder, self._records.values(), costs)
+        write_tables(self._run.workdir.folder, self.records.values(), costs)
 
-    def _tell(self, epoch: int, compiling: bool = False) -> None:
+    def _tell(self, job: Job, epoch: int, compiling: bool = False) -> None:
         self._run.on_progress(
             Progress(
-                structure=self._label,
+                structure=self._plan.labels[job.name],
                 compiling=compiling,
                 epoch=epoch,
-                epochs=self.job.milestones[-1],
+                epochs=job.milestones[-1],
                 images_per_second=self._images_per_second,
                 work=round(self._work),
                 total_work=self._plan.work,

@@ -1,6 +1,7 @@
 """What a run will do: lanes for each cohort, and jobs that fit into memory."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from mnistopt.points import Point
 from mnistopt.results.config import Config
 from mnistopt.study.jobs import Job, Plan, make_plan
 from mnistopt.study.request import Request
+from mnistopt.study.waves import Wave
 from mnistopt.study.workdir import Workdir
 from mnistopt.training.cohort import Cohort
 
@@ -32,6 +34,8 @@ def plan_run(
     pool: Pool,
     lanes: Mapping[Point, Lanes] | None = None,
     measured: bool = True,
+    wave: Wave | None = None,
+    before: Plan | None = None,
 ) -> Plan:
     """Returns what is to be trained, by the checkpoints that there are.
 
@@ -41,6 +45,8 @@ def plan_run(
         pool: The pool of devices: it comes first, as all else uses JAX.
         lanes: Per cohort; None to choose.
         measured: Whether to compute the probes of modules too, for config.json.
+        wave: What a scheduler asks for; None for all that the run asks for.
+        before: The plan of the wave before, with all checkpoints that there are now.
 
     Raises:
         InputError: If a module cannot be trained or has changed, there are more lanes
@@ -48,22 +54,30 @@ def plan_run(
             study, or what is to be trained does not fit into memory or on the disk.
     """
     devices, known = present(pool), workdir.config
-    before = [config for config in (request.rerun, known) if config]
+    configs = [config for config in (request.rerun, known) if config]
     modules = {
-        name: about for config in before for name, about in config.modules.items()
+        name: about for config in configs for name, about in config.modules.items()
     }
-    points, modules = identify(request.points, request.data, modules, measured)
+    asked = wave or Wave(request.points)
+    seeds = request.seeds if asked.seeds is None else asked.seeds
+    points, modules = identify(asked.points, request.data, modules, measured)
     if lanes is None:
         had = {
-            cohort: text for config in before for cohort, text in config.lanes.items()
+            cohort: text
+            for config in configs
+            for cohort, text in config.lanes.items()
+            # What a search has left is packed into fewer lanes.
+            if asked.in_full
         }
-        lanes = _lanes(points, request, had, devices)
-    saved = workdir.checkpoints()
-    lost = workdir.lost(saved)
-    plan = make_plan(points, request.seeds, request.data, saved, lanes, lost)
-    check_records(points, plan.records.values())
-    workdir.check_data(plan.records)
-    workdir.check_complete(lost, saved, plan.trials)
+        lanes = _lanes(points, len(seeds), request, had, devices)
+    saved = before.saved if before else workdir.checkpoints()
+    lost = {} if before else workdir.lost(saved)
+    of_wave = saved, lanes, lost, asked.in_full
+    plan = make_plan(points, seeds, request.data, *of_wave)
+    if not before:
+        check_records(points, plan.records.values())
+        workdir.check_data(plan.records)
+        workdir.check_complete(lost, saved, plan.trials)
     free = available(devices, workdir.folder, request.memory_budget)
     plan = fitted(plan, devices, _measured(known, devices), free)
     _warn_of_other_machines(plan, devices)
@@ -84,6 +98,7 @@ def plan_run(
 
 def _lanes(
     points: Sequence[Point],
+    seeds: int,
     request: Request,
     before: Mapping[str, str],
     devices: Sequence[Device],
@@ -96,7 +111,7 @@ def _lanes(
         InputError: If more are asked for than there are replicas to fill them (and they
             are not the ones that the workdir has had).
     """
-    seeds, asked = len(request.seeds), request.lanes
+    asked = request.lanes
     settings: dict[Point, set] = {}
     for point in points:
         settings.setdefault(point.program, set()).add(point.hparams)
@@ -171,7 +186,7 @@ def _amount(machine: Mapping[str, Any]) -> str:
 def fitted(
     plan: Plan, devices: Sequence[Device], known: Mapping[str, int], room: Capacity
 ) -> Plan:
-    """Returns a plan with as many lanes as fit, and with what it takes.
+    """Returns a plan with as many lanes as fit, its groups, and what it takes.
 
     Args:
         plan: The plan of what to train.
@@ -206,9 +221,59 @@ def fitted(
             f"{_size(room.disk)} are free: make room, or give a `workdir` on another "
             "disk, or fewer numbers of epochs"
         )
-    # Jobs come one after the other.
-    most = Capacity(max(o.host for o in each), max(o.device for o in each), disk)
-    return dataclasses.replace(plan, jobs=tuple(jobs), needs=most, available=room)
+    first, working = jobs[0], known.get(jobs[0].program.identity())
+    nothing = needs(first.cohort, first.lanes, 0, 0, devices, plan.data_bytes, working)
+    groups, most = _grouped(jobs, each, nothing, room, _FULL * len(devices))
+    taken = Capacity(most.host, most.device, disk)
+    return dataclasses.replace(
+        plan, jobs=tuple(jobs), groups=groups, needs=taken, available=room
+    )
+
+
+# Rounds per device from which one that waits for the last is idle for next to nothing.
+_FULL = 16
+
+
+def _grouped(
+    jobs: Sequence[Job],
+    each: Sequence[Capacity],
+    nothing: Capacity,
+    room: Capacity,
+    full: int,
+) -> tuple[tuple[tuple[Job, ...], ...], Capacity]:
+    """Returns the jobs that train together, so that no device waits for the last round.
+
+    Args:
+        jobs: The jobs.
+        each: The memory that each takes alone.
+        nothing: What a job without replicas would take.
+        room: The memory that there is.
+        full: Rounds from which a group needs no more.
+
+    Returns:
+        The groups, which come one after the other, and the most that one takes.
+    """
+    groups: list[tuple[Job, ...]] = []
+    most = nothing
+    # By what its jobs have in common, the group that may grow, and what it takes.
+    growing: dict[tuple, tuple[int, int, Capacity]] = {}
+    for job, took in zip(jobs, each):
+        key = job.start, job.milestones, job.in_full
+        rounds = -(-len(job.records) // math.prod(job.lanes))
+        if key in growing:
+            place, there, held = growing[key]
+            more = Capacity(
+                *(a + b - c for a, b, c in zip(held, took, nothing, strict=True))
+            )
+            if there < full and more.host <= room.host and more.device <= room.device:
+                groups[place] += (job,)
+                growing[key] = place, there + rounds, more
+                most = Capacity(*map(max, most, more))
+                continue
+        growing[key] = len(groups), rounds, took
+        groups.append((job,))
+        most = Capacity(*map(max, most, took))
+    return tuple(groups), most
 
 
 def _refusal(job: Job, took: Capacity, room: Capacity) -> InputError:

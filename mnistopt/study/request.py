@@ -134,17 +134,17 @@ class Request:
             rerun=rerun,
         )
 
-    @property
-    def asked(self) -> dict[str, Any]:
-        """The values of each axis, and the number of seeds, or which."""
-        rows = [point.row() for point in self.points]
-        values = {
-            name: list(dict.fromkeys(row.get(name, NEUTRAL.get(name)) for row in rows))
-            for name in columns(self.points)
-        }
-        count = len(self.seeds)
-        from_0 = self.seeds == tuple(range(count))
-        return {**values, "seeds": count if from_0 else list(self.seeds)}
+
+def asked_values(points: Sequence[Point], seeds: Sequence[int]) -> dict[str, Any]:
+    """Returns the values of each axis, and the number of seeds, or which."""
+    rows = [point.row() for point in points]
+    values = {
+        name: list(dict.fromkeys(row.get(name, NEUTRAL.get(name)) for row in rows))
+        for name in columns(points)
+    }
+    count = len(seeds)
+    from_0 = tuple(seeds) == tuple(range(count))
+    return {**values, "seeds": count if from_0 else list(seeds)}
 
 
 def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:

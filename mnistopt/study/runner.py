@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnistopt.engine.pool import LocalPool, Pool
 from mnistopt.engine.precision import chosen
@@ -22,12 +22,14 @@ from mnistopt.study.request import Request, takes_settings
 from mnistopt.study.stopping import Stop
 from mnistopt.study.study import Study
 from mnistopt.study.training import train
+from mnistopt.study.waves import Scheduler, everything
 from mnistopt.study.workdir import Workdir
 
 
 @takes_settings
 def run(
     *,
+    scheduler: Scheduler = everything,
     on_plan: Callable[[Plan], None] | None = None,
     on_progress: OnProgress | None = None,
     progress: bool | None = None,
@@ -64,7 +66,11 @@ def run(
             there is by default.
         fail_fast: Whether the first replica that diverges ends the run.
         cache_dir: Path of the folder for downloads and compiled programs.
-        on_plan: Function that is called with the `Plan` before training.
+        scheduler: Generator function that decides what trains: it is called with the
+            points, yields those to train next, with their epochs, and gets for each
+            its `Outcome`, as in docs/engine.md. By default all train to their end.
+        on_plan: Function that is called with the `Plan` before training; of a
+            `scheduler`, with that of what it asks for first.
         on_progress: Function that is called with a `Progress` before each compile and
             after each round.
         progress: Whether to show a progress bar below a notebook's cell; by default
@@ -89,6 +95,40 @@ def run(
     stopwatch = Stopwatch()
     with stopwatch("planning"), noting() as noted:
         request = Request.of(**settings)
+    callbacks = Callbacks(on_plan, on_progress, on_epoch, shown)
+    return run_request(request, scheduler, callbacks, stopwatch, noted)
+
+
+class Callbacks(NamedTuple):
+    """What a run calls: see `run`."""
+
+    on_plan: Callable[[Plan], None] | None = None
+    on_progress: OnProgress | None = None
+    on_epoch: OnEpoch | None = None
+    bar: bool = False
+
+
+def run_request(
+    request: Request,
+    scheduler: Scheduler,
+    callbacks: Callbacks,
+    stopwatch: Stopwatch,
+    noted: list[str],
+) -> Study:
+    """Trains what a scheduler asks for, and returns the study.
+
+    Args:
+        request: The settings of the run.
+        scheduler: Called with the points of the request.
+        callbacks: What to call meanwhile.
+        stopwatch: Counts the seconds.
+        noted: Warnings so far, to which those of the run are added.
+
+    Raises:
+        InputError: See `run`.
+    """
+    on_plan, on_progress, on_epoch, shown = callbacks
+    with stopwatch("planning"), noting(noted):
         workdir = Workdir(request.workdir, request.about)
         pool = _make_pool(request, workdir)
     showing = NotebookBar() if shown and in_notebook() else contextlib.nullcontext()
@@ -99,13 +139,8 @@ def run(
                 if callback:
                     callback(progress)
 
-        with stopwatch("planning"), noting(noted):
-            planned = plan_run(request, workdir, pool)
-        stop.check()
-        if on_plan:
-            on_plan(planned)
         more = stopwatch, report, on_epoch, stop, noted
-        train(planned, Run(request, workdir, pool, *more))
+        train(scheduler, Run(request, workdir, pool, *more), on_plan)
     return Study(workdir.folder)
 
 

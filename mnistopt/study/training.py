@@ -1,9 +1,10 @@
 """Carries a plan out: trains its jobs, and writes all that is known then."""
 
+import dataclasses
 import time
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mnistopt.axes import show
 from mnistopt.data.dataset import Dataset
@@ -16,60 +17,115 @@ from mnistopt.errors import InputError, noting
 from mnistopt.models.networks import count_bytes, multiply_adds
 from mnistopt.points import Point
 from mnistopt.results.columns import COSTS, network_name
-from mnistopt.results.config import Config, describe_machine
+from mnistopt.results.config import describe_machine
 from mnistopt.results.predictions import write_predictions
 from mnistopt.results.sheets import write_mistakes, write_samples, write_weights
 from mnistopt.results.table_files import read_table
 from mnistopt.study.jobs import Plan
 from mnistopt.study.loop import Loop, Run
 from mnistopt.study.plan import plan_run
+from mnistopt.study.request import asked_values
+from mnistopt.study.waves import Asking, Scheduler, Wave, outcomes
 
 
-def train(plan: Plan, run: Run) -> None:
-    """Trains what is planned, and writes tables, predictions, costs and config.json.
+def train(
+    scheduler: Scheduler, run: Run, on_plan: Callable[[Plan], None] | None = None
+) -> None:
+    """Trains what a scheduler asks for, and writes all that is known then.
+
+    Tables, predictions, costs and config.json.
 
     Args:
-        plan: The plan of what to train.
-        run: The run that it is part of; warnings of the training are added to its
-            notes.
+        scheduler: Called with the points of the run's request.
+        run: The run; warnings of the training are added to its notes.
+        on_plan: Called with the plan of what the scheduler asks for first.
     """
     request, workdir, pool = run.request, run.workdir, run.pool
-    again = False
+    asking = Asking(scheduler, request.points, request.seeds)
+    points: dict[Point, None] = {}
+    plan, wave, trials = None, asking.first(), 0
+    loop = Loop(run)
+    while wave is not None:
+        with run.stopwatch("planning"), noting(run.noted):
+            plan = plan_run(request, workdir, pool, wave=wave, before=plan)
+        run.stop.check()
+        if on_plan and not points:
+            on_plan(plan)
+        points |= dict.fromkeys(plan.points)
+        begun, trials = bool(trials), trials + plan.asked - plan.there
+        asked = asked_values(tuple(points), request.seeds)
+        loop, plan = _train_wave(plan, wave, loop, run, Noted(asked, trials, begun))
+        found = outcomes(plan.points, wave, loop.records, request.data.fingerprint)
+        wave = asking.next(found)
+    run.stop.check()
+    _write_results(tuple(points), loop, run, bool(trials))
+
+
+class Noted(NamedTuple):
+    """What config.json is to know of a run so far.
+
+    Attributes:
+        asked: The values of each axis, and the seeds.
+        trials: How many have been planned.
+        begun: Whether it knows of the run already.
+    """
+
+    asked: Mapping[str, Any]
+    trials: int
+    begun: bool
+
+
+def _train_wave(
+    plan: Plan, wave: Wave, loop: Loop, run: Run, noted: Noted
+) -> tuple[Loop, Plan]:
+    """Trains what is planned, with fewer lanes if it takes too much memory.
+
+    Returns:
+        The loop, and the plan with the checkpoints that there are now.
+    """
     while True:
-        noted = _note_run(plan, run, again)
-        loop = Loop(plan, run)
+        _note_run(plan, run, noted)
+        noted = noted._replace(begun=noted.begun or bool(plan.jobs))
         try:
-            loop.run()
-            break
+            saved = (*plan.saved, *loop.run(plan))
+            return loop, dataclasses.replace(plan, saved=saved)
         except Exhausted as error:
             with noting(run.noted):
                 lanes = {**plan.lanes, **_fewer_lanes(loop, error)}
         # From the last checkpoints, and with nothing of the loop in memory.
         del loop
-        again = True
+        loop = Loop(run)
         with noting(run.noted):
-            plan = plan_run(request, workdir, pool, lanes)
-    run.stop.check()
-    folder, data = workdir.folder, request.data
+            more = run.workdir, run.pool, lanes
+            plan = plan_run(run.request, *more, wave=wave)
+
+
+def _write_results(
+    points: Sequence[Point], loop: Loop, run: Run, trained: bool
+) -> None:
+    """Writes what is made of replicas: predictions, costs, and what the run took."""
+    request, workdir, pool = run.request, run.workdir, run.pool
+    folder, data, noted = workdir.folder, request.data, workdir.config
+    if noted is None:
+        return
     with run.stopwatch("predictions"):
         trials = read_table(folder, "trials")
-        made = {job.program.structure: job.cohort.model for job in plan.jobs}
+        made = dict(loop.models)
 
         def make(point: Point) -> Any:
             run.stop.check()
             if (structure := point.structure) not in made:
-                about = plan.modules, data.image_shape, data.classes
+                about = noted.modules, data.image_shape, data.classes
                 made[structure] = make_again(point, *about)
             return made[structure]
 
-        precision = workdir.config.precision if workdir.config else None
-        write_predictions(folder, workdir.store, trials, data, make, precision)
+        write_predictions(folder, workdir.store, trials, data, make, noted.precision)
         write_mistakes(folder, trials, data)
-        write_samples(folder, plan.points, data)
+        write_samples(folder, points, data)
         write_weights(folder, workdir.store, trials, data.image_shape)
     with run.stopwatch("costs"):
-        records = [*plan.records.values(), *(r for j in plan.jobs for r in j.records)]
-        wanted = {network_name(r.point.structure): r.point for r in records}
+        points_of = [record.point for record in loop.records.values()]
+        wanted = {network_name(point.structure): point for point in points_of}
         costs = dict(noted.costs)
         for name, point in wanted.items():
             if name in costs:
@@ -81,10 +137,10 @@ def train(plan: Plan, run: Run) -> None:
             costs[name] = _costs(model, data, present(pool)[0])
         workdir.write(costs=costs)
         loop.write()
-    if len(list(workdir.store.folder.glob("*/"))) > len(plan.jobs):
+    if len(list(workdir.store.folder.glob("*/"))) > loop.groups or loop.plans > 1:
         workdir.store.tidy()
     runs = list(noted.runs)
-    if plan.jobs and pool.traffic:
+    if trained and pool.traffic:
         runs[-1] = runs[-1] | {"traffic": dict(pool.traffic)}
     workdir.write(
         runs=runs,
@@ -94,10 +150,10 @@ def train(plan: Plan, run: Run) -> None:
     )
 
 
-def _note_run(plan: Plan, run: Run, again: bool) -> Config:
-    """Writes to config.json what trains, and what it trains with; returns it.
+def _note_run(plan: Plan, run: Run, noted: Noted) -> None:
+    """Writes to config.json what trains, and what it trains with.
 
-    One that begins `again` with fewer lanes is the same run.
+    One that begins again with fewer lanes, or with another wave, is the same run.
     """
     request, known, devices = run.request, run.workdir.config, present(run.pool)
     before = list(known.runs if known else [])
@@ -106,7 +162,7 @@ def _note_run(plan: Plan, run: Run, again: bool) -> Config:
         "data": request.about,
         "data_dir": str(request.data_dir) if request.data_dir else None,
         "data_file": str(request.data_file) if request.data_file else None,
-        "asked": request.asked,
+        "asked": noted.asked,
         "modules": plan.modules,
         "warnings": list(run.noted),
     }
@@ -118,21 +174,22 @@ def _note_run(plan: Plan, run: Run, again: bool) -> Config:
         lanes = {job.program.identity(): show(job.lanes) for job in plan.jobs}
         entry = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "asked": request.asked,
-            "trials": plan.asked - plan.there,
+            "asked": noted.asked,
+            "trials": noted.trials,
             **now,
             "machines": list(machines),
         }
-        if again:
+        if noted.begun:
             first = before.pop()
             names = dict.fromkeys((*first["machines"], *machines))
-            entry = {**first, "machines": list(names)}
+            entry = {**first, **noted._asdict(), "machines": list(names)}
+            del entry["begun"]
         content |= {
             "lanes": {**(known.lanes if known else {}), **lanes},
             "machines": {**(known.machines if known else {}), **machines},
             "runs": [*before, entry],
         }
-    return run.workdir.write(**content)
+    run.workdir.write(**content)
 
 
 def _longest(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:

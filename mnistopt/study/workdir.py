@@ -208,7 +208,10 @@ class Workdir:
             record = records.get(name)
             if not asked.isdecimal() or (altered and (record or name != replica)):
                 continue
-            if record is None or done not in record.measured:
+            known = record is not None and (
+                done in record.measured or done in record.rungs
+            )
+            if not known:
                 lost.setdefault(name, set()).add(int(asked))
         return lost
 

@@ -12,7 +12,7 @@ import tensorstore
 
 from mnistopt.engine import writer as writing
 from mnistopt.engine.checkpoint import Damaged, Store
-from mnistopt.engine.writer import Writer
+from mnistopt.engine.writer import Part, Writer
 from mnistopt.models.mlp_cnn import CNN, MLP
 from mnistopt.models.networks import variable_shapes
 from mnistopt.training.cohort import Cohort, init_state
@@ -48,7 +48,7 @@ def folder(saved_states, tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "checkpoints"
     with Writer(Store(folder).group(GROUP)) as writer:
         about = {"records": [], "odd": [0.1 + 0.2, math.nan, math.inf], "word": "é"}
-        writer.save(4, saved_states, about, keep=True)
+        writer.save(4, [Part(saved_states, about)], keep=True)
     return folder
 
 
@@ -66,7 +66,7 @@ def save_epochs(store, epochs, keep, group=GROUP, cohort="aa11"):
     with Writer(store.group(group)) as writer:
         for epoch in epochs:
             marked = filled(contents, epoch)
-            writer.save(epoch, {cohort: marked}, {"records": []}, epoch in keep)
+            writer.save(epoch, [Part({cohort: marked}, {"records": []})], epoch in keep)
 
 
 def places(store):
@@ -98,7 +98,7 @@ def test_training_on_while_a_save_is_written_changes_nothing_in_it(tmp_path):
         # The first is waited for, the second is written in the background.
         for epoch in (1, 2):
             mine = filled(contents, epoch)
-            writer.save(epoch, {"aa11": mine}, {"records": []}, keep=True)
+            writer.save(epoch, [Part({"aa11": mine}, {"records": []})], keep=True)
             # As the device does, whose memory the contents are.
             jax.tree.map(lambda leaf: leaf.fill(7), mine)
     for saved in store.saved():
@@ -112,7 +112,7 @@ def test_every_optimizer_s_state_comes_back(tmp_path, optimizer):
     contents = {name: make_state(cohort, i) for i, name in enumerate(NAMES)}
     store = Store(tmp_path)
     with Writer(store.group(GROUP)) as writer:
-        writer.save(1, contents, {"records": []}, keep=True)
+        writer.save(1, [Part(contents, {"records": []})], keep=True)
     loaded = store.load(store.saved()[0], NAMES, filled(contents["aa11"], 0))
     for name in NAMES:
         assert_same_bits(loaded[name], contents[name])
@@ -176,7 +176,7 @@ def test_a_thousand_replicas_are_as_few_arrays_as_one(tmp_path):
     for group, count in ((A, 1), (B, 1000)):
         with Writer(store.group(group)) as writer:
             some = {f"r{i}": one for i in range(count)}
-            writer.save(1, some, {"records": []}, keep=True)
+            writer.save(1, [Part(some, {"records": []})], keep=True)
         metadata = (tmp_path / group / "1" / "state" / "_METADATA").read_text()
         arrays.append(len(json.loads(metadata)["tree_metadata"]))
     assert arrays[0] == arrays[1]
@@ -276,7 +276,7 @@ def test_a_checkpoint_is_due_when_time_allows(tmp_path, monkeypatch):
         assert not writer.due(), "a short study saves its end only"
         clock[0] += writing.FIRST_SAVE
         assert writer.due()
-        writer.save(1, contents, {"records": []}, keep=False)
+        writer.save(1, [Part(contents, {"records": []})], keep=False)
         # It took 2 s: to spend 5 % on saving, the next waits for 40 s.
         pause = 2.0 / writing.SAVE_SHARE
         assert not writer.due()
@@ -284,7 +284,7 @@ def test_a_checkpoint_is_due_when_time_allows(tmp_path, monkeypatch):
         assert not writer.due()
         clock[0] += 0.2
         assert writer.due()
-        writer.save(2, contents, {"records": []}, keep=False)
+        writer.save(2, [Part(contents, {"records": []})], keep=False)
         assert not writer.due()
 
 

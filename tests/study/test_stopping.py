@@ -94,7 +94,7 @@ def test_an_epoch_that_does_not_end_is_given_up(tmp_path, finished, monkeypatch)
 @pytest.mark.parametrize(
     "doing",
     [
-        "mnistopt.study.runner.plan_run",
+        "mnistopt.study.training.plan_run",
         "mnistopt.engine.replicas.compiled",
         "mnistopt.study.loop.write_tables",
         "mnistopt.results.predictions._predict_all",
