@@ -180,11 +180,12 @@ END
         say "error: no program '$program'; there are: $(programs | sed 's/ /, /g'), test, docs, setup"
         exit 2 ;;
     esac
-    # Only the benchmark needs more than the project itself. Compilers for devices that
+    # Only few need more than the project itself. Compilers for devices that
     # are not present (7 GB) get their own environment, or JAX would look for devices.
     case "$program $*" in
       bench*--compile_for*) venv=$venv-aot; set_up aot ;;
       bench*) set_up bench ;;
+      search*) set_up search ;;
       *) set_up run ;;
     esac
     exec "$python" -m "experiments.$program" "$@" ;;

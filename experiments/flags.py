@@ -160,3 +160,60 @@ def define_train_examples() -> None:
 def define_quiet() -> None:
     """Defines `--quiet`."""
     flags.DEFINE_bool("quiet", False, "print only the path of the report")
+
+
+# What a run computes with.
+COMPUTING = ("devices", "cluster", "precision", "memory_budget")
+
+
+def define_run(workdir: str) -> None:
+    """Defines seeds, data, and where and how to train.
+
+    Args:
+        workdir: The default workdir, in words.
+    """
+    GROUPS["seeds"] = "Seeds"
+    define_count("seeds", 3, "number of seeds per point")
+    define_data("mnist_5k", own=True)
+    flags.DEFINE_string(
+        "image_size",
+        None,
+        "fit the pictures of a --data folder into a size in pixels, as in 28 or 28x32 "
+        "(height x width); their aspect ratio is kept",
+    )
+    define_train_examples()
+    GROUPS["workdir"] = "Run"
+    flags.DEFINE_string("workdir", None, f"folder of the study [{workdir}]")
+    flags.DEFINE_string(
+        "lanes",
+        "auto",
+        "replicas that a device computes side by side: points, or seeds x points",
+    )
+    flags.DEFINE_string("devices", "auto", "number of devices")
+    flags.DEFINE_string(
+        "cluster", None, "train on a Ray cluster: local, auto or HOST:PORT of its head"
+    )
+    flags.DEFINE_string(
+        "precision",
+        "auto",
+        "products on an accelerator: float32, tf32 (a GPU's own) or bfloat16 (a TPU's)",
+    )
+    flags.DEFINE_string(
+        "memory_budget", None, "most memory to use, as in 4GB [all available]"
+    )
+    define_quiet()
+    flags.DEFINE_bool(
+        "tensorboard", False, "write TensorBoard events to WORKDIR/tensorboard"
+    )
+    flags.DEFINE_bool("dry_run", False, "show the plan and stop")
+
+
+def run_settings() -> dict[str, Any]:
+    """Returns the flags of `define_run` as arguments of `mnistopt.run`."""
+    names = ["seeds", "data", "data_dir", "train_examples", "image_size", "workdir"]
+    default = FLAGS.data and not FLAGS["dataset"].present
+    return {
+        **{name: FLAGS[name].value for name in (*names, *COMPUTING, "lanes")},
+        # The default gives way to --data.
+        "dataset": None if default else FLAGS.dataset,
+    }

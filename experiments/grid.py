@@ -31,67 +31,18 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """Defines this program's flags."""
     common.define_axes()
-    common.GROUPS["seeds"] = "Seeds"
-    common.define_count("seeds", 3, "number of seeds per point")
-    common.define_data("mnist_5k", own=True)
-    flags.DEFINE_string(
-        "image_size",
-        None,
-        "fit the pictures of a --data folder into a size in pixels, as in 28 or 28x32 "
-        "(height x width); their aspect ratio is kept",
-    )
-    common.define_train_examples()
-    common.GROUPS["workdir"] = "Run"
-    flags.DEFINE_string("workdir", None, "folder of the study [runs/DATASET-MODEL]")
-    flags.DEFINE_string(
-        "lanes",
-        "auto",
-        "replicas that a device computes side by side: points, or seeds x points",
-    )
-    flags.DEFINE_string("devices", "auto", "number of devices")
-    flags.DEFINE_string(
-        "cluster", None, "train on a Ray cluster: local, auto or HOST:PORT of its head"
-    )
-    flags.DEFINE_string(
-        "precision",
-        "auto",
-        "products on an accelerator: float32, tf32 (a GPU's own) or bfloat16 (a TPU's)",
-    )
-    flags.DEFINE_string(
-        "memory_budget", None, "most memory to use, as in 4GB [all available]"
-    )
-    common.define_quiet()
-    flags.DEFINE_bool(
-        "tensorboard", False, "write TensorBoard events to WORKDIR/tensorboard"
-    )
+    common.define_run("runs/DATASET-MODEL")
     flags.DEFINE_string(
         "rerun", None, "config.json of a study: run all of it again, and compare"
     )
     flags.DEFINE_bool("fail_fast", False, "stop when the first replica diverges")
-    flags.DEFINE_bool("dry_run", False, "show the plan and stop")
-
-
-# What a run computes with.
-_WITH = ("devices", "cluster", "precision", "memory_budget")
 
 
 def settings() -> dict[str, Any]:
     """Returns the flags as arguments of `mnistopt.run`."""
     axes = common.axes()
     product(axes, FLAGS.seeds)  # Before slow imports: a mistake should show at once.
-    names = ["seeds", "data", "data_dir", "train_examples", "image_size", "workdir"]
-    names += [*_WITH, "lanes", "fail_fast"]
-    return {
-        **axes,
-        **{name: FLAGS[name].value for name in names},
-        "dataset": _dataset(),
-    }
-
-
-def _dataset() -> str | None:
-    """Returns the dataset; None where the default gives way to --data."""
-    default = FLAGS.data and not FLAGS["dataset"].present
-    return None if default else FLAGS.dataset
+    return {**axes, **common.run_settings(), "fail_fast": FLAGS.fail_fast}
 
 
 def _board() -> contextlib.AbstractContextManager:
@@ -121,7 +72,7 @@ def _rerun() -> None:
 
     data = {name: FLAGS[name].value for name in ("data", "data_dir", "dataset")}
     settings = {name: value for name, value in data.items() if FLAGS[name].present}
-    settings |= {name: FLAGS[name].value for name in _WITH}
+    settings |= {name: FLAGS[name].value for name in common.COMPUTING}
     with show.Bar(FLAGS.quiet) as bar:
         on_plan = None if FLAGS.quiet else bar.print_plan
         agreement = mnistopt.rerun(

@@ -10,6 +10,8 @@ Example::
 
 ======================  ==============================================================
 ``run``                 trains a grid, or what of it the workdir lacks
+``search``              looks for the best setting, with Optuna's samplers
+``log``, ``uniform``    ranges of numbers for ``search``
 ``plan``                what ``run`` would train, and what it would cost
 ``open_study``          a finished or running study, by its workdir
 ``rerun``               a study once more from its config.json, compared with the first
@@ -35,6 +37,9 @@ _HOME = {
     "run": "mnistopt.study.runner",
     "open_study": "mnistopt.study.study",
     "plan": "mnistopt.study.runner",
+    "search": "mnistopt.study.search.run",
+    "log": "mnistopt.study.search.space",
+    "uniform": "mnistopt.study.search.space",
     "rerun": "mnistopt.study.rerun",
     "Study": "mnistopt.study.study",
     "TensorBoard": "mnistopt.results.tensorboard",
@@ -52,11 +57,14 @@ __all__ = [
     "Study",
     "TensorBoard",
     "load",
+    "log",
     "make_model",
     "open_study",
     "plan",
     "rerun",
     "run",
+    "search",
+    "uniform",
 ]
 
 if TYPE_CHECKING:
@@ -68,6 +76,8 @@ if TYPE_CHECKING:
     from mnistopt.results.tensorboard import TensorBoard
     from mnistopt.study.rerun import rerun
     from mnistopt.study.runner import plan, run
+    from mnistopt.study.search.run import search
+    from mnistopt.study.search.space import log, uniform
     from mnistopt.study.study import Study, open_study
 
 

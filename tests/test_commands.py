@@ -94,7 +94,7 @@ def test_a_command_runs(command, place):
         subprocess.run([sys.executable, program, *flags], cwd=place, check=True)
         return
     assert launcher == "./launch.sh"
-    trains = program in ("grid", "paper") and "--rerun" not in command
+    trains = program in ("grid", "paper", "search") and "--rerun" not in command
     given = {"workdir": place / "runs/mnist_5k-cnn", "data_dir": place / "mnist"}
 
     def located(match):
@@ -104,6 +104,7 @@ def test_a_command_runs(command, place):
 
     flags = [re.sub(FILES, located, flag) for flag in flags]
     if trains:
+        flags = [flag for flag in flags if flag != "--dry_run"]
         flags.append("--dry_run")
         if "--workdir" not in command:
             flags.append(f"--workdir={place / 'new'}")

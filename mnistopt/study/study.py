@@ -20,6 +20,7 @@ from mnistopt.results import config
 from mnistopt.results.columns import axes_of
 from mnistopt.results.compare import Comparison, paired
 from mnistopt.results.effects import Effects, find_effects
+from mnistopt.results.ledger import SEARCH, read_ledger, search_table
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.table_files import read_table
 from mnistopt.results.tables import FINISHED, MEASURED, best_trial
@@ -63,6 +64,18 @@ class Study:
     def summary(self) -> pd.DataFrame:
         """A row per point, best first by validation accuracy."""
         return read_table(self.workdir, "summary")
+
+    @property
+    def search(self) -> pd.DataFrame:
+        """A row per trial of a search, as `results.ledger.search_table` returns it.
+
+        Raises:
+            InputError: If nothing was searched here.
+        """
+        ledger = read_ledger(self.workdir)
+        if ledger is None:
+            raise InputError(f"{self.workdir} is no search: it has no {SEARCH}")
+        return search_table(ledger)
 
     def charts(self) -> dict[str, Any]:
         """Returns the study's pictures by name: Altair charts, which show themselves.

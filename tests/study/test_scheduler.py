@@ -15,8 +15,8 @@ from mnistopt.study.waves import Wave, best_first
 
 GUIDE = Path(__file__).parents[2] / "docs" / "engine.md"
 # Two networks and two batch sizes: four cohorts, which train together.
-GRID = {"model": "mlp", "hidden": [(8,), (4,)], "batch_size": [32, 50],
-        "lr": [0.001, 0.01], "epochs": 4, "seeds": 2, "train_examples": 200}  # fmt: skip
+GRID = {"model": "mlp", "hidden": [(8,), (4,)], "batch_size": [32, 50], "seeds": 2,
+        "lr": [0.001, 0.01], "epochs": 4, "train_examples": 200}  # fmt: skip
 
 
 def curves(study):

@@ -1,0 +1,196 @@
+"""What programs and notebooks call to search."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mnistopt.axes import as_list, count, number
+from mnistopt.errors import InputError, noting
+from mnistopt.study.loop import OnEpoch
+from mnistopt.study.progress import OnProgress, Stopwatch
+from mnistopt.study.request import Request
+from mnistopt.study.runner import Callbacks, run_request
+from mnistopt.study.search.brackets import brackets
+from mnistopt.study.search.space import Space, log, uniform
+from mnistopt.study.study import Study
+from mnistopt.study.waves import Scheduler
+
+# Epochs of a trial that is trained to its end: Hyperband's rungs are 1, 3 and 9.
+EPOCHS = 9
+# What is searched if nothing is said.
+USUAL = {"lr": log(1e-4, 1e-1), "dropout": uniform(0.0, 0.6)}
+_COUNT = count(None, "")
+_POSITIVE = number(0.0, "", 1e-9, "expected a number above 0")
+
+
+def search(
+    *,
+    trials: int = 32,
+    sampler: str = "tpe",
+    pruner: str = "hyperband",
+    scheduler: Scheduler | None = None,
+    confirm: int = 5,
+    images: float | None = None,
+    timeout: float | None = None,
+    enqueue: Sequence[Mapping[str, Any]] = (),
+    at_a_time: int | None = None,
+    search_seed: int = 0,
+    on_search: Callable[[Any], None] | None = None,
+    on_batch: Callable[[Any], None] | None = None,
+    on_progress: OnProgress | None = None,
+    on_epoch: OnEpoch | None = None,
+    progress: bool | None = None,
+    **settings: Any,
+) -> Study:
+    """Searches for the best setting, and returns the study.
+
+    A sampler of Optuna's proposes a batch of settings, which train together; a pruner
+    stops the worse ones early, and what they leave free goes to the others. By
+    validation accuracy, the mean over the seeds. The best one is trained anew with
+    fresh seeds, and only then measured on the test split. The same call resumes a
+    search, and one with more `trials` or `epochs` extends it.
+
+    Args:
+        trials: Settings to try.
+        sampler: "tpe", "random", "sobol" or "cmaes".
+        pruner: "hyperband", "halving", "median" or "none".
+        scheduler: In place of a pruner, a generator function as in `run`: it is called
+            with the points of each batch.
+        confirm: Fresh seeds that the best setting is trained with anew.
+        images: Training images to go through at most, without those that confirm.
+        timeout: Seconds of training at most; what trains then is finished.
+        enqueue: Settings to begin with, as dictionaries; what one leaves out has its
+            first value, or the middle of its range.
+        at_a_time: Trials to begin at a time; by default those of a bracket, or 16.
+        search_seed: Of the sampler's random numbers.
+        on_search: Called with the `Search` before it begins.
+        on_batch: Called with each `Batch` before it trains.
+        on_progress: See `run`.
+        on_epoch: See `run`.
+        progress: See `run`.
+        **settings: The arguments of `run`. An axis is a list of values, or a range of
+            numbers: `mnistopt.log(1e-5, 1e-1)`, `mnistopt.uniform(0, 0.6)`.
+
+    Returns:
+        The study: `study.search` has a row per trial, `study.trials` a row per
+        replica, and "best" is the setting that was confirmed.
+
+    Raises:
+        InputError: If an argument cannot be used, or Optuna is not installed.
+    """
+    shown = on_progress is None if progress is None else progress
+    stopwatch = Stopwatch()
+    with stopwatch("planning"), noting() as noted:
+        found = prepare(
+            trials=trials,
+            sampler=sampler,
+            pruner=scheduler or pruner,
+            confirm=confirm,
+            images=images,
+            timeout=timeout,
+            enqueue=enqueue,
+            at_a_time=at_a_time,
+            search_seed=search_seed,
+            on_batch=on_batch,
+            **settings,
+        )
+    if on_search:
+        on_search(found)
+    callbacks = Callbacks(None, on_progress, on_epoch, shown)
+    return run_request(found.request, found.train, callbacks, stopwatch, noted)
+
+
+def prepare(
+    *,
+    trials: int,
+    sampler: str,
+    pruner: str | Scheduler,
+    confirm: int,
+    images: float | None,
+    timeout: float | None,
+    enqueue: Sequence[Mapping[str, Any]],
+    at_a_time: int | None,
+    search_seed: int,
+    on_batch: Callable[[Any], None] | None = None,
+    **settings: Any,
+) -> Any:
+    """Returns the `Search` that `search` carries out, checked.
+
+    Raises:
+        InputError: See `search`.
+    """
+    try:
+        from mnistopt.study.search.sampler import SAMPLERS
+        from mnistopt.study.search.search import Budget, Search
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise InputError(
+            "a search needs Optuna, which is not installed: pip install "
+            "'mnistopt[search]'"
+        ) from error
+    if sampler not in SAMPLERS:
+        raise InputError(
+            f"sampler={sampler} is not known: choose one of {', '.join(SAMPLERS)}"
+        )
+    of_run = {
+        name
+        for name, of in inspect.signature(Request.of).parameters.items()
+        if of.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    if settings.get("points") is not None:
+        raise InputError("a search proposes its points: leave points out")
+    axes = {name: value for name, value in settings.items() if name not in of_run}
+    rest = {name: value for name, value in settings.items() if name in of_run}
+    space = make_space(axes)
+    width = None if at_a_time is None else _COUNT.check("at_a_time", at_a_time)
+    if isinstance(pruner, str):
+        next(brackets(pruner, space.epochs, width))
+    budget = Budget(
+        _COUNT.check("trials", trials),
+        math.inf if images is None else _POSITIVE.check("images", images),
+        math.inf if timeout is None else _POSITIVE.check("timeout", timeout),
+    )
+    given = [space.params(setting) for setting in as_list(enqueue)]
+    request = Request.of(points=space.corners, **rest)
+    if rest.get("workdir") is None:
+        # A grid's has the same name without.
+        folder = request.workdir.with_name(f"{request.workdir.name}-search")
+        request = dataclasses.replace(request, workdir=folder)
+    return Search(
+        space,
+        request,
+        sampler,
+        _COUNT.check("search_seed", search_seed + 1) - 1,
+        pruner,
+        width,
+        budget,
+        given,
+        _COUNT.check("confirm", confirm),
+        on_batch or (lambda _: None),
+    )
+
+
+def make_space(axes: Mapping[str, Any]) -> Space:
+    """Returns the space of a search; the usual one if nothing is to be chosen.
+
+    Raises:
+        InputError: See `Space`; or if there are several numbers of epochs.
+    """
+    axes = {"epochs": EPOCHS, **axes}
+    if len(as_list(axes["epochs"])) > 1:
+        raise InputError(
+            "a search trains its trials to one number of epochs: give one, and the "
+            "pruner decides what stops earlier"
+        )
+    space = Space(axes)
+    if space.size == 1:
+        space = Space({**USUAL, **axes})
+    if space.size == 1:
+        raise InputError(
+            "there is nothing to search: give a hyper-parameter a range, as in "
+            "lr=log:1e-4..1e-1, or several values"
+        )
+    return space

@@ -1,0 +1,86 @@
+"""Optuna's own file of a search, which its dashboard opens: WORKDIR/optuna.log."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from mnistopt.errors import InputError
+
+STORAGE = "optuna.log"
+NAME = "search"
+# Of a trial of ours: the point that it is about.
+POINT = "point"
+
+
+class ByHand(NamedTuple):
+    """What somebody has put into the file.
+
+    Attributes:
+        given: Parameters of trials that are to be trained.
+        known: Parameters and values of trials that were made elsewhere.
+    """
+
+    given: list[dict[str, Any]]
+    known: list[tuple[dict[str, Any], float]]
+
+
+class Storage:
+    """The file, and the study in it."""
+
+    def __init__(self, workdir: Path):
+        """Opens the file; makes it where there is none.
+
+        Raises:
+            InputError: If it is no file of Optuna's, or of another kind of study.
+        """
+        path = workdir / STORAGE
+        # Of a process that was killed; nobody else writes into a workdir that is ours.
+        Path(f"{path}.lock").unlink(missing_ok=True)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Of what is experimental.
+                storage = JournalStorage(JournalFileBackend(str(path)))
+                names = [study.study_name for study in storage.get_all_studies()]
+                self._study = optuna.create_study(
+                    storage=storage,
+                    study_name=names[0] if names else NAME,
+                    direction="maximize",
+                    load_if_exists=True,
+                )
+        except Exception as error:
+            raise InputError(
+                f"{path} cannot be read ({error}): move it away, and it is made again"
+            ) from error
+        if self._study.direction != optuna.study.StudyDirection.MAXIMIZE:
+            raise InputError(
+                f"{path} holds a study that minimizes, and a search maximizes the "
+                "validation accuracy: move it away"
+            )
+        self._trials = self._study.get_trials(deepcopy=False)
+        self._ours = sum(POINT in trial.user_attrs for trial in self._trials)
+
+    def by_hand(self) -> ByHand:
+        """Returns what somebody has put there; what waited is taken."""
+        given, known = [], []
+        for trial in self._trials:
+            if POINT in trial.user_attrs:
+                continue
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                known.append((dict(trial.params), float(trial.value or 0.0)))
+            if trial.state is TrialState.WAITING:
+                given.append(dict(trial.system_attrs.get("fixed_params", {})))
+        for _ in given:
+            self._study.tell(self._study.ask(), state=TrialState.FAIL)
+        return ByHand(given, known)
+
+    def add(self, trials: Sequence[FrozenTrial]) -> None:
+        """Adds what of all trials so far is not there."""
+        self._study.add_trials(trials[self._ours :])
+        self._ours = max(self._ours, len(trials))
