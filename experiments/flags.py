@@ -13,7 +13,7 @@ from absl import flags
 
 from mnistopt.axes import Typed, show
 from mnistopt.errors import InputError
-from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
+from mnistopt.hparams import CHANGES, EPOCHS, NUMBERS, RECIPE
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network, fields
 from mnistopt.study.grid import find
 
@@ -67,7 +67,7 @@ def define_axes() -> None:
     GROUPS["lr"] = "Training"
     of_training = {k: v for k, v in NUMBERS.items() if v.stage in _OF_TRAINING}
     first = {"lr": NUMBERS["lr"], "epochs": EPOCHS}
-    for name, axis in (first | RECIPE | of_training).items():
+    for name, axis in (first | RECIPE | of_training | {"changes": CHANGES}).items():
         _define(name, axis.default, axis.help)
     of_images = {k: v for k, v in NUMBERS.items() if v.stage not in _OF_TRAINING}
     GROUPS[next(iter(of_images))] = "Augmentation, the largest strength of each"

@@ -35,6 +35,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("pruner", "hyperband", f"who stops early: {', '.join(PRUNERS)}")
     common.define_count(
+        "pbt",
+        None,
+        "in place of a pruner, population-based training: after so many epochs the "
+        "worst quarter goes on from the best, with perturbed numbers",
+    )
+    common.define_count(
         "confirm", 5, "fresh seeds that the best setting is trained with anew"
     )
     common.define_count("images", None, "training images to go through at most")
@@ -73,7 +79,7 @@ def main() -> None:
     axes = common.axes()
     make_space(axes)  # Before slow imports: a mistake should show at once.
     names = ["trials", "sampler", "pruner", "confirm", "images", "timeout"]
-    names += ["at_a_time", "search_seed"]
+    names += ["at_a_time", "search_seed", "pbt"]
     arguments: dict[str, Any] = {name: FLAGS[name].value for name in names}
     arguments |= {"enqueue": _enqueued(), **axes, **common.run_settings()}
     import mnistopt

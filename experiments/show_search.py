@@ -88,7 +88,7 @@ def results(study: Study) -> None:
     rows = summary[summary["point"] == chosen.get("point")]
     if rows.empty:
         return
-    first = rows.iloc[0]
+    first, params = rows.iloc[0], study.best_params
     seeds = plural(int(found["seeds"][chosen["number"]]), "seed")
     console.print(
         f"Trial {chosen['number']} was the best of {len(found)}, with "
@@ -97,6 +97,14 @@ def results(study: Study) -> None:
         f"{_interval(first, 'validation_accuracy')}, and on the test split "
         f"[bold]{_interval(first, 'test_accuracy')}[/bold]."
     )
+    if params.get("changes"):
+        flags = [f"--{name}={show(value)}" for name, value in params.items()]
+        console.print(
+            "Its schedule, from any seed: "
+            + command("grid", *flags, f"--workdir={short_path(study.workdir)}"),
+            soft_wrap=True,
+            markup=False,
+        )
     console.print(
         f"Best replica {best_trial(study.trials)}: "
         + command("evaluate", f"--workdir={short_path(study.workdir)}"),

@@ -5,9 +5,21 @@ Everything that asks what hyper-parameters there are reads the declarations here
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
-from mnistopt.axes import SMALLEST, Axis, choice, count, limit, number, share, strength
+from mnistopt.axes import (
+    SMALLEST,
+    Axis,
+    choice,
+    count,
+    limit,
+    number,
+    share,
+    show,
+    single,
+    strength,
+)
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "onecycle", "exponential")
@@ -132,5 +144,63 @@ def declared(group: type) -> dict[str, Axis]:
 RECIPE = declared(Recipe)
 NUMBERS = declared(Hparams)
 EPOCHS = count(6, "passes over the training examples")
+# What a step keeps an account of from its first, or what ends a replica.
+_FIXED = {"warmup", "lr_floor", "horizon", "average", "patience"}
+CHANGING = {name: axis for name, axis in NUMBERS.items() if name not in _FIXED}
+
+
+class Change(NamedTuple):
+    """New values of some numbers, from some epoch on.
+
+    Attributes:
+        epoch: Epochs done before.
+        numbers: The new values by name.
+    """
+
+    epoch: int
+    numbers: Mapping[str, float]
+
+
+def read_changes(text: str) -> tuple[Change, ...]:
+    """Reads numbers that change between epochs: "3:lr=0.0005+dropout=0.2;6:lr=0.0001".
+
+    Raises:
+        InputError: If a value is not allowed.
+        ValueError: If it is not written so, or epochs do not ascend from 1.
+    """
+    changes: list[Change] = []
+    for part in filter(None, text.replace(" ", "").split(";")):
+        epoch, _, values = part.partition(":")
+        numbers = {}
+        for value in values.split("+"):
+            name, _, number = value.partition("=")
+            if name not in CHANGING or name in numbers:
+                raise ValueError
+            numbers[name] = single(CHANGING[name].check(name, float(number)))
+        after = changes[-1].epoch if changes else 0
+        if not epoch.isdecimal() or int(epoch) <= after:
+            raise ValueError
+        changes.append(Change(int(epoch), numbers))
+    return tuple(changes)
+
+
+def show_changes(changes: Iterable[Change]) -> str:
+    """Writes changes as `read_changes` reads them."""
+    return ";".join(
+        f"{change.epoch}:"
+        + "+".join(f"{name}={show(value)}" for name, value in change.numbers.items())
+        for change in changes
+    )
+
+
+CHANGES = Axis(
+    "",
+    "numbers that change between epochs, as in 3:lr=0.0005+dropout=0.2;6:lr=0.0001: "
+    "after three epochs, and after six",
+    f"expected EPOCH:NAME=VALUE, joined by + and ;, of {', '.join(CHANGING)}",
+    lambda text: show_changes(read_changes(text)),
+    neutral="",
+    kind="text",
+)
 # All of them, as they are given and shown.
-TRAINING = {**RECIPE, **NUMBERS, "epochs": EPOCHS}
+TRAINING = {**RECIPE, **NUMBERS, "changes": CHANGES, "epochs": EPOCHS}

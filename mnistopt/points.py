@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnistopt.axes import show, single
-from mnistopt.hparams import NUMBERS, RECIPE, TRAINING, Hparams, Recipe
+from mnistopt.hparams import (
+    NUMBERS,
+    RECIPE,
+    TRAINING,
+    Change,
+    Hparams,
+    Recipe,
+    read_changes,
+    show_changes,
+)
 
 # The columns of the first studies. They are in every table and every identity, empty
 # where a model lacks them: what has a name keeps it. Others are where they are used.
@@ -17,9 +26,7 @@ ALWAYS = (
 )
 # The values at which hyper-parameters that came later are left out.
 NEUTRAL = {
-    name: axis.neutral
-    for name, axis in (RECIPE | NUMBERS).items()
-    if axis.neutral is not None
+    name: axis.neutral for name, axis in TRAINING.items() if axis.neutral is not None
 }
 
 
@@ -74,6 +81,8 @@ class Point:
         recipe: How it is trained, the static part.
         hparams: The traced part, as floats; each the shortest name of its float32.
         epochs: Passes over the training examples.
+        changes: Of the traced part between epochs, as `hparams.show_changes` writes
+            them; `hparams` is what it begins with.
         asked: The traced part as it was given, which tables show.
     """
 
@@ -81,6 +90,7 @@ class Point:
     recipe: Recipe
     hparams: Hparams
     epochs: int
+    changes: str = ""
     asked: Hparams | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
@@ -90,14 +100,51 @@ class Point:
         A point like this one with every traced number, and the epochs, at a fixed
         value.
         """
-        used = stages(self.hparams)
+        used = [stage for numbers in self._numbers() for stage in stages(numbers)]
         fixed = {
             name: _IN_USE if axis.stage in used else axis.default
             for name, axis in NUMBERS.items()
         }
         if not self.structure.dropout:
             fixed["dropout"] = 0.0
-        return dataclasses.replace(self, hparams=Hparams(**fixed), epochs=1)
+        numbers = Hparams(**fixed)
+        return dataclasses.replace(self, hparams=numbers, epochs=1, changes="")
+
+    def _numbers(self) -> list[Hparams]:
+        """Returns its traced parts, in order."""
+        numbers = [self.hparams]
+        for change in read_changes(self.changes):
+            numbers.append(numbers[-1]._replace(**change.numbers))
+        return numbers
+
+    def at(self, epoch: int) -> Hparams:
+        """Returns its traced part after some epochs."""
+        epochs = [0, *(change.epoch for change in read_changes(self.changes))]
+        numbers = zip(epochs, self._numbers(), strict=True)
+        return [of for since, of in numbers if since <= epoch][-1]
+
+    @property
+    def parts(self) -> list[int]:
+        """The epochs before its last at which its traced part changes."""
+        epochs = (change.epoch for change in read_changes(self.changes))
+        return [epoch for epoch in epochs if epoch < self.epochs]
+
+    def before_last_change(self) -> tuple["Point", int] | None:
+        """Returns the point without its last change, and the epoch of that.
+
+        Up to there, both are trained the same. None where nothing changes.
+        """
+        *rest, last = read_changes(self.changes) or (None,)
+        if last is None:
+            return None
+        changes = show_changes(rest)  # type: ignore[arg-type]
+        return dataclasses.replace(self, changes=changes), last.epoch
+
+    def changing(self, epoch: int, **numbers: float) -> "Point":
+        """Returns the point with other numbers from an epoch on, after all changes."""
+        changes = (*read_changes(self.changes), Change(epoch, numbers))
+        text = show_changes(read_changes(show_changes(changes)))
+        return dataclasses.replace(self, changes=text)
 
     def until(self, epochs: int) -> "Point":
         """Returns the point with another number of epochs to train."""
@@ -115,7 +162,11 @@ class Point:
     def _row(self, numbers: Hparams) -> dict[str, Any]:
         used = {
             name: value
-            for name, value in {**self.recipe._asdict(), **numbers._asdict()}.items()
+            for name, value in {
+                **self.recipe._asdict(),
+                **numbers._asdict(),
+                "changes": self.changes,
+            }.items()
             if name not in NEUTRAL or value != NEUTRAL[name]
         }
         if not self.structure.dropout:
@@ -151,9 +202,8 @@ class Point:
         )
         structure = Structure(row["model"], values, takes_dropout, program, path)
         asked = Hparams(**numbers)
-        return cls(
-            structure, recipe, Hparams(*map(single, asked)), row["epochs"], asked
-        )
+        hparams = Hparams(*map(single, asked))
+        return cls(structure, recipe, hparams, row["epochs"], known["changes"], asked)
 
     def identity(self) -> str:
         """A short hash of the point: "p" and 8 hexadecimal digits.

@@ -31,6 +31,8 @@ class Ledger:
         trials: What the first proposals have come to, in order: their `point`,
             `accuracies` by epochs, the `seeds` at the last of them, and their `state`:
             "complete", "pruned" or "diverged".
+        lineage: Of population-based training, for each time that members were replaced:
+            the `epoch`, and a row per member, see `search.population.Population`.
         chosen: The best trial: its `point`, its `accuracy`, and the fresh `seeds` that
             it is trained with anew; {} before there is one.
     """
@@ -39,6 +41,7 @@ class Ledger:
     proposals: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     known: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     trials: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    lineage: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def write(self, workdir: Path) -> None:

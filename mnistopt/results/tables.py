@@ -154,7 +154,7 @@ def trials_table(
             counts += sorted(epochs for epochs in wanted if epochs >= stopped)
         elif record.epochs_done < record.point.epochs:
             counts.append(record.point.epochs)
-        elif record.rungs and record.rungs[-1] not in counts:
+        elif record.rungs and record.rungs[-1] > max(counts, default=0):
             counts.append(record.rungs[-1])
         rows += [_trial_row(record, epochs, costs, top) for epochs in counts]
     points = [record.point for record in records]

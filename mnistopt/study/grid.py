@@ -17,6 +17,7 @@ from mnistopt.hparams import (
     Hparams,
     Recipe,
     averaging_steps,
+    read_changes,
 )
 from mnistopt.models.registry import DEFAULT, NETWORKS, Network
 from mnistopt.points import Point
@@ -203,8 +204,31 @@ def _make(network: Network, values: Mapping[str, Any]) -> Point:
         Recipe(**{name: values[name] for name in RECIPE}),
         Hparams(**{name: single(value) for name, value in numbers.items()}),
         values["epochs"],
+        _changes(network, values),
         Hparams(**numbers),
     )
+
+
+def _changes(network: Network, values: Mapping[str, Any]) -> str:
+    """Returns the changes of a point.
+
+    Raises:
+        InputError: If one has no effect.
+    """
+    for change in read_changes(values["changes"]):
+        if change.epoch >= values["epochs"]:
+            raise InputError(
+                f"changes={values['changes']} has no effect: training ends after "
+                f"{values['epochs']} epochs, before the change after {change.epoch}"
+            )
+        if "dropout" in change.numbers and not network.dropout:
+            raise InputError(f"model={network.name} has no dropout that could change")
+        if change.numbers.get("weight_decay") and values["optimizer"] == "adam":
+            raise InputError(
+                "a change of weight_decay has no effect with optimizer=adam: use "
+                "optimizer=adamw (or sgd)"
+            )
+    return values["changes"]
 
 
 def _schedule(values: Mapping[str, Any]) -> dict[str, float]:

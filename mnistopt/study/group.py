@@ -76,7 +76,10 @@ class Group:
         for job, records in zip(self._jobs, self.by_job()):
             members = [
                 Member(
-                    one.replica, one.seed, one.point.hparams, states.get(one.replica)
+                    one.replica,
+                    one.seed,
+                    one.point.at(job.start),
+                    states.get(one.replica),
                 )
                 for one in records
                 if one.replica in chosen

@@ -41,6 +41,8 @@ class Job:
         milestones: Epoch counts to measure on all splits and save for good, ascending.
         checkpoint: The checkpoint to resume from; None at epoch 0.
         in_full: Whether milestones are measured on all splits, or on validation only.
+        names: What replicas are called in the checkpoint, of those that continue
+            another one with other numbers.
     """
 
     program: Point
@@ -51,6 +53,7 @@ class Job:
     milestones: tuple[int, ...]
     checkpoint: Checkpoint | None
     in_full: bool = True
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -179,8 +182,9 @@ class Plan:
         seconds: dict[str, float] = {}
         for record in self.records.values():
             name = record.point.program.identity()
-            epochs[name] += record.epochs_done
             took: list[float] = record.history.get("seconds", [])
+            # Those that another replica was trained for took none.
+            epochs[name] += sum(map(bool, took))
             seconds[name] = seconds.get(name, 0.0) + sum(took)
         train = self.examples[0]
         return {name: train * epochs[name] / s for name, s in seconds.items() if s}
@@ -261,6 +265,7 @@ def make_plan(
         for name in checkpoint.replicas:
             holders.setdefault(name, []).append(checkpoint)
     there = 0
+    origins: dict[str, str] = {}
     groups: dict[tuple, list[Record]] = {}
     sources: dict[tuple, Checkpoint | None] = {}
     cohorts: dict[Point, Cohort] = {}
@@ -272,6 +277,14 @@ def make_plan(
             params[program] = count_params(cohort.model, cohort.image_shape)
         name = replica_id(point, seed, dataset.fingerprint)
         record = records.get(name) or Record(name, point, seed, params[program])
+        if not record.epochs_done and point.changes:
+            record, origin = _inherited(record, records, dataset.fingerprint)
+            holders[name] = [
+                saved
+                for saved in holders.get(origin, ())
+                if saved.epoch <= record.epochs_done
+            ]
+            origins[name] = origin
         record = record.asking(counts) if in_full else record.asking(rungs=counts)
         kept, stopped = (
             {checkpoint.epoch for checkpoint in holders.get(name, ())},
@@ -312,9 +325,31 @@ def make_plan(
         program, start, missing, _ = group
         static = program, cohorts[program], lanes[program]
         source = sources[group]
-        jobs.append(Job(*static, tuple(members), start, missing, source, in_full))
+        names = {r.replica: origins.get(r.replica, r.replica) for r in members}
+        resumed = start, missing, source
+        jobs.append(Job(*static, tuple(members), *resumed, in_full, names))
     asked = len(points) * len(seeds)
     return Plan(points, lanes, asked, there, tuple(jobs), dataset, records, saved)
+
+
+def _inherited(
+    record: Record, records: Mapping[str, Record], fingerprint: str
+) -> tuple[Record, str]:
+    """Returns a record with what another replica has been trained before it parted.
+
+    Returns:
+        The record, whose inherited epochs took no time, and the other's name; its own
+        where there is none.
+    """
+    point, epochs = record.point, math.inf
+    while earlier := point.before_last_change():
+        point, epochs = earlier[0], min(epochs, earlier[1])
+        name = replica_id(point, record.seed, fingerprint)
+        if (other := records.get(name)) and other.epochs_done:
+            history = other.until(int(epochs)).history
+            history["seconds"] = [0.0] * len(history["seconds"])
+            return dataclasses.replace(record, history=history), name
+    return record, record.replica
 
 
 def _asked(

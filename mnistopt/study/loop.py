@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
+import numpy as np
 import pandas as pd
 
 from mnistopt.engine.checkpoint import Checkpoint
@@ -241,10 +243,19 @@ class Loop:
         states: dict[str, TrainState] = {}
         for job in jobs:
             if job.checkpoint is not None:
-                names = [record.replica for record in job.records]
-                like = state_shapes(job.cohort)
-                store = self._run.workdir.store
-                states |= store.load(job.checkpoint, names, like)
+                replicas = [record.replica for record in job.records]
+                # Several may go on from one.
+                names = {one: job.names.get(one, one) for one in replicas}
+                store, like = self._run.workdir.store, state_shapes(job.cohort)
+                some = list(dict.fromkeys(names.values()))
+                found = store.load(job.checkpoint, some, like)
+                # To each its own memory, which the device takes.
+                states |= {
+                    one: jax.tree.map(np.array, found[name])
+                    if len(some) < len(names)
+                    else found[name]
+                    for one, name in names.items()
+                }
         return states
 
     def _save(

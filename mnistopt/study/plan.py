@@ -67,7 +67,7 @@ def plan_run(
             for config in configs
             for cohort, text in config.lanes.items()
             # What a search has left is packed into fewer lanes.
-            if asked.in_full
+            if not asked.repack
         }
         lanes = _lanes(points, len(seeds), request, had, devices)
     saved = before.saved if before else workdir.checkpoints()
@@ -114,7 +114,8 @@ def _lanes(
     asked = request.lanes
     settings: dict[Point, set] = {}
     for point in points:
-        settings.setdefault(point.program, set()).add(point.hparams)
+        numbers = point.hparams, point.changes
+        settings.setdefault(point.program, set()).add(numbers)
     most = Lanes(seeds, max(map(len, settings.values())))
     new = {before.get(program.identity()) for program in settings} != {show(asked)}
     if asked and new and (asked[0] > most.seeds or asked[1] > most.points):

@@ -43,18 +43,21 @@ def train(
     request, workdir, pool = run.request, run.workdir, run.pool
     asking = Asking(scheduler, request.points, request.seeds)
     points: dict[Point, None] = {}
-    plan, wave, trials = None, asking.first(), 0
+    plan: Plan
+    plan, wave, trials = None, asking.first(), 0  # type: ignore[assignment]
     loop = Loop(run)
     while wave is not None:
-        with run.stopwatch("planning"), noting(run.noted):
-            plan = plan_run(request, workdir, pool, wave=wave, before=plan)
-        run.stop.check()
-        if on_plan and not points:
-            on_plan(plan)
-        points |= dict.fromkeys(plan.points)
-        begun, trials = bool(trials), trials + plan.asked - plan.there
-        asked = asked_values(tuple(points), request.seeds)
-        loop, plan = _train_wave(plan, wave, loop, run, Noted(asked, trials, begun))
+        for part in wave.parts():
+            with run.stopwatch("planning"), noting(run.noted):
+                plan = plan_run(request, workdir, pool, wave=part, before=plan)
+            run.stop.check()
+            if on_plan and not points:
+                on_plan(plan)
+            points |= dict.fromkeys(plan.points)
+            begun, trials = bool(trials), trials + plan.asked - plan.there
+            asked = asked_values(tuple(points), request.seeds)
+            noted = Noted(asked, trials, begun)
+            loop, plan = _train_wave(plan, part, loop, run, noted)
         found = outcomes(plan.points, wave, loop.records, request.data.fingerprint)
         wave = asking.next(found)
     run.stop.check()

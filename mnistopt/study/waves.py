@@ -1,7 +1,7 @@
 """Who decides what trains: a scheduler asks for one wave of replicas after another."""
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mnistopt.engine.record import Record
@@ -18,11 +18,20 @@ class Wave:
         seeds: The seeds of each; None for those of the run.
         in_full: Whether they are measured on all splits then, the test split among
             them, or on the validation split only, as after each epoch.
+        repack: Whether an accelerator packs them into lanes anew, as there may be few.
     """
 
     points: Sequence[Point]
     seeds: Sequence[int] | None = None
     in_full: bool = True
+    repack: bool = False
+
+    def parts(self) -> Iterator["Wave"]:
+        """Yields it in parts, one after the other, within which no number changes."""
+        for epoch in sorted({epoch for point in self.points for epoch in point.parts}):
+            some = [point.until(epoch) for point in self.points if epoch in point.parts]
+            yield dataclasses.replace(self, points=some, in_full=False)
+        yield self
 
 
 class Outcome(NamedTuple):

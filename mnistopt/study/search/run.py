@@ -8,11 +8,13 @@ from typing import Any
 
 from mnistopt.axes import as_list, count, number
 from mnistopt.errors import InputError, noting
+from mnistopt.hparams import CHANGING
 from mnistopt.study.loop import OnEpoch
 from mnistopt.study.progress import OnProgress, Stopwatch
 from mnistopt.study.request import Request
 from mnistopt.study.runner import Callbacks, run_request
 from mnistopt.study.search.brackets import brackets
+from mnistopt.study.search.population import SHARE
 from mnistopt.study.search.space import Space, log, uniform
 from mnistopt.study.study import Study
 from mnistopt.study.waves import Scheduler
@@ -31,6 +33,7 @@ def search(
     sampler: str = "tpe",
     pruner: str = "hyperband",
     scheduler: Scheduler | None = None,
+    pbt: int | None = None,
     confirm: int = 5,
     images: float | None = None,
     timeout: float | None = None,
@@ -58,6 +61,9 @@ def search(
         pruner: "hyperband", "halving", "median" or "none".
         scheduler: In place of a pruner, a generator function as in `run`: it is called
             with the points of each batch.
+        pbt: Epochs, for population-based training: all trials train to the end, and
+            after each so many epochs the worst quarter goes on from the best, with
+            perturbed numbers.
         confirm: Fresh seeds that the best setting is trained with anew.
         images: Training images to go through at most, without those that confirm.
         timeout: Seconds of training at most; what trains then is finished.
@@ -87,6 +93,7 @@ def search(
             trials=trials,
             sampler=sampler,
             pruner=scheduler or pruner,
+            pbt=pbt,
             confirm=confirm,
             images=images,
             timeout=timeout,
@@ -107,6 +114,7 @@ def prepare(
     trials: int,
     sampler: str,
     pruner: str | Scheduler,
+    pbt: int | None,
     confirm: int,
     images: float | None,
     timeout: float | None,
@@ -168,9 +176,32 @@ def prepare(
         width,
         budget,
         given,
+        _pbt(pbt, space, budget.trials),
         _COUNT.check("confirm", confirm),
         on_batch or (lambda _: None),
     )
+
+
+def _pbt(every: int | None, space: Space, trials: int) -> int | None:
+    """Returns the epochs between two replacements.
+
+    Raises:
+        InputError: If nothing could be replaced.
+    """
+    if every is None:
+        return None
+    every = _COUNT.check("pbt", every)
+    if every >= space.epochs:
+        raise InputError(
+            f"pbt={every} replaces nothing within {space.epochs} epochs: give fewer"
+        )
+    if trials < SHARE:
+        raise InputError(f"pbt needs a population of {SHARE} `trials`, or more")
+    if not set(CHANGING) & set(space.ranges):
+        raise InputError(
+            f"pbt has no number to perturb: give one of {', '.join(CHANGING)} a range"
+        )
+    return every
 
 
 def make_space(axes: Mapping[str, Any]) -> Space:

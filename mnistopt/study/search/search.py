@@ -6,11 +6,19 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mnistopt.axes import plural
 from mnistopt.errors import InputError
 from mnistopt.points import Point
 from mnistopt.results.ledger import Ledger, opened
 from mnistopt.study.request import Request
-from mnistopt.study.search.brackets import Bracket, brackets, climbing, shortened
+from mnistopt.study.search.brackets import (
+    Bracket,
+    Rung,
+    brackets,
+    climbing,
+    shortened,
+)
+from mnistopt.study.search.population import Population
 from mnistopt.study.search.sampler import Proposal, Sampler, Told
 from mnistopt.study.search.space import Space
 from mnistopt.study.search.storage import Storage
@@ -86,6 +94,8 @@ class Search:
         width: Trials to begin at a time, or None for the pruner's.
         budget: What it may spend.
         given: Settings to begin with, as `Space.suggest` has them.
+        pbt: Epochs between two replacements of population-based training, which comes
+            in place of a pruner; None without.
         confirm: How many fresh seeds the best trial is trained with anew.
         on_batch: Called with each `Batch`.
     """
@@ -98,6 +108,7 @@ class Search:
     width: int | None
     budget: Budget
     given: Sequence[Mapping[str, Any]]
+    pbt: int | None
     confirm: int
     on_batch: Callable[[Batch], None] = lambda _: None
 
@@ -110,11 +121,17 @@ class Search:
     def name_of_pruner(self) -> str:
         """The pruner's name; a scheduler's own."""
         own = getattr(self.pruner, "__name__", "a scheduler")
+        if self.pbt:
+            return f"none, pbt every {plural(self.pbt, 'epoch')}"
         return self.pruner if isinstance(self.pruner, str) else own
 
     def brackets(self) -> Iterable[Bracket]:
         """Yields how each batch is trained, up to all trials."""
         name = self.pruner if isinstance(self.pruner, str) else "none"
+        if self.pbt:
+            # A population is one batch.
+            yield (Rung(self.budget.trials, self.epochs),)
+            return
         left: float = min(self.budget.trials, self.space.size)
         for bracket in brackets(name, self.epochs, self.width):
             if left <= 0:
@@ -129,7 +146,7 @@ class Search:
         Few epochs tell trials apart roughly, with any number of seeds.
         """
         seeds = self.request.seeds
-        if self.pruner in ("none", "median") or not isinstance(self.pruner, str):
+        if self.pruner not in ("hyperband", "halving") or self.pbt:
             return seeds
         below, at = 0, self.epochs
         while at > epochs:
@@ -156,6 +173,7 @@ class Search:
             "sampler": self.sampler,
             "seed": self.seed,
             "pruner": self.name_of_pruner,
+            "pbt": self.pbt,
             "width": self.width,
             "epochs": self.epochs,
             "trials": self.budget.trials,
@@ -186,6 +204,10 @@ class _Searching:
         ]
         self._told: list[Any] = []
         self._trials: list[_Trial] = []
+        # Points with the names of what users' modules compute.
+        self._named: dict[Point, Point] = {}
+        # The best member of a population: its place, its accuracy, and its point.
+        self._best: tuple[int, float, Point] | None = None
         # Epochs and seconds of each point and seed so far.
         self._spent: dict[tuple[Point, int], tuple[int, float]] = {}
         self._examples = len(search.request.data.train.labels)
@@ -242,8 +264,12 @@ class _Searching:
 
     def _train(self, batch: Sequence[_Trial], bracket: Bracket) -> Any:
         """Trains a batch; returns whether the budget has sufficed."""
-        of = self._of
-        scheduler = self._climb(bracket) if isinstance(of.pruner, str) else of.pruner
+        of, scheduler = self._of, self._of.pruner
+        if of.pbt:
+            self._ledger.lineage = []
+            scheduler = Population(of.space, of.pbt, of.seed, self._note_members)
+        elif isinstance(scheduler, str):
+            scheduler = self._climb(bracket)
         trials = {trial.point.until(1): trial for trial in batch}
         waves = scheduler([trial.point.until(of.epochs) for trial in batch])
         asked = next(waves, None)
@@ -252,12 +278,16 @@ class _Searching:
             found: dict[Point, Outcome] = {}
             # Rungs of different heights have seeds of their own.
             for epochs, some in itertools.groupby(points, key=lambda p: p.epochs):
-                wave = Wave(tuple(some), of.seeds_at(epochs), in_full=False)
+                wave = Wave(
+                    tuple(some), of.seeds_at(epochs), in_full=False, repack=True
+                )
                 if not self._affords(wave):
                     return False
                 for point, outcome in zip(wave.points, (yield wave)):
                     self._note(point, outcome)
-                    trials[point.until(1)].note(outcome)
+                    if (key := point.until(1)) in trials:
+                        trials[key].note(outcome)
+                    self._named[key] = outcome.point
                     found[point] = outcome._replace(point=point)
             try:
                 asked = waves.send([found[point] for point in points])
@@ -267,15 +297,33 @@ class _Searching:
 
     def _note(self, point: Point, outcome: Outcome) -> None:
         for record in outcome.records:
-            took = record.epochs_done, sum(record.history["seconds"])
+            epochs = record.epochs_done - self._inherited(point)
+            took = epochs, sum(record.history["seconds"])
             self._spent[point.until(1), record.seed] = took
+
+    def _inherited(self, point: Point) -> int:
+        """Returns the epochs that another member was trained for."""
+        parted = point.before_last_change() if self._of.pbt else None
+        return parted[1] if parted else 0
+
+    def _note_members(
+        self, epoch: int, points: Sequence[Point], rows: Sequence[dict[str, Any]]
+    ) -> None:
+        """Writes down the members of a population, and which is the best."""
+        self._ledger.lineage.append({"epoch": epoch, "members": list(rows)})
+        self._ledger.write(self._workdir)
+        place = min(
+            range(len(rows)),
+            key=lambda i: (-rows[i]["accuracy"], points[i].identity()),
+        )
+        self._best = place, rows[place]["accuracy"], points[place].until(epoch)
 
     def _affords(self, wave: Wave) -> bool:
         """Says whether the budget suffices for a wave."""
         seconds = sum(seconds for _, seconds in self._spent.values())
         epochs = {key: done for key, (done, _) in self._spent.items()}
         epochs |= {
-            (point.until(1), seed): point.epochs
+            (point.until(1), seed): point.epochs - self._inherited(point)
             for point in wave.points
             for seed in wave.seeds or ()
         }
@@ -324,15 +372,21 @@ class _Searching:
             trained,
             key=lambda t: (-t.epochs, -t.accuracy, t.point.identity()),
         )
+        chosen = self._best or (
+            best.number,
+            best.accuracy,
+            best.point.until(best.epochs),
+        )
+        number, accuracy, point = chosen
         after = max(self._of.request.seeds) + 1
         seeds = list(range(after, after + self._of.confirm))
-        point = best.point.until(self._of.epochs)
+        named = self._named[point.until(1)]
         self._ledger.chosen = {
-            "number": best.number,
-            "point": best.named.until(self._of.epochs).identity(),
-            "accuracy": best.accuracy,
-            "epochs": best.epochs,
+            "number": number,
+            "point": named.until(self._of.epochs).identity(),
+            "accuracy": accuracy,
+            "epochs": point.epochs,
             "seeds": seeds,
         }
         self._ledger.write(self._workdir)
-        yield Wave([point], seeds)
+        yield Wave([point.until(self._of.epochs)], seeds)

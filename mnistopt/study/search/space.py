@@ -183,6 +183,11 @@ class Space:
         return grid.make_point(model=self._models[network.name], **used)
 
     @property
+    def ranges(self) -> dict[str, Range]:
+        """The ranges, by hyper-parameter."""
+        return {name: of for name, of in self.axes.items() if isinstance(of, Range)}
+
+    @property
     def epochs(self) -> int:
         """The epochs that a trial may be trained for."""
         return max(point.epochs for point in self.corners)
