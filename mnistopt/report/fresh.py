@@ -14,6 +14,7 @@ from mnistopt.manifest import (
     digest,
 )
 from mnistopt.results.config import read_config
+from mnistopt.results.ledger import SEARCH
 from mnistopt.results.predictions import FOLDER
 from mnistopt.results.table_files import TABLES
 
@@ -38,6 +39,7 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     about = dataclasses.asdict(read_config(workdir)) | {"seconds": None}
     sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += sorted(workdir.glob(f"{FOLDER}/*"))
+    sources += [workdir / SEARCH]
     sources += [workdir / FIGURES / "robustness.csv"]  # of `evaluate`
     checksums = [(path.name, checksum(path)) for path in sources]
     of = digest(__version__, checksums, about)

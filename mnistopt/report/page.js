@@ -49,6 +49,14 @@
       const columns = Math.max(1, Math.floor(room / (spec.spec.width + 36)));
       return { ...spec, columns: Math.min(spec.columns, columns) };
     }
+    if (spec.concat) {
+      const columns = Math.max(1, Math.min(spec.columns, Math.floor(room / 180)));
+      const width = Math.floor(room / columns - 62);
+      return { ...spec, columns, concat: spec.concat.map((panel) => ({ ...panel, width })) };
+    }
+    if (spec.vconcat) {
+      return { ...spec, vconcat: spec.vconcat.map((panel) => ({ ...panel, width: room - 70 })) };
+    }
     if (!spec.hconcat) return spec;
     const count = spec.hconcat.length;
     const names = Math.min(180, 0.4 * room);
@@ -96,7 +104,7 @@
   async function save(name, form) {
     const spec = specs[name];
     const whole = { ...spec, width: file.view.continuousWidth, title: spec.usermeta.title };
-    const options = { renderer: "svg", config: file, actions: false };
+    const options = { mode: "vega-lite", renderer: "svg", config: file, actions: false };
     const { view } = await vegaEmbed(document.createElement("div"), whole, options);
     const shown = views.find((one) => one.name === name);
     if (shown) await view.data(STORE, shown.view.data(STORE)).runAsync();
@@ -109,7 +117,7 @@
   for (const place of document.querySelectorAll("[data-chart]")) {
     const name = place.dataset.chart;
     const { labels } = specs[name].usermeta;
-    const options = { renderer: "svg", config, actions: false };
+    const options = { mode: "vega-lite", renderer: "svg", config, actions: false };
     if (specs[name].hconcat?.length > 2) place.closest("figure").classList.add("wide");
     const spec = fitted(specs[name], place.clientWidth);
     vegaEmbed(place, spec, options).then(({ view }) => {

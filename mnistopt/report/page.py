@@ -103,7 +103,8 @@ def _spec(picture: Picture) -> dict[str, Any]:
     labels = picture.frame.get("label", pd.Series(dtype=str)).unique().tolist()
     about = {"labels": labels, "title": picture.spec["title"]}
     # Panels have widths of their own.
-    wide = {} if {"facet", "hconcat"} & set(spec) else {"width": "container"}
+    panels = {"facet", "hconcat", "vconcat", "concat"} & set(spec)
+    wide = {} if panels else {"width": "container"}
     return spec | wide | {"usermeta": about}
 
 

@@ -60,7 +60,7 @@ def write_page(workdir: Path, of: str) -> Path:
     facts = words.count_facts(results)
     table = facts.rename_axis("name").reset_index(name="value").to_csv(index=False)
     manifest.write({f"{FIGURES}/facts.csv": table.encode()}, of)
-    title, lead = words.headline(results.config, results.summary)
+    title, lead = words.headline(results.config, results.summary, results.ledger)
     groups: dict[str, dict[str, Picture]] = {}
     for name, picture in pictures.items():
         groups.setdefault(picture.group, {})[name] = picture
@@ -94,7 +94,7 @@ def glimpse(workdir: Path) -> str:
     if summary.empty:
         return Markup("<p>{}: nothing has been trained yet.</p>").format(workdir)
     facts = words.count_facts(results)
-    title, lead = words.headline(config, summary)
+    title, lead = words.headline(config, summary, results.ledger)
     points = _tables(summary.head(_GLIMPSE), trials)[0]
     with pd.option_context("display.max_colwidth", None):
         table = points.frame.to_html(index=False)

@@ -9,6 +9,7 @@ from mnistopt.report.charts.pictures import Results
 from mnistopt.results.columns import axes_of, varying_axes
 from mnistopt.results.config import Config
 from mnistopt.results.effects import ascending, effects_in_words
+from mnistopt.results.ledger import Ledger
 from mnistopt.results.stats import proportion_interval
 
 # More names than this do not fit into a sentence.
@@ -79,9 +80,13 @@ def _plural_of(words: str) -> str:
     return words if words[-1].isdecimal() else f"{words}s"
 
 
-def headline(config: Config, summary: pd.DataFrame) -> tuple[str, str]:
-    """Returns the title of a study's report, and the grid in words."""
+def headline(
+    config: Config, summary: pd.DataFrame, ledger: Ledger | None = None
+) -> tuple[str, str]:
+    """Returns the title of a study's report, and the grid or the search in words."""
     asked, data = config.asked, config.data
+    if ledger:
+        return _searched(ledger, config)
     models = " and ".join(
         _plural_of(NETWORKS[name].words) if name in NETWORKS else name
         for name in asked["model"]
@@ -101,6 +106,46 @@ def headline(config: Config, summary: pd.DataFrame) -> tuple[str, str]:
         f"{data.test:,} for testing."
     )
     return title, lead
+
+
+def _searched(ledger: Ledger, config: Config) -> tuple[str, str]:
+    """Returns the title of a search's report, and the space in words."""
+    about, data = ledger.about, config.data
+    trials = len(ledger.trials)
+    title = f"A search of {plural(trials, 'trial')} on {data.dataset}"
+    axes = "; ".join(
+        f"{name} {values.replace(',', ', ')}" for name, values in about["space"].items()
+    )
+    lead = (
+        f"Space: {axes}. Proposed by {about['sampler']}, pruner {about['pruner']}. "
+        f"Trained on {data.train:,} images; {data.validation:,} for validation, "
+        f"{data.test:,} for testing."
+    )
+    return title, lead
+
+
+def search_sentences(results: Results) -> list[str]:
+    """Returns what a search found; nothing of a grid."""
+    ledger, summary = results.ledger, results.summary
+    if ledger is None or not ledger.trials:
+        return []
+    states = pd.Series([trial["state"] for trial in ledger.trials]).value_counts()
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    images = max(max(trial["images"].values()) for trial in ledger.trials)
+    texts = [
+        f"Of {plural(len(ledger.trials), 'trial')} ({counts}), {images:,} training "
+        "images in all, the best one was trained anew."
+    ]
+    rows = summary[summary["point"] == ledger.chosen.get("point")]
+    if len(rows) and rows["n"].iloc[0]:
+        row = rows.iloc[0]
+        seen, fresh = ledger.chosen["accuracy"], row["validation_accuracy_mean"]
+        texts.append(
+            f"In the search it had {percent(seen)} of the validation images right, "
+            f"with {plural(int(row['n']), 'fresh seed')} {percent(fresh)}: "
+            f"{100 * (seen - fresh):+.2f} points of it were luck."
+        )
+    return texts
 
 
 def notice(facts: pd.Series) -> str:
@@ -125,7 +170,7 @@ def sentences(facts: pd.Series, results: Results) -> list[str]:
     summary, class_names = results.summary, results.config.data.class_names
     if not facts["best_n"]:
         return ["No setting has finished yet."]
-    texts = effects_in_words(results.effects)
+    texts = search_sentences(results) + effects_in_words(results.effects)
     texts += [_best(facts, summary["label"].iloc[0]), _ties(summary)]
     texts.append(
         f"It classifies {percent(facts['best_train_accuracy_mean'])} of the training "

@@ -15,6 +15,8 @@ from mnistopt.errors import InputError, see
 from mnistopt.manifest import Manifest
 
 SEARCH = "search.json"
+# The same as Optuna's journal.
+STORAGE = "optuna.log"
 FORMAT = 1
 
 
@@ -29,8 +31,9 @@ class Ledger:
             `sampler.Proposal`, and the `batch` it was part of.
         known: Trials that somebody has made by hand: `params` and `accuracies`.
         trials: What the first proposals have come to, in order: their `point`,
-            `accuracies` by epochs, the `seeds` at the last of them, and their `state`:
-            "complete", "pruned" or "diverged".
+            `accuracies` by epochs, the training `images` of the search by then, the
+            `seeds` at the last of them, and their `state`: "complete", "pruned" or
+            "diverged".
         lineage: Of population-based training, for each time that members were replaced:
             the `epoch`, and a row per member, see `search.population.Population`.
         chosen: The best trial: its `point`, its `accuracy`, and the fresh `seeds` that
@@ -143,3 +146,24 @@ def search_table(ledger: Ledger) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
     # What has one value was not chosen.
     return table.drop(columns=[name for name in names if table[name].isna().all()])
+
+
+def find_importances(workdir: Path) -> dict[str, float]:
+    """Returns Optuna's importance of each hyper-parameter, by its file of the search.
+
+    Those that all trials have, as shares of 1; none where Optuna is not installed, or
+    has nothing to say.
+    """
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of what is experimental.
+            storage = JournalStorage(JournalFileBackend(str(workdir / STORAGE)))
+            (found,) = storage.get_all_studies()
+            study = optuna.load_study(study_name=found.study_name, storage=storage)
+            return optuna.importance.get_param_importances(study)
+    except (ImportError, ValueError, RuntimeError, OSError):
+        return {}

@@ -84,7 +84,8 @@ class Study:
         "sweep", "differences", "fit", "error", "loss", "gap", "samples", "weights",
         "params", "multiply_adds", "latency_1_ms", "latency_256_ms", "seconds",
         "mistakes", "confusion", "classes", "hardest", "reliability", "robustness", and
-        "interaction-A-B" of axes that depend on each other.
+        "interaction-A-B" of axes that depend on each other; of a search "search",
+        "rungs", "schedule", "decides", "slices" and "parallel".
         """
         from mnistopt.report.study import make_pictures
 

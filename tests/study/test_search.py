@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 import mnistopt
 from mnistopt.errors import InputError
+from mnistopt.report.study import make_pictures
 from mnistopt.results.ledger import SEARCH
 from mnistopt.study.search.storage import NAME, STORAGE
 from mnistopt.study.waves import best_first
@@ -181,6 +183,41 @@ def test_a_diverged_trial_is_the_worst_and_is_named(tmp_path):
     assert len(diverged) and set(diverged["accuracy"]) == {0.0}
     assert set(diverged["epochs"]) == {1}
     assert (study.trials["status"] == "diverged").sum() == len(diverged)
+
+
+# --- What is shown ---
+
+
+def test_its_pictures_show_what_was_searched(done):
+    charts, found = done.charts(), done.search
+    names = {"search", "rungs", "decides", "slices", "parallel"}
+    assert names <= set(charts) and "schedule" not in charts
+    frames = {name: make_pictures(done.workdir)[name].frame for name in names}
+    complete = found[found["state"] == "complete"]
+    way = frames["search"]
+    assert sorted(way["trial"]) == sorted(complete["trial"])
+    assert way["best"].is_monotonic_decreasing
+    assert math.isclose(way["best"].iloc[-1], 100 * (1 - complete["accuracy"].max()))
+    # Whatever was trained, with the seeds that it had.
+    trained = done.trials[done.trials["status"] != "finished"]
+    epochs = trained.groupby("replica")["epochs_done"].max().sum()
+    assert math.isclose(way["images"].iloc[-1] * 1e6, 200 * epochs, rel_tol=0.2)
+    ends = frames["rungs"].groupby("trial")["epoch"].max()
+    assert ends.tolist() == found["epochs"].tolist()
+    assert frames["slices"]["trial"].nunique() == len(found)
+    assert frames["parallel"]["position"].between(0, 1).all()
+    sentences = " ".join(done.findings)
+    assert "Of 20 trials (14 pruned, 6 complete)" in sentences
+    chosen = 100 * complete["accuracy"].max()
+    assert f"In the search it had {chosen:.2f} % of the validation images" in sentences
+
+
+def test_its_page_is_new_only_where_something_is(done):
+    path = done.report()
+    text = path.read_text()
+    assert "A search of 20 trials on mnist_5k" in text
+    written = path.stat().st_mtime_ns
+    assert done.report().stat().st_mtime_ns == written
 
 
 # --- Optuna's file ---

@@ -22,12 +22,15 @@ from mnistopt.report.charts import (
     images,
     points,
     robustness,
+    search,
+    space,
     sweep,
 )
 from mnistopt.report.charts.theme import TOP
 from mnistopt.results.columns import labelled, varying_axes
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.effects import Effects, find_effects, interactions
+from mnistopt.results.ledger import Ledger, find_importances, read_ledger
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.sheets import (
     EVERY,
@@ -87,6 +90,8 @@ class Results(NamedTuple):
         samples: The table from `sheets.read_samples`.
         effects: What the axes do; None if no axis varies.
         weights: The table from `sheets.read_weights`.
+        ledger: Of a search: what it has proposed, and what that came to.
+        importances: Of a search: Optuna's, by hyper-parameter.
         robust: What figures/robustness.csv has, where `evaluate --corrupt` has run.
     """
 
@@ -100,6 +105,8 @@ class Results(NamedTuple):
     effects: Effects | None = None
     weights: pd.DataFrame = pd.DataFrame()
     robust: pd.DataFrame = pd.DataFrame()
+    ledger: Ledger | None = None
+    importances: Mapping[str, float] = {}
 
     @classmethod
     def read(cls, workdir: Path) -> "Results":
@@ -116,8 +123,10 @@ class Results(NamedTuple):
         if not Manifest(workdir).is_altered(kept):
             with contextlib.suppress(OSError, ValueError):
                 robust = read_csv(workdir / kept, dtype=_ROBUST, na_values=[])
+        ledger = read_ledger(workdir)
         rest = *sheets, find_effects(trials), read_weights(workdir), robust
-        return cls(config, trials, curves, summary, predictions, *rest)
+        searched = ledger, find_importances(workdir) if ledger else {}
+        return cls(config, trials, curves, summary, predictions, *rest, *searched)
 
 
 def study_pictures(results: Results) -> dict[str, Picture]:
@@ -134,6 +143,18 @@ def study_pictures(results: Results) -> dict[str, Picture]:
         if len(frame):
             pictures[name] = Picture.of(frame, chart(frame, *arguments), group)
 
+    if ledger := results.ledger:
+        of, what = ledger.about["space"], "What it found"
+        add("Search", "search", search.way_frame(ledger), search.way_chart)
+        add("Search", "rungs", search.curves_frame(ledger), search.curves_chart)
+        found_schedule = search.schedule_frame(ledger)
+        add("Search", "schedule", found_schedule, search.schedule_chart, of)
+        shares = space.importance_frame(results.importances)
+        add(what, "decides", shares, space.importance_chart)
+        slices = space.slices_frame(ledger)
+        add(what, "slices", slices, space.slices_chart, of)
+        lines = space.parallel_frame(ledger)
+        add(what, "parallel", lines, space.parallel_chart, of)
     done = summary[summary["n"] > 0]
     swept = varying_axes(done)
     add("What matters", "effects", effects.values_frame(found), effects.values_chart)

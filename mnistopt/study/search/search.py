@@ -63,10 +63,12 @@ class _Trial:
         # With the name of what a user's module computes.
         self.named = point
         self.accuracies: dict[int, float] = {}
+        self.images: dict[int, int] = {}
         self.seeds = 0
         self.diverged = False
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: Outcome, images: int) -> None:
+        self.images[outcome.point.epochs] = images
         self.named = outcome.point
         self.accuracies[outcome.point.epochs] = outcome.accuracy
         self.seeds = len(outcome.records)
@@ -283,10 +285,13 @@ class _Searching:
                 )
                 if not self._affords(wave):
                     return False
-                for point, outcome in zip(wave.points, (yield wave)):
+                outcomes = yield wave
+                for point, outcome in zip(wave.points, outcomes):
                     self._note(point, outcome)
+                images = self._examples * sum(done for done, _ in self._spent.values())
+                for point, outcome in zip(wave.points, outcomes):
                     if (key := point.until(1)) in trials:
-                        trials[key].note(outcome)
+                        trials[key].note(outcome, images)
                     self._named[key] = outcome.point
                     found[point] = outcome._replace(point=point)
             try:
@@ -348,6 +353,7 @@ class _Searching:
             {
                 "point": trial.named.until(trial.epochs).identity(),
                 "accuracies": trial.accuracies,
+                "images": trial.images,
                 "seeds": trial.seeds,
                 "state": self._state(trial),
             }

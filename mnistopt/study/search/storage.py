@@ -11,8 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from mnistopt.errors import InputError
+from mnistopt.results.ledger import STORAGE
 
-STORAGE = "optuna.log"
 NAME = "search"
 # Of a trial of ours: the point that it is about.
 POINT = "point"
