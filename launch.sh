@@ -184,6 +184,7 @@ END
     # are not present (7 GB) get their own environment, or JAX would look for devices.
     case "$program $*" in
       bench*--compile_for*) venv=$venv-aot; set_up aot ;;
+      bench*--search*) set_up bench,search ;;
       bench*) set_up bench ;;
       search*) set_up search ;;
       *) set_up run ;;

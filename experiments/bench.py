@@ -13,7 +13,7 @@ minutes on two cores, the whole benchmark an hour or more, and --cluster ten min
 --compile_for=h200 compiles for an accelerator that is not present, and writes the
 number of kernels per step and XLA's estimate of their time, in half an hour; the same
 command resumes. --rounding trains with products rounded as on accelerators, in ten
-minutes.
+minutes. --search compares searches of the paper's space, in an hour; it resumes, too.
 """
 
 import json
@@ -50,6 +50,9 @@ def define_flags() -> None:
         "rounding", False, "train with products rounded as accelerators round them"
     )
     flags.DEFINE_bool(
+        "search", False, "search the paper's space in several ways, and by Optuna's"
+    )
+    flags.DEFINE_bool(
         "cluster",
         False,
         "time Ray on this machine instead, and how many devices one driver can serve",
@@ -67,6 +70,9 @@ def main() -> None:
         return
     if FLAGS.rounding:
         _round(workdir)
+        return
+    if FLAGS.search:
+        _search(workdir)
         return
     from experiments.benchmark import contest, ours, report
     from mnistopt.engine.devices import use_devices
@@ -170,6 +176,25 @@ def _round(workdir: Path) -> None:
     page = rounding.markdown(rounded)
     (workdir / "rounding.md").write_text(page, encoding="utf-8")
     print(page)
+
+
+def _search(workdir: Path) -> None:
+    """Measures what searches find, and what they take; resumes."""
+    from experiments.benchmark import search
+    from mnistopt.results.config import describe_machine
+
+    path = workdir / "search.json"
+    about = describe_machine()
+    versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
+    machine = {"cpu": about["cpu"], "versions": versions, "commit": about["commit"]}
+    measured: dict[str, Any] = {"machine": machine, "rows": []}
+    if path.is_file():
+        measured = json.loads(path.read_text(encoding="utf-8"))
+    for _ in search.run(workdir, measured, log):
+        _write(workdir, measured, path.name)
+    found = search.write(workdir, measured)
+    print(search.markdown(measured))
+    print(f"Written: {', '.join(map(str, found))}")
 
 
 def log(words: str) -> None:

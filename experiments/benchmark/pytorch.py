@@ -84,7 +84,7 @@ def make(
         labels: int [N].
     """
     if way.keeps_memory:
-        _keep_memory()
+        keep_memory()
     import torch
 
     torch.set_num_threads(way.threads)
@@ -106,7 +106,7 @@ def make(
     return epoch
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Has glibc keep what is freed: no mapping of their own for arrays, no trimming."""
     with contextlib.suppress(AttributeError, OSError):
         set_option = ctypes.CDLL(None).mallopt
@@ -114,7 +114,8 @@ def _keep_memory() -> None:
         set_option(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
-def _network(axes: Mapping[str, Any]) -> Any:
+def network(axes: Mapping[str, Any], dropout: float = DROPOUT) -> Any:
+    """Returns a network with these axes, as in `networks.NETWORKS`."""
     from torch import nn
 
     from experiments.benchmark import pytorch_light
@@ -133,7 +134,7 @@ def _network(axes: Mapping[str, Any]) -> Any:
     layers.append(nn.Flatten())
     before *= side * side
     for units in hidden:
-        layers += [nn.Linear(before, units), nn.ReLU(), nn.Dropout(DROPOUT)]
+        layers += [nn.Linear(before, units), nn.ReLU(), nn.Dropout(dropout)]
         before = units
     return nn.Sequential(*layers, nn.Linear(before, 10))
 
@@ -141,7 +142,7 @@ def _network(axes: Mapping[str, Any]) -> Any:
 def _single(way: Way, axes: Mapping[str, Any], memory: Any) -> Callable:
     import torch
 
-    model = _network(axes).to(memory_format=memory)
+    model = network(axes).to(memory_format=memory)
     adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=way.fused)
     loss_of = torch.nn.functional.cross_entropy
     forward = torch.compile(model) if way.compiled else model
@@ -158,7 +159,7 @@ def _ensemble(way: Way, axes: Mapping[str, Any]) -> Callable:
     import torch
     from torch import func
 
-    models = [_network(axes) for _ in range(way.ensemble)]
+    models = [network(axes) for _ in range(way.ensemble)]
     stacked, statistics = func.stack_module_state(models)
     params = {k: v.detach().requires_grad_(False) for k, v in stacked.items()}
     adam = torch.optim.Adam(params.values(), lr=LEARNING_RATE, fused=True)

@@ -157,14 +157,16 @@ class Search:
 
     def images(self) -> int:
         """Training images that it takes at most, beside confirming."""
-        examples, total = len(self.request.data.train.labels), 0
-        for bracket in self.brackets():
-            done: dict[int, int] = {}
-            for rung in bracket:
-                for seed in self.seeds_at(rung.epochs):
-                    total += rung.trials * (rung.epochs - done.get(seed, 0))
-                    done[seed] = rung.epochs
-        return total * examples
+        return sum(map(self.images_of, self.brackets()))
+
+    def images_of(self, bracket: Bracket) -> int:
+        """Returns the training images that a bracket takes."""
+        done, epochs = dict[int, int](), 0
+        for rung in bracket:
+            for seed in self.seeds_at(rung.epochs):
+                epochs += rung.trials * (rung.epochs - done.get(seed, 0))
+                done[seed] = rung.epochs
+        return epochs * len(self.request.data.train.labels)
 
     def about(self) -> dict[str, Any]:
         """Returns what search.json is to know of it."""
@@ -219,7 +221,8 @@ class _Searching:
 
     def waves(self) -> Waves:
         self._begin()
-        for number, bracket in enumerate(self._of.brackets(), 1):
+        for number, whole in enumerate(self._of.brackets(), 1):
+            bracket = self._within_budget(whole)
             proposals = self._propose(bracket[0].trials, number)
             batch = [
                 _Trial(len(self._trials) + i, self._of.space.point(proposal.params))
@@ -235,6 +238,21 @@ class _Searching:
             if not complete:
                 break
         yield from self._confirm()
+
+    def _within_budget(self, bracket: Bracket) -> Bracket:
+        """Returns a bracket of as many trials as the images that are left suffice for.
+
+        Or of one, if they suffice for none.
+        """
+        left = self._of.budget.images - self._images()
+        trials = bracket[0].trials
+        while trials > 1 and self._of.images_of(shortened(bracket, trials)) > left:
+            trials -= 1
+        return shortened(bracket, trials)
+
+    def _images(self) -> int:
+        """Returns the training images that it has gone through."""
+        return self._examples * sum(epochs for epochs, _ in self._spent.values())
 
     def _begin(self) -> None:
         """Takes in what somebody has made by hand, before anything is proposed."""
@@ -288,7 +306,7 @@ class _Searching:
                 outcomes = yield wave
                 for point, outcome in zip(wave.points, outcomes):
                     self._note(point, outcome)
-                images = self._examples * sum(done for done, _ in self._spent.values())
+                images = self._images()
                 for point, outcome in zip(wave.points, outcomes):
                     if (key := point.until(1)) in trials:
                         trials[key].note(outcome, images)
