@@ -9,6 +9,7 @@ measured on the test split. The same command resumes a search; more --trials or 
 extend it.
 """
 
+import contextlib
 import re
 from typing import Any
 
@@ -89,16 +90,21 @@ def main() -> None:
     if FLAGS.dry_run:
         show_search.plan(prepare(**arguments))
         return
-    quiet = FLAGS.quiet
-    with show.Bar(quiet) as bar:
+    quiet, board = FLAGS.quiet, None
+    if FLAGS.tensorboard:
+        board = mnistopt.TensorBoard(prepare(**arguments).request.workdir)
+    with board or contextlib.nullcontext(), show.Bar(quiet) as bar:
         study = mnistopt.search(
             on_search=None if quiet else show_search.plan,
             on_batch=None if quiet else show_search.batch,
             on_progress=bar,
+            on_epoch=board,
             **arguments,
         )
     if not quiet:
         show_search.results(study)
+    if board:
+        show.tensorboard(board.folder)
     stopwatch = Stopwatch()
     with stopwatch("report"):
         show.draw(study.report, study.workdir)

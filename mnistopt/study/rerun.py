@@ -1,6 +1,6 @@
 """A study once more, from its config.json and trials.csv: are the numbers the same?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +16,11 @@ from mnistopt.points import Point, replica_id
 from mnistopt.results.columns import axes_of
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.table_files import read_table
+from mnistopt.results.tables import PRUNED, SEARCHED
 from mnistopt.study.grid import make_point
 from mnistopt.study.runner import run
 from mnistopt.study.study import Study
+from mnistopt.study.waves import Wave, Waves, everything
 
 # Where bits cannot agree. Rounding has hardly grown after one epoch; later it decides
 # single images, of which 500 to 5,000 are held out for validation.
@@ -138,13 +140,23 @@ def rerun(
         theirs = {"dataset", "data_dir", "data"}
         theirs |= {"image_size"} if isinstance(given, Dataset) else set()
         data = {name: value for name, value in data.items() if name not in theirs}
+    if trials.empty:
+        raise InputError("trials.csv has no trials to run again")
     asked = {**data, "workdir": target, **settings, "rerun": original}
+    # Those of a search were not measured in full.
+    searched = trials["status"].isin([SEARCHED, PRUNED])
     # Points of the same seeds are run together.
-    for seeds, some in points(trials, original).items():
-        study = run(points=some, seeds=seeds, **asked)
+    for rows, scheduler in ((searched, _validated), (~searched, everything)):
+        for seeds, some in points(trials[rows], original).items():
+            study = run(points=some, seeds=seeds, scheduler=scheduler, **asked)
     agreement = compare(read_table(folder, "curves"), study.curves)
     exact = set(original.machines) == set(study.config.machines)
     return Rerun(study, agreement, exact)
+
+
+def _validated(points: Sequence[Point]) -> Waves:
+    """Trains all to their ends, measured on validation only."""
+    yield Wave(points, in_full=False)
 
 
 def _data(original: Config) -> dict[str, Any]:
@@ -181,8 +193,6 @@ def points(
                 "match its name: trials.csv or config.json was changed"
             )
         by_seeds.setdefault(tuple(sorted(seeds)), []).append(fits[0])
-    if not by_seeds:
-        raise InputError("trials.csv has no trials to run again")
     return by_seeds
 
 

@@ -145,6 +145,9 @@ def test_budgets_end_a_search_and_a_larger_one_goes_on(done, tmp_path):
     assert len(found) == 9
     more = mnistopt.search(**ASKED, workdir=tmp_path).search
     pd.testing.assert_frame_equal(more, done.search, check_exact=True)
+    # What trains when the time is up is finished.
+    short = mnistopt.search(**ASKED, timeout=1e-6, workdir=tmp_path / "short").search
+    assert short["epochs"].tolist() == [1] * 9
     with pytest.raises(InputError, match="not suffice for a single batch"):
         mnistopt.search(**ASKED, images=100, workdir=tmp_path / "none")
 
@@ -183,6 +186,12 @@ def test_a_diverged_trial_is_the_worst_and_is_named(tmp_path):
     assert len(diverged) and set(diverged["accuracy"]) == {0.0}
     assert set(diverged["epochs"]) == {1}
     assert (study.trials["status"] == "diverged").sum() == len(diverged)
+
+
+def test_its_config_runs_it_again_to_the_bit(done, tmp_path):
+    again = mnistopt.rerun(done.workdir, tmp_path)
+    assert again.exact and again.holds
+    assert again.agreement.replicas == done.trials["replica"].nunique()
 
 
 # --- What is shown ---

@@ -242,13 +242,13 @@ class _Searching:
     def _within_budget(self, bracket: Bracket) -> Bracket:
         """Returns a bracket of as many trials as the images that are left suffice for.
 
-        Or of one, if they suffice for none.
+        All of it, and its rungs as far as they suffice, if not one could be finished.
         """
         left = self._of.budget.images - self._images()
-        trials = bracket[0].trials
-        while trials > 1 and self._of.images_of(shortened(bracket, trials)) > left:
-            trials -= 1
-        return shortened(bracket, trials)
+        for trials in range(bracket[0].trials, 0, -1):
+            if self._of.images_of(fewer := shortened(bracket, trials)) <= left:
+                return fewer
+        return bracket
 
     def _images(self) -> int:
         """Returns the training images that it has gone through."""
