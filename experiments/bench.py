@@ -180,7 +180,7 @@ def _round(workdir: Path) -> None:
 
 def _search(workdir: Path) -> None:
     """Measures what searches find, and what they take; resumes."""
-    from experiments.benchmark import search
+    from experiments.benchmark import search, search_report
     from mnistopt.results.config import describe_machine
 
     path = workdir / "search.json"
@@ -192,8 +192,8 @@ def _search(workdir: Path) -> None:
         measured = json.loads(path.read_text(encoding="utf-8"))
     for _ in search.run(workdir, measured, log):
         _write(workdir, measured, path.name)
-    found = search.write(workdir, measured)
-    print(search.markdown(measured))
+    found = search_report.write(workdir, measured)
+    print(search_report.markdown(measured))
     print(f"Written: {', '.join(map(str, found))}")
 
 

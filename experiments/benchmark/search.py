@@ -1,18 +1,14 @@
 """Searches of the paper's space: the grid and ours, and Optuna's over PyTorch."""
 
 import contextlib
-import json
-import math
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from experiments.benchmark.report import as_table
 
 # Of the paper's tables (sections 4.2 to 4.4).
 MODELS: dict[str, Any] = {
@@ -32,16 +28,20 @@ GRID_HERE, PYTORCH = "grid", "Optuna, TPE + Hyperband, over PyTorch"
 
 
 class Way(NamedTuple):
-    """A way to search: who proposes, and who stops."""
+    """A way to search: who proposes, who stops, and the epochs between two copies."""
 
     sampler: str
     pruner: str
+    pbt: int | None = None
 
 
+RANDOM, PBT = "random", "population-based training"
 OURS = {
-    "random": Way("random", "none"),
+    RANDOM: Way("random", "none"),
     "TPE": Way("tpe", "none"),
     "TPE + Hyperband": Way("tpe", "hyperband"),
+    # As many members as the budget trains to the end, drawn as random draws them.
+    PBT: Way("random", "none", 1),
 }
 
 
@@ -68,11 +68,15 @@ def run(
             )
             measured["rows"].append({"way": way, "repeat": repeat, **row})
             yield
+    if "axes" not in measured:
+        measured["axes"] = compare_axes(workdir / "cache")
+        yield
 
 
 def _measure(way: str, repeat: int, folder: Path, cache: Path) -> dict[str, Any]:
     """Searches once, and trains the winner anew with fresh seeds."""
     import mnistopt
+    from mnistopt.results.ledger import read_ledger
 
     common: dict[str, Any] = {"cache_dir": cache}
     examples = len(mnistopt.load("mnist_5k").train.labels)
@@ -92,7 +96,7 @@ def _measure(way: str, repeat: int, folder: Path, cache: Path) -> dict[str, Any]
             **{**MODELS, **space},
             epochs=EPOCHS,
             **OURS[way]._asdict(),
-            trials=1000,
+            trials=budget // (EPOCHS * examples) if OURS[way].pbt else 1000,
             images=budget,
             seeds=[repeat],
             search_seed=repeat,
@@ -103,9 +107,8 @@ def _measure(way: str, repeat: int, folder: Path, cache: Path) -> dict[str, Any]
         trials = study.trials
         # What confirms the winner is not part of the search.
         found = _took(study, trials[trials["seed"] == repeat])
-        best = study.search
-        best = best[best["state"] == "complete"].sort_values("accuracy")
-        found |= {"winner": study.best_params, "seen": float(best["accuracy"].iloc[-1])}
+        ledger = read_ledger(study.workdir)
+        found |= {"winner": study.best_params, "seen": ledger.chosen["accuracy"]}
     fresh = list(range(100, 100 + CONFIRM))
     anew = mnistopt.run(
         **{**found["winner"], "epochs": EPOCHS},
@@ -276,136 +279,41 @@ def _worker(
         study.optimize(objective, callbacks=[stop])
 
 
-# --- What came out ---
+# Figure 1 of Bergstra and Bengio 2012: nine trials each, on two numbers.
+_NINE = {"model": "mlp", "hidden": (128,), "epochs": EPOCHS, "seeds": 3}
 
 
-def _of(measured: Mapping[str, Any], way: str, name: str) -> Any:
-    rows = [row for row in measured["rows"] if row["way"] == way]
-    return np.array([row[name] for row in sorted(rows, key=lambda r: r["repeat"])])
+def compare_axes(cache: Path) -> list[dict[str, Any]]:
+    """Returns nine trials of a grid and nine at random: their numbers and errors."""
+    import mnistopt
 
-
-def markdown(measured: Mapping[str, Any]) -> str:
-    """Returns what was found, as a page."""
-    from mnistopt.results.stats import mean_interval, positive_interval
-
-    head = ["way", "images (million)", "seconds", "validation % of the winner, anew"]
-    head += ["behind the grid, points", "test %", "n"]
-    table = [head]
-    grid = _of(measured, GRID_HERE, "validation")
-    for way in (GRID_HERE, *OURS, PYTORCH):
-        found = _of(measured, way, "validation")
-        if not len(found):
-            continue
-        cells = [way, f"{_of(measured, way, 'images').mean() / 1e6:.2f}"]
-        seconds = positive_interval(_of(measured, way, "seconds"))
-        cells += [_ranged(seconds, 1, 0), _accuracy(found)]
-        behind = mean_interval(100 * (grid[: len(found)] - found))
-        low, high = behind.low, behind.high
-        text = f"{behind.mean:+.2f} [{low:+.2f}, {high:+.2f}]"
-        cells.append("" if way == GRID_HERE else text)
-        cells += [_accuracy(_of(measured, way, "test")), str(len(found))]
-        table.append(cells)
-    about = measured["machine"]
-    compiling = _of(measured, GRID_HERE, "compiling")
-    lines = [
-        "# Searches of the paper's space",
-        f"`./launch.sh bench --search`, on {about['cpu']}, {about['versions']}. "
-        "MLPs 64, 128 and 128x128, CNNs 16x32/128 and 32x64/128, batches of 32 and 64, "
-        "dropout 0 to 0.5 and learning rates 0.00001 to 0.1, on mnist_5k for up to "
-        f"{EPOCHS} epochs. The grid has 3 rates and 4 dropouts; the searches may use a "
-        "third of its images. Each way is repeated with other seeds, in turn; its "
-        f"winner by validation is trained anew here with {CONFIRM} fresh seeds, equal "
-        "for all. Brackets are 95 % intervals over the repeats.",
-        as_table(table),
-        f"Seconds are without compiling, which takes {compiling.max():.0f} s the first "
-        f"time and {compiling.min():.0f} s from the cache here, and without imports. "
-        "Optuna over PyTorch is a process per core on one journal, with its TPE and "
-        "HyperbandPruner; PyTorch keeps its freed memory and uses fused Adam.",
-    ]
-    return "\n\n".join(lines) + "\n"
-
-
-def _accuracy(values: np.ndarray) -> str:
-    from mnistopt.results.stats import accuracy_interval
-
-    return _ranged(accuracy_interval(values), 100, 2)
-
-
-def _ranged(of: Any, scale: float, digits: int) -> str:
-    mean, low, high = (
-        f"{scale * end:.{digits}f}" for end in (of.mean, of.low, of.high)
-    )
-    return mean if math.isnan(of.low) else f"{mean} [{low}, {high}]"
-
-
-def picture(measured: Mapping[str, Any]) -> Any:
-    """Returns a chart of the winner's error against images and against seconds."""
-    import altair as alt
-    import pandas as pd
-
-    from mnistopt.report.charts.pictures import Picture
-    from mnistopt.report.charts.theme import PALETTE, finished, rows
-    from mnistopt.results.stats import accuracy_interval
-
-    ways = [w for w in (GRID_HERE, *OURS, PYTORCH) if len(_of(measured, w, "images"))]
-    found = []
-    for way in ways:
-        right = accuracy_interval(_of(measured, way, "validation"))
-        for panel, name, scale in (
-            ("million training images", "images", 1e-6),
-            ("seconds", "seconds", 1.0),
-        ):
-            spent = scale * _of(measured, way, name).mean()
-            found.append(
-                {
-                    "way": way,
-                    "panel": panel,
-                    "spent": spent,
-                    "error": 100 * (1 - right.mean),
-                    "low": 100 * (1 - right.high),
-                    "high": 100 * (1 - right.low),
-                }
-            )
-    frame = pd.DataFrame(found)
-    colours = [PALETTE[6], PALETTE[3], PALETTE[4], PALETTE[0], PALETTE[1]]
-    colour = alt.Color(
-        "way:N",
-        scale=alt.Scale(domain=ways, range=colours[: len(ways)]),
-        legend=alt.Legend(title=None, orient="bottom", columns=2),
-    )
-    y = alt.Y("error:Q", title="validation error (%)", scale=alt.Scale(zero=False))
-    panels = []
-    for panel in frame["panel"].unique():
-        part = frame[frame["panel"] == panel]
-        base = alt.Chart(rows(part)).encode(
-            x=alt.X("spent:Q", title=panel, scale=alt.Scale(domainMin=0)),
-            color=colour,
+    found: list[dict[str, Any]] = []
+    rates, rows = np.geomspace(1e-4, HIGH, 3), np.linspace(0, 0.6, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        grid = mnistopt.run(
+            **_NINE,
+            lr=rates.tolist(),
+            dropout=rows.tolist(),
+            workdir=Path(folder, "grid"),
+            cache_dir=cache,
         )
-        panels.append(
-            alt.layer(
-                base.mark_rule(strokeWidth=2).encode(
-                    y=alt.Y("low:Q", title="validation error (%)"), y2="high:Q"
-                ),
-                base.mark_point(filled=True, size=110).encode(y=y),
-            ).properties(width=250, height=240)
+        for _, row in grid.summary.iterrows():
+            error = 100 * (1 - row["validation_accuracy_mean"])
+            numbers = {"lr": row["lr"], "dropout": row["dropout"]}
+            found.append({"how": "grid", **numbers, "error": error})
+        chance = mnistopt.search(
+            **_NINE,
+            lr=mnistopt.log(1e-4, HIGH),
+            dropout=mnistopt.uniform(0.0, 0.6),
+            sampler="random",
+            pruner="none",
+            trials=9,
+            confirm=1,
+            workdir=Path(folder, "random"),
+            cache_dir=cache,
         )
-    words = [f"{row['way']} {row['error']:.2f} %" for row in found[::2]]
-    chart = finished(
-        alt.hconcat(*panels),
-        "What a search finds, and what it takes",
-        [f"Winner trained anew with {CONFIRM} fresh seeds; mean of the repeats, 95 %."],
-        f"Validation error of the winners: {', '.join(words)}.",
-    )
-    return Picture.of(frame, chart)
-
-
-def write(workdir: Path, measured: Mapping[str, Any]) -> list[Path]:
-    """Writes search.json, search.md and the picture; returns their paths."""
-    from mnistopt.report.charts.pictures import write_picture
-
-    workdir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(measured, indent=1) + "\n"
-    (workdir / "search.json").write_text(text, encoding="utf-8")
-    (workdir / "search.md").write_text(markdown(measured), encoding="utf-8")
-    write_picture(workdir, "search", picture(measured))
-    return [workdir / name for name in ("search.json", "search.md", "search.png")]
+        for _, row in chance.search.iterrows():
+            numbers = {"lr": row["lr"], "dropout": row["dropout"]}
+            error = 100 * (1 - row["accuracy"])
+            found.append({"how": "random", **numbers, "error": error})
+    return found

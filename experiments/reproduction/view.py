@@ -266,6 +266,22 @@ class View:
             "" if math.isnan(needed) else count,
         ]
 
+    def undecided(self) -> dict[str, Any]:
+        """Returns why lines are undecided: how small they are, and how well known."""
+        lines = self.findings.claims
+        margin = self.findings.paper.margin
+        open_ = lines[(lines["verdict"] == judge.UNDECIDED) & (lines["n"] > 1)]
+        counted = open_[open_["seeds_needed"].notna()]
+        known = (counted["high"] - counted["low"]) / 2
+        return {
+            "all": len(open_),
+            "small": int((counted["estimate"].abs() < margin).sum()),
+            "known": float(known.median()),
+            "least": counted["seeds_needed"].min(),
+            "most": counted["seeds_needed"].max(),
+            "ratios": len(open_) - len(counted),
+        }
+
     def firmness(self) -> dict[str, Any]:
         """Returns how many lines keep their verdict whatever is changed, and others."""
         claims, others = self.findings.claims, judge.ALTERNATIVES

@@ -4,6 +4,7 @@ import shlex
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -22,6 +23,7 @@ from mnistopt.report.charts.pictures import (
 )
 from mnistopt.report.page import Section, Table, image, render
 from mnistopt.results.config import Config
+from mnistopt.results.ledger import Ledger
 
 _WORDS = (
     "Setting: one combination of the hyper-parameters that were swept. Replica: one "
@@ -72,7 +74,7 @@ def write_page(workdir: Path, of: str) -> Path:
         ),
         Section("Tables", tables=_tables(results.summary, results.trials)),
         Section("Words", bullets(_WORDS)),
-        Section("How this was made", _provenance(results.config, facts, workdir)),
+        Section("How this was made", _provenance(results, facts, workdir)),
     ]
     page = render(title, lead, words.notice(facts), sections, stills)
     manifest.write({PAGE: page.encode()}, of)
@@ -184,8 +186,9 @@ def _state(row: pd.Series) -> str:
     return ", ".join(states)
 
 
-def _provenance(about: Config, facts: pd.Series, workdir: Path) -> Markup:
+def _provenance(results: Results, facts: pd.Series, workdir: Path) -> Markup:
     """Returns time, machine, versions, and how to do it again, in HTML."""
+    about = results.config
     versions = ", ".join(f"{name} {v}" for name, v in about.versions.items())
     # Known when a run ends.
     compiling = ""
@@ -200,14 +203,14 @@ def _provenance(about: Config, facts: pd.Series, workdir: Path) -> Markup:
         f"Data: {about.data.dataset}, fingerprint {about.data.fingerprint}.",
     ]
     again = "To repeat or resume it:"
-    command = rerun_command(about, workdir)
+    command = rerun_command(about, workdir, results.ledger)
     if not command:
         again += " the Python call that made it, with the same modules and data."
     made = Markup("<p>{}</p>\n<pre>{}</pre>") if command else Markup("<p>{}</p>")
     return bullets(lines) + made.format(again, command)
 
 
-def rerun_command(about: Config, workdir: Path) -> str:
+def rerun_command(about: Config, workdir: Path, ledger: Ledger | None = None) -> str:
     """Returns the command that asks for the same again.
 
     It is "" for modules and data that only Python can give.
@@ -217,6 +220,9 @@ def rerun_command(about: Config, workdir: Path) -> str:
         name: module["path"] if module["command"] else ""
         for name, module in about.modules.items()
     }
+    program = "grid"
+    if ledger:
+        program, asked = "search", _searched(ledger)
     asked["model"] = [paths[name] for name in asked["model"]]
     named = data.dataset in DATASETS or about.data_file
     counted = isinstance(asked["seeds"], int)
@@ -241,6 +247,21 @@ def rerun_command(about: Config, workdir: Path) -> str:
     if about.data_dir:
         flags.append(f"--data_dir={about.data_dir}")
     flags.append(f"--workdir={workdir}")
-    command = shlex.join(["./launch.sh", "grid", *flags])
+    command = shlex.join(["./launch.sh", program, *flags])
     lines = textwrap.wrap(command, 72, break_on_hyphens=False, break_long_words=False)
     return " \\\n    ".join(lines)
+
+
+def _searched(ledger: Ledger) -> dict[str, Any]:
+    """Returns what a search was asked for, as `Config.asked` has it of a grid."""
+    about, whole = ledger.about, ledger.about["seeds"]
+    named = {name: about[name] for name in ("trials", "sampler", "pruner", "confirm")}
+    more = {name: about[name] for name in ("images", "timeout", "pbt")}
+    more |= {"at_a_time": about["width"]}
+    more |= {"search_seed": about["seed"] or None}
+    if about["pbt"]:
+        del named["pruner"]
+    values = {name: of.split(",") for name, of in about["space"].items()}
+    counted = whole == list(range(len(whole)))
+    asked = {**values, **{name: [value] for name, value in (named | more).items()}}
+    return asked | {"seeds": len(whole) if counted else whole}

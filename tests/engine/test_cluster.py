@@ -185,6 +185,26 @@ def test_twelve_replicas_that_nobody_disturbs_are_the_same(cluster, tmp_path):
     assert_same(away, local)
 
 
+@pytest.mark.full
+def test_a_search_is_the_same_there(cluster, tmp_path):
+    """Whose batches have networks and batch sizes of several kinds."""
+    asked = {
+        **GRID,
+        "hidden": [(8,), (4,)],
+        "batch_size": [32, 50],
+        "lr": mnistopt.log(1e-3, 1e-1),
+        "epochs": 3,
+        "trials": 4,
+        "seeds": 2,
+        "confirm": 1,
+    }
+    local = mnistopt.search(**asked, workdir=tmp_path / "local")
+    away = mnistopt.search(**asked, workdir=tmp_path / "away", cluster=cluster.address)
+    assert_same(away, local)
+    columns = ["lr", "state", "epochs", "accuracy"]
+    assert away.search[columns].equals(local.search[columns])
+
+
 def node_of(_):
     import ray
 

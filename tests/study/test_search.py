@@ -225,6 +225,8 @@ def test_its_page_is_new_only_where_something_is(done):
     path = done.report()
     text = path.read_text()
     assert "A search of 20 trials on mnist_5k" in text
+    command = "./launch.sh search --model=mlp --epochs=9 --hidden=8,4"
+    assert command in " ".join(text.replace("\\\n", " ").split())
     written = path.stat().st_mtime_ns
     assert done.report().stat().st_mtime_ns == written
 

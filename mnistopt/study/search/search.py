@@ -39,6 +39,10 @@ class Budget(NamedTuple):
     seconds: float = math.inf
 
 
+def _finite(limit: float) -> float | None:
+    return limit if math.isfinite(limit) else None
+
+
 class Batch(NamedTuple):
     """What a search tells of each batch before it trains.
 
@@ -181,6 +185,8 @@ class Search:
             "width": self.width,
             "epochs": self.epochs,
             "trials": self.budget.trials,
+            "images": _finite(self.budget.images),
+            "timeout": _finite(self.budget.seconds),
             "seeds": list(self.request.seeds),
             "confirm": self.confirm,
             "optuna": optuna.__version__,
