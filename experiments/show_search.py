@@ -1,6 +1,7 @@
 """What the search prints: the space and its cost, its batches, and what it found."""
 
 import math
+import shlex
 from typing import Any
 
 from rich.text import Text
@@ -10,7 +11,6 @@ from experiments.show import make_console, make_table
 from mnistopt.axes import plural, show
 from mnistopt.results.ledger import read_ledger
 from mnistopt.results.tables import best_trial
-from mnistopt.study.search.sampler import STARTUP
 from mnistopt.study.search.search import Batch, Search
 from mnistopt.study.study import Study
 
@@ -56,7 +56,7 @@ def plan(search: Search) -> None:
 
 def batch(of: Batch) -> None:
     """Prints who has proposed a batch."""
-    why = f": tpe proposes once it knows {STARTUP}" if "random" in of.by else ""
+    why = f": {of.why}" if of.why else ""
     make_console().print(
         f"batch {of.number}: {plural(of.trials, 'trial')} ({of.by}{why})"
     )
@@ -88,20 +88,20 @@ def results(study: Study) -> None:
     rows = summary[summary["point"] == chosen.get("point")]
     if rows.empty:
         return
-    first, params = rows.iloc[0], study.best_params
+    first = rows.iloc[0]
     seeds = plural(int(found["seeds"][chosen["number"]]), "seed")
     console.print(
-        f"Trial {chosen['number']} was the best of {len(found)}, with "
+        f"Trial {chosen['number']} was the best of {len(trained)}, with "
         f"{100 * chosen['accuracy']:.2f} % on validation ({seeds}). Anew, with "
         f"{plural(int(first['n']), 'fresh seed')}, it reaches "
         f"{_interval(first, 'validation_accuracy')}, and on the test split "
         f"[bold]{_interval(first, 'test_accuracy')}[/bold]."
     )
-    if params.get("changes"):
-        flags = [f"--{name}={show(value)}" for name, value in params.items()]
+    if changes := first.get("changes"):
+        numbers = [f"--{name}={show(first[name])}" for name in ("lr", "dropout")]
         console.print(
-            "Its schedule, from any seed: "
-            + command("grid", *flags, f"--workdir={short_path(study.workdir)}"),
+            "It is a schedule, for a grid: "
+            + shlex.join([*numbers, f"--changes={changes}"]),
             soft_wrap=True,
             markup=False,
         )

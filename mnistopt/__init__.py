@@ -38,8 +38,8 @@ _HOME = {
     "open_study": "mnistopt.study.study",
     "plan": "mnistopt.study.runner",
     "search": "mnistopt.study.search.run",
-    "log": "mnistopt.study.search.space",
-    "uniform": "mnistopt.study.search.space",
+    "log": "mnistopt.study.search.ranges",
+    "uniform": "mnistopt.study.search.ranges",
     "rerun": "mnistopt.study.rerun",
     "Study": "mnistopt.study.study",
     "TensorBoard": "mnistopt.results.tensorboard",
@@ -76,8 +76,8 @@ if TYPE_CHECKING:
     from mnistopt.results.tensorboard import TensorBoard
     from mnistopt.study.rerun import rerun
     from mnistopt.study.runner import plan, run
+    from mnistopt.study.search.ranges import log, uniform
     from mnistopt.study.search.run import search
-    from mnistopt.study.search.space import log, uniform
     from mnistopt.study.study import Study, open_study
 
 

@@ -180,7 +180,8 @@ def read_changes(text: str) -> tuple[Change, ...]:
         after = changes[-1].epoch if changes else 0
         if not epoch.isdecimal() or int(epoch) <= after:
             raise ValueError
-        changes.append(Change(int(epoch), numbers))
+        ordered = {name: numbers[name] for name in CHANGING if name in numbers}
+        changes.append(Change(int(epoch), ordered))
     return tuple(changes)
 
 

@@ -107,8 +107,8 @@ def _measure(way: str, repeat: int, folder: Path, cache: Path) -> dict[str, Any]
         trials = study.trials
         # What confirms the winner is not part of the search.
         found = _took(study, trials[trials["seed"] == repeat])
-        ledger = read_ledger(study.workdir)
-        found |= {"winner": study.best_params, "seen": ledger.chosen["accuracy"]}
+        chosen = ledger.chosen if (ledger := read_ledger(study.workdir)) else {}
+        found |= {"winner": study.best_params, "seen": chosen.get("accuracy")}
     fresh = list(range(100, 100 + CONFIRM))
     anew = mnistopt.run(
         **{**found["winner"], "epochs": EPOCHS},
@@ -280,7 +280,7 @@ def _worker(
 
 
 # Figure 1 of Bergstra and Bengio 2012: nine trials each, on two numbers.
-_NINE = {"model": "mlp", "hidden": (128,), "epochs": EPOCHS, "seeds": 3}
+_NINE: dict[str, Any] = {"model": "mlp", "hidden": (128,), "epochs": EPOCHS, "seeds": 3}
 
 
 def compare_axes(cache: Path) -> list[dict[str, Any]]:

@@ -169,6 +169,7 @@ class LocalPool:
         self.devices: Sequence[LocalDevice] = use_devices(count, cache_dir)
         self.traffic: Mapping[str, int] = {}
         self._splits: dict[LocalDevice, Splits] = {}
+        self._dataset: Dataset | None = None
 
     def crossing(self, data: int, replicas: int, states: int) -> Mapping[str, int]:
         """Returns that nothing crosses a network."""
@@ -176,8 +177,10 @@ class LocalPool:
         return {}
 
     def load(self, dataset: Dataset) -> None:
-        """Copies the examples to the devices."""
-        self._splits = put_splits(dataset, self.devices)
+        """Copies the examples to the devices, unless they are there."""
+        if self._dataset is not dataset:
+            self._splits = put_splits(dataset, self.devices)
+            self._dataset = dataset
 
     def compile(self, cohort: Cohort, lanes: Lanes, most: int) -> Program:
         """Compiles the program of a cohort for up to `most` devices."""
@@ -192,5 +195,5 @@ class LocalPool:
 
     def __exit__(self, *error: Any) -> None:
         """Lets go of the examples."""
-        self._splits = {}
+        self._splits, self._dataset = {}, None
         self._until_exit.__exit__(*error)

@@ -144,7 +144,8 @@ class Queue:
         self._held, self._reported = dict(rounds), dict(rounds)
         self._losses = dict.fromkeys(rounds, 0)
         self._limit = 0
-        self._stride = 1
+        # Epochs per call, of each round: programs differ in speed.
+        self._strides, self._longest = dict.fromkeys(rounds, 1), 1
         self._while_waiting: Callable[[], None] = lambda: None
         self._calls: dict[Device, collections.deque[_Call]] = {}
         # Whether a call has been done.
@@ -268,7 +269,7 @@ class Queue:
                         self._sated[device] = self._line.lowest
                     continue
                 start = self._line.begun(round_)
-                stop = min(start + self._stride, self._limit)
+                stop = min(start + self._strides[round_], self._limit)
                 self._line.put(round_, stop, _BUSY)
                 epochs = range(start, stop)
                 result = self.program.train(round_, device, epochs, stop == full_at)
@@ -291,7 +292,9 @@ class Queue:
         if self.program.span:
             # Not above twice as many: the first epochs may not be typical.
             wanted = round(self.program.span / max(seconds, 1e-9))
-            self._stride = max(1, min(wanted, 2 * self._stride))
+            stride = max(1, min(wanted, 2 * self._strides[round_]))
+            self._strides[round_] = stride
+            self._longest = max(self._longest, stride)
         for epoch, counts in zip(epochs, results):
             if epoch >= self._reported[round_]:
                 self._reported[round_] = epoch + 1
@@ -306,7 +309,7 @@ class Queue:
         """
         line, calls = self._line, self._calls[device]
         # A busy device gives the others time to catch up.
-        ahead = 0 if calls else self._stride
+        ahead = 0 if calls else self._longest
         most = min(line.lowest + ahead, self._limit - 1)
         round_ = line.first(device, most, own=bool(self.program.span))
         if round_ is None and not calls:

@@ -87,6 +87,18 @@ class Record:
         history = {name: values[:epochs] for name, values in self.history.items()}
         return dataclasses.replace(self, history=history)
 
+    def following(self, other: "Record") -> "Record":
+        """Returns the record with another's history, as its own beginning.
+
+        Which took no time here, and was not measured in full.
+        """
+        history = {name: list(values) for name, values in other.history.items()}
+        history["seconds"] = [0.0] * other.epochs_done
+        for split, field in itertools.product(_IN_FULL, Metrics._fields):
+            name = f"{split}_{field}"
+            history[name] = [type(value)(0) for value in history[name]]
+        return dataclasses.replace(self, history=history)
+
     def training_to(self, epochs: int) -> "Record":
         """Returns the record with another number of epochs to train to."""
         point = dataclasses.replace(self.point, epochs=epochs)
@@ -125,7 +137,8 @@ class Record:
             **(own if structure.path else {}),
             "seed": self.seed,
             "params": self.params,
-            "history": self.history,
+            # Training goes on while it is written.
+            "history": {name: list(values) for name, values in self.history.items()},
             "asked": list(self.asked),
             **({"rungs": list(self.rungs)} if self.rungs else {}),
         }

@@ -23,7 +23,7 @@ from mnistopt.report.charts.pictures import (
 )
 from mnistopt.report.page import Section, Table, image, render
 from mnistopt.results.config import Config
-from mnistopt.results.ledger import Ledger
+from mnistopt.results.ledger import PRUNERS, Ledger
 
 _WORDS = (
     "Setting: one combination of the hyper-parameters that were swept. Replica: one "
@@ -213,7 +213,7 @@ def _provenance(results: Results, facts: pd.Series, workdir: Path) -> Markup:
 def rerun_command(about: Config, workdir: Path, ledger: Ledger | None = None) -> str:
     """Returns the command that asks for the same again.
 
-    It is "" for modules and data that only Python can give.
+    It is "" for modules, data and schedulers that only Python can give.
     """
     asked, data = dict(about.asked), about.data
     paths = {name: name for name in asked["model"]} | {
@@ -221,9 +221,11 @@ def rerun_command(about: Config, workdir: Path, ledger: Ledger | None = None) ->
         for name, module in about.modules.items()
     }
     program = "grid"
+    if ledger and ledger.about["pruner"] not in PRUNERS and not ledger.about["pbt"]:
+        return ""
     if ledger:
         program, asked = "search", _searched(ledger)
-    asked["model"] = [paths[name] for name in asked["model"]]
+    asked["model"] = [paths.get(name, name) for name in asked["model"]]
     named = data.dataset in DATASETS or about.data_file
     counted = isinstance(asked["seeds"], int)
     if (

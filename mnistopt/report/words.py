@@ -131,7 +131,9 @@ def search_sentences(results: Results) -> list[str]:
         return []
     states = pd.Series([trial["state"] for trial in ledger.trials]).value_counts()
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    images = max(max(trial["images"].values()) for trial in ledger.trials)
+    images = max(
+        count for trial in ledger.trials for count in (0, *trial["images"].values())
+    )
     texts = [
         f"Of {plural(len(ledger.trials), 'trial')} ({counts}), {images:,} training "
         "images in all, the best one was trained anew."
@@ -140,10 +142,10 @@ def search_sentences(results: Results) -> list[str]:
     if len(rows) and rows["n"].iloc[0]:
         row = rows.iloc[0]
         seen, fresh = ledger.chosen["accuracy"], row["validation_accuracy_mean"]
+        lucky = f": {100 * (seen - fresh):.2f} points were luck" if seen > fresh else ""
         texts.append(
             f"In the search it had {percent(seen)} of the validation images right, "
-            f"with {plural(int(row['n']), 'fresh seed')} {percent(fresh)}: "
-            f"{100 * (seen - fresh):+.2f} points of it were luck."
+            f"with {plural(int(row['n']), 'fresh seed')} {percent(fresh)}{lucky}."
         )
     return texts
 

@@ -87,7 +87,10 @@ def typed(table: pd.DataFrame, kinds: Kinds) -> pd.DataFrame:
         table: With plain values, or with text as files have it.
         kinds: The kinds of the networks' fields; other columns are text.
     """
-    table = table.fillna({k: v for k, v in NEUTRAL.items() if k in table})
+    there = {name: value for name, value in NEUTRAL.items() if name in table}
+    # A column of words without any would be one of numbers.
+    words = [name for name, value in there.items() if isinstance(value, str)]
+    table = table.astype(dict.fromkeys(words, object)).fillna(there)
     for network in NETWORKS.values():
         for name, declared in network.axes.items():
             if declared.neutral is not None and name in table:

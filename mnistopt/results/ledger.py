@@ -18,6 +18,8 @@ SEARCH = "search.json"
 # The same as Optuna's journal.
 STORAGE = "optuna.log"
 FORMAT = 1
+# That have a name: who of a batch of trials goes on.
+PRUNERS = ("hyperband", "halving", "median", "none")
 
 
 @dataclasses.dataclass
@@ -159,6 +161,8 @@ def find_importances(workdir: Path) -> dict[str, float]:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
+        if not (workdir / STORAGE).exists():
+            return {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of what is experimental.
             storage = JournalStorage(JournalFileBackend(str(workdir / STORAGE)))

@@ -109,6 +109,8 @@ class Plan:
         there: How many of them have been trained already.
         jobs: The jobs that do the rest.
         groups: The jobs that train together, in the order in which they will run.
+        partial: Whether a number changes before the end of what was asked for: jobs end
+            there, and the rest is planned when they are done.
         dataset: The data.
         records: The workdir's record of each replica, by name.
         saved: All checkpoints of the workdir.
@@ -130,6 +132,7 @@ class Plan:
     records: Mapping[str, Record]
     saved: Sequence[Checkpoint] = ()
     groups: Sequence[Sequence[Job]] = ()
+    partial: bool = False
     needs: Capacity = Capacity(0, 0, 0)
     available: Capacity = Capacity(0, 0, 0)
     crossing: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -154,13 +157,13 @@ class Plan:
         }
 
     @property
-    def trials(self) -> frozenset[str]:
-        """The names of the trials to train."""
+    def wanted(self) -> frozenset[str]:
+        """The names of the trials to train, now or after a number has changed."""
         return frozenset(
             trial_id(record.replica, epochs)
             for job in self.jobs
             for record in job.records
-            for epochs in job.milestones
+            for epochs in (*job.milestones, record.point.epochs)
         )
 
     @property
@@ -266,6 +269,7 @@ def make_plan(
             holders.setdefault(name, []).append(checkpoint)
     there = 0
     origins: dict[str, str] = {}
+    partial = False
     groups: dict[tuple, list[Record]] = {}
     sources: dict[tuple, Checkpoint | None] = {}
     cohorts: dict[Point, Cohort] = {}
@@ -285,6 +289,8 @@ def make_plan(
                 if saved.epoch <= record.epochs_done
             ]
             origins[name] = origin
+            if record.epochs_done:
+                records[name] = record
         record = record.asking(counts) if in_full else record.asking(rungs=counts)
         kept, stopped = (
             {checkpoint.epoch for checkpoint in holders.get(name, ())},
@@ -300,7 +306,10 @@ def make_plan(
         if stopped:
             most = max(record.point.epochs, *counts)
             records[name] = record.training_to(most)
-        if stopped in kept:
+        if stopped and in_full and stopped not in measured:
+            # A search has stopped it, and did not measure it on all splits.
+            wanted = {count for count in wanted if count < stopped} | {stopped}
+        elif stopped in kept:
             # What it would come to later is what it came to then.
             there_already |= {count for count in wanted if count >= stopped}
         missing = tuple(sorted(wanted - there_already))
@@ -317,19 +326,26 @@ def make_plan(
         start = source.epoch if source else 0
         record = record.until(start).training_to(missing[-1])
         folder = source.group if source else None
-        group = (program, start, missing, folder)
+        full = in_full
+        if later := [epoch for epoch in record.point.parts if epoch > start]:
+            # With the numbers from there on, it goes on from there.
+            partial, ahead = True, [count for count in missing if count <= later[0]]
+            full = in_full and bool(ahead)
+            missing = tuple(ahead or later[:1])
+        group = (program, start, missing, folder, full)
         groups.setdefault(group, []).append(record)
         sources[group] = source
     jobs = []
     for group, members in groups.items():
-        program, start, missing, _ = group
+        program, start, missing, _, full = group
         static = program, cohorts[program], lanes[program]
         source = sources[group]
         names = {r.replica: origins.get(r.replica, r.replica) for r in members}
         resumed = start, missing, source
-        jobs.append(Job(*static, tuple(members), *resumed, in_full, names))
+        jobs.append(Job(*static, tuple(members), *resumed, full, names))
     asked = len(points) * len(seeds)
-    return Plan(points, lanes, asked, there, tuple(jobs), dataset, records, saved)
+    known = dataset, records, saved, (), partial
+    return Plan(points, lanes, asked, there, tuple(jobs), *known)
 
 
 def _inherited(
@@ -345,10 +361,9 @@ def _inherited(
     while earlier := point.before_last_change():
         point, epochs = earlier[0], min(epochs, earlier[1])
         name = replica_id(point, record.seed, fingerprint)
-        if (other := records.get(name)) and other.epochs_done:
-            history = other.until(int(epochs)).history
-            history["seconds"] = [0.0] * len(history["seconds"])
-            return dataclasses.replace(record, history=history), name
+        alike = point.program == record.point.program
+        if alike and (other := records.get(name)) and other.epochs_done:
+            return record.following(other.until(int(epochs))), name
     return record, record.replica
 
 

@@ -62,7 +62,7 @@ class Loop:
     """Trains the jobs of plans.
 
     Attributes:
-        job: The job that was compiled last.
+        job: The job that needs most memory of those that train, or is compiled.
         records: What is known of each replica, by name.
         models: The networks that were trained, by their structure.
         plans: How many it has carried out.
@@ -81,7 +81,7 @@ class Loop:
         # Per cohort, with the lanes, and for how many devices.
         self._programs: dict[tuple, Trainer] = {}
         self._machines: dict[tuple[Any, Lanes], str] = {}
-        self._work = 0.0
+        self._work = self._since = 0.0
         self._images_per_second = 0.0
         self._best: tuple[float, str] | None = None
         self._labels: dict[str, str] = {}
@@ -89,6 +89,7 @@ class Loop:
     def run(self, plan: Plan) -> list[Checkpoint]:
         """Trains all jobs of a plan; returns the checkpoints that stay."""
         self._plan, self._work = plan, 0.0
+        self._since = self._run.stopwatch.so_far("training")
         self._note(plan.records.values())
         for job in plan.jobs:
             self._note(job.records)
@@ -152,6 +153,8 @@ class Loop:
         """Trains jobs that begin at one epoch, and have the same milestones."""
         group = Group(jobs, programs)
         first = jobs[0]
+        # A single lane cannot be halved.
+        self.job = max(jobs, key=lambda j: (j.lanes != (1, 1), programs[j.name].bytes))
         with self._run.stopwatch("starting"):
             queue = group.queue(self._states(jobs), first.start)
         kept = []
@@ -300,7 +303,7 @@ class Loop:
                 images_per_second=self._images_per_second,
                 work=round(self._work),
                 total_work=self._plan.work,
-                seconds=self._run.stopwatch.so_far("training"),
+                seconds=self._run.stopwatch.so_far("training") - self._since,
                 best=self._best[0] if self._best else None,
                 best_point=self._best[1] if self._best else "",
             )

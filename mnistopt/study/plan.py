@@ -69,7 +69,7 @@ def plan_run(
             # What a search has left is packed into fewer lanes.
             if not asked.repack
         }
-        lanes = _lanes(points, len(seeds), request, had, devices)
+        lanes = _lanes(points, len(seeds), request, had, devices, asked.repack)
     saved = before.saved if before else workdir.checkpoints()
     lost = {} if before else workdir.lost(saved)
     of_wave = saved, lanes, lost, asked.in_full
@@ -77,10 +77,13 @@ def plan_run(
     if not before:
         check_records(points, plan.records.values())
         workdir.check_data(plan.records)
-        workdir.check_complete(lost, saved, plan.trials)
+        # What a scheduler will ask for later is not known.
+        if set(asked.points) == set(request.points):
+            workdir.check_complete(lost, saved, plan.wanted)
     free = available(devices, workdir.folder, request.memory_budget)
     plan = fitted(plan, devices, _measured(known, devices), free)
-    _warn_of_other_machines(plan, devices)
+    if not (asked.repack and before):
+        _warn_of_other_machines(plan, devices)
     _warn_of_slow_layers(plan, devices)
     more: dict[str, Any] = {"modules": modules}
     if plan.jobs:
@@ -102,10 +105,12 @@ def _lanes(
     request: Request,
     before: Mapping[str, str],
     devices: Sequence[Device],
+    few: bool,
 ) -> dict[Point, Lanes]:
     """Returns the lanes per cohort: as asked, else as before in this workdir.
 
     Numbers are bitwise the same at equal lanes only, so a continued study keeps its.
+    Of a search `few` may be left to fill them.
 
     Raises:
         InputError: If more are asked for than there are replicas to fill them (and they
@@ -118,7 +123,7 @@ def _lanes(
         settings.setdefault(point.program, set()).add(numbers)
     most = Lanes(seeds, max(map(len, settings.values())))
     new = {before.get(program.identity()) for program in settings} != {show(asked)}
-    if asked and new and (asked[0] > most.seeds or asked[1] > most.points):
+    if asked and new and not few and (asked[0] > most.seeds or asked[1] > most.points):
         raise InputError(
             f"lanes={show(asked)} is more than there is to compute side by side: at "
             f"most {show(most)}, seeds x points of one network and batch size; give "
@@ -223,7 +228,8 @@ def fitted(
             "disk, or fewer numbers of epochs"
         )
     first, working = jobs[0], known.get(jobs[0].program.identity())
-    nothing = needs(first.cohort, first.lanes, 0, 0, devices, plan.data_bytes, working)
+    none = Lanes(0, 0), 0, 0
+    nothing = needs(first.cohort, *none, devices, plan.data_bytes, working)
     groups, most = _grouped(jobs, each, nothing, room, _FULL * len(devices))
     taken = Capacity(most.host, most.device, disk)
     return dataclasses.replace(

@@ -16,7 +16,7 @@ from mnistopt.points import Point, replica_id
 from mnistopt.results.columns import axes_of
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.table_files import read_table
-from mnistopt.results.tables import PRUNED, SEARCHED
+from mnistopt.results.tables import UNFINISHED
 from mnistopt.study.grid import make_point
 from mnistopt.study.runner import run
 from mnistopt.study.study import Study
@@ -144,7 +144,8 @@ def rerun(
         raise InputError("trials.csv has no trials to run again")
     asked = {**data, "workdir": target, **settings, "rerun": original}
     # Those of a search were not measured in full.
-    searched = trials["status"].isin([SEARCHED, PRUNED])
+    searched = trials["status"] != UNFINISHED
+    searched &= trials["test_accuracy"].isna()
     # Points of the same seeds are run together.
     for rows, scheduler in ((searched, _validated), (~searched, everything)):
         for seeds, some in points(trials[rows], original).items():

@@ -47,17 +47,20 @@ def train(
     plan, wave, trials = None, asking.first(), 0  # type: ignore[assignment]
     loop = Loop(run)
     while wave is not None:
-        for part in wave.parts():
+        first, partial = True, True
+        while partial:
             with run.stopwatch("planning"), noting(run.noted):
-                plan = plan_run(request, workdir, pool, wave=part, before=plan)
+                plan = plan_run(request, workdir, pool, wave=wave, before=plan)
             run.stop.check()
             if on_plan and not points:
                 on_plan(plan)
             points |= dict.fromkeys(plan.points)
-            begun, trials = bool(trials), trials + plan.asked - plan.there
+            begun = bool(trials)
+            trials += plan.asked - plan.there if first else 0
             asked = asked_values(tuple(points), request.seeds)
             noted = Noted(asked, trials, begun)
-            loop, plan = _train_wave(plan, part, loop, run, noted)
+            partial, first = plan.partial, False
+            loop, plan = _train_wave(plan, wave, loop, run, noted)
         found = outcomes(plan.points, wave, loop.records, request.data.fingerprint)
         wave = asking.next(found)
     run.stop.check()

@@ -1,7 +1,7 @@
 """Who decides what trains: a scheduler asks for one wave of replicas after another."""
 
 import dataclasses
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mnistopt.engine.record import Record
@@ -26,13 +26,6 @@ class Wave:
     in_full: bool = True
     repack: bool = False
 
-    def parts(self) -> Iterator["Wave"]:
-        """Yields it in parts, one after the other, within which no number changes."""
-        for epoch in sorted({epoch for point in self.points for epoch in point.parts}):
-            some = [point.until(epoch) for point in self.points if epoch in point.parts]
-            yield dataclasses.replace(self, points=some, in_full=False)
-        yield self
-
 
 class Outcome(NamedTuple):
     """What a point of a wave has come to.
@@ -44,6 +37,11 @@ class Outcome(NamedTuple):
 
     point: Point
     records: tuple[Record, ...]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether one of its replicas has."""
+        return any(one.history["diverged_at"][-1] >= 0 for one in self.records)
 
     @property
     def accuracies(self) -> list[float]:
@@ -58,8 +56,13 @@ class Outcome(NamedTuple):
 
     @property
     def accuracy(self) -> float:
-        """Their mean."""
-        return sum(self.accuracies) / len(self.records)
+        """Their mean; 0 if one has diverged."""
+        return 0.0 if self.diverged else sum(self.accuracies) / len(self.records)
+
+    @property
+    def name(self) -> str:
+        """A name by its content: that of its first replica."""
+        return self.records[0].replica
 
 
 # A generator function: it is called with the points of the grid, yields a `Wave`, or
@@ -75,7 +78,7 @@ def everything(points: Sequence[Point]) -> Waves:
 
 def best_first(outcomes: Iterable[Outcome]) -> list[Point]:
     """Returns the points by mean validation accuracy, ties by their content."""
-    ranked = sorted(outcomes, key=lambda o: (-o.accuracy, o.point.identity()))
+    ranked = sorted(outcomes, key=lambda o: (-o.accuracy, o.name))
     return [outcome.point for outcome in ranked]
 
 
@@ -95,6 +98,7 @@ class Asking:
             InputError: If it is no generator function.
         """
         self._seeds = tuple(seeds)
+        self._asked: Sequence[Point] = ()
         self._waves = scheduler(points)
         if not isinstance(self._waves, Generator):
             raise InputError(
@@ -107,9 +111,18 @@ class Asking:
         return self._checked(next(self._waves, None))
 
     def next(self, outcomes: list[Outcome]) -> Wave | None:
-        """Returns what it asks for next, having seen what has come out; None to end."""
+        """Returns what it asks for next; None to end.
+
+        Args:
+            outcomes: Of the points of the last wave, in their order.
+        """
+        asked = dict.fromkeys(self._asked)
+        if len(asked) != len(outcomes):
+            raise InputError("the scheduler asked for two points that are the same")
+        by_point = dict(zip(asked, outcomes))
+        found = [by_point[point]._replace(point=point) for point in self._asked]
         try:
-            return self._checked(self._waves.send(outcomes))
+            return self._checked(self._waves.send(found))
         except StopIteration:
             return None
 
@@ -117,7 +130,8 @@ class Asking:
         if asked is None:
             return None
         wave = asked if isinstance(asked, Wave) else Wave(tuple(asked))
-        points = tuple(dict.fromkeys(wave.points))
+        self._asked = tuple(wave.points)
+        points = tuple(dict.fromkeys(self._asked))
         if others := [point for point in points if not isinstance(point, Point)]:
             raise InputError(f"the scheduler asked for {others[0]!r}: expected points")
         if not points:

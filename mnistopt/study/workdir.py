@@ -208,8 +208,9 @@ class Workdir:
             record = records.get(name)
             if not asked.isdecimal() or (altered and (record or name != replica)):
                 continue
+            climbed = record and int(asked) in record.rungs
             known = record is not None and (
-                done in record.measured or done in record.rungs
+                done in record.measured or (climbed and done <= record.epochs_done)
             )
             if not known:
                 lost.setdefault(name, set()).add(int(asked))

@@ -31,6 +31,7 @@ class Fake:
 
     def __init__(self, point, accuracy):
         self.point, self.accuracy = point, accuracy
+        self.name = point.identity()
 
 
 def climb(scheduler, points, accuracy):
@@ -114,7 +115,7 @@ def test_another_pruner_is_refused():
         next(brackets("asha", 9, None))
 
 
-def test_a_diverged_seed_counts_as_nothing_right():
+def test_a_point_with_a_diverged_seed_is_the_worst():
     (point,) = grid(lr=0.1)
 
     def record(correct, diverged_at):
@@ -123,4 +124,4 @@ def test_a_diverged_seed_counts_as_nothing_right():
         return kind()
 
     outcome = Outcome(point, (record(8, -1), record(9, 0)))
-    assert outcome.accuracies == [0.8, 0.0] and outcome.accuracy == 0.4
+    assert outcome.accuracies == [0.8, 0.0] and outcome.accuracy == 0

@@ -39,6 +39,8 @@ def test_changes_are_read_as_they_are_written():
     assert (earlier.changes, epoch) == ("1:lr=0.01", 3)
     assert earlier.changing(3, lr=0.0001, dropout=0.1) == point
     # A point without has the name that it had before there were any.
+    swapped = grid(changes="3:dropout=0.1+lr=0.0001", lr=0.1)
+    assert swapped == grid(changes="3:lr=0.0001+dropout=0.1", lr=0.1)
     (plain,) = grid(lr=0.1)
     assert "changes" not in plain.row()
     assert replica_id(plain, 0, "f") != replica_id(point, 0, "f")
@@ -89,6 +91,34 @@ def test_what_parts_from_another_goes_on_from_its_checkpoint(tmp_path):
     table = study.curves
     shared = table[table["replica"].isin(wanted["replica"]) & (table["epoch"] < 4)]
     assert set(shared["seconds"]) == {0.0}
+
+
+def test_in_a_workdir_with_the_same_run_without_changes_they_are_still_made(tmp_path):
+    """Whose checkpoint where the numbers change is not there."""
+    asked = {**GRID, "lr": 0.001, "changes": CHANGES}
+    wanted = mnistopt.run(**asked, workdir=tmp_path / "alone")
+    mnistopt.run(**GRID, lr=0.001, workdir=tmp_path / "both")
+    study = mnistopt.run(**asked, workdir=tmp_path / "both")
+    # Fewer epochs of it, when the checkpoints between have been tidied away.
+    shorter = mnistopt.run(
+        **{**asked, "epochs": 2, "changes": "1:lr=0.01"}, workdir=tmp_path / "both"
+    )
+    assert (shorter.trials["status"] == "finished").all()
+    changed = study.trials[study.trials["changes"] == CHANGES]
+    both = changed.merge(wanted.trials, on="trial", suffixes=("", "_alone"))
+    assert len(both) == 2
+    for name in ("train_loss", "validation_loss", "test_loss"):
+        assert (both[name] == both[f"{name}_alone"]).all()
+
+
+def test_with_patience_what_has_stopped_is_measured(tmp_path):
+    asked = {**GRID, "lr": 1e-6, "patience": 1, "changes": "3:lr=1e-7"}
+    study = mnistopt.run(**asked, workdir=tmp_path)
+    assert (study.trials["status"] == "finished").all()
+    assert (study.trials["epochs_done"] < 4).any()
+    rows = []
+    mnistopt.run(**asked, workdir=tmp_path, on_epoch=rows.append)
+    assert not rows
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def test_a_population_that_was_stopped_goes_on(done, tmp_path, epochs):
         ({"trials": 3}, "a population of 4 `trials`"),
         ({"lr": [0.1, 0.01], "dropout": [0.1, 0.2]}, "no number to perturb"),
         ({"pbt": 0}, "pbt=0 is not allowed"),
+        ({"changes": "2:lr=0.1"}, "leave changes out"),
     ],
 )
 def test_what_cannot_be_is_refused(asked, words, tmp_path):

@@ -116,8 +116,12 @@ def test_sobol_fills_the_space_more_evenly_than_chance():
 def test_a_space_of_lists_is_emptied_once(name):
     space = Space({"model": ["mlp"], "hidden": [(4,), (8,)], "lr": [0.1, 0.01, 0.001]})
     sampler = Sampler(space, name, 0)
-    found = [p for _ in range(3) for p in sampler.ask(4, 4)]
-    assert len({space.point(p.params) for p in found}) == len(found) == 6
+    first, rest = sampler.ask(5, 5), sampler.ask(5, 5)
+    assert (len(first), len(rest)) == (5, 1)
+    assert len({space.point(p.params) for p in (*first, *rest)}) == 6
+    wide = Space({"lr": [0.1 / i for i in range(1, 201)]})
+    found = Sampler(wide, name, 0).ask(250, 250)
+    assert len({wide.point(p.params) for p in found}) == len(found) == 200
 
 
 def test_what_is_known_from_elsewhere_counts():

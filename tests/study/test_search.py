@@ -16,8 +16,8 @@ import pytest
 
 import mnistopt
 from mnistopt.errors import InputError
-from mnistopt.report.study import make_pictures
-from mnistopt.results.ledger import SEARCH
+from mnistopt.report.study import make_pictures, rerun_command
+from mnistopt.results.ledger import SEARCH, read_ledger
 from mnistopt.study.search.storage import NAME, STORAGE
 from mnistopt.study.waves import best_first
 
@@ -132,6 +132,8 @@ def test_more_epochs_train_the_same_trials_longer(tmp_path):
     few = {**ASKED, "trials": 9, "epochs": 3, "pruner": "halving"}
     short = mnistopt.search(**few, workdir=tmp_path).search
     long = mnistopt.search(**{**few, "epochs": 9}, workdir=tmp_path).search
+    study = optuna.load_study(study_name=NAME, storage=storage(tmp_path))
+    assert study.best_value == long["accuracy"].max()
     axes = ["lr", "dropout", "hidden", "batch_size"]
     pd.testing.assert_frame_equal(short[axes], long[axes])
     assert (short["epochs"].max(), long["epochs"].max()) == (3, 9)
@@ -184,6 +186,9 @@ def test_a_diverged_trial_is_the_worst_and_is_named(tmp_path):
     found = study.search
     diverged = found[found["state"] == "diverged"]
     assert len(diverged) and set(diverged["accuracy"]) == {0.0}
+    assert len(study.summary) == 1
+    again = mnistopt.rerun(tmp_path, tmp_path.with_name("again"))
+    assert again.exact and again.holds
     assert set(diverged["epochs"]) == {1}
     assert (study.trials["status"] == "diverged").sum() == len(diverged)
 
@@ -229,6 +234,33 @@ def test_its_page_is_new_only_where_something_is(done):
     assert command in " ".join(text.replace("\\\n", " ").split())
     written = path.stat().st_mtime_ns
     assert done.report().stat().st_mtime_ns == written
+
+
+def test_with_patience_and_lanes_it_is_the_same_again(tmp_path):
+    asked = {**ASKED, "trials": 9, "patience": 1, "lanes": 3}
+    study = mnistopt.search(**asked, workdir=tmp_path)
+    rows = []
+    again = mnistopt.search(**asked, workdir=tmp_path, on_epoch=rows.append)
+    assert not rows
+    pd.testing.assert_frame_equal(again.search, study.search)
+
+
+def test_what_a_scheduler_leaves_out_waits(tmp_path):
+    def some(points):
+        yield [point.until(1) for point in points[::2]]
+
+    asked = {**ASKED, "trials": 10, "at_a_time": 5}
+    found = mnistopt.search(**asked, scheduler=some, workdir=tmp_path).search
+    assert found["state"].tolist() == (["pruned", "waiting"] * 3)[:5] * 2
+    assert (found["epochs"] > 0).equals(found["state"] == "pruned")
+
+
+def test_networks_that_were_never_tried_are_in_its_command(tmp_path):
+    asked = {**ASKED, "model": ["mlp", "cnn"], "trials": 1, "confirm": 1}
+    asked |= {"channels": [(2,)], "dense": [4]}
+    study = mnistopt.search(**asked, enqueue=[{"model": "mlp"}], workdir=tmp_path)
+    command = rerun_command(study.config, tmp_path, read_ledger(tmp_path))
+    assert "--model=mlp,cnn" in command and "--trials=1" in command
 
 
 # --- Optuna's file ---
@@ -322,6 +354,8 @@ def test_without_optuna_it_says_how_to_install_it(monkeypatch, tmp_path):
         ({"confirm": 0}, "confirm=0 is not allowed"),
         ({"enqueue": [{"lr": 7.0}]}, "lr=7 is not in the space"),
         ({"points": []}, "proposes its points"),
+        ({"search_seed": -1}, "search_seed=-1 is not allowed"),
+        ({"pbt": 2, "scheduler": best_first}, "either pbt or a scheduler"),
     ],
 )
 def test_other_arguments_are_refused(asked, words, tmp_path):

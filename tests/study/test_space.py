@@ -9,8 +9,9 @@ import mnistopt
 from mnistopt.axes import Typed
 from mnistopt.errors import InputError
 from mnistopt.study.grid import grid
+from mnistopt.study.search.ranges import Range, typed_range
 from mnistopt.study.search.run import make_space
-from mnistopt.study.search.space import Range, Space, typed_range
+from mnistopt.study.search.space import Space
 
 PAPER = {
     "model": ["mlp", "cnn"],
@@ -98,6 +99,25 @@ def test_what_means_nothing_beside_another_value_is_not_chosen():
         space.point(params)
     networks = {point.structure.model for point in Space(PAPER).corners}
     assert networks == {"mlp", "cnn"}
+
+
+def test_what_one_value_allows_is_chosen():
+    space = Space({"optimizer": "adamw", "weight_decay": mnistopt.log(1e-5, 1e-2)})
+    params = space.suggest(chooser(0)[0])
+    assert set(params) == {"weight_decay"}
+    assert space.point(params).recipe.optimizer == "adamw"
+
+
+def test_all_settings_of_a_space_of_lists_are_listed_once():
+    axes = {"model": ["mlp", "cnn"], "hidden": [(4,), (8,)], "lr": [0.1, 0.01]}
+    space = Space({**axes, "optimizer": ["adam", "adamw"], "weight_decay": [0.1, 0.2]})
+    settings = list(space.settings())
+    points = {space.point(params) for params in settings}
+    assert len(settings) == len(points) == space.size == 2 * 3 * (1 + 2)
+    many = Space(
+        {"lr": [0.1 / i for i in range(1, 300)], "dropout": [i / 99 for i in range(60)]}
+    )
+    assert many.size == math.inf
 
 
 def test_a_space_of_lists_has_a_size():

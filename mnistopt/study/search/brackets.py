@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from mnistopt.errors import InputError
 from mnistopt.points import Point
+from mnistopt.results.ledger import PRUNERS
 from mnistopt.study.waves import Scheduler, Waves, best_first
 
-PRUNERS = ("hyperband", "halving", "median", "none")
 # Each rung has a third of the trials, for three times the epochs: the factor of Li et
 # al. 2018, section 2 and table 1 (JMLR 18, 185).
 ETA = 3
@@ -69,7 +69,8 @@ def brackets(pruner: str, epochs: int, width: int | None) -> Iterator[Bracket]:
             f"pruner={pruner} is not known: choose one of {', '.join(PRUNERS)}"
         )
     table = hyperband(epochs)
-    if pruner == "none":
+    if pruner == "none" or len(table) == 1:
+        # With so few epochs there is one rung.
         table = [(Rung(width or WIDTH, epochs),)]
     elif pruner == "median":
         # All that are not below the median go on: as many as it takes.

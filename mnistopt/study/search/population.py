@@ -11,7 +11,8 @@ import numpy as np
 
 from mnistopt.hparams import CHANGING
 from mnistopt.points import Point
-from mnistopt.study.search.space import DIGITS, Range, Space
+from mnistopt.study.search.ranges import Range
+from mnistopt.study.search.space import DIGITS, Space
 from mnistopt.study.waves import Outcome, Waves
 
 # A number becomes this many times as large; and the worst fourth goes on from the best:
@@ -76,7 +77,7 @@ class Population:
         """Puts perturbed copies of the best into the places of the worst."""
         order = sorted(
             range(len(members)),
-            key=lambda i: (-outcomes[i].accuracy, members[i].identity()),
+            key=lambda i: (-outcomes[i].accuracy, outcomes[i].name),
         )
         some = len(members) // SHARE
         draw = np.random.default_rng([self._seed, epoch])
@@ -108,7 +109,7 @@ class Population:
         for name, value in self._numbers(point, epoch).items():
             of = self._space.axes[name]
             factor = FACTORS[int(draw.integers(len(FACTORS)))]
-            changed = min(max(value * factor, of.low), of.high)  # type: ignore[union-attr]
-            numbers[name] = float(f"{changed:.{DIGITS}g}")
+            rounded = float(f"{value * factor:.{DIGITS}g}")
+            numbers[name] = min(max(rounded, of.low), of.high)  # type: ignore[union-attr]
         own = self._numbers(point, epoch)
         return {name: value for name, value in numbers.items() if value != own[name]}

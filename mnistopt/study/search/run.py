@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mnistopt.axes import as_list, count, number
+from mnistopt.axes import as_list, count, limit, number
 from mnistopt.errors import InputError, noting
 from mnistopt.hparams import CHANGING
 from mnistopt.study.loop import OnEpoch
@@ -15,7 +15,8 @@ from mnistopt.study.request import Request
 from mnistopt.study.runner import Callbacks, run_request
 from mnistopt.study.search.brackets import brackets
 from mnistopt.study.search.population import SHARE
-from mnistopt.study.search.space import Space, log, uniform
+from mnistopt.study.search.ranges import log, uniform
+from mnistopt.study.search.space import Space
 from mnistopt.study.study import Study
 from mnistopt.study.waves import Scheduler
 
@@ -24,6 +25,7 @@ EPOCHS = 9
 # What is searched if nothing is said.
 USUAL = {"lr": log(1e-4, 1e-1), "dropout": uniform(0.0, 0.6)}
 _COUNT = count(None, "")
+_SEED = limit("")
 _POSITIVE = number(0.0, "", 1e-9, "expected a number above 0")
 
 
@@ -106,7 +108,10 @@ def search(
     if on_search:
         on_search(found)
     callbacks = Callbacks(None, on_progress, on_epoch, shown)
-    return run_request(found.request, found.train, callbacks, stopwatch, noted)
+    from mnistopt.study.search.searching import scheduler_of
+
+    scheduled = scheduler_of(found)
+    return run_request(found.request, scheduled, callbacks, stopwatch, noted)
 
 
 def prepare(
@@ -154,6 +159,8 @@ def prepare(
     rest = {name: value for name, value in settings.items() if name in of_run}
     space = make_space(axes)
     width = None if at_a_time is None else _COUNT.check("at_a_time", at_a_time)
+    if pbt is not None and not isinstance(pruner, str):
+        raise InputError("give either pbt or a scheduler")
     if isinstance(pruner, str):
         next(brackets(pruner, space.epochs, width))
     budget = Budget(
@@ -171,7 +178,7 @@ def prepare(
         space,
         request,
         sampler,
-        _COUNT.check("search_seed", search_seed + 1) - 1,
+        _SEED.check("search_seed", search_seed),
         pruner,
         width,
         budget,
@@ -197,6 +204,8 @@ def _pbt(every: int | None, space: Space, trials: int) -> int | None:
         )
     if trials < SHARE:
         raise InputError(f"pbt needs a population of {SHARE} `trials`, or more")
+    if "changes" in space.axes:
+        raise InputError("pbt finds changes: leave changes out")
     if not set(CHANGING) & set(space.ranges):
         raise InputError(
             f"pbt has no number to perturb: give one of {', '.join(CHANGING)} a range"
@@ -218,7 +227,9 @@ def make_space(axes: Mapping[str, Any]) -> Space:
         )
     space = Space(axes)
     if space.size == 1:
-        space = Space({**USUAL, **axes})
+        takes = any(network.dropout for network in space.networks)
+        usual = {name: of for name, of in USUAL.items() if takes or name != "dropout"}
+        space = Space({**usual, **axes})
     if space.size == 1:
         raise InputError(
             "there is nothing to search: give a hyper-parameter a range, as in "

@@ -28,7 +28,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnistopt.errors import InputError
 from mnistopt.points import Point
-from mnistopt.study.search.space import Range, Space
+from mnistopt.study.search.ranges import Range
+from mnistopt.study.search.space import Space
 
 SAMPLERS = ("tpe", "random", "sobol", "cmaes")
 # Trials that TPE has to know before it proposes: Optuna's default.
@@ -112,17 +113,26 @@ class Sampler:
         name = "random" if self._name == "tpe" and self._told < STARTUP else self._name
         self._begin(name, batch)
         proposals: list[Proposal] = []
-        while len(proposals) < min(count, self._space.size - len(self._proposals)):
+        wanted = min(count, self._space.size - len(self._proposals))
+        while len(proposals) < wanted:
             found = self._ask_for_new(name, proposals)
             if found is None and name != "random":
                 # A sampler that has converged proposes nothing else.
                 name = "random"
                 self._begin(name, batch)
-            elif found is None:
-                break
-            else:
-                proposals.append(found)
+                continue
+            proposals.append(found or self._first_left())
         return proposals
+
+    def _first_left(self) -> Proposal:
+        """Returns what is left of a space of lists that chance does not find."""
+        point = self._space.point
+        params = next(
+            one for one in self._space.settings() if point(one) not in self._proposals
+        )
+        proposal = Proposal(params, "random", {_ASKED: self._count})
+        self._proposals[point(params)] = proposal
+        return proposal
 
     def _begin(self, name: str, batch: int) -> None:
         # A sequence goes on: of it, Optuna keeps the place.
@@ -185,6 +195,15 @@ class Sampler:
         self._count += 1
         self._told += 1
 
+    @property
+    def why(self) -> str:
+        """Why it proposes at random, though it was asked for more; "" if it was not."""
+        if self._name == "random":
+            return ""
+        if self._name == "tpe" and self._told < STARTUP:
+            return f"tpe proposes once it knows {STARTUP}"
+        return f"{self._name} proposes nothing new"
+
     def tell(self, results: Mapping[int, Told]) -> list[FrozenTrial]:
         """Tells what proposals have come to.
 
@@ -196,6 +215,9 @@ class Sampler:
         """
         proposals = list(self._proposals.values())
         trials = []
+        # What was not trained is forgotten.
+        for number in [number for number in self._running if number not in results]:
+            self._fail(self._running.pop(number))
         for number, told in sorted(results.items()):
             if number in self._running:
                 self._fail(self._running.pop(number))

@@ -1,10 +1,8 @@
 """What a search may choose: ranges of numbers, and lists of whatever has values."""
 
-import dataclasses
 import functools
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,76 +12,14 @@ from mnistopt.hparams import NUMBERS, RECIPE, TRAINING
 from mnistopt.models.registry import DEFAULT, Network
 from mnistopt.points import Point
 from mnistopt.study import grid
+from mnistopt.study.search.ranges import Range, typed_range
 
 # Significant digits of a proposed number: more would not be told apart by any study.
 DIGITS = 4
+# Combinations of lists from which a space is taken for endless.
+MANY = 10_000
 # Share of a range within which two settings are hardly two.
 _NEAR = 0.01
-_RANGE = re.compile(r"(log:)?(.*?)\.\.(.*)")
-
-
-@dataclasses.dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`.
-
-    Attributes:
-        low: The smallest.
-        high: The largest.
-        log: Whether orders of magnitude are equally likely, rather than numbers.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-
-    def __str__(self) -> str:
-        """As a person types it: log:1e-05..0.1."""
-        return f"{'log:' * self.log}{show(self.low)}..{show(self.high)}"
-
-    @property
-    def middle(self) -> float:
-        """The number in the middle."""
-        if self.log:
-            return math.sqrt(self.low * self.high)
-        return (self.low + self.high) / 2
-
-    def place(self, value: float) -> float:
-        """Returns where in the range a number is, from 0 to 1."""
-        low, high, number = (
-            (math.log(v) if self.log else v) for v in (self.low, self.high, value)
-        )
-        return (number - low) / (high - low)
-
-
-def uniform(low: float, high: float) -> Range:
-    """Returns a range for `search`, in which all numbers are equally likely.
-
-    Whole ones, of a hyper-parameter that takes those.
-    """
-    return Range(low, high)
-
-
-def log(low: float, high: float) -> Range:
-    """Returns a range for `search`, in which all orders of magnitude are."""
-    return Range(low, high, log=True)
-
-
-def typed_range(text: str) -> Range | None:
-    """Reads a range as a person types it, 0..0.6 or log:1e-5..1e-1; else None.
-
-    Raises:
-        InputError: If it is one without numbers.
-    """
-    match = _RANGE.fullmatch(text.strip())
-    if match is None:
-        return None
-    try:
-        return Range(float(match[2]), float(match[3]), bool(match[1]))
-    except ValueError:
-        raise InputError(
-            f"{text} is not a range: expected LOW..HIGH or log:LOW..HIGH, as in 0..0.6 "
-            "or log:1e-5..1e-1"
-        ) from None
 
 
 # Whether a hyper-parameter means something beside others that were chosen before it.
@@ -115,8 +51,11 @@ class Space:
         given = {name: _as_range(name, value) for name, value in axes.items()}
         models = as_list(given.pop("model", DEFAULT))
         self.networks: list[Network] = [grid.find(model) for model in models]
-        if any(isinstance(model, Range) for model in models):
-            raise InputError("model is no number: list the networks")
+        if len({network.name for network in self.networks}) < len(self.networks):
+            raise InputError(
+                f"two networks are called {self.networks[0].name}: a search chooses "
+                "networks by their names, and their fields by lists of values"
+            )
         self._models = {n.name: model for n, model in zip(self.networks, models)}
         self.axes: dict[str, Range | list[Any]] = {}
         declared = {name: axis for n in self.networks for name, axis in n.axes.items()}
@@ -167,7 +106,7 @@ class Space:
         return list(dict.fromkeys(points))
 
     def _static(self, network: Network, name: str) -> bool:
-        return name in network.axes or name in RECIPE or name == "epochs"
+        return name in network.axes or (name in TRAINING and name not in NUMBERS)
 
     def _used(self, network: Network, chosen: Mapping[str, Any]) -> Iterator[str]:
         """Yields the hyper-parameters that a network takes, beside what is chosen."""
@@ -198,13 +137,27 @@ class Space:
         lists = {name: of for name, of in self.axes.items() if isinstance(of, list)}
         if len(lists) < len(self.axes):
             return math.inf
-        grid.check_size(len(self.networks) * math.prod(map(len, lists.values())))
+        if len(self.networks) * math.prod(map(len, lists.values())) > MANY:
+            return math.inf
         chosen = (
             (network, dict(zip(lists, values)))
             for network in self.networks
             for values in itertools.product(*lists.values())
         )
         return len({self._make(*of) for of in chosen})
+
+    def settings(self) -> Iterator[dict[str, Any]]:
+        """Yields all settings of a space that has a size, as `suggest` has them."""
+        lists = {name: of for name, of in self.axes.items() if isinstance(of, list)}
+        seen = set()
+        for network in self.networks:
+            for values in itertools.product(*lists.values()):
+                given = {name: _plain(value) for name, value in zip(lists, values)}
+                given["model"] = network.name
+                params = self.suggest(lambda name, *_, given=given: given[name])
+                if (point := self.point(params)) not in seen:
+                    seen.add(point)
+                    yield params
 
     def suggest(self, choose: Callable[[str, Any, bool], Any]) -> dict[str, Any]:
         """Chooses a setting, one hyper-parameter after the other.
@@ -222,10 +175,15 @@ class Space:
         if len(names) > 1:
             params["model"] = choose("model", list(names), False)
             network = names[params["model"]]
+        single = {
+            name: of[0]
+            for name, of in self.axes.items()
+            if isinstance(of, list) and len(of) == 1
+        }
         # What others depend on comes first.
         order = sorted(self.axes, key=lambda name: (name in _NEEDS, name in NUMBERS))
         for name in order:
-            if name in self._used(network, params):
+            if name in self._used(network, single | params):
                 of = self.axes[name]
                 listed = of if isinstance(of, Range) else list(map(_plain, of))
                 if isinstance(listed, list) and len(listed) == 1:

@@ -63,24 +63,40 @@ class Storage:
                 f"{path} holds a study that minimizes, and a search maximizes the "
                 "validation accuracy: move it away"
             )
-        self._trials = self._study.get_trials(deepcopy=False)
-        self._ours = sum(POINT in trial.user_attrs for trial in self._trials)
+        there = self._study.get_trials(deepcopy=False)
+        self._others = [trial for trial in there if POINT not in trial.user_attrs]
+        self._ours = [_content(trial) for trial in there if POINT in trial.user_attrs]
 
+    @property
     def by_hand(self) -> ByHand:
-        """Returns what somebody has put there; what waited is taken."""
+        """What somebody has put there."""
         given, known = [], []
-        for trial in self._trials:
-            if POINT in trial.user_attrs:
-                continue
+        for trial in self._others:
             if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
                 known.append((dict(trial.params), float(trial.value or 0.0)))
             if trial.state is TrialState.WAITING:
                 given.append(dict(trial.system_attrs.get("fixed_params", {})))
-        for _ in given:
-            self._study.tell(self._study.ask(), state=TrialState.FAIL)
         return ByHand(given, known)
 
-    def add(self, trials: Sequence[FrozenTrial]) -> None:
-        """Adds what of all trials so far is not there."""
-        self._study.add_trials(trials[self._ours :])
-        self._ours = max(self._ours, len(trials))
+    def take(self) -> None:
+        """Takes what waits there: it is proposed now."""
+        for trial in self._others:
+            if trial.state is TrialState.WAITING:
+                self._study.tell(self._study.ask(), state=TrialState.FAIL)
+
+    def write(self, trials: Sequence[FrozenTrial]) -> None:
+        """Writes all trials so far: adds those that are not there.
+
+        Those that have gone on since, with more epochs or a larger budget, are added
+        again, and what they were before is left to whoever reads on.
+        """
+        contents = [_content(trial) for trial in trials]
+        new = [t for t, of in zip(trials, contents) if of not in self._ours]
+        self._study.add_trials(new)
+        self._ours += [_content(trial) for trial in new]
+
+
+def _content(trial: FrozenTrial) -> tuple:
+    """Returns what tells a trial from others."""
+    values = tuple(sorted(trial.intermediate_values.items()))
+    return tuple(sorted(map(str, trial.params.items()))), trial.state, values
