@@ -9,6 +9,7 @@ import pandas as pd
 
 from mnistopt.axes import show
 from mnistopt.report.charts.search import state_colour
+from mnistopt.report.charts.sweep import parallel_axes
 from mnistopt.report.charts.theme import (
     HEIGHT,
     WIDTH,
@@ -153,14 +154,7 @@ def _word(value: Any) -> str:
 def parallel_chart(frame: pd.DataFrame, space: Mapping[str, str]) -> Any:
     """Draws a line per trial through its choices; takes a `parallel_frame`."""
     names = frame["axis"].unique().tolist()
-    x = alt.X(
-        "axis:N",
-        sort=names,
-        title=None,
-        axis=alt.Axis(labelAngle=0, grid=True, orient="top", domain=False),
-        scale=alt.Scale(type="point", padding=0.3),
-    )
-    y = alt.Y("position:Q", axis=None, scale=alt.Scale(padding=10))
+    x, y = parallel_axes(names)
     tooltip = [
         alt.Tooltip("trial:Q", format="d"),
         alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),

@@ -1,6 +1,6 @@
 """What the swept hyper-parameters do: a heat map of two, parallel lines of more."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import altair as alt
@@ -210,10 +210,8 @@ def parallel_frame(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def parallel_chart(frame: pd.DataFrame) -> Any:
-    """Draws a line per point through its hyper-parameters to its error."""
-    choice = picked()
-    names = frame.drop_duplicates("axis")["axis"].tolist()
+def parallel_axes(names: Sequence[str]) -> tuple[Any, Any]:
+    """Returns the encodings of parallel coordinates, an axis for each name."""
     x = alt.X(
         "axis:N",
         sort=names,
@@ -221,7 +219,14 @@ def parallel_chart(frame: pd.DataFrame) -> Any:
         axis=alt.Axis(labelAngle=0, grid=True, orient="top", domain=False),
         scale=alt.Scale(type="point", padding=0.3),
     )
-    y = alt.Y("position:Q", axis=None, scale=alt.Scale(padding=10))
+    return x, alt.Y("position:Q", axis=None, scale=alt.Scale(padding=10))
+
+
+def parallel_chart(frame: pd.DataFrame) -> Any:
+    """Draws a line per point through its hyper-parameters to its error."""
+    choice = picked()
+    names = frame.drop_duplicates("axis")["axis"].tolist()
+    x, y = parallel_axes(names)
     tooltip = [
         alt.Tooltip("label:N", title="setting"),
         alt.Tooltip("error:Q", title="validation error (%)", format=".2f"),
