@@ -11,7 +11,8 @@ Example::
 ======================  ==============================================================
 ``run``                 trains a grid, or what of it the workdir lacks
 ``search``              looks for the best setting, with Optuna's samplers
-``log``, ``uniform``    ranges of numbers for ``search``
+``log``                 a range of numbers for ``search``, by orders of magnitude
+``uniform``             a range of numbers for ``search``
 ``plan``                what ``run`` would train, and what it would cost
 ``open_study``          a finished or running study, by its workdir
 ``rerun``               a study once more from its config.json, compared with the first

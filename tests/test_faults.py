@@ -86,6 +86,10 @@ RUN_BY = {
     "experiments/test_evaluate": {
         "`corrupt.csv`": "corrupt_measures_all_seeds_of_the_best_point",
     },
+    "study/test_search": {
+        "`search.json`": "a_ledger_that_was_changed_is_refused",
+        "`optuna.log`": "a_file_of_optuna_s_that_was_lost_is_made_again",
+    },
     "results/test_tensorboard": {
         "`tensorboard/`": "an_interrupted_run_that_is_repeated_shows_no_epoch_twice",
     },

@@ -217,7 +217,8 @@ def summary_table(trials: pd.DataFrame) -> pd.DataFrame:
     compared for lack of them. Points that a search has measured on validation only
     have no row.
     """
-    searched = (trials["status"] != UNFINISHED) & trials["test_accuracy"].isna()
+    searched = trials["status"].isin([SEARCHED, PRUNED])
+    searched |= (trials["status"] == DIVERGED) & trials["test_accuracy"].isna()
     trials = trials[~searched | trials["point"].isin(trials["point"][~searched])]
     if trials.empty:
         axes, counts = axes_of(trials), ("n", DIVERGED, UNFINISHED)

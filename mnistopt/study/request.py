@@ -172,7 +172,7 @@ def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     if function.__doc__:  # there is none under python -OO
         lines = [
             textwrap.fill(
-                f"- `{name}` ({show(axis.default)}): {axis.help}.",
+                f"- `{name}` ({show(axis.default) or 'none'}): {axis.help}.",
                 width=76,
                 subsequent_indent="  ",
             )
