@@ -20,10 +20,9 @@ from typing import Any
 from absl import flags
 
 from experiments import flags as common
-from experiments.program import run, running_for
+from experiments.program import run
 from mnistopt.errors import InputError
 from mnistopt.study.grid import grid, product
-from mnistopt.study.progress import Stopwatch
 
 FLAGS = flags.FLAGS
 
@@ -103,13 +102,7 @@ def main() -> None:
         )
     if not FLAGS.quiet:
         show_results.results(study)
-    if board:
-        show.tensorboard(board.folder)
-    stopwatch = Stopwatch()
-    with stopwatch("report"):
-        show.draw(study.report, study.workdir)
-    if not FLAGS.quiet:
-        show_results.took({**study.config.seconds, **stopwatch.seconds}, running_for())
+    show_results.end(study, board, FLAGS.quiet)
 
 
 if __name__ == "__main__":

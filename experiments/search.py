@@ -16,10 +16,9 @@ from typing import Any
 from absl import flags
 
 from experiments import flags as common
-from experiments.program import run, running_for
+from experiments.program import run
 from mnistopt.axes import Typed
 from mnistopt.errors import InputError
-from mnistopt.study.progress import Stopwatch
 from mnistopt.study.search.brackets import PRUNERS
 from mnistopt.study.search.run import make_space
 
@@ -103,13 +102,7 @@ def main() -> None:
         )
     if not quiet:
         show_search.results(study)
-    if board:
-        show.tensorboard(board.folder)
-    stopwatch = Stopwatch()
-    with stopwatch("report"):
-        show.draw(study.report, study.workdir)
-    if not quiet:
-        show_results.took({**study.config.seconds, **stopwatch.seconds}, running_for())
+    show_results.end(study, board, FLAGS.quiet)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,29 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from experiments.program import command, short_path
-from experiments.show import duration, first_that_fits, fits, make_console, make_table
+from experiments.program import command, running_for, short_path
+from experiments.show import (
+    draw,
+    duration,
+    first_that_fits,
+    fits,
+    make_console,
+    make_table,
+    tensorboard,
+)
 from mnistopt.axes import tell_apart
 from mnistopt.results.columns import point_labels, varying_axes
 from mnistopt.results.effects import effects_in_words
 from mnistopt.results.stats import FEWEST_SEEDS
 from mnistopt.results.tables import best_trial
+from mnistopt.study.progress import Stopwatch
 from mnistopt.study.study import Study
 
 # More rows than this scroll the best off the screen; summary.csv has all.
@@ -109,6 +119,23 @@ def _percent(row: pd.Series, name: str, with_interval: bool) -> Text:
     if mean == "nan":
         return Text("-")
     return Text(f"{mean} [{low}, {high}]" if with_interval and low != "nan" else mean)
+
+
+def end(study: Study, board: Any, quiet: bool) -> None:
+    """Prints where the curves are, draws the report, and prints what all took.
+
+    Args:
+        study: The study.
+        board: What has written TensorBoard's files; None for nothing.
+        quiet: Whether to print only the path of the report.
+    """
+    if board:
+        tensorboard(board.folder)
+    stopwatch = Stopwatch()
+    with stopwatch("report"):
+        draw(study.report, study.workdir)
+    if not quiet:
+        took({**study.config.seconds, **stopwatch.seconds}, running_for())
 
 
 def took(seconds: Mapping[str, float], wall: float) -> None:

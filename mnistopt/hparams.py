@@ -4,6 +4,7 @@ Everything that asks what hyper-parameters there are reads the declarations here
 `models/registry.py`: flags and their help, checks and messages, columns of tables.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, get_type_hints
@@ -161,6 +162,7 @@ class Change(NamedTuple):
     numbers: Mapping[str, float]
 
 
+@functools.cache
 def read_changes(text: str) -> tuple[Change, ...]:
     """Reads numbers that change between epochs: "3:lr=0.0005+dropout=0.2;6:lr=0.0001".
 

@@ -88,13 +88,14 @@ class Together:
     def __init__(self, programs: Mapping[Round, Trainer]):
         """Takes the program of each round; all of them use the same devices."""
         self._programs = dict(programs)
-        self.span = max(program.span for program in programs.values())
+        # Once: it is asked for its devices at each turn.
+        self._different = tuple(dict.fromkeys(programs.values()))
+        self.span = max(program.span for program in self._different)
 
     @property
     def devices(self) -> Sequence[Device]:
         """Those that compute now."""
-        programs = set(self._programs.values())
-        return max((program.devices for program in programs), key=len)
+        return max((program.devices for program in self._different), key=len)
 
     def train(
         self, round_: Round, device: Any, epochs: range, in_full: bool

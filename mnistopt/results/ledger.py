@@ -15,8 +15,6 @@ from mnistopt.errors import InputError, see
 from mnistopt.manifest import Manifest
 
 SEARCH = "search.json"
-# The same as Optuna's journal.
-STORAGE = "optuna.log"
 FORMAT = 1
 # That have a name: who of a batch of trials goes on.
 PRUNERS = ("hyperband", "halving", "median", "none")
@@ -148,26 +146,3 @@ def search_table(ledger: Ledger) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=columns)
     # What has one value was not chosen.
     return table.drop(columns=[name for name in names if table[name].isna().all()])
-
-
-def find_importances(workdir: Path) -> dict[str, float]:
-    """Returns Optuna's importance of each hyper-parameter, by its file of the search.
-
-    Those that all trials have, as shares of 1; none where Optuna is not installed, or
-    has nothing to say.
-    """
-    try:
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        if not (workdir / STORAGE).exists():
-            return {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of what is experimental.
-            storage = JournalStorage(JournalFileBackend(str(workdir / STORAGE)))
-            (found,) = storage.get_all_studies()
-            study = optuna.load_study(study_name=found.study_name, storage=storage)
-            return optuna.importance.get_param_importances(study)
-    except (ImportError, ValueError, RuntimeError, OSError):
-        return {}

@@ -292,27 +292,11 @@ def make_plan(
             if record.epochs_done:
                 records[name] = record
         record = record.asking(counts) if in_full else record.asking(rungs=counts)
-        kept, stopped = (
-            {checkpoint.epoch for checkpoint in holders.get(name, ())},
-            record.stopped,
-        )
-        measured = set(record.measured)
-        wanted = counts | lost.get(name, set()) | (measured - {stopped})
-        there_already = measured & kept
-        if not in_full:
-            # Its history has them, whatever checkpoint it is in.
-            wanted = counts
-            there_already = {count for count in counts if count <= record.epochs_done}
-        if stopped:
+        if record.stopped:
             most = max(record.point.epochs, *counts)
             records[name] = record.training_to(most)
-        if stopped and in_full and stopped not in measured:
-            # A search has stopped it, and did not measure it on all splits.
-            wanted = {count for count in wanted if count < stopped} | {stopped}
-        elif stopped in kept:
-            # What it would come to later is what it came to then.
-            there_already |= {count for count in wanted if count >= stopped}
-        missing = tuple(sorted(wanted - there_already))
+        kept = {checkpoint.epoch for checkpoint in holders.get(name, ())}
+        missing = _missing(record, counts, kept, lost.get(name, set()), in_full)
         there += len(counts - set(missing))
         if not missing:
             continue
@@ -325,13 +309,12 @@ def make_plan(
         source = max(before, key=lambda checkpoint: checkpoint.epoch, default=None)
         start = source.epoch if source else 0
         record = record.until(start).training_to(missing[-1])
-        folder = source.group if source else None
-        full = in_full
+        folder, full = source.group if source else None, in_full
         if later := [epoch for epoch in record.point.parts if epoch > start]:
             # With the numbers from there on, it goes on from there.
-            partial, ahead = True, [count for count in missing if count <= later[0]]
-            full = in_full and bool(ahead)
-            missing = tuple(ahead or later[:1])
+            ahead = tuple(count for count in missing if count <= later[0])
+            partial, full = True, in_full and bool(ahead)
+            missing = ahead or (later[0],)
         group = (program, start, missing, folder, full)
         groups.setdefault(group, []).append(record)
         sources[group] = source
@@ -346,6 +329,35 @@ def make_plan(
     asked = len(points) * len(seeds)
     known = dataset, records, saved, (), partial
     return Plan(points, lanes, asked, there, tuple(jobs), *known)
+
+
+def _missing(
+    record: Record, counts: Set[int], kept: Set[int], lost: Set[int], in_full: bool
+) -> tuple[int, ...]:
+    """Returns the epoch counts that a replica is still to be trained for, ascending.
+
+    Args:
+        record: What is known of it.
+        counts: The epoch counts that are asked for.
+        kept: The epochs of its checkpoints.
+        lost: See `make_plan`.
+        in_full: See `make_plan`.
+    """
+    measured, stopped = set(record.measured), record.stopped
+    if in_full:
+        wanted = counts | lost | (measured - {stopped})
+        there = measured & kept
+    else:
+        # Its history has them, whatever checkpoint it is in.
+        wanted = set(counts)
+        there = {count for count in counts if count <= record.epochs_done}
+    if stopped and in_full and stopped not in measured:
+        # A search has stopped it, and did not measure it on all splits.
+        wanted = {count for count in wanted if count < stopped} | {stopped}
+    elif stopped and stopped in kept:
+        # What it would come to later is what it came to then.
+        there |= {count for count in wanted if count >= stopped}
+    return tuple(sorted(wanted - there))
 
 
 def _inherited(

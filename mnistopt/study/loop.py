@@ -100,7 +100,8 @@ class Loop:
         for record in self.records.values():
             self._notice(record)
         with self._run.stopwatch("starting"):
-            self.write()
+            if self.plans == 1:
+                self.write()
             if plan.jobs:
                 self._run.pool.load(self._run.request.data)
         kept = []

@@ -43,26 +43,24 @@ def train(
     request, workdir, pool = run.request, run.workdir, run.pool
     asking = Asking(scheduler, request.points, request.seeds)
     points: dict[Point, None] = {}
-    plan: Plan
-    plan, wave, trials = None, asking.first(), 0  # type: ignore[assignment]
-    loop = Loop(run)
+    before: Plan | None = None
+    wave, trials, loop = asking.first(), 0, Loop(run)
     while wave is not None:
-        first, partial = True, True
-        while partial:
-            with run.stopwatch("planning"), noting(run.noted):
-                plan = plan_run(request, workdir, pool, wave=wave, before=plan)
-            run.stop.check()
-            if on_plan and not points:
-                on_plan(plan)
-            points |= dict.fromkeys(plan.points)
-            begun = bool(trials)
-            trials += plan.asked - plan.there if first else 0
-            asked = asked_values(tuple(points), request.seeds)
-            noted = Noted(asked, trials, begun)
-            partial, first = plan.partial, False
-            loop, plan = _train_wave(plan, wave, loop, run, noted)
-        found = outcomes(plan.points, wave, loop.records, request.data.fingerprint)
-        wave = asking.next(found)
+        with run.stopwatch("planning"), noting(run.noted):
+            plan = plan_run(request, workdir, pool, wave=wave, before=before)
+        run.stop.check()
+        if on_plan and before is None:
+            on_plan(plan)
+        points |= dict.fromkeys(plan.points)
+        begun = bool(trials)
+        # The rest of a wave whose numbers change has been counted.
+        rest = before is not None and before.partial
+        trials += 0 if rest else plan.asked - plan.there
+        asked = asked_values(tuple(points), request.seeds)
+        loop, before = _train_wave(plan, wave, loop, run, Noted(asked, trials, begun))
+        if not before.partial:
+            records, data = loop.records, request.data
+            wave = asking.next(outcomes(plan.points, wave, records, data.fingerprint))
     run.stop.check()
     _write_results(tuple(points), loop, run, bool(trials))
 

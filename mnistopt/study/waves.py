@@ -118,7 +118,7 @@ class Asking:
         """
         asked = dict.fromkeys(self._asked)
         if len(asked) != len(outcomes):
-            raise InputError("the scheduler asked for two points that are the same")
+            raise InputError("the scheduler asked for two points that compute the same")
         by_point = dict(zip(asked, outcomes))
         found = [by_point[point]._replace(point=point) for point in self._asked]
         try:

@@ -14,8 +14,9 @@ import pytest
 import mnistopt
 from mnistopt.errors import InputError
 from mnistopt.report.study import make_pictures, rerun_command
+from mnistopt.results.journal import STORAGE
 from mnistopt.results.ledger import SEARCH, read_ledger
-from mnistopt.study.search.storage import NAME, STORAGE
+from mnistopt.study.search.storage import NAME
 from mnistopt.study.waves import best_first
 
 SPACE = {

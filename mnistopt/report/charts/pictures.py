@@ -30,7 +30,8 @@ from mnistopt.report.charts.theme import TOP
 from mnistopt.results.columns import labelled, varying_axes
 from mnistopt.results.config import Config, read_config
 from mnistopt.results.effects import Effects, find_effects, interactions
-from mnistopt.results.ledger import Ledger, find_importances, read_ledger
+from mnistopt.results.journal import find_importances
+from mnistopt.results.ledger import Ledger, read_ledger
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.sheets import (
     EVERY,

@@ -27,6 +27,11 @@ class Rung(NamedTuple):
 Bracket = tuple[Rung, ...]
 
 
+def rung(epochs: int, below: int) -> int:
+    """Returns the epochs of the rung so many places below the last."""
+    return max(1, round(epochs / ETA**below))
+
+
 def hyperband(epochs: int) -> list[Bracket]:
     """Returns the brackets of Hyperband, with the numbers of its paper's table 1.
 
@@ -44,10 +49,7 @@ def hyperband(epochs: int) -> list[Bracket]:
     for s in range(most, -1, -1):
         first = (most + 1) // (s + 1) * ETA**s
         brackets.append(
-            tuple(
-                Rung(first // ETA**i, max(1, round(epochs / ETA ** (s - i))))
-                for i in range(s + 1)
-            )
+            tuple(Rung(first // ETA**i, rung(epochs, s - i)) for i in range(s + 1))
         )
     return brackets
 
@@ -74,12 +76,11 @@ def brackets(pruner: str, epochs: int, width: int | None) -> Iterator[Bracket]:
         table = [(Rung(width or WIDTH, epochs),)]
     elif pruner == "median":
         # All that are not below the median go on: as many as it takes.
-        of = [Rung(width or WIDTH, rung.epochs) for rung in table[0]]
-        table = [tuple(of)]
+        table = [tuple(Rung(width or WIDTH, climbed) for _, climbed in table[0])]
     else:
         copies = max(1, (width or 0) // table[0][0].trials)
         table = [
-            tuple(Rung(copies * rung.trials, rung.epochs) for rung in bracket)
+            tuple(Rung(copies * trials, climbed) for trials, climbed in bracket)
             for bracket in (table if pruner == "hyperband" else table[:1])
         ]
     return itertools.cycle(table)
@@ -91,7 +92,7 @@ def shortened(bracket: Bracket, trials: int) -> Bracket:
     if trials >= first:
         return bracket
     return tuple(
-        Rung(max(1, rung.trials * trials // first), rung.epochs) for rung in bracket
+        Rung(max(1, begun * trials // first), epochs) for begun, epochs in bracket
     )
 
 
@@ -99,9 +100,8 @@ def halving(bracket: Bracket) -> Scheduler:
     """Returns what trains a bracket: of each rung, the best go on to the next."""
 
     def train(points: Sequence[Point]) -> Waves:
-        for rung in bracket:
-            points = points[: rung.trials]
-            outcomes = yield [point.until(rung.epochs) for point in points]
+        for trials, epochs in bracket:
+            outcomes = yield [point.until(epochs) for point in points[:trials]]
             points = best_first(outcomes)
 
     return train
@@ -118,9 +118,9 @@ class Median:
         """Returns what trains a bracket."""
 
         def train(points: Sequence[Point]) -> Waves:
-            for rung in bracket:
-                outcomes = yield [point.until(rung.epochs) for point in points]
-                seen = self._seen.setdefault(rung.epochs, [])
+            for _, epochs in bracket:
+                outcomes = yield [point.until(epochs) for point in points]
+                seen = self._seen.setdefault(epochs, [])
                 seen += [outcome.accuracy for outcome in outcomes]
                 least = statistics.median(seen)
                 points = [o.point for o in outcomes if o.accuracy >= least]

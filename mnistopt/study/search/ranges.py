@@ -7,6 +7,8 @@ import re
 from mnistopt.axes import show
 from mnistopt.errors import InputError
 
+# Significant digits of a proposed number: more would not be told apart by any study.
+DIGITS = 4
 _RANGE = re.compile(r"(log:)?(.*?)\.\.(.*)")
 
 
@@ -34,6 +36,10 @@ class Range:
         if self.log:
             return math.sqrt(self.low * self.high)
         return (self.low + self.high) / 2
+
+    def rounded(self, value: float) -> float:
+        """Returns a number in the range, of few digits, near another."""
+        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
 
     def place(self, value: float) -> float:
         """Returns where in the range a number is, from 0 to 1."""

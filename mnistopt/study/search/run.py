@@ -51,11 +51,10 @@ def search(
 ) -> Study:
     """Searches for the best setting, and returns the study.
 
-    A sampler of Optuna's proposes a batch of settings, which train together; a pruner
-    stops the worse ones early, and what they leave free goes to the others. By
-    validation accuracy, the mean over the seeds. The best one is trained anew with
-    fresh seeds, and only then measured on the test split. The same call resumes a
-    search, and one with more `trials` or `epochs` extends it.
+    One of Optuna's samplers proposes settings in batches that train together, and a
+    pruner stops the worse ones early, by validation accuracy (the mean over the seeds).
+    The best one is trained anew with fresh seeds, and only then measured on the test
+    split. The same call resumes a search; more `trials` or `epochs` extend it.
 
     Args:
         trials: Settings to try.
@@ -63,16 +62,16 @@ def search(
         pruner: "hyperband", "halving", "median" or "none".
         scheduler: In place of a pruner, a generator function as in `run`: it is called
             with the points of each batch.
-        pbt: Epochs, for population-based training: all trials train to the end, and
-            after each so many epochs the worst quarter goes on from the best, with
-            perturbed numbers.
+        pbt: Number of epochs. In place of a pruner, population-based training: every
+            so many epochs the worst quarter of the trials continues from the best
+            quarter, with perturbed numbers.
         confirm: Fresh seeds that the best setting is trained with anew.
         images: Training images to go through at most, without those that confirm.
         timeout: Seconds of training at most; what trains then is finished.
         enqueue: Settings to begin with, as dictionaries; what one leaves out has its
             first value, or the middle of its range.
         at_a_time: Trials to begin at a time; by default those of a bracket, or 16.
-        search_seed: Of the sampler's random numbers.
+        search_seed: The seed of the sampler.
         on_search: Called with the `Search` before it begins.
         on_batch: Called with each `Batch` before it trains.
         on_progress: See `run`.
@@ -105,13 +104,12 @@ def search(
             on_batch=on_batch,
             **settings,
         )
+    from mnistopt.study.search.searching import scheduler_of  # It needs Optuna.
+
     if on_search:
         on_search(found)
     callbacks = Callbacks(None, on_progress, on_epoch, shown)
-    from mnistopt.study.search.searching import scheduler_of
-
-    scheduled = scheduler_of(found)
-    return run_request(found.request, scheduled, callbacks, stopwatch, noted)
+    return run_request(found.request, scheduler_of(found), callbacks, stopwatch, noted)
 
 
 def prepare(

@@ -7,12 +7,7 @@ from typing import Any, NamedTuple
 
 from mnistopt.axes import plural
 from mnistopt.study.request import Request
-from mnistopt.study.search.brackets import (
-    Bracket,
-    Rung,
-    brackets,
-    shortened,
-)
+from mnistopt.study.search.brackets import Bracket, Rung, brackets, rung, shortened
 from mnistopt.study.search.space import Space
 from mnistopt.study.waves import Scheduler
 
@@ -120,9 +115,9 @@ class Search:
         seeds = self.request.seeds
         if self.pruner not in ("hyperband", "halving") or self.pbt:
             return seeds
-        below, at = 0, self.epochs
-        while at > epochs:
-            below, at = below + 1, max(1, round(self.epochs / 3 ** (below + 1)))
+        below = 0
+        while rung(self.epochs, below) > epochs:
+            below += 1
         return seeds[: max(1, len(seeds) - below)]
 
     def images(self) -> int:
@@ -132,10 +127,10 @@ class Search:
     def images_of(self, bracket: Bracket) -> int:
         """Returns the training images that a bracket takes."""
         done, epochs = dict[int, int](), 0
-        for rung in bracket:
-            for seed in self.seeds_at(rung.epochs):
-                epochs += rung.trials * (rung.epochs - done.get(seed, 0))
-                done[seed] = rung.epochs
+        for trials, climbed in bracket:
+            for seed in self.seeds_at(climbed):
+                epochs += trials * (climbed - done.get(seed, 0))
+                done[seed] = climbed
         return epochs * len(self.request.data.train.labels)
 
     def about(self) -> dict[str, Any]:

@@ -214,7 +214,7 @@ class _Searching:
         self._ledger.write(self._workdir)
         place = min(
             range(len(rows)),
-            key=lambda i: (-rows[i]["accuracy"], points[i].identity()),
+            key=lambda i: (-rows[i]["accuracy"], rows[i]["replica"]),
         )
         self._best = place, rows[place]["accuracy"], points[place].until(epoch)
 

@@ -14,8 +14,6 @@ from mnistopt.points import Point
 from mnistopt.study import grid
 from mnistopt.study.search.ranges import Range, typed_range
 
-# Significant digits of a proposed number: more would not be told apart by any study.
-DIGITS = 4
 # Combinations of lists from which a space is taken for endless.
 MANY = 10_000
 # Share of a range within which two settings are hardly two.
@@ -51,17 +49,18 @@ class Space:
         given = {name: _as_range(name, value) for name, value in axes.items()}
         models = as_list(given.pop("model", DEFAULT))
         self.networks: list[Network] = [grid.find(model) for model in models]
-        if len({network.name for network in self.networks}) < len(self.networks):
+        called = [network.name for network in self.networks]
+        if twice := [name for name in called if called.count(name) > 1]:
             raise InputError(
-                f"two networks are called {self.networks[0].name}: a search chooses "
-                "networks by their names, and their fields by lists of values"
+                f"two networks are called {twice[0]}: a search chooses networks by "
+                "their names, and their fields by lists of values"
             )
         self._models = {n.name: model for n, model in zip(self.networks, models)}
         self.axes: dict[str, Range | list[Any]] = {}
-        declared = {name: axis for n in self.networks for name, axis in n.axes.items()}
-        declared |= TRAINING
+        fields = {name: axis for n in self.networks for name, axis in n.axes.items()}
+        self._declared = {**fields, **TRAINING}
         for name, value in given.items():
-            axis = declared.get(name)
+            axis = self._declared.get(name)
             if not isinstance(value, Range):
                 self.axes[name] = axis.values(name, value) if axis else as_list(value)
                 continue
@@ -127,6 +126,10 @@ class Space:
         return {name: of for name, of in self.axes.items() if isinstance(of, Range)}
 
     @property
+    def _lists(self) -> dict[str, list[Any]]:
+        return {name: of for name, of in self.axes.items() if isinstance(of, list)}
+
+    @property
     def epochs(self) -> int:
         """The epochs that a trial may be trained for."""
         return max(point.epochs for point in self.corners)
@@ -134,10 +137,9 @@ class Space:
     @functools.cached_property
     def size(self) -> float:
         """How many settings there are; inf if a range is among them."""
-        lists = {name: of for name, of in self.axes.items() if isinstance(of, list)}
-        if len(lists) < len(self.axes):
-            return math.inf
-        if len(self.networks) * math.prod(map(len, lists.values())) > MANY:
+        lists = self._lists
+        combinations = len(self.networks) * math.prod(map(len, lists.values()))
+        if self.ranges or combinations > MANY:
             return math.inf
         chosen = (
             (network, dict(zip(lists, values)))
@@ -148,8 +150,7 @@ class Space:
 
     def settings(self) -> Iterator[dict[str, Any]]:
         """Yields all settings of a space that has a size, as `suggest` has them."""
-        lists = {name: of for name, of in self.axes.items() if isinstance(of, list)}
-        seen = set()
+        lists, seen = self._lists, set()
         for network in self.networks:
             for values in itertools.product(*lists.values()):
                 given = {name: _plain(value) for name, value in zip(lists, values)}
@@ -175,11 +176,7 @@ class Space:
         if len(names) > 1:
             params["model"] = choose("model", list(names), False)
             network = names[params["model"]]
-        single = {
-            name: of[0]
-            for name, of in self.axes.items()
-            if isinstance(of, list) and len(of) == 1
-        }
+        single = {name: of[0] for name, of in self._lists.items() if len(of) == 1}
         # What others depend on comes first.
         order = sorted(self.axes, key=lambda name: (name in _NEEDS, name in NUMBERS))
         for name in order:
@@ -188,7 +185,7 @@ class Space:
                 listed = of if isinstance(of, Range) else list(map(_plain, of))
                 if isinstance(listed, list) and len(listed) == 1:
                     continue
-                whole = {**network.axes, **TRAINING}[name].kind == "whole"
+                whole = self._declared[name].kind == "whole"
                 params[name] = choose(name, listed, whole)
         return params
 
@@ -207,15 +204,14 @@ class Space:
         yield from ((name, *of) for name, of in asked.items())
 
     def point(self, params: Mapping[str, Any]) -> Point:
-        """Returns the point of chosen values; numbers are rounded to `DIGITS`."""
+        """Returns the point of chosen values; numbers in ranges are rounded."""
         names = {network.name: network for network in self.networks}
         network = names.get(params.get("model", ""), self.networks[0])
         chosen: dict[str, Any] = {}
         for name, of in self.axes.items():
             if isinstance(of, Range):
                 if name in params:
-                    rounded = float(f"{params[name]:.{DIGITS}g}")
-                    chosen[name] = min(max(rounded, of.low), of.high)
+                    chosen[name] = of.rounded(params[name])
             elif name in params:
                 chosen[name] = next(v for v in of if _plain(v) == params[name])
             else:
@@ -251,17 +247,13 @@ class Space:
                 of: Any = [network.name for network in self.networks]
             else:
                 of = self.axes.get(name)
-            declared = {
-                **TRAINING,
-                **{k: v for n in self.networks for k, v in n.axes.items()},
-            }
             if of is None:
                 raise InputError(
                     f"{name}={show(value)} is not in the space of the search"
                 )
-            plain = (
-                value if name == "model" else _plain(declared[name].check(name, value))
-            )
+            plain = value
+            if name != "model":
+                plain = _plain(self._declared[name].check(name, value))
             if isinstance(of, Range):
                 inside = of.low <= plain <= of.high
             else:

@@ -1,17 +1,14 @@
 """Optuna's own file of a search, which its dashboard opens: WORKDIR/optuna.log."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from mnistopt.errors import InputError
-from mnistopt.results.ledger import STORAGE
+from mnistopt.results.journal import STORAGE, open_journal
 
 NAME = "search"
 # Of a trial of ours: the point that it is about.
@@ -44,16 +41,14 @@ class Storage:
         Path(f"{path}.lock").unlink(missing_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Of what is experimental.
-                storage = JournalStorage(JournalFileBackend(str(path)))
-                names = [study.study_name for study in storage.get_all_studies()]
-                self._study = optuna.create_study(
-                    storage=storage,
-                    study_name=names[0] if names else NAME,
-                    direction="maximize",
-                    load_if_exists=True,
-                )
+            storage = open_journal(workdir)
+            names = [study.study_name for study in storage.get_all_studies()]
+            self._study = optuna.create_study(
+                storage=storage,
+                study_name=names[0] if names else NAME,
+                direction="maximize",
+                load_if_exists=True,
+            )
         except Exception as error:
             raise InputError(
                 f"{path} cannot be read ({error}): move it away, and it is made again"
@@ -65,7 +60,7 @@ class Storage:
             )
         there = self._study.get_trials(deepcopy=False)
         self._others = [trial for trial in there if POINT not in trial.user_attrs]
-        self._ours = [_content(trial) for trial in there if POINT in trial.user_attrs]
+        self._ours = {_content(trial) for trial in there if POINT in trial.user_attrs}
 
     @property
     def by_hand(self) -> ByHand:
@@ -90,10 +85,9 @@ class Storage:
         Those that have gone on since, with more epochs or a larger budget, are added
         again, and what they were before is left to whoever reads on.
         """
-        contents = [_content(trial) for trial in trials]
-        new = [t for t, of in zip(trials, contents) if of not in self._ours]
+        new = [trial for trial in trials if _content(trial) not in self._ours]
         self._study.add_trials(new)
-        self._ours += [_content(trial) for trial in new]
+        self._ours |= set(map(_content, new))
 
 
 def _content(trial: FrozenTrial) -> tuple:
