@@ -8,6 +8,7 @@ from typing import Any
 
 from mnistopt.axes import show, single
 from mnistopt.hparams import (
+    CHANGES,
     NUMBERS,
     RECIPE,
     TRAINING,
@@ -134,17 +135,16 @@ class Point:
 
         Up to there, both are trained the same. None where nothing changes.
         """
-        *rest, last = read_changes(self.changes) or (None,)
-        if last is None:
+        changes = read_changes(self.changes)
+        if not changes:
             return None
-        changes = show_changes(rest)  # type: ignore[arg-type]
-        return dataclasses.replace(self, changes=changes), last.epoch
+        earlier = dataclasses.replace(self, changes=show_changes(changes[:-1]))
+        return earlier, changes[-1].epoch
 
     def changing(self, epoch: int, **numbers: float) -> "Point":
         """Returns the point with other numbers from an epoch on, after all changes."""
         changes = (*read_changes(self.changes), Change(epoch, numbers))
-        text = show_changes(read_changes(show_changes(changes)))
-        return dataclasses.replace(self, changes=text)
+        return dataclasses.replace(self, changes=CHANGES.clean(show_changes(changes)))
 
     def until(self, epochs: int) -> "Point":
         """Returns the point with another number of epochs to train."""

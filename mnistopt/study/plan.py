@@ -27,6 +27,9 @@ from mnistopt.study.waves import Wave
 from mnistopt.study.workdir import Workdir
 from mnistopt.training.cohort import Cohort
 
+# Rounds per device from which one that waits for the last is idle for next to nothing.
+_FULL = 16
+
 
 def plan_run(
     request: Request,
@@ -235,10 +238,6 @@ def fitted(
     return dataclasses.replace(
         plan, jobs=tuple(jobs), groups=groups, needs=taken, available=room
     )
-
-
-# Rounds per device from which one that waits for the last is idle for next to nothing.
-_FULL = 16
 
 
 def _grouped(
