@@ -88,7 +88,7 @@ def _measure(way: str, repeat: int, folder: Path, cache: Path) -> dict[str, Any]
         study = mnistopt.run(
             **GRID, epochs=EPOCHS, seeds=[repeat], workdir=folder / "grid", **common
         )
-        found = _took(study, study.trials) | {"winner": study.best_params}
+        found = _took(study, repeat) | {"winner": study.best_params}
         found["seen"] = float(study.trials["validation_accuracy"].max())
     else:
         space = {"lr": mnistopt.log(LOW, HIGH), "dropout": mnistopt.uniform(0, DROPOUT)}
@@ -104,9 +104,7 @@ def _measure(way: str, repeat: int, folder: Path, cache: Path) -> dict[str, Any]
             workdir=folder / "search",
             **common,
         )
-        trials = study.trials
-        # What confirms the winner is not part of the search.
-        found = _took(study, trials[trials["seed"] == repeat])
+        found = _took(study, repeat)
         chosen = ledger.chosen if (ledger := read_ledger(study.workdir)) else {}
         found |= {"winner": study.best_params, "seen": chosen.get("accuracy")}
     fresh = list(range(100, 100 + CONFIRM))
@@ -127,18 +125,20 @@ def _plain(value: Any) -> Any:
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def _took(study: Any, trials: Any) -> dict[str, Any]:
+def _took(study: Any, seed: int) -> dict[str, Any]:
     """Returns the images and seconds of a study, compiling apart.
 
-    A replica's seconds are its share of the time that all devices took.
+    What confirms a winner, with other seeds, is no part of a search. An epoch's seconds
+    are the replica's share of the time that all devices took; those that a replica has
+    taken over from another took none, and count once.
     """
-    by_replica = trials.groupby("replica")
-    epochs = int(by_replica["epochs_done"].max().sum())
+    curves = study.curves
+    trained = curves[(curves["seed"] == seed) & (curves["seconds"] > 0)]
     parts = study.config.seconds
     other = ("planning", "starting", "saving")
     return {
-        "images": epochs * study.config.data.train,
-        "seconds": float(by_replica["seconds"].max().sum())
+        "images": len(trained) * study.config.data.train,
+        "seconds": float(trained["seconds"].sum())
         + sum(parts.get(name, 0.0) for name in other),
         "compiling": parts.get("compiling", 0.0),
     }
