@@ -185,8 +185,10 @@ END
     case "$program $*" in
       bench*--compile_for*) venv=$venv-aot; set_up aot ;;
       bench*--search*) set_up bench,search ;;
+      bench*--export*) set_up bench,export ;;
       bench*) set_up bench ;;
       search*) set_up search ;;
+      export*) set_up export ;;
       *) set_up run ;;
     esac
     exec "$python" -m "experiments.$program" "$@" ;;

@@ -14,6 +14,8 @@ minutes on two cores, the whole benchmark an hour or more, and --cluster ten min
 number of kernels per step and XLA's estimate of their time, in half an hour; the same
 command resumes. --rounding trains with products rounded as on accelerators, in ten
 minutes. --search compares searches of the paper's space, in an hour; it resumes, too.
+--export=WORKDIR,... exports the best network of each study in all formats, and compares
+answers, sizes and latency.
 """
 
 import json
@@ -52,6 +54,7 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "search", False, "search the paper's space in several ways, and by Optuna's"
     )
+    flags.DEFINE_list("export", None, "folders of studies whose networks are exported")
     flags.DEFINE_bool(
         "cluster",
         False,
@@ -73,6 +76,9 @@ def main() -> None:
         return
     if FLAGS.search:
         _search(workdir)
+        return
+    if FLAGS.export:
+        _export(workdir, FLAGS.export)
         return
     from experiments.benchmark import contest, ours, report
     from mnistopt.engine.devices import use_devices
@@ -178,16 +184,33 @@ def _round(workdir: Path) -> None:
     print(page)
 
 
+def _machine() -> dict[str, Any]:
+    from mnistopt.results.config import describe_machine
+
+    about = describe_machine()
+    versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
+    return {"cpu": about["cpu"], "versions": versions, "commit": about["commit"]}
+
+
+def _export(workdir: Path, studies: Sequence[str]) -> None:
+    """Measures exported networks, and writes what was found."""
+    from experiments.benchmark import exports
+
+    measured: dict[str, Any] = {"machine": _machine(), "rows": []}
+    for row in exports.measure(studies, workdir, log):
+        measured["rows"].append(row)
+        _write(workdir, measured, "export.json")
+    page = exports.markdown(measured)
+    (workdir / "export.md").write_text(page, encoding="utf-8")
+    print(page)
+
+
 def _search(workdir: Path) -> None:
     """Measures what searches find, and what they take; resumes."""
     from experiments.benchmark import search, search_report
-    from mnistopt.results.config import describe_machine
 
     path = workdir / "search.json"
-    about = describe_machine()
-    versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
-    machine = {"cpu": about["cpu"], "versions": versions, "commit": about["commit"]}
-    measured: dict[str, Any] = {"machine": machine, "rows": []}
+    measured: dict[str, Any] = {"machine": _machine(), "rows": []}
     if path.is_file():
         measured = json.loads(path.read_text(encoding="utf-8"))
     for _ in search.run(workdir, measured, log):

@@ -75,7 +75,7 @@ class Examples(NamedTuple):
 def _examples(study: Any) -> Examples:
     """Returns what is to be evaluated."""
     from mnistopt.data.strangers import read_strangers
-    from mnistopt.study.evaluation import count_seen, evaluated_data
+    from mnistopt.study.examples import count_seen, evaluated_data
 
     if FLAGS.images:
         if FLAGS.data or FLAGS.dataset or FLAGS.data_dir:

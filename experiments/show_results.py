@@ -239,6 +239,16 @@ def evaluation(answer: dict) -> None:
     console.print(_per_class(answer, confusion=False, figures=True))
 
 
+def exported(card: dict, path: str) -> None:
+    """Prints what `experiments.export` wrote."""
+    from mnistopt.study.export.card import sentences
+
+    console = make_console()
+    console.print(f"[bold]{path}[/bold], {card['bytes']:,} bytes", soft_wrap=True)
+    for line in sentences(card):
+        console.print(line, soft_wrap=True, markup=False)
+
+
 def _per_class(answer: dict, confusion: bool, figures: bool) -> Table:
     """Returns a table with a row per class: what it was taken for, how well it went."""
     table = make_table()

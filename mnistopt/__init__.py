@@ -15,6 +15,7 @@ Example::
 ``uniform``             a range of numbers for ``search``
 ``plan``                what ``run`` would train, and what it would cost
 ``open_study``          a finished or running study, by its workdir
+``read_export``         a classifier that ``Study.export`` has written as npz
 ``rerun``               a study once more from its config.json, compared with the first
 ``Study``               tables, charts, predictions, models and weights of a study
 ``load``                the named data sets
@@ -41,6 +42,7 @@ _HOME = {
     "search": "mnistopt.study.search.run",
     "log": "mnistopt.study.search.ranges",
     "uniform": "mnistopt.study.search.ranges",
+    "read_export": "mnistopt.study.export.run",
     "rerun": "mnistopt.study.rerun",
     "Study": "mnistopt.study.study",
     "TensorBoard": "mnistopt.results.tensorboard",
@@ -62,6 +64,7 @@ __all__ = [
     "make_model",
     "open_study",
     "plan",
+    "read_export",
     "rerun",
     "run",
     "search",
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
     from mnistopt.models.layers import Dropout
     from mnistopt.models.networks import make_model
     from mnistopt.results.tensorboard import TensorBoard
+    from mnistopt.study.export.run import read_export
     from mnistopt.study.rerun import rerun
     from mnistopt.study.runner import plan, run
     from mnistopt.study.search.ranges import log, uniform

@@ -90,6 +90,9 @@ RUN_BY = {
         "`search.json`": "a_ledger_that_was_changed_is_refused",
         "`optuna.log`": "a_file_of_optuna_s_that_was_lost_is_made_again",
     },
+    "study/test_export": {
+        "`export/`": "a_damaged_file_is_refused",
+    },
     "results/test_tensorboard": {
         "`tensorboard/`": "an_interrupted_run_that_is_repeated_shows_no_epoch_twice",
     },

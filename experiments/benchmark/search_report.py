@@ -19,14 +19,17 @@ from experiments.benchmark.search import (
     RANDOM,
 )
 
+# Million images that the points of ways which took equally many are drawn apart.
+_APART = 0.07
+
 
 def _of(measured: Mapping[str, Any], way: str, name: str) -> Any:
     rows = [row for row in measured["rows"] if row["way"] == way]
     return np.array([row[name] for row in sorted(rows, key=lambda r: r["repeat"])])
 
 
-def markdown(measured: Mapping[str, Any]) -> str:
-    """Returns what was found, as a page."""
+def headline(measured: Mapping[str, Any]) -> str:
+    """Returns the table of the documentation, and of the page."""
     from mnistopt.results.stats import mean_interval, positive_interval
 
     head = ["way", "images (million)", "seconds", "validation % of the winner, anew"]
@@ -46,6 +49,13 @@ def markdown(measured: Mapping[str, Any]) -> str:
         cells.append("" if way == GRID_HERE else text)
         cells += [_accuracy(_of(measured, way, "test")), str(len(found))]
         table.append(cells)
+    return as_table(table)
+
+
+def markdown(measured: Mapping[str, Any]) -> str:
+    """Returns what was found, as a page."""
+    from mnistopt.results.stats import mean_interval
+
     about, apart = measured["machine"], ""
     fixed, found = _of(measured, RANDOM, "validation"), _of(measured, PBT, "validation")
     if len(found):
@@ -65,7 +75,7 @@ def markdown(measured: Mapping[str, Any]) -> str:
         "third of its images. Each way is repeated with other seeds, in turn; its "
         f"winner by validation is trained anew here with {CONFIRM} fresh seeds, equal "
         "for all. Brackets are 95 % intervals over the repeats.",
-        as_table(table),
+        headline(measured),
         f"Seconds are without compiling, which takes {compiling.max():.0f} s the first "
         f"time and {compiling.min():.0f} s from the cache here, and without imports. "
         "Optuna over PyTorch is a process per core on one journal, with its TPE and "
@@ -101,11 +111,12 @@ def picture(measured: Mapping[str, Any]) -> Any:
     found = []
     for way in ways:
         right = accuracy_interval(_of(measured, way, "validation"))
-        for panel, name, scale in (
-            ("million training images", "images", 1e-6),
-            ("seconds", "seconds", 1.0),
+        for panel, name, scale, apart in (
+            ("million training images", "images", 1e-6, _APART),
+            ("seconds", "seconds", 1.0, 0.0),
         ):
             spent = scale * _of(measured, way, name).mean()
+            spent += (way != GRID_HERE) * apart * (ways.index(way) - len(ways) / 2)
             found.append(
                 {
                     "way": way,
@@ -143,7 +154,10 @@ def picture(measured: Mapping[str, Any]) -> Any:
     chart = finished(
         alt.hconcat(*panels),
         "What a search finds, and what it takes",
-        [f"Winner trained anew with {CONFIRM} fresh seeds; mean of the repeats, 95 %."],
+        [
+            f"Winner trained anew with {CONFIRM} fresh seeds; mean of repeats, 95 %.",
+            "Ways of equal images stand side by side.",
+        ],
         f"Validation error of the winners: {', '.join(words)}.",
     )
     return Picture.of(frame, chart)
@@ -159,6 +173,9 @@ def axes_picture(found: Sequence[Mapping[str, Any]]) -> Any:
 
     frame = pd.DataFrame(found)
     scale = alt.Scale(type="log", domain=[7e-5, 1.4e-1], nice=False)
+    # One scale for both, so that they can be compared.
+    lowest = 0.8 * float(frame["error"].min())
+    errors = alt.Scale(type="log", domain=[lowest, 110], nice=False)
     colour = alt.Color(
         "error:Q", scale=alt.Scale(scheme="viridis", type="log"), legend=None
     )
@@ -172,8 +189,8 @@ def axes_picture(found: Sequence[Mapping[str, Any]]) -> Any:
         )
         above = base.mark_point(filled=True, size=90).encode(
             x=alt.X("lr:Q", scale=scale, title=None, axis=None),
-            y=alt.Y(
-                "error:Q", title="error (%)", scale=alt.Scale(type="log", padding=8)
+            y=alt.Y("error:Q", title="error (%)", scale=errors).axis(
+                values=[5, 10, 20, 50, 100]
             ),
             color=colour,
         )

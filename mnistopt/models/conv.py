@@ -8,7 +8,7 @@ on a CPU, a product on a GPU, and XLA's convolution on a TPU, which has a unit f
 
 import jax
 
-from mnistopt.models import forms, fused, whole
+from mnistopt.models import forms, fused, plain, whole
 from mnistopt.models.cells import grouped, ungrouped
 
 # Images worked on at a time in loops: with 1, training was as fast, with 4 or 8 slower.
@@ -34,6 +34,8 @@ def conv3x3(
     form = forms.form()
     if form == forms.FUSED:
         return fused.conv3x3(x, kernel, bias, pool)
+    if form == forms.PLAIN:
+        return plain.conv3x3(x, kernel, bias, pool)
     if form != forms.BLOCKS:
         return whole.conv3x3(x, kernel, bias, pool, native=form == forms.NATIVE)
 

@@ -21,6 +21,8 @@ BLOCKS = "blocks"
 PATCHES = "patches"
 # Whole batches; a convolution is XLA's own.
 NATIVE = "native"
+# Whole batches in plain operations, pools too: to be read, not to be trained by.
+PLAIN = "plain"
 # By the platforms of JAX's devices; what is none of them is taken for a GPU.
 OF_PLATFORM = {"cpu": FUSED if fused.LIBRARY else BLOCKS, "gpu": PATCHES, "tpu": NATIVE}
 

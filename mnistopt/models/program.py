@@ -29,7 +29,7 @@ STATISTICS = "batch_stats"
 # Images that programs are traced on.
 BATCH = 3
 # Calls of a function, which say nothing of what is computed.
-_CALLS = {
+CALLS = {
     *("pjit", "jit", "closed_call", "core_call", "core_closed_call", "checkpoint"),
     *("remat", "remat2", "custom_jvp_call", "custom_vjp_call"),
     "custom_vjp_call_jaxpr",
@@ -197,7 +197,7 @@ def _outputs(program: Any, inputs: Sequence[bytes]) -> list[bytes]:
                 f"{_HIDDEN[name]} cannot be known from the program ({name}). Use "
                 "jax.numpy"
             )
-        called = _called(equation) if name in _CALLS else None
+        called = inner(equation) if name in CALLS else None
         if called is not None:
             results = _outputs(called, given)
         elif name.startswith("copy"):
@@ -252,7 +252,7 @@ def _scanned(params: Mapping[str, Any]) -> tuple[int, int]:
     return len(fixed), len(carried)
 
 
-def _called(equation: Any) -> Any:
+def inner(equation: Any) -> Any:
     """Returns the program that an equation calls."""
     kinds = (jex.ClosedJaxpr, jex.Jaxpr)
     programs = [p for p in equation.params.values() if isinstance(p, kinds)]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from mnistopt.models import forms
 from mnistopt.models.cells import grouped
 from mnistopt.models.layers import product
+from mnistopt.models.plain import convolve
 from mnistopt.models.views import cut, pad, padding, patches, views
 
 # Rows of an image whose sum is written out: with half or twice as many, training was
@@ -37,6 +38,8 @@ class Stem(nn.Module):
         """Maps float [B, H, W, C] to [B, H / stride, W / stride, O], rounded up."""
         shape = 3, 3, x.shape[-1], self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        if forms.form() == forms.PLAIN:
+            return convolve(x, kernel, self.stride)
         return _pixelwise(patches(x, self.stride), kernel.reshape(-1, self.features))
 
 
@@ -77,6 +80,8 @@ class Pointwise(nn.Module):
         """Maps float [B, H, W, C] to [B, H, W, O]."""
         shape = 1, 1, x.shape[-1] // self.groups, self.features
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        if forms.form() == forms.PLAIN:
+            return convolve(x, kernel, groups=self.groups)
         if self.groups > 1 and not forms.in_loops(forms.form()):
             return _grouped(x, kernel[0, 0], self.groups)
         # On CPUs about twice as fast as one product by a matrix of [C, O] with zeros
@@ -127,6 +132,8 @@ def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     Returns:
         Float [B, H / stride, W / stride, C], rounded up.
     """
+    if forms.form() == forms.PLAIN:
+        return convolve(x, kernel[:, :, None], stride, x.shape[-1])
     return _depthwise(x, kernel, stride, forms.in_loops(forms.form()))
 
 

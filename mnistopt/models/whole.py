@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mnistopt.models.cells import pooled
+from mnistopt.models.plain import convolve
 from mnistopt.models.views import patches
 
 
@@ -24,9 +25,7 @@ def conv3x3(
             kernel's nine places see.
     """
     if native:
-        y = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        y = convolve(x, kernel)
     else:
         y = patches(x) @ kernel.reshape(-1, kernel.shape[-1])
     if pool:

@@ -235,11 +235,11 @@ def describe_machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": f"{processor()}, {os.cpu_count()} cores",
         "versions": versions,
-        "commit": _commit(),
+        "commit": own_commit(),
     }
 
 
-def _commit() -> str | None:
+def own_commit() -> str | None:
     """Returns the project's commit; None where it is not run from its own checkout.
 
     Installed inside somebody's repository, that one's commit says nothing.

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnistopt.axes import show
 from mnistopt.data.content import listed
 from mnistopt.engine.checkpoint import Checkpoint, Damaged, Store
 from mnistopt.engine.identity import make_again
@@ -15,7 +14,6 @@ from mnistopt.engine.record import Record
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.models.networks import bare
-from mnistopt.points import NEUTRAL
 from mnistopt.results import config
 from mnistopt.results.columns import axes_of
 from mnistopt.results.compare import Comparison, paired
@@ -24,10 +22,8 @@ from mnistopt.results.ledger import SEARCH, read_ledger, search_table
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.table_files import read_table
 from mnistopt.results.tables import FINISHED, MEASURED, best_trial
+from mnistopt.study.naming import FEWEST, find_point, named
 from mnistopt.study.progress import in_notebook
-
-# Letters of a trial's name that may stand for all of it.
-_FEWEST = 4
 
 
 class Study:
@@ -145,13 +141,13 @@ class Study:
             InputError: If no trial, or more than one, is named so.
         """
         trials = self.trials
-        rows = _named(trials, best_trial(trials) if name == "best" else name)
+        rows = named(trials, best_trial(trials) if name == "best" else name)
         if len(rows) != 1:
             some = f" ({listed(rows['trial'], 4)})" if len(rows) else ""
             raise InputError(
                 f"trial={name!r} names {len(rows)} trials of {self.workdir}{some}; "
                 "give best, or a name from the column trial of trials.csv, or "
-                f"{_FEWEST} or more letters that it begins with"
+                f"{FEWEST} or more letters that it begins with"
             )
         return {str(name): value for name, value in rows.iloc[0].items()}
 
@@ -274,6 +270,39 @@ class Study:
         )
         return classify(self.config, networks, images)
 
+    def export(
+        self,
+        format: str = "onnx",
+        trial: str = "best",
+        int8: bool = False,
+        weights: str = "last",
+        path: str | Path | None = None,
+        data_dir: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Writes a trained network as a file for where it is used.
+
+        Its probabilities are calibrated on validation images.
+
+        Args:
+            format: "onnx"; "html", a page to draw on, and "c", C99, both in whole
+                numbers; "stablehlo"; or "npz", for `mnistopt.read_export`.
+            trial: See `trial`; or "ensemble", all seeds of the best point, which vote.
+            int8: Whether onnx and npz are in whole numbers, too.
+            weights: See `variables`.
+            path: The file; None for one in the workdir's folder export.
+            data_dir: Where the study's data are, if they have been moved.
+
+        Returns:
+            What stands in the file: what it takes, its accuracy, its data, the command
+            and more; and its `path` and `bytes`.
+
+        Raises:
+            InputError: If it cannot be exported; says which layer, or what is missing.
+        """
+        from mnistopt.study.exporting import export_study
+
+        return export_study(self, format, trial, int8, weights, path, data_dir)
+
     def per_class(self, trial: str = "best", split: str = "test") -> pd.DataFrame:
         """Returns how well each class is recognized by a trial's point.
 
@@ -293,7 +322,10 @@ class Study:
     @property
     def best_params(self) -> dict[str, Any]:
         """The hyper-parameters of the best point, without those that it has not."""
-        row = self.trial("best")
+        return self.settings(self.trial("best"))
+
+    def settings(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the hyper-parameters of a row of `trials`, those that it has."""
         axes = {name: row[name] for name in axes_of(self.trials)}
         # A class of the user's own is named by where it is.
         own = self.config.modules.get(row["model"], {})
@@ -325,7 +357,12 @@ class Study:
             raise InputError(
                 f"metric={metric} is not known; choose one of {', '.join(MEASURED)}"
             )
-        points = [self._point(trials, setting) for setting in (a, b)]
+        points = [
+            find_point(trials, setting, self.workdir)
+            if isinstance(setting, Mapping)
+            else self.trial(setting)["point"]
+            for setting in (a, b)
+        ]
         done = trials[trials["status"] == FINISHED]
         first, second = (
             done[done["point"] == point].set_index("seed")[metric].astype(float)
@@ -335,28 +372,6 @@ class Study:
         if apart.empty:
             raise InputError(f"{a} and {b} have no finished seed in common")
         return paired(apart.tolist())
-
-    def _point(self, trials: pd.DataFrame, setting: Any) -> str:
-        if not isinstance(setting, Mapping):
-            return str(self.trial(setting)["point"])
-        axes = axes_of(trials)
-        rows = trials
-        for name, value in setting.items():
-            if name not in axes and name in NEUTRAL and value == NEUTRAL[name]:
-                continue
-            if name not in axes:
-                raise InputError(
-                    f"unknown hyper-parameter {name}; there are {', '.join(axes)}"
-                )
-            texts = rows[name].map(show, na_action="ignore")
-            rows = rows[texts == show(value)]
-        found = rows["point"].unique()
-        if len(found) != 1:
-            raise InputError(
-                f"{setting} fits {len(found)} settings of {self.workdir}; name the "
-                "hyper-parameters that tell one from the others"
-            )
-        return str(found[0])
 
     @property
     def _store(self) -> Store:
@@ -385,14 +400,6 @@ class Study:
             f"trial {row['trial']} of {self.workdir} is {row['status']} and has no "
             "checkpoint; run the grid's command again to resume"
         )
-
-
-def _named(trials: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Returns the rows of a trial, or else of those whose names begin so."""
-    rows = trials[trials["trial"] == name]
-    if rows.empty and isinstance(name, str) and len(name) >= _FEWEST:
-        rows = trials[trials["trial"].str.startswith(name)]
-    return rows
 
 
 # Opens the workdir of a grid that has run, or is running.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmark import report
+from experiments.benchmark import exports, report, search_report
 from experiments.benchmark.contest import OURS, PYTORCH
 from experiments.benchmark.networks import NETWORKS, update_flops
 from experiments.benchmark.workers import Failed, Workers
@@ -103,6 +103,16 @@ def test_committed_tables_are_of_the_committed_run():
     assert (COMMITTED / "bench.md").read_text() == report.markdown(found)
     assert report.headline(found) in (ROOT / "README.md").read_text()
     assert all(one["n"] >= 5 for one in found["rows"] if "low" in one)
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("search", search_report), ("export", exports)]
+)
+def test_pages_and_docs_say_what_was_measured(name, made):
+    folder = COMMITTED.parent / name
+    found = json.loads((folder / f"{name}.json").read_text())
+    assert (folder / f"{name}.md").read_text() == made.markdown(found)
+    assert made.headline(found) in (ROOT / "docs" / f"{name}.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "shufflenet"])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import mnistopt
-from mnistopt.study.evaluation import count_seen
+from mnistopt.study.examples import count_seen
 from tests.programs import assert_refused, run
 
 

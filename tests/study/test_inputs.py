@@ -20,7 +20,7 @@ from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.hparams import EPOCHS, NUMBERS, RECIPE
 from mnistopt.study import request
-from mnistopt.study.evaluation import study_data
+from mnistopt.study.examples import study_data
 from tests.configs import make_config
 
 REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"

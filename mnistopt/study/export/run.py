@@ -1,0 +1,242 @@
+"""Writes trained networks as files for where they are used."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import optimize, special
+
+from mnistopt.data.official import IMAGE_SIZE
+from mnistopt.engine.predict import predict
+from mnistopt.errors import InputError
+from mnistopt.files import check_path, replacing
+from mnistopt.models.graph import Add, Conv, Graph, Select, Window
+from mnistopt.models.reading import read_graph
+from mnistopt.study.export.c_file import c_source
+from mnistopt.study.export.card import Source, lost, make_card, measured
+from mnistopt.study.export.classifier import (
+    Classifier,
+    Refusal,
+    choose_refusal,
+    sum_shares,
+)
+from mnistopt.study.export.integers import Network, Whole, quantize
+from mnistopt.study.export.onnx_file import import_onnx, onnx_bytes
+from mnistopt.study.export.packing import pack, unpack
+from mnistopt.study.export.page import page
+from mnistopt.study.export.program import program_bytes
+
+# Each format's file.
+FILES = {
+    "onnx": "classifier.onnx",
+    "html": "draw.html",
+    "c": "digit.c",
+    "stablehlo": "classifier.stablehlo.zip",
+    "npz": "classifier.npz",
+}
+# Those that are in whole numbers always.
+WHOLE = "html", "c"
+# Validation images on which ranges are measured.
+_CALIBRATED_ON = 1000
+# Temperatures that are tried: where validation has no mistake, the least is best.
+_TEMPERATURES = 0.25, 8.0
+_LEAST = 1e-37
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FloatClassifier:
+    """Networks in floats, which vote.
+
+    Attributes:
+        members: The networks.
+        temperatures: What each one's logits are divided by.
+        class_names: K names.
+        card: What is known of it.
+    """
+
+    members: tuple[Graph, ...]
+    temperatures: tuple[float, ...]
+    class_names: tuple[str, ...]
+    card: Mapping[str, Any]
+
+    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Classifies images.
+
+        Args:
+            images: uint8 or float32 [N, H, W, C].
+
+        Returns:
+            The class of each, int [N], and the probabilities, float [N, K].
+        """
+        scaled = images / np.float32(255) if images.dtype == np.uint8 else images
+        logits = [graph(scaled) for graph in self.members]
+        chances = _vote(logits, self.temperatures)
+        return chances.argmax(-1), chances
+
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (Add, Classifier, Conv, FloatClassifier, Graph, Network, Refusal)
+} | {kind.__name__: kind for kind in (Select, Whole, Window)}
+
+
+def check_format(format: str, int8: bool) -> None:
+    """Raises InputError if there is no such format, or it has no whole numbers."""
+    if format not in FILES:
+        raise InputError(
+            f"format={format} is not known; choose one of {', '.join(FILES)}"
+        )
+    if int8 and format == "stablehlo":
+        raise InputError(
+            "int8 has no effect on stablehlo, which is in floats: leave it out. onnx "
+            "and npz can be either; c and html are in whole numbers"
+        )
+    if format == "onnx":
+        import_onnx()
+
+
+def export(source: Source, format: str, int8: bool, path: Path) -> dict[str, Any]:
+    """Writes a classifier in a format.
+
+    Args:
+        source: What is exported.
+        format: One of `FILES`.
+        int8: Whether in whole numbers, where both are possible.
+        path: The file, which is replaced in one step.
+
+    Returns:
+        What is known of it, as it stands in the file; and its `path` and `bytes`.
+
+    Raises:
+        InputError: If it cannot be exported in this format; says why.
+    """
+    content, card = make(source, format, int8)
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+    return {**card, "path": str(path), "bytes": len(content)}
+
+
+def make(source: Source, format: str, int8: bool) -> tuple[bytes, dict[str, Any]]:
+    """Returns the content of a file, and what is known of it; see `export`."""
+    check_format(format, int8)
+    whole = int8 or format in WHOLE
+    _check_images(source, format, whole)
+    data, about, shape = source.data, source.about, tuple(source.about.image_shape)
+    # Before anything is measured: a network that cannot be exported is refused.
+    read = source.networks if format != "stablehlo" else ()
+    graphs = tuple(read_graph(*pair, shape) for pair in read)
+    validation = _logits(source, data.validation.images)
+    labels = data.validation.labels
+    temperatures = tuple(_temperature(logits, labels) for logits in validation)
+    numbers, command = "int8" if whole else "float32", _command(source, format, int8)
+    card = make_card(source, numbers, command)
+    chances = _vote(_logits(source, data.test.images), temperatures)
+    right = chances.argmax(-1) == data.test.labels
+    card["test"] = {"float": measured(right)}
+    if format == "stablehlo":
+        kind = data.test.images.dtype
+        return program_bytes(source.networks, temperatures, card, shape, kind), card
+    if not whole:
+        if format == "onnx":
+            pixels = data.test.images.dtype == np.uint8
+            return onnx_bytes(graphs, temperatures, card, pixels), card
+        names = about.class_names
+        return pack(FloatClassifier(graphs, temperatures, names, card)), card
+    some = data.validation.images[:_CALIBRATED_ON]
+    members = tuple(quantize(g, some, t) for g, t in zip(graphs, temperatures))
+    dark = about.dark_on_light
+    refusal = choose_refusal(members, data.validation.images, dark)
+    classifier = Classifier(members, about.class_names, dark, refusal, card)
+    classes, _ = classifier(data.test.images)
+    said = sum_shares(members, data.test.images).argmax(-1) == data.test.labels
+    card["test"] |= {
+        "int8": measured(said),
+        "lost": lost(right, said),
+        "refused": float((classes < 0).mean()),
+    }
+    if format == "onnx":
+        return onnx_bytes(members, temperatures, card, True), card
+    if format == "npz":
+        return pack(classifier), card
+    if format == "c":
+        return c_source(classifier).encode(), card
+    return page(classifier, _examples(source)).encode(), card
+
+
+def read_export(path: str | Path) -> Any:
+    """Reads a file of the format npz.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What classifies images without JAX: called with uint8 [N, H, W, C], it returns
+        classes int [N] and, per class, probabilities; or, in whole numbers, 255ths,
+        and the class -1 for no digit. Its `card` says what is known of it.
+
+    Raises:
+        InputError: If it is no such file, or damaged.
+    """
+    found = unpack(check_path("path", path) or Path(), _KINDS)
+    if not isinstance(found, (Classifier, FloatClassifier)):
+        raise InputError(f"{path} holds no classifier; write it again")
+    return found
+
+
+def _check_images(source: Source, format: str, whole: bool) -> None:
+    kind, shape = source.data.test.images.dtype, tuple(source.about.image_shape)
+    if whole and kind != np.uint8:
+        raise InputError(
+            f"the study's images are {kind}: whole numbers need images of bytes "
+            "(uint8). The formats onnx, npz and stablehlo take floats"
+        )
+    if format == "html" and shape != (IMAGE_SIZE, IMAGE_SIZE, 1):
+        raise InputError(
+            f"the study's images have the shape {shape}: the page draws digits of "
+            f"{(IMAGE_SIZE, IMAGE_SIZE, 1)}. Other formats take any shape"
+        )
+
+
+def _examples(source: Source) -> list[np.ndarray]:
+    """Returns the first validation image of each class, with ink 255."""
+    images, labels = source.data.validation
+    classes, dark = range(len(source.about.class_names)), source.about.dark_on_light
+    firsts = [images[np.argmax(labels == label)] for label in classes]
+    return [255 - image if dark else image for image in firsts]
+
+
+def _command(source: Source, format: str, int8: bool) -> str:
+    flags = f"--workdir={source.study} --trial={source.trial} --format={format}"
+    return f"python -m experiments.export {flags}{' --int8' * int8}"
+
+
+def _logits(source: Source, images: np.ndarray) -> list[np.ndarray]:
+    """Returns each network's logits, but for a number added to all of an image's."""
+    said = [predict(*pair, images).probabilities for pair in source.networks]
+    return [np.log(np.maximum(chances, _LEAST)) for chances in said]
+
+
+def _vote(logits: Sequence[np.ndarray], temperatures: Sequence[float]) -> np.ndarray:
+    """Returns the mean of networks' probabilities, [N, K]."""
+    chances = [special.softmax(a / t, axis=-1) for a, t in zip(logits, temperatures)]
+    return np.mean(chances, axis=0)
+
+
+def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Returns what logits are divided by so that probabilities hold (Guo et al. 2017).
+
+    Args:
+        logits: Of validation images, [N, K].
+        labels: Their classes, int [N].
+    """
+
+    def loss(log: float) -> float:
+        scaled = logits / np.exp(log)
+        there = np.take_along_axis(scaled, labels[:, None].astype(int), 1)[:, 0]
+        return float((special.logsumexp(scaled, axis=-1) - there).mean())
+
+    ends = np.log(_TEMPERATURES)
+    found = optimize.minimize_scalar(loss, bounds=ends, method="bounded")
+    return float(np.exp(found.x))

@@ -1,0 +1,53 @@
+"""Which trial or setting of a study is meant."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mnistopt.axes import show
+from mnistopt.errors import InputError
+from mnistopt.points import NEUTRAL
+from mnistopt.results.columns import axes_of
+
+# Letters of a trial's name that may stand for all of it.
+FEWEST = 4
+
+
+def find_point(trials: pd.DataFrame, setting: Mapping[str, Any], workdir: Path) -> str:
+    """Returns the point of a setting.
+
+    Args:
+        trials: The table of trials.
+        setting: Some of its hyper-parameters.
+        workdir: The study's, for errors.
+
+    Raises:
+        InputError: If one is unknown, or more than one setting has them.
+    """
+    axes, rows = axes_of(trials), trials
+    for name, value in setting.items():
+        if name not in axes and name in NEUTRAL and value == NEUTRAL[name]:
+            continue
+        if name not in axes:
+            raise InputError(
+                f"unknown hyper-parameter {name}; there are {', '.join(axes)}"
+            )
+        texts = rows[name].map(show, na_action="ignore")
+        rows = rows[texts == show(value)]
+    found = rows["point"].unique()
+    if len(found) != 1:
+        raise InputError(
+            f"{setting} fits {len(found)} settings of {workdir}; name the "
+            "hyper-parameters that tell one from the others"
+        )
+    return str(found[0])
+
+
+def named(trials: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Returns the rows of a trial, or else of those whose names begin so."""
+    rows = trials[trials["trial"] == name]
+    if rows.empty and isinstance(name, str) and len(name) >= FEWEST:
+        rows = trials[trials["trial"].str.startswith(name)]
+    return rows
