@@ -197,7 +197,7 @@ def _export(workdir: Path, studies: Sequence[str]) -> None:
     from experiments.benchmark import exports
 
     measured: dict[str, Any] = {"machine": _machine(), "rows": []}
-    for row in exports.measure(studies, workdir, log):
+    for row in exports.measure(studies, log):
         measured["rows"].append(row)
         _write(workdir, measured, "export.json")
     page = exports.markdown(measured)

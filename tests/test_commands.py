@@ -40,6 +40,8 @@ ELSEWHERE = {
     "./launch.sh bench --cluster": "experiments/test_bench.py",
     "./launch.sh bench --compile_for=h200": "experiments/test_ahead.py",
     "./launch.sh bench --rounding": "experiments/test_ahead.py",
+    "./launch.sh bench --search": "experiments/test_bench.py",
+    "./launch.sh bench --export=...": "experiments/test_bench.py",
 }
 
 

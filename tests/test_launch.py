@@ -42,7 +42,7 @@ def test_help_names_the_ways_to_call_it():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gird"], "no program 'gird'; there are: bench, evaluate, grid"),
+        (["gird"], "no program 'gird'; there are: bench, evaluate, export, grid"),
         (["flags"], "no program 'flags'"),
         (["--lr=1e-3"], "expected a program before its flags"),
     ],
@@ -131,7 +131,10 @@ def test_it_is_found_through_links_and_runs_under_sh(tmp_path):
             check=False,
         )
         assert found.returncode == 2
-        assert "no program 'gird'; there are: bench, evaluate, grid" in found.stderr
+        assert (
+            "no program 'gird'; there are: bench, evaluate, export, grid"
+            in found.stderr
+        )
 
 
 @pytest.fixture

@@ -27,13 +27,12 @@ _CALLS, _TIMES = 300, 5
 
 
 def measure(
-    workdirs: Sequence[str], folder: Path, log: Callable[[str], None]
+    workdirs: Sequence[str], log: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
     """Yields what is found of the best trial of each study.
 
     Args:
         workdirs: Folders of finished studies.
-        folder: Where the pages are written.
         log: Called with a line of progress.
     """
     import mnistopt
@@ -45,12 +44,10 @@ def measure(
         name = study.workdir.name
         log(f"exporting {name}")
         with tempfile.TemporaryDirectory() as place:
-            yield _one(study, name, Path(place), folder, devices[0])
+            yield _one(study, name, Path(place), devices[0])
 
 
-def _one(
-    study: Any, name: str, place: Path, folder: Path, device: Any
-) -> dict[str, Any]:
+def _one(study: Any, name: str, place: Path, device: Any) -> dict[str, Any]:
     import mnistopt
     from mnistopt.engine.predict import measure_latency, predict
     from mnistopt.models.networks import count_params, multiply_adds
@@ -102,7 +99,7 @@ def _one(
     )
     some = test.images[:_CALLS]
     found["ms"]["c"] = min(_timed(program, some) for _ in range(_TIMES)) / _CALLS
-    page = folder / f"{name}.html"
+    page = place / "draw.html"
     made = study.export("html", path=page)
     found["bytes"]["page"] = made["bytes"]
     same, milliseconds = _in_chromium(page, test.images, classes, confidence)

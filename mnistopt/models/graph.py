@@ -182,7 +182,9 @@ def convolve(layer: Conv, kernel: np.ndarray, x: np.ndarray) -> np.ndarray:
                 :, i : i + down * rows : down, j : j + across * columns : across
             ][:, :rows, :columns]
             if groups == 1:
-                sums[..., 0, :] += seen @ kernel[i, j]
+                # In one product: of a view, NumPy makes one for each row.
+                flat = np.ascontiguousarray(seen).reshape(-1, seen.shape[-1])
+                sums += (flat @ kernel[i, j]).reshape(sums.shape)
                 continue
             seen = seen.reshape(*seen.shape[:3], groups, -1)
             part = kernel[i, j].reshape(-1, groups, split)

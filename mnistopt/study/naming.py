@@ -1,7 +1,6 @@
 """Which trial or setting of a study is meant."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,17 +14,19 @@ from mnistopt.results.columns import axes_of
 FEWEST = 4
 
 
-def find_point(trials: pd.DataFrame, setting: Mapping[str, Any], workdir: Path) -> str:
+def find_point(study: Any, trials: pd.DataFrame, setting: Any) -> str:
     """Returns the point of a setting.
 
     Args:
-        trials: The table of trials.
-        setting: Some of its hyper-parameters.
-        workdir: The study's, for errors.
+        study: The study.
+        trials: Its table of trials.
+        setting: A trial's name, or some of the hyper-parameters.
 
     Raises:
         InputError: If one is unknown, or more than one setting has them.
     """
+    if not isinstance(setting, Mapping):
+        return str(study.trial(setting)["point"])
     axes, rows = axes_of(trials), trials
     for name, value in setting.items():
         if name not in axes and name in NEUTRAL and value == NEUTRAL[name]:
@@ -39,7 +40,7 @@ def find_point(trials: pd.DataFrame, setting: Mapping[str, Any], workdir: Path) 
     found = rows["point"].unique()
     if len(found) != 1:
         raise InputError(
-            f"{setting} fits {len(found)} settings of {workdir}; name the "
+            f"{setting} fits {len(found)} settings of {study.workdir}; name the "
             "hyper-parameters that tell one from the others"
         )
     return str(found[0])

@@ -281,20 +281,17 @@ class Study:
     ) -> dict[str, Any]:
         """Writes a trained network as a file for where it is used.
 
-        Its probabilities are calibrated on validation images.
-
         Args:
-            format: "onnx"; "html", a page to draw on, and "c", C99, both in whole
-                numbers; "stablehlo"; or "npz", for `mnistopt.read_export`.
+            format: "onnx", "html" (a page to draw on), "c", "stablehlo", or "npz", for
+                `mnistopt.read_export`.
             trial: See `trial`; or "ensemble", all seeds of the best point, which vote.
-            int8: Whether onnx and npz are in whole numbers, too.
+            int8: Whether onnx and npz are in whole numbers, as html and c always are.
             weights: See `variables`.
             path: The file; None for one in the workdir's folder export.
             data_dir: Where the study's data are, if they have been moved.
 
         Returns:
-            What stands in the file: what it takes, its accuracy, its data, the command
-            and more; and its `path` and `bytes`.
+            What stands in the file (input, accuracy, data, command), `path`, `bytes`.
 
         Raises:
             InputError: If it cannot be exported; says which layer, or what is missing.
@@ -357,12 +354,7 @@ class Study:
             raise InputError(
                 f"metric={metric} is not known; choose one of {', '.join(MEASURED)}"
             )
-        points = [
-            find_point(trials, setting, self.workdir)
-            if isinstance(setting, Mapping)
-            else self.trial(setting)["point"]
-            for setting in (a, b)
-        ]
+        points = [find_point(self, trials, setting) for setting in (a, b)]
         done = trials[trials["status"] == FINISHED]
         first, second = (
             done[done["point"] == point].set_index("seed")[metric].astype(float)

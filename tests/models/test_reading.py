@@ -8,37 +8,10 @@ import pytest
 
 from mnistopt.errors import InputError
 from mnistopt.models.graph import Add, Conv, Select
-from mnistopt.models.networks import apply, init, make_network
+from mnistopt.models.networks import apply, make_network
 from mnistopt.models.reading import read_graph
 from mnistopt.study.grid import make_point
-
-SHAPE = (28, 28, 1)
-SETTINGS = [
-    {"model": "mlp", "hidden": (8, 8)},
-    {"model": "mlp", "hidden": (8,), "norm": "batch"},
-    {"model": "cnn", "channels": (4, 6, 5), "dense": 8},
-    {"model": "cnn", "channels": (4, 6, 5), "dense": 8, "norm": "batch"},
-    *(
-        {"model": model, "width": 0.25, "depth": 1}
-        for model in ("mobilenet_v1", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2")
-    ),
-]
-
-
-def disturbed(variables, seed=0):
-    """Variables as training leaves them: no bias is 0, some scales are below 0."""
-    rng = np.random.default_rng(seed)
-
-    def change(path, leaf):
-        name, leaf = path[-1].key, np.asarray(leaf)
-        moved = leaf + 0.2 * rng.normal(size=leaf.shape).astype(np.float32)
-        if name == "var":
-            return abs(moved) + 0.5
-        if name == "scale":
-            return np.where(np.arange(leaf.size) % 3 == 0, -moved, moved)
-        return moved if leaf.ndim == 1 else leaf
-
-    return jax.tree_util.tree_map_with_path(change, variables)
+from tests.exporting import SETTINGS, SHAPE, variables
 
 
 def images(shape=SHAPE, count=3):
@@ -46,18 +19,14 @@ def images(shape=SHAPE, count=3):
 
 
 def read(model, shape=SHAPE):
-    variables = disturbed(jax.jit(lambda k: init(model, k, images(shape)))(key()))
-    return read_graph(model, variables, shape), variables
-
-
-def key():
-    return jax.random.key(0)
+    drawn = variables(model, shape)
+    return read_graph(model, drawn, shape), drawn
 
 
 def assert_equal(model, shape=SHAPE):
     """Asserts that a network's layers make its logits; returns them."""
-    graph, variables = read(model, shape)
-    wanted = np.asarray(jax.jit(lambda x: apply(model, variables, x))(images(shape)))
+    graph, drawn = read(model, shape)
+    wanted = np.asarray(jax.jit(lambda x: apply(model, drawn, x))(images(shape)))
     np.testing.assert_allclose(graph(images(shape)), wanted, rtol=1e-4, atol=2e-5)
     return graph.layers
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from mnistopt.models.graph import Conv, Graph, Window
-from mnistopt.models.reading import read_graph
 from mnistopt.study.export.c_file import c_source
 from mnistopt.study.export.classifier import Classifier, Refusal
 from mnistopt.study.export.integers import WHOLE, quantize, shares
@@ -19,25 +18,11 @@ from tests.exporting import (
     classifier,
     compiled,
     digits,
-    networks,
+    graph,
 )
-from tests.models.test_reading import SHAPE
 
 COUNT = 200
 compilers = pytest.mark.skipif(not COMPILERS, reason="no C compiler found")
-# What only files for people hold.
-CARD = {
-    "title": "a network", "input": "images", "classes": list("0123456789"),
-    "settings": {}, "study": "study", "trials": ["a"], "commit": None, "mnistopt": "0",
-    "command": "a command", "data": {"train": 1},
-    "test": {"float": {"accuracy": 0.5, "ci95": [0.4, 0.6], "n": 100}},
-}  # fmt: skip
-
-
-def c_of(found):
-    return c_source(Classifier(
-        found.members, found.class_names, found.dark_on_light, found.refusal, CARD
-    ))  # fmt: skip
 
 
 @compilers
@@ -46,7 +31,7 @@ def test_c_says_what_numpy_says_to_the_bit(number, tmp_path):
     found = classifier(number)
     images = digits().test.images[:COUNT]
     classes, confidence = found(images)
-    told = asked(compiled(c_of(found), tmp_path), images)
+    told = asked(compiled(c_source(found), tmp_path), images)
     np.testing.assert_array_equal(told[0], classes)
     np.testing.assert_array_equal(told[1], confidence)
     assert (classes < 0).any() and (classes >= 0).any()
@@ -56,7 +41,7 @@ def test_c_says_what_numpy_says_to_the_bit(number, tmp_path):
 def test_networks_that_vote_do_so_in_c_too(tmp_path):
     found = classifier(0, 3)
     images = digits().test.images[:COUNT]
-    told = asked(compiled(c_of(found), tmp_path), images)
+    told = asked(compiled(c_source(found), tmp_path), images)
     np.testing.assert_array_equal(told[1], found(images)[1])
     one = classifier(0)(images)[1]
     assert (one != told[1]).any()
@@ -69,7 +54,7 @@ def test_the_c_file_compiles_without_a_warning_and_does_nothing_undefined(
     found, images = classifier(6), digits().test.images[:20]
     flags = ("-fsanitize=undefined", "-fno-sanitize-recover")
     try:
-        program = compiled(c_of(found), tmp_path, compiler, flags)
+        program = compiled(c_source(found), tmp_path, compiler, flags)
     except subprocess.CalledProcessError as error:
         if "ubsan" not in error.stderr:
             raise
@@ -80,7 +65,7 @@ def test_the_c_file_compiles_without_a_warning_and_does_nothing_undefined(
 @compilers
 def test_a_c_program_reads_pictures_and_refuses_what_is_none(tmp_path):
     found, image = classifier(0), digits().test.images[7:8]
-    program = compiled(c_of(found), tmp_path)
+    program = compiled(c_source(found), tmp_path)
     picture = tmp_path / "seven.pgm"
     picture.write_bytes(b"P5\n28 28\n255\n" + image.tobytes())
     told = subprocess.run([program, picture], capture_output=True, text=True)
@@ -98,7 +83,7 @@ def test_a_c_program_reads_pictures_and_refuses_what_is_none(tmp_path):
 
 @compilers
 def test_a_damaged_c_file_says_so(tmp_path):
-    text = c_of(classifier(0))
+    text = c_source(classifier(0))
     start = text.index("KERNEL_0_1[")
     at = text.index("\n", start) + 3
     damaged = text[:at] + "99" + text[text.index(",", at) :]
@@ -109,7 +94,7 @@ def test_a_damaged_c_file_says_so(tmp_path):
 
 @compilers
 def test_the_classifier_alone_is_a_library(tmp_path):
-    (tmp_path / "digit.c").write_text(c_of(classifier(0)))
+    (tmp_path / "digit.c").write_text(c_source(classifier(0)))
     (tmp_path / "use.c").write_text(
         "#include <stdint.h>\n"
         "int digit_classify(const uint8_t image[784], uint8_t confidence[10]);\n"
@@ -130,10 +115,9 @@ def test_the_classifier_alone_is_a_library(tmp_path):
 
 @pytest.mark.parametrize("number", range(len(SETTINGS)), ids=lambda i: str(i))
 def test_whole_numbers_are_near_the_floats(number):
-    graph = read_graph(*networks(number)[0], SHAPE)
     images = digits().test.images[:COUNT]
-    network = quantize(graph, digits().validation.images[:64])
-    floats, wholes = graph(images / np.float32(255)), network(images) / 1024
+    network = quantize(graph(number), digits().validation.images[:64])
+    floats, wholes = graph(number)(images / np.float32(255)), network(images) / 1024
     spread = floats.std()
     assert abs(floats - wholes).mean() < 0.1 * spread
     assert np.corrcoef(floats.ravel(), wholes.ravel())[0, 1] > 0.99
@@ -171,9 +155,9 @@ def test_layers_of_any_size_are_rescaled(scale):
     kernel = (scale * rng.normal(size=(1, 1, 1, 3))).astype(np.float32)
     bias = (scale * rng.normal(size=3)).astype(np.float32)
     images = rng.integers(0, 256, (50, 4, 4, 1), np.uint8)
-    graph = graph_of(kernel, bias)
-    network = quantize(graph, images, scale)
-    floats, wholes = graph(images / np.float32(255)) / scale, network(images) / 1024
+    made = graph_of(kernel, bias)
+    network = quantize(made, images, scale)
+    floats, wholes = made(images / np.float32(255)) / scale, network(images) / 1024
     np.testing.assert_allclose(wholes, floats, atol=0.03)
 
 
@@ -181,15 +165,15 @@ def test_a_channel_of_zeros_and_a_layer_that_makes_nothing_are_no_trouble():
     kernel = np.zeros((1, 1, 1, 3), np.float32)
     kernel[..., 1] = 1
     images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 1), np.uint8)
-    graph = graph_of(kernel, np.array([0, -2, 0], np.float32), low=0.0)
-    assert (quantize(graph, images)(images) == 0).all()
+    made = graph_of(kernel, np.array([0, -2, 0], np.float32), low=0.0)
+    assert (quantize(made, images)(images) == 0).all()
 
 
 def test_limits_hold_for_images_beyond_those_that_ranges_were_measured_on():
     kernel = np.full((1, 1, 1, 1), 10, np.float32)
-    graph = graph_of(kernel, np.zeros(1, np.float32), low=0.0, high=6.0)
+    made = graph_of(kernel, np.zeros(1, np.float32), low=0.0, high=6.0)
     dark, light = np.zeros((1, 4, 4, 1), np.uint8), np.full((1, 4, 4, 1), 255, np.uint8)
-    network = quantize(graph, np.concatenate([dark, light]))
+    network = quantize(made, np.concatenate([dark, light]))
     assert math.isclose(network(light)[0, 0] / 1024, 6, abs_tol=0.03)
 
 
@@ -219,11 +203,11 @@ def test_images_without_ink_or_with_too_much_are_no_digits():
 
 def test_places_of_what_is_between_layers_do_not_overlap_while_both_are_needed():
     for number in range(len(SETTINGS)):
-        graph = classifier(number).members[0].graph
-        starts, length = arrange(graph)
-        sizes = [math.prod(shape) for shape in graph.shapes]
-        last = {n: i for i, layer in enumerate(graph.layers, 1) for n in layer.inputs}
-        for now in range(1, len(graph.layers)):
+        read = graph(number)
+        starts, length = arrange(read)
+        sizes = [math.prod(shape) for shape in read.shapes]
+        last = {n: i for i, layer in enumerate(read.layers, 1) for n in layer.inputs}
+        for now in range(1, len(read.layers)):
             taken = np.zeros(length, int)
             for n in (n for n in starts if n <= now <= last[n]):
                 taken[starts[n] : starts[n] + sizes[n]] += 1

@@ -14,7 +14,6 @@ from mnistopt.study.export.page import page as page_of
 from mnistopt.study.export.run import read_export
 from tests.exporting import SETTINGS, classifier, digits
 from tests.report.test_browser import ARGUMENTS, CHROMIUM
-from tests.study.test_integers import CARD
 
 pytestmark = [
     pytest.mark.browser,
@@ -165,9 +164,6 @@ def draw(page, strokes, touch=False):
 def test_a_page_says_what_numpy_says_to_the_bit(number, open_page, tmp_path):
     found = classifier(number)
     images = digits().test.images[:COUNT]
-    card = CARD | {"test": CARD["test"] | {"int8": CARD["test"]["float"],
-        "lost": {"points": 0, "ci95": [0, 0]}, "refused": 0}}  # fmt: skip
-    object.__setattr__(found, "card", card)
     path = tmp_path / "page.html"
     path.write_text(page_of(found, images[:10]))
     page = open_page(path)

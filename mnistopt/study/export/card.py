@@ -8,6 +8,7 @@ import numpy as np
 import mnistopt
 from mnistopt.data.dataset import Dataset
 from mnistopt.data.official import IMAGE_SIZE
+from mnistopt.models.registry import NETWORKS
 from mnistopt.results.config import DataDescription, own_commit
 from mnistopt.results.stats import lost_interval, proportion_interval
 
@@ -43,9 +44,11 @@ def make_card(source: Source, numbers: str, command: str) -> dict[str, Any]:
         command: How the file is made again.
     """
     about, count = source.about, len(source.networks)
-    words = f"{count} networks that vote" if count > 1 else "a network"
+    model = source.settings["model"]
+    words = NETWORKS[model].words if model in NETWORKS else model
+    several = f"{count} networks that vote: " if count > 1 else ""
     return {
-        "title": f"{source.settings['model']}, {words}, trained on {about.dataset}",
+        "title": f"{several}{words} trained on {about.dataset}",
         "input": _input(source),
         "classes": list(about.class_names),
         "numbers": numbers,
@@ -106,7 +109,7 @@ def sentences(card: Mapping[str, Any]) -> list[str]:
     test, data = card["test"], card["data"]
     settings = ", ".join(f"{name} {value}" for name, value in card["settings"].items())
     lines = [
-        f"{card['title']} ({data['train']:,} images).",
+        f"{card['title']}, on {data['train']:,} images.",
         f"Settings: {settings}.",
         f"Study {card['study']}, trial {', '.join(card['trials'])}.",
         f"Takes {card['input']}.",

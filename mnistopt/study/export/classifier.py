@@ -56,7 +56,12 @@ class Classifier:
             The class of each, int [N], -1 for no digit; and how sure it is of each
             class, uint8 [N, K], in 255ths.
         """
-        total = sum_shares(self.members, images)
+        return self.decide(sum_shares(self.members, images), images)
+
+    def decide(
+        self, total: np.ndarray, images: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the same from what `sum_shares` returns of the images."""
         count = len(self.members)
         confidence = (510 * total + WHOLE * count) // (2 * WHOLE * count)
         classes, ink = total.argmax(-1), count_ink(images, self.dark_on_light)

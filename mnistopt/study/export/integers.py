@@ -34,8 +34,8 @@ WHOLE = 2**16 - 1
 LOGIT = 1024
 ENTRY, ENTRIES = 8, 1024
 POWERS = np.round(WHOLE * np.exp(-np.arange(ENTRIES) * ENTRY / LOGIT)).astype(np.int64)
-# Images at a time: what is between layers stays within some hundred megabytes.
-_CHUNK = 256
+# Images at a time: more were slower, as they leave the caches.
+_CHUNK = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

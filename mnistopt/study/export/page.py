@@ -27,8 +27,8 @@ def page(classifier: Classifier, examples: Sequence[np.ndarray]) -> str:
     """
     card = classifier.card
     accuracy = shown(card["test"]["int8"])
-    lead = f"A {card['title']}: it reads {accuracy} of {card['test']['int8']['n']:,} "
-    lead += "test digits. All of it is in this page."
+    lead = f"{card['title']}: {accuracy} of {card['test']['int8']['n']:,} test digits "
+    lead += "are read right. All of it is in this page."
     # What is in a script's element must not end it.
     network = json.dumps(_content(classifier, examples)).replace("<", "\\u003c")
     parts = {

@@ -149,8 +149,9 @@ def make(source: Source, format: str, int8: bool) -> tuple[bytes, dict[str, Any]
     dark = about.dark_on_light
     refusal = choose_refusal(members, data.validation.images, dark)
     classifier = Classifier(members, about.class_names, dark, refusal, card)
-    classes, _ = classifier(data.test.images)
-    said = sum_shares(members, data.test.images).argmax(-1) == data.test.labels
+    total = sum_shares(members, data.test.images)
+    classes, _ = classifier.decide(total, data.test.images)
+    said = total.argmax(-1) == data.test.labels
     card["test"] |= {
         "int8": measured(said),
         "lost": lost(right, said),
