@@ -38,7 +38,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("format", "html", "html, c, onnx, stablehlo or npz")
     flags.DEFINE_bool("int8", False, "whole numbers of 8 bits in onnx and npz, too")
-    flags.DEFINE_string("out", None, "the file [WORKDIR/export/...]")
+    flags.DEFINE_string("path", None, "the file [WORKDIR/export/...]")
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
         FLAGS.trial,
         FLAGS.int8,
         FLAGS.weights,
-        FLAGS.out,
+        FLAGS.path,
         FLAGS.data_dir,
     )
     show_results.exported(card, short_path(card["path"]))

@@ -1,7 +1,7 @@
 """The pages as a browser shows them; needs a Chromium, and is skipped without one."""
 
+import contextlib
 import re
-import shutil
 
 import pandas as pd
 import pytest
@@ -16,14 +16,9 @@ from mnistopt.report.charts.curves import error_chart
 from mnistopt.report.charts.pictures import Picture, write_picture
 from mnistopt.report.charts.theme import LIGHT
 from mnistopt.report.page import Section, Table, render
+from tests.browsing import MARKS, chromium, watched
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found"),
-]
-# Without a sandbox it runs as root; the rest keeps it from asking for anything itself.
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+pytestmark = MARKS
 WIDTHS = (390, 1280, 1920)
 
 
@@ -47,51 +42,30 @@ def paper(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(study, paper):
-    # Pages first: Playwright has an event loop running, in which Orbax would start.
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=list(ARGUMENTS)
-        )
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def open_page(browser):
-    """A function that opens a page, and fails if it asks for or complains of anything.
+    """A function that opens a page whose charts are drawn."""
+    with contextlib.ExitStack() as stack:
 
-    `complaints` collects what the console says, and what is asked of a network.
-    """
-    contexts = []
+        def open_(path, width=1280, scheme="light", javascript=True):
+            context = browser.new_context(
+                viewport={"width": width, "height": 900},
+                color_scheme=scheme,
+                java_script_enabled=javascript,
+            )
+            stack.callback(context.close)
+            page = watched(context, path.as_uri())
+            if javascript:
+                places = page.locator("[data-chart]").count()
+                drawn = "document.querySelectorAll('[data-chart] svg.marks').length"
+                page.wait_for_function(f"{drawn} == {places}")
+            return page
 
-    def open_(path, width=1280, scheme="light", javascript=True):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,
-            java_script_enabled=javascript,
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.complaints = []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda request: note(page, request.url))
-        page.goto(path.as_uri())
-        if javascript:
-            places = page.locator("[data-chart]").count()
-            drawn = "document.querySelectorAll('[data-chart] svg.marks').length"
-            page.wait_for_function(f"{drawn} == {places}")
-        return page
-
-    def note(page, url):
-        if not url.startswith(("data:", "blob:", "file:")):
-            page.complaints.append(url)
-
-    yield open_
-    for context in contexts:
-        context.close()
+        yield open_
 
 
 @pytest.mark.parametrize("name", ["study", "paper"])

@@ -274,9 +274,13 @@ def test_a_notebook_shows_the_page_itself(study):
 
 def test_the_program_exports_and_refuses(study, tmp_path):
     workdir, out = f"--workdir={study.workdir}", tmp_path / "a.c"
-    told = run("export", workdir, "--format=c", f"--out={out}")
+    told = run("export", workdir, "--format=c", f"--path={out}")
     assert told.returncode == 0, told.stderr
     assert f"{out.stat().st_size:,} bytes" in told.stdout
     assert "points lost" in told.stdout
     assert_refused(run("export", workdir, "--format=pdf"), "format=pdf is not known")
     assert_refused(run("export"), "give the folder of a grid")
+    for path in (tmp_path, out / "b.c"):
+        refused = run("export", workdir, "--format=c", f"--path={path}")
+        assert_refused(refused, "cannot be written", "--path")
+    assert sorted(tmp_path.iterdir()) == [out]

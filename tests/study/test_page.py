@@ -1,5 +1,6 @@
 """The page to draw on, in a browser; skipped where there is no Chromium."""
 
+import contextlib
 import json
 import math
 import re
@@ -12,13 +13,10 @@ import mnistopt
 from mnistopt.data.strangers import place
 from mnistopt.study.export.page import page as page_of
 from mnistopt.study.export.run import read_export
+from tests.browsing import MARKS, chromium, watched
 from tests.exporting import SETTINGS, classifier, digits
-from tests.report.test_browser import ARGUMENTS, CHROMIUM
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found"),
-]
+pytestmark = MARKS
 COUNT = 200
 PHONE = {
     "viewport": {"width": 390, "height": 844},
@@ -69,40 +67,21 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(trained):
-    # The study first: Playwright has an event loop running, in which Orbax would start.
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=list(ARGUMENTS)
-        )
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def open_page(browser, trained):
-    """A function that opens a page, and notes what it asks for or complains of."""
-    contexts = []
+    """A function that opens a page."""
+    with contextlib.ExitStack() as stack:
 
-    def note(page, url):
-        if not url.startswith(("data:", "blob:", "file:")):
-            page.complaints.append(url)
+        def open_(path=None, **options):
+            context = browser.new_context(**(options or DESK))
+            stack.callback(context.close)
+            return watched(context, f"file://{path or trained[0]}")
 
-    def open_(path=None, **options):
-        context = browser.new_context(**(options or DESK))
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.complaints = []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("request", lambda request: note(page, request.url))
-        page.goto(f"file://{path or trained[0]}")
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
+        yield open_
 
 
 def asked(page, images):

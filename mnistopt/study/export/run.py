@@ -110,11 +110,16 @@ def export(source: Source, format: str, int8: bool, path: Path) -> dict[str, Any
         What is known of it, as it stands in the file; and its `path` and `bytes`.
 
     Raises:
-        InputError: If it cannot be exported in this format; says why.
+        InputError: If it cannot be exported in this format, or written; says why.
     """
     content, card = make(source, format, int8)
-    with replacing(path) as partial:
-        partial.write_bytes(content)
+    try:
+        with replacing(path) as partial:
+            partial.write_bytes(content)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({error.strerror}); give another `path`"
+        ) from error
     return {**card, "path": str(path), "bytes": len(content)}
 
 
