@@ -128,9 +128,14 @@ def compiled(text, folder, compiler=None, flags=()):
 
 
 def asked(program, images):
-    """Returns the classes, -1 for none, and confidences of a compiled program."""
+    """Returns what a compiled program answers to images."""
     found = subprocess.run([program], input=images.tobytes(), capture_output=True)
     assert found.returncode == 0, found.stderr
-    rows = [line.split() for line in found.stdout.decode().splitlines()]
+    return answers(found.stdout.decode())
+
+
+def answers(text):
+    """Returns the classes, -1 for none, and confidences that a program prints."""
+    rows = [line.split() for line in text.splitlines()]
     classes = [-1 if row[0] == "none" else int(row[0]) for row in rows]
     return np.array(classes), np.array([row[1:] for row in rows], int)

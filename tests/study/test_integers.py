@@ -11,9 +11,12 @@ from mnistopt.study.export.c_file import c_source
 from mnistopt.study.export.classifier import Classifier, Refusal
 from mnistopt.study.export.integers import WHOLE, quantize, shares
 from mnistopt.study.export.memory import arrange
+from tests import cortex
 from tests.exporting import (
     COMPILERS,
     SETTINGS,
+    STRICT,
+    answers,
     asked,
     classifier,
     compiled,
@@ -60,6 +63,30 @@ def test_the_c_file_compiles_without_a_warning_and_does_nothing_undefined(
             raise
         pytest.skip(f"{compiler} has no sanitizer here")
     np.testing.assert_array_equal(asked(program, images)[1], found(images)[1])
+
+
+@compilers
+@pytest.mark.parametrize("flags", [("-m32",), ("-std=gnu11",)], ids=str)
+def test_the_c_file_is_the_same_elsewhere(flags, tmp_path):
+    """With 32 bits, and beside all names of a system's own headers."""
+    found, images = classifier(6), digits().test.images[:20]
+    try:
+        program = compiled(c_source(found), tmp_path, flags=flags)
+    except subprocess.CalledProcessError as error:
+        if flags != ("-m32",) or "bits/" not in error.stderr:
+            raise
+        pytest.skip("no headers for 32 bits found")
+    np.testing.assert_array_equal(asked(program, images)[1], found(images)[1])
+
+
+@pytest.mark.full
+@pytest.mark.skipif(bool(cortex.MISSING), reason=f"{cortex.MISSING} not found")
+@pytest.mark.parametrize("number", [2, 6])
+def test_a_cortex_m4_says_the_same_to_the_bit(number, tmp_path):
+    found, images = classifier(number), digits().test.images[:50]
+    told = answers(cortex.run(c_source(found), images, tmp_path, STRICT))
+    for theirs, ours in zip(told, found(images)):
+        np.testing.assert_array_equal(theirs, ours)
 
 
 @compilers

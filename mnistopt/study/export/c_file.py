@@ -171,7 +171,7 @@ def _runs(classifier: Classifier) -> str:
                 lines.append(f"add(&SUM_{name}, {size}, {inputs}, {out});")
             else:
                 lines.append(f"const uint8_t *from_{number}[] = {{{inputs}}};")
-                lines.append(f"select(&CHOICE_{name}, from_{number}, {out});")
+                lines.append(f"choose(&CHOICE_{name}, from_{number}, {out});")
         body = textwrap.indent("\n".join(lines), "  ")
         head = f"static void run_{m}(const uint8_t *image, int32_t *logits)"
         parts.append(f"{head} {{\n{body}\n}}\n")

@@ -66,7 +66,7 @@ static void add(const struct sum *k, int32_t count, const uint8_t *a, const uint
 
 #if CHOICES
 /* Channels of some layers: the c-th is the channel `channel[c]` of the `source[c]`-th. */
-static void select(const struct choice *k, const uint8_t *const *from, uint8_t *out) {
+static void choose(const struct choice *k, const uint8_t *const *from, uint8_t *out) {
   for (int32_t i = 0; i < k->pixels; i++)
     for (int c = 0; c < k->features; c++) {
       int s = k->source[c];
