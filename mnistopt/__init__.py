@@ -42,7 +42,7 @@ _HOME = {
     "search": "mnistopt.study.search.run",
     "log": "mnistopt.study.search.ranges",
     "uniform": "mnistopt.study.search.ranges",
-    "read_export": "mnistopt.study.export.run",
+    "read_export": "mnistopt.study.export.saved",
     "rerun": "mnistopt.study.rerun",
     "Study": "mnistopt.study.study",
     "TensorBoard": "mnistopt.results.tensorboard",
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from mnistopt.models.layers import Dropout
     from mnistopt.models.networks import make_model
     from mnistopt.results.tensorboard import TensorBoard
-    from mnistopt.study.export.run import read_export
+    from mnistopt.study.export.saved import read_export
     from mnistopt.study.rerun import rerun
     from mnistopt.study.runner import plan, run
     from mnistopt.study.search.ranges import log, uniform

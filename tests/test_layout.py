@@ -161,6 +161,7 @@ def test_files_are_read_as_a_whole():
             "mnistopt.study.runner, mnistopt.study.study",
             "altair vl_convert jinja2 tensorboardX ray",
         ),
+        ("mnistopt.study.export.saved", "jax pandas altair onnx"),
         ("experiments.show", "altair vl_convert jinja2 tensorboardX IPython"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 from mnistopt.files import check_path
 from mnistopt.study.examples import study_data
 from mnistopt.study.export.card import Source, sentences
-from mnistopt.study.export.run import FILES, WHOLE, check_format, export
+from mnistopt.study.export.run import ALWAYS_INT8, FILES, check_format, export
 
 ENSEMBLE = "ensemble"
 
@@ -63,7 +63,7 @@ def export_study(
     file = check_path("path", path)
     if file is None:
         file = study.workdir / "export" / FILES[format]
-        if int8 and format not in WHOLE:
+        if int8 and format not in ALWAYS_INT8:
             first, _, rest = file.name.partition(".")
             file = file.with_name(f"{first}-int8.{rest}")
     return Exported(export(source, format, int8, file))

@@ -21,7 +21,8 @@ from mnistopt.results.config import DataDescription
 from mnistopt.results.stats import lost_interval
 from mnistopt.study.export.integers import quantize
 from mnistopt.study.export.onnx_file import onnx_bytes
-from mnistopt.study.export.run import FILES, export, make, read_export
+from mnistopt.study.export.run import FILES, export, make
+from mnistopt.study.export.saved import read_export
 from tests.exporting import CARD, SETTINGS, digits, graph, source
 from tests.programs import assert_refused, run
 

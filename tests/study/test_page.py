@@ -12,7 +12,7 @@ from PIL import Image
 import mnistopt
 from mnistopt.data.strangers import place
 from mnistopt.study.export.page import page as page_of
-from mnistopt.study.export.run import read_export
+from mnistopt.study.export.saved import read_export
 from tests.browsing import MARKS, chromium, watched
 from tests.exporting import SETTINGS, classifier, digits
 

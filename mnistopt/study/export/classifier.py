@@ -8,8 +8,8 @@ import numpy as np
 
 from mnistopt.study.export.integers import WHOLE, Network, shares
 
-# Of validation images: as many are refused as unsure, and the ink of as many more is
-# taken for that of no digit.
+# Shares of validation images that are refused: as unsure, and for their ink, at each
+# end of its range.
 _UNSURE, _ODD_INK = 0.005, 0.001
 
 

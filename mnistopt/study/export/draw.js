@@ -28,8 +28,6 @@ const start = () => {
   const bars = classifier.classes.map((name) => {
     const item = document.createElement("li");
     item.innerHTML = '<span class="name"></span><span class="track"><span class="bar"></span></span><span class="percent"></span>';
-    item.querySelector(".track").style.display = "block";
-    item.querySelector(".bar").style.display = "block";
     item.querySelector(".name").textContent = name;
     find("bars").append(item);
     return item;

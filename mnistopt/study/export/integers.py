@@ -18,7 +18,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnistopt.models.graph import Add, Conv, Graph, Layer, Select, convolve, pooled
+from mnistopt.models.graph import (
+    Add,
+    Conv,
+    Graph,
+    Layer,
+    Select,
+    convolve,
+    pooled,
+    select,
+)
 
 # Of what lies between layers: a byte's.
 MOST = 255
@@ -119,8 +128,7 @@ def _compute(whole: Whole, inputs: Sequence[np.ndarray]) -> np.ndarray:
     else:
         parts = [x * m for x, m in zip(inputs, whole.multiplier)]
         if isinstance(layer, Select):
-            chosen = [parts[s][..., c] for s, c in zip(layer.source, layer.channel)]
-            scaled = np.stack(chosen, axis=-1) + whole.offset
+            scaled = select(layer, parts) + whole.offset
         else:
             scaled = sum(parts[1:], parts[0]) + whole.offset
     return np.clip(scaled >> whole.shift, whole.low, whole.high)

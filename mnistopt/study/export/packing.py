@@ -26,14 +26,21 @@ def pack(value: Any) -> bytes:
     arrays: dict[str, np.ndarray] = {}
     tree = {"kind": _KIND, "value": _flat(value, arrays)}
     arrays[_TREE] = np.frombuffer(json.dumps(tree).encode(), np.uint8)
+    content = {}
+    for name, array in arrays.items():
+        entry = io.BytesIO()
+        np.lib.format.write_array(entry, array, allow_pickle=False)
+        content[f"{name}.npy"] = entry.getvalue()
+    return zipped(content)
+
+
+def zipped(content: Mapping[str, bytes]) -> bytes:
+    """Returns a zip file of files by name, the same for equal ones."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, array in arrays.items():
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, array, allow_pickle=False)
+        for name, data in content.items():
             # A date would make equal files differ.
-            info = zipfile.ZipInfo(f"{name}.npy")
-            packed.writestr(info, entry.getvalue(), zipfile.ZIP_DEFLATED)
+            packed.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 

@@ -4,9 +4,7 @@ Any network can be exported so, modules of one's own among them. JAX keeps such 
 readable for years (https://docs.jax.dev/en/latest/export/export.html).
 """
 
-import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ from jax import export
 from mnistopt.ambient import fixed
 from mnistopt.models import forms
 from mnistopt.models.networks import apply
+from mnistopt.study.export.packing import zipped
 from mnistopt.training.metrics import pixels
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -55,13 +54,5 @@ def program_bytes(
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *shape), kind)
     exported = export.export(jax.jit(classify), platforms=PLATFORMS)(images)
-    content = {
-        PROGRAM: bytes(exported.serialize()),
-        CARD: json.dumps(dict(card), indent=1).encode(),
-    }
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, data in content.items():
-            # A date would make equal programs differ.
-            packed.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
-    return file.getvalue()
+    text = json.dumps(dict(card), indent=1).encode()
+    return zipped({PROGRAM: bytes(exported.serialize()), CARD: text})

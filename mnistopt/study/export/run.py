@@ -1,7 +1,5 @@
 """Writes trained networks as files for where they are used."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +9,21 @@ from scipy import optimize, special
 from mnistopt.data.official import IMAGE_SIZE
 from mnistopt.engine.predict import predict
 from mnistopt.errors import InputError
-from mnistopt.files import check_path, replacing
-from mnistopt.models.graph import Add, Conv, Graph, Select, Window
+from mnistopt.files import replacing
 from mnistopt.models.reading import read_graph
 from mnistopt.study.export.c_file import c_source
 from mnistopt.study.export.card import Source, lost, make_card, measured
 from mnistopt.study.export.classifier import (
     Classifier,
-    Refusal,
     choose_refusal,
     sum_shares,
 )
-from mnistopt.study.export.integers import Network, Whole, quantize
+from mnistopt.study.export.integers import quantize
 from mnistopt.study.export.onnx_file import import_onnx, onnx_bytes
-from mnistopt.study.export.packing import pack, unpack
+from mnistopt.study.export.packing import pack
 from mnistopt.study.export.page import page
 from mnistopt.study.export.program import program_bytes
+from mnistopt.study.export.saved import FloatClassifier, vote
 
 # Each format's file.
 FILES = {
@@ -37,49 +34,12 @@ FILES = {
     "npz": "classifier.npz",
 }
 # Those that are in whole numbers always.
-WHOLE = "html", "c"
+ALWAYS_INT8 = "html", "c"
 # Validation images on which ranges are measured.
 _CALIBRATED_ON = 1000
 # Temperatures that are tried: where validation has no mistake, the least is best.
 _TEMPERATURES = 0.25, 8.0
 _LEAST = 1e-37
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FloatClassifier:
-    """Networks in floats, which vote.
-
-    Attributes:
-        members: The networks.
-        temperatures: What each one's logits are divided by.
-        class_names: K names.
-        card: What is known of it.
-    """
-
-    members: tuple[Graph, ...]
-    temperatures: tuple[float, ...]
-    class_names: tuple[str, ...]
-    card: Mapping[str, Any]
-
-    def __call__(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Classifies images.
-
-        Args:
-            images: uint8 or float32 [N, H, W, C].
-
-        Returns:
-            The class of each, int [N], and the probabilities, float [N, K].
-        """
-        scaled = images / np.float32(255) if images.dtype == np.uint8 else images
-        logits = [graph(scaled) for graph in self.members]
-        chances = _vote(logits, self.temperatures)
-        return chances.argmax(-1), chances
-
-
-_KINDS = {
-    kind.__name__: kind
-    for kind in (Add, Classifier, Conv, FloatClassifier, Graph, Network, Refusal)
-} | {kind.__name__: kind for kind in (Select, Whole, Window)}
 
 
 def check_format(format: str, int8: bool) -> None:
@@ -126,7 +86,7 @@ def export(source: Source, format: str, int8: bool, path: Path) -> dict[str, Any
 def make(source: Source, format: str, int8: bool) -> tuple[bytes, dict[str, Any]]:
     """Returns the content of a file, and what is known of it; see `export`."""
     check_format(format, int8)
-    whole = int8 or format in WHOLE
+    whole = int8 or format in ALWAYS_INT8
     _check_images(source, format, whole)
     data, about, shape = source.data, source.about, tuple(source.about.image_shape)
     # Before anything is measured: a network that cannot be exported is refused.
@@ -137,7 +97,7 @@ def make(source: Source, format: str, int8: bool) -> tuple[bytes, dict[str, Any]
     temperatures = tuple(_temperature(logits, labels) for logits in validation)
     numbers, command = "int8" if whole else "float32", _command(source, format, int8)
     card = make_card(source, numbers, command)
-    chances = _vote(_logits(source, data.test.images), temperatures)
+    chances = vote(_logits(source, data.test.images), temperatures)
     right = chances.argmax(-1) == data.test.labels
     card["test"] = {"float": measured(right)}
     if format == "stablehlo":
@@ -171,26 +131,6 @@ def make(source: Source, format: str, int8: bool) -> tuple[bytes, dict[str, Any]
     return page(classifier, _examples(source)).encode(), card
 
 
-def read_export(path: str | Path) -> Any:
-    """Reads a file of the format npz.
-
-    Args:
-        path: The file.
-
-    Returns:
-        What classifies images without JAX: called with uint8 [N, H, W, C], it returns
-        classes int [N] and, per class, probabilities; or, in whole numbers, 255ths,
-        and the class -1 for no digit. Its `card` says what is known of it.
-
-    Raises:
-        InputError: If it is no such file, or damaged.
-    """
-    found = unpack(check_path("path", path) or Path(), _KINDS)
-    if not isinstance(found, (Classifier, FloatClassifier)):
-        raise InputError(f"{path} holds no classifier; write it again")
-    return found
-
-
 def _check_images(source: Source, format: str, whole: bool) -> None:
     kind, shape = source.data.test.images.dtype, tuple(source.about.image_shape)
     if whole and kind != np.uint8:
@@ -222,12 +162,6 @@ def _logits(source: Source, images: np.ndarray) -> list[np.ndarray]:
     """Returns each network's logits, but for a number added to all of an image's."""
     said = [predict(*pair, images).probabilities for pair in source.networks]
     return [np.log(np.maximum(chances, _LEAST)) for chances in said]
-
-
-def _vote(logits: Sequence[np.ndarray], temperatures: Sequence[float]) -> np.ndarray:
-    """Returns the mean of networks' probabilities, [N, K]."""
-    chances = [special.softmax(a / t, axis=-1) for a, t in zip(logits, temperatures)]
-    return np.mean(chances, axis=0)
 
 
 def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:
