@@ -189,7 +189,8 @@ def markdown(measured: Mapping[str, Any]) -> str:
     count = rows[0]["test"]["float"]["n"]
     same = [
         f"- {row['name']}: C {row['c_same']:,}, page {row['page_same']:,}, ONNX's "
-        f"classes {row['onnx_same']:,} (logits within {row['onnx_apart']:.0e})"
+        f"classes {row['onnx_same']:,} (logits within {row['onnx_apart']:.0e}); in "
+        f"int8 ONNX Runtime reads {100 * row['onnx_int8_accuracy']:.2f} %"
         for row in rows
     ]
     lines = [

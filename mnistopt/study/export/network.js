@@ -23,7 +23,7 @@ const Classifier = (text) => {
   // The sums of a convolution at all places, [rows][columns][features].
   const sums = (layer, input) => {
     const [h, w, c] = layer.seen, [rows, columns] = layer.places;
-    const {kernel, groups, features, zero} = layer;
+    const {kernel, groups} = layer, features = layer.shape[2], zero = layer.zeros[0];
     const [kh, kw] = layer.size, [down, across] = layer.stride, [top, left] = layer.padding;
     const per = c / groups, made = features / groups, length = kh * kw * c;
     const patch = new Int16Array(length), all = new Int32Array(rows * columns * features);

@@ -94,8 +94,6 @@ def _layer(network: Network, whole: Whole, last: bool) -> dict[str, Any]:
             "kind": "conv",
             "last": last,
             "seen": list(layer.seen),
-            "features": layer.shape[2],
-            "zero": whole.zeros[0],
             "groups": layer.groups,
             "size": list(window.size),
             "stride": list(window.stride),

@@ -58,7 +58,7 @@ def uniform(low: float, high: float) -> Range:
 
 
 def log(low: float, high: float) -> Range:
-    """Returns a range for `search`, in which all orders of magnitude are."""
+    """Returns a range for `search`: all orders of magnitude are equally likely."""
     return Range(low, high, log=True)
 
 
