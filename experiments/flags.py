@@ -53,7 +53,7 @@ class _Serializer(flags.ArgumentSerializer):
 
 
 # Stages of a training step that are not of the images.
-_OF_TRAINING = {"", "warmup", "clip", "average"}
+_OF_TRAINING = {"", "warmup", "clip", "average", "distill"}
 
 
 def define_axes() -> None:
@@ -157,6 +157,19 @@ def define_train_examples() -> None:
     )
 
 
+def define_lessons() -> None:
+    """Defines `--train_on` and `--teacher`."""
+    flags.DEFINE_enum(
+        "train_on",
+        "train",
+        ["train", "all"],
+        "all: on the validation split as well, after the choice",
+    )
+    flags.DEFINE_string(
+        "teacher", None, "folder of a study whose networks are learned from: --distill"
+    )
+
+
 def define_quiet() -> None:
     """Defines `--quiet`."""
     flags.DEFINE_bool("quiet", False, "print only the path of the report")
@@ -182,6 +195,7 @@ def define_run(workdir: str) -> None:
         "(height x width); their aspect ratio is kept",
     )
     define_train_examples()
+    define_lessons()
     GROUPS["workdir"] = "Run"
     flags.DEFINE_string("workdir", None, f"folder of the study [{workdir}]")
     flags.DEFINE_string(
@@ -211,6 +225,7 @@ def define_run(workdir: str) -> None:
 def run_settings() -> dict[str, Any]:
     """Returns the flags of `define_run` as arguments of `mnistopt.run`."""
     names = ["seeds", "data", "data_dir", "train_examples", "image_size", "workdir"]
+    names += ["train_on", "teacher"]
     default = FLAGS.data and not FLAGS["dataset"].present
     return {
         **{name: FLAGS[name].value for name in (*names, *COMPUTING, "lanes")},

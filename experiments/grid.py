@@ -60,6 +60,7 @@ def _rerun() -> None:
     """Runs a study again, and reports whether its numbers agree."""
     given = [name for name in common.axes() if FLAGS[name].present]
     others = ["seeds", "lanes", "train_examples", "image_size", "fail_fast"]
+    others += ["train_on", "teacher"]
     others += ["tensorboard", "dry_run"]
     given += [name for name in others if FLAGS[name].present]
     if given:

@@ -95,6 +95,9 @@ class Hparams(NamedTuple):
         Any,
         limit("epochs without a better validation accuracy that end a replica"),
     ] = 0.0
+    distill: Annotated[
+        Any, share(0.0, "weight of the teacher's answers in the loss", 0.0, "distill")
+    ] = 0.0
     # What is done to the training images: `training/augment.py`.
     shift: Annotated[Any, strength("shift by up to this many pixels", "affine")] = 0.0
     rotate: Annotated[Any, strength("rotate by up to this many degrees", "affine")] = (

@@ -18,7 +18,7 @@ from mnistopt.files import check_path
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset, ready for use: a pytree whose leaves are the six arrays.
+    """A dataset, ready for use: a pytree whose leaves are its arrays.
 
     Attributes:
         name: The name of the data.
@@ -26,10 +26,13 @@ class Dataset:
         validation: Examples to choose hyper-parameters on, held out of training.
         test: Examples to report on, once.
         fingerprint: 16 hex digits of a SHA-256 over all of the examples, in order. It
-            identifies the data, however they came, and differs between subsets.
+            identifies the data, however they came, and differs between subsets, and
+            between teachers.
         class_names: K names of classes; labels are positions in them.
         image_size: The size (H, W) that pictures were fitted into; None if they were
             not.
+        targets: What a teacher says of the training examples, float32 [N, K]; None
+            without one, or until it is asked.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Dataset:
     fingerprint: str
     class_names: tuple[str, ...]
     image_size: tuple[int, int] | None = None
+    targets: np.ndarray | None = None
 
     @property
     def classes(self) -> int:
@@ -140,14 +144,35 @@ class Dataset:
         """
         if size is None:
             return self
-        train = subset(self.train, size)
+        return self._with_train(subset(self.train, size))
+
+    def with_validation_trained(self) -> "Dataset":
+        """Returns the dataset with its validation examples among those to train on.
+
+        They stay what validation measures, which then says how well they are learned.
+        """
+        pairs = zip(self.train, self.validation)
+        return self._with_train(Split(*map(np.concatenate, pairs)))
+
+    def _with_train(self, train: Split) -> "Dataset":
         rest = self.validation, self.test, self.class_names
         return self.from_splits(self.name, train, *rest, self.image_size)
+
+    def with_teacher(self, teacher: str | None) -> "Dataset":
+        """Returns the dataset with another fingerprint, that of a teacher's pupils.
+
+        Args:
+            teacher: What identifies the teacher; None for none.
+        """
+        if teacher is None:
+            return self
+        both = hashlib.sha256(f"{self.fingerprint} {teacher}".encode())
+        return dataclasses.replace(self, fingerprint=both.hexdigest()[:16])
 
 
 jax.tree_util.register_dataclass(
     Dataset,
-    data_fields=["train", "validation", "test"],
+    data_fields=["train", "validation", "test", "targets"],
     meta_fields=["name", "fingerprint", "class_names", "image_size"],
 )
 

@@ -15,6 +15,14 @@ class Split(NamedTuple):
     labels: np.ndarray
 
 
+class Taught(NamedTuple):
+    """Examples as `Split`, and a teacher's `targets`: probabilities float32 [N, K]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    targets: np.ndarray
+
+
 def by_content(split: Split) -> Split:
     """Returns the examples in the order of their SHA-256, of pixels and label.
 

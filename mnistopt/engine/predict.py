@@ -122,6 +122,26 @@ def _joined(batches: list[tuple[jax.Array, jax.Array]], size: int) -> Predicted:
     return Predicted(*(np.concatenate(column)[:size] for column in columns))
 
 
+def shifted(images: np.ndarray, reach: int) -> list[np.ndarray]:
+    """Returns images as they are, moved by up to `reach` pixels in all directions.
+
+    Args:
+        images: [N, H, W, C].
+        reach: Pixels, 0 for the images alone; what comes in is as the margin is.
+
+    Returns:
+        (2 reach + 1)^2 arrays of the same shape.
+    """
+    height, width = images.shape[1:3]
+    sides = (0, 0), (reach, reach), (reach, reach), (0, 0)
+    padded = np.pad(images, sides, mode="edge")
+    starts = range(2 * reach + 1)
+    return [
+        padded[:, down : down + height, right : right + width]
+        for down, right in itertools.product(starts, starts)
+    ]
+
+
 def predict(
     model: nn.Module,
     variables: Any,

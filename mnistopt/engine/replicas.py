@@ -25,7 +25,7 @@ from jax.sharding import SingleDeviceSharding
 
 from mnistopt.ambient import fixed
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.splits import Split
+from mnistopt.data.splits import Split, Taught
 from mnistopt.engine.devices import Lanes, LocalDevice, compiler_options, put
 from mnistopt.engine.precision import multiplying
 from mnistopt.engine.rounds import Round
@@ -64,14 +64,17 @@ def mending() -> Iterator[None]:
         yield
 
 
-Splits = tuple[Split, Split, Split]
+Splits = tuple[Split | Taught, Split, Split]
 
 
 def put_splits(
     dataset: Dataset, devices: Sequence[LocalDevice]
 ) -> dict[LocalDevice, Splits]:
     """Copies the training, validation and test examples to where devices compute."""
-    return put((dataset.train, dataset.validation, dataset.test), devices)
+    train: Split | Taught = dataset.train
+    if dataset.targets is not None:
+        train = Taught(*dataset.train, dataset.targets)
+    return put((train, dataset.validation, dataset.test), devices)
 
 
 # Of what runs once per replica: compiled in half of the time, to the same bits.

@@ -109,11 +109,13 @@ class Conv(nn.Module):
         features: O, the number of kernels.
         pool: Whether a 2x2 max pool with stride 2 follows.
         norm: "batch" for batch normalization, or "none".
+        slope: Of the ReLU below 0.
     """
 
     features: int
     pool: bool
     norm: str = "none"
+    slope: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, training: bool = False) -> jax.Array:
@@ -130,9 +132,16 @@ class Conv(nn.Module):
         )
         if self.norm == "batch":
             x = conv3x3(x, kernel, None, self.pool)
-            return nn.relu(BatchNorm()(x, training))
+            return leaky(BatchNorm()(x, training), self.slope)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        if self.slope:
+            return leaky(conv3x3(x, kernel, None, self.pool) + bias, self.slope)
         return conv3x3(x, kernel, bias, self.pool)
+
+
+def leaky(x: jax.Array, slope: float) -> jax.Array:
+    """ReLU whose values below 0 are not 0, but `slope` times as large."""
+    return nn.leaky_relu(x, slope) if slope else nn.relu(x)
 
 
 @jax.custom_vjp

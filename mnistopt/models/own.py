@@ -224,7 +224,7 @@ TAKEN = {*RECIPE, *NUMBERS} | {
     *("image_size", "workdir", "lanes", "devices", "cluster", "precision"),
     *("memory_budget", "fail_fast", "modules", "cache_dir", "progress", "quiet"),
     *("tensorboard", "dry_run", "rerun", "help", "on_plan", "on_progress", "on_epoch"),
-    *("label", "rank", "error", "scheduler", "changes"),
+    *("label", "rank", "error", "scheduler", "changes", "train_on", "teacher"),
 }
 _STARTS = ("train_", "validation_", "test_", "best_", "overfitting", "convergence")
 

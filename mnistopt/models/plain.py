@@ -5,14 +5,18 @@ import jax
 
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, stride: int = 1, groups: int = 1
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int = 1,
+    groups: int = 1,
+    padding: str = "SAME",
 ) -> jax.Array:
-    """Convolves ("same") [B, H, W, C] by [h, w, C / groups, O]."""
+    """Convolves [B, H, W, C] by [h, w, C / groups, O]; padding as in `nn.Conv`."""
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (stride, stride),
-        "SAME",
+        padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )

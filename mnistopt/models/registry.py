@@ -91,6 +91,22 @@ NETWORKS = {
             },
         ),
         Network(
+            name="separable",
+            path="mnistopt.models.compact:Separable",
+            words="separable CNN",
+            axes={
+                "channels": layers((32, 64), "kernels per convolution, as in 32x64x64"),
+                "slope": number(
+                    0.0,
+                    "slope of ReLUs below 0",
+                    0,
+                    "expected a number of at least 0",
+                    neutral=0.0,
+                ),
+                "norm": _NORM,
+            },
+        ),
+        Network(
             name="mobilenet_v1",
             path="mnistopt.models.light:MobileNetV1",
             words="MobileNet v1",

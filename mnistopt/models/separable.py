@@ -44,22 +44,24 @@ class Stem(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """3x3 convolution of each channel, "same".
+    """3x3 convolution of each channel.
 
     Equal to `nn.Conv(C, (3, 3), stride, feature_group_count=C, use_bias=False)`.
 
     Attributes:
         stride: 1 or 2.
+        padding: "SAME", or "VALID" (stride 1), which leaves a pixel out at each side.
     """
 
     stride: int = 1
+    padding: str = "SAME"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps float [B, H, W, C] to [B, H / stride, W / stride, C], rounded up."""
         shape = 3, 3, 1, x.shape[-1]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return depthwise(x, kernel[:, :, 0], self.stride)
+        return depthwise(x, kernel[:, :, 0], self.stride, self.padding)
 
 
 class Pointwise(nn.Module):
@@ -121,20 +123,24 @@ def _spread(size: int, stride: int) -> tuple[int, int, int]:
     return 2 - low, size + low - covered, stride - 1
 
 
-def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Convolves ("same") each channel with its own kernel.
+def depthwise(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: str = "SAME"
+) -> jax.Array:
+    """Convolves each channel with its own kernel.
 
     Args:
         x: Float [B, H, W, C].
         kernel: Float [3, 3, C].
         stride: 1 or 2.
+        padding: See `Depthwise`.
 
     Returns:
-        Float [B, H / stride, W / stride, C], rounded up.
+        Float [B, H / stride, W / stride, C], rounded up; or [B, H - 2, W - 2, C].
     """
     if forms.form() == forms.PLAIN:
-        return convolve(x, kernel[:, :, None], stride, x.shape[-1])
-    return _depthwise(x, kernel, stride, forms.in_loops(forms.form()))
+        return convolve(x, kernel[:, :, None], stride, x.shape[-1], padding)
+    y = _depthwise(x, kernel, stride, forms.in_loops(forms.form()))
+    return y if padding == "SAME" else y[:, 1:-1, 1:-1]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

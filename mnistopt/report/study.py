@@ -246,8 +246,12 @@ def rerun_command(about: Config, workdir: Path, ledger: Ledger | None = None) ->
         flags.append(f"--image_size={show(data.image_size)}")
     if data.train_examples:
         flags.append(f"--train_examples={data.train_examples}")
+    if data.train_on != "train":
+        flags.append(f"--train_on={data.train_on}")
     if about.data_dir:
         flags.append(f"--data_dir={about.data_dir}")
+    if about.teacher:
+        flags.append(f"--teacher={about.teacher}")
     flags.append(f"--workdir={workdir}")
     command = shlex.join(["./launch.sh", program, *flags])
     lines = textwrap.wrap(command, 72, break_on_hyphens=False, break_long_words=False)

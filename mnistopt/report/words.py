@@ -102,8 +102,7 @@ def headline(
     epochs = ", ".join(map(str, sorted(set(summary["epochs"]))))
     lead += (
         f"Trained on {data.train:,} images for {epochs} epochs with "
-        f"{plural(config.seeds, 'seed')}; {data.validation:,} for validation, "
-        f"{data.test:,} for testing."
+        f"{plural(config.seeds, 'seed')}; {data.parts}."
     )
     return title, lead
 
@@ -118,8 +117,7 @@ def _searched(ledger: Ledger, config: Config) -> tuple[str, str]:
     )
     lead = (
         f"Space: {axes}. Proposed by {about['sampler']}, pruner {about['pruner']}. "
-        f"Trained on {data.train:,} images; {data.validation:,} for validation, "
-        f"{data.test:,} for testing."
+        f"Trained on {data.train:,} images; {data.parts}."
     )
     return title, lead
 

@@ -58,6 +58,8 @@ class DataDescription:
         class_names: K names.
         image_size: The size (H, W) that pictures were fitted into, or None.
         dark_on_light: Whether ink is darker than paper.
+        train_on: "train", or "all" where validation examples are trained on, too.
+        teacher: What identifies the teacher; None for none.
     """
 
     dataset: str
@@ -70,10 +72,18 @@ class DataDescription:
     class_names: tuple[str, ...]
     image_size: tuple[int, int] | None
     dark_on_light: bool
+    train_on: str = "train"
+    teacher: str | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, train_examples: int | None) -> "DataDescription":
-        """Describes a dataset, of whose training part a subset was asked for."""
+    def of(
+        cls,
+        dataset: Dataset,
+        train_examples: int | None,
+        train_on: str = "train",
+        teacher: str | None = None,
+    ) -> "DataDescription":
+        """Describes a dataset, and which part of it was asked for."""
         return cls(
             dataset=dataset.name,
             train_examples=train_examples,
@@ -85,6 +95,16 @@ class DataDescription:
             class_names=dataset.class_names,
             image_size=dataset.image_size,
             dark_on_light=dark_on_light(dataset.train.images),
+            train_on=train_on,
+            teacher=teacher,
+        )
+
+    @property
+    def parts(self) -> str:
+        """How many examples were for what, in words."""
+        also = ", which were trained on, too," if self.train_on == "all" else ""
+        return (
+            f"{self.validation:,} for validation{also or ','} {self.test:,} for testing"
         )
 
     def differences(self, other: "DataDescription") -> list[str]:
@@ -124,6 +144,7 @@ class Config:
         compile_seconds: Per cohort, by its identity.
         working_bytes: Per cohort, of a replica's step beside its state.
         seconds: Seconds of the last run by what they were spent on.
+        teacher: The workdir of the teacher, or None.
     """
 
     data: DataDescription
@@ -145,6 +166,7 @@ class Config:
     compile_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     working_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    teacher: str | None = None
 
     @property
     def seeds(self) -> int:
@@ -180,7 +202,11 @@ class Config:
             KeyError: If a part is missing.
             TypeError: If one is of another kind.
         """
-        config = _read(cls, content)
+        data = content["data"]
+        if isinstance(data, dict):
+            # These came later, as did `teacher`.
+            data = {"train_on": "train", "teacher": None, **data}
+        config = _read(cls, {"teacher": None, **content, "data": data})
         axes = {name: of for name, of in config.asked.items() if name != "seeds"}
         lists = all(isinstance(of, list) and of for of in axes.values())
         seeds = config.asked.get("seeds")

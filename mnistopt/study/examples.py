@@ -14,7 +14,7 @@ from mnistopt.data.splits import make_splits
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.results.config import Config, DataDescription
-from mnistopt.study.request import load_data
+from mnistopt.study.loading import load_data
 
 
 def study_data(config: Config, data_dir: str | Path | None) -> Dataset:
@@ -33,8 +33,12 @@ def study_data(config: Config, data_dir: str | Path | None) -> Dataset:
     folder = data_dir or config.data_dir
     try:
         if file:
-            return _read_own(Path(file), about)
-        return load_data(None, about.dataset, folder, about.train_examples)
+            data = _read_own(Path(file), about)
+        else:
+            data = load_data(None, about.dataset, folder, about.train_examples)
+        if about.train_on == "all":
+            data = data.with_validation_trained()
+        return data.with_teacher(about.teacher)
     except InputError as error:
         moved = file or (None if data_dir else folder)
         if not moved or Path(moved).exists():

@@ -9,6 +9,8 @@ from mnistopt.axes import show
 from mnistopt.errors import InputError
 from mnistopt.points import NEUTRAL
 from mnistopt.results.columns import axes_of
+from mnistopt.results.compare import Comparison, paired
+from mnistopt.results.tables import FINISHED, MEASURED
 
 # Letters of a trial's name that may stand for all of it.
 FEWEST = 4
@@ -44,6 +46,25 @@ def find_point(study: Any, trials: pd.DataFrame, setting: Any) -> str:
             "hyper-parameters that tell one from the others"
         )
     return str(found[0])
+
+
+def compare_settings(study: Any, a: Any, b: Any, metric: str) -> Comparison:
+    """Does what `Study.compare` says."""
+    trials = study.trials
+    if metric not in MEASURED:
+        raise InputError(
+            f"metric={metric} is not known; choose one of {', '.join(MEASURED)}"
+        )
+    points = [find_point(study, trials, setting) for setting in (a, b)]
+    done = trials[trials["status"] == FINISHED]
+    first, second = (
+        done[done["point"] == point].set_index("seed")[metric].astype(float)
+        for point in points
+    )
+    apart = (first - second).dropna()
+    if apart.empty:
+        raise InputError(f"{a} and {b} have no finished seed in common")
+    return paired(apart.tolist())
 
 
 def named(trials: pd.DataFrame, name: str) -> pd.DataFrame:

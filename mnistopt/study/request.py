@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from mnistopt.axes import Typed, as_list, count, layers, show, whole
-from mnistopt.data.check import doubts
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.load import CACHE_DIR, cache_folder, load
+from mnistopt.data.load import CACHE_DIR, cache_folder
 from mnistopt.engine.precision import PRECISIONS
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-from mnistopt.hparams import TRAINING
+from mnistopt.hparams import TRAINING, read_changes
 from mnistopt.models.registry import DEFAULT, fields
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results.columns import columns
 from mnistopt.results.config import Config, DataDescription
 from mnistopt.study import grid
+from mnistopt.study.loading import load_data
+from mnistopt.study.teacher import Teacher
 
 _COUNT = count(None, "")
 _SEED = dataclasses.replace(
@@ -57,6 +58,7 @@ class Request:
         memory_budget: Bytes to use at most, of a device's or, on a CPU, of all.
         fail_fast: Whether the first replica that diverges ends the run.
         rerun: The config of a study that is run again: its modules and lanes hold.
+        teacher: Whom the networks learn from, or None.
     """
 
     points: tuple[Point, ...]
@@ -74,6 +76,7 @@ class Request:
     memory_budget: float
     fail_fast: bool
     rerun: Config | None
+    teacher: Teacher | None = None
 
     @classmethod
     def of(
@@ -84,6 +87,8 @@ class Request:
         dataset: str | None = None,
         data_dir: str | Path | None = None,
         train_examples: int | None = None,
+        train_on: str = "train",
+        teacher: str | Path | None = None,
         image_size: Any = None,
         workdir: str | Path | None = None,
         seeds: int | Sequence[int] = 3,
@@ -112,14 +117,17 @@ class Request:
         lanes, devices = _lanes(lanes), _devices(devices)
         budget, cluster = check_bytes("memory_budget", memory_budget), _cluster(cluster)
         given = file or data, dataset, folder, train_examples, cache, image_size
-        loaded = load_data(*given)
+        loaded = load_data(*given, train_on)
+        teaching = _teacher(teacher, loaded, asked)
+        digest = teaching.digest if teaching else None
+        loaded = loaded.with_teacher(digest)
         _check_steps(asked, len(loaded.train.labels))
         target = target or default_workdir(loaded.name, asked)
         return cls(
             asked,
             which,
             loaded,
-            DataDescription.of(loaded, train_examples),
+            DataDescription.of(loaded, train_examples, train_on, digest),
             # Absolute, as a callback or a notebook's next cell may go elsewhere.
             data_dir=folder.absolute() if folder else None,
             data_file=file.absolute() if file else None,
@@ -132,7 +140,40 @@ class Request:
             memory_budget=budget,
             fail_fast=fail_fast,
             rerun=rerun,
+            teacher=teaching,
         )
+
+    def taught(self) -> Dataset:
+        """Returns the data with what the teacher says of them, if there is one."""
+        if self.teacher is None:
+            return self.data
+        targets = self.teacher.targets(self.data.train.images)
+        return dataclasses.replace(self.data, targets=targets)
+
+
+def _teacher(
+    teacher: str | Path | None, data: Dataset, points: Sequence[Point]
+) -> Teacher | None:
+    """Returns the teacher, if there is one and it is listened to."""
+    learns = any(
+        change.numbers.get("distill", 0)
+        for point in points
+        for change in read_changes(point.changes)
+    ) or any(point.hparams.distill for point in points)
+    folder = check_path("teacher", teacher)
+    if folder is None:
+        if learns:
+            raise InputError(
+                "distill has no effect without a teacher: give teacher=WORKDIR, the "
+                "folder of a study, or leave it out"
+            )
+        return None
+    if not learns:
+        warnings.warn(
+            f"teacher={folder} is not listened to: give distill=0.5 or another weight",
+            stacklevel=3,
+        )
+    return Teacher.of(folder, data)
 
 
 def asked_values(points: Sequence[Point], seeds: Sequence[int]) -> dict[str, Any]:
@@ -294,48 +335,3 @@ def check_bytes(name: str, value: Any) -> float:
     if not 0 < size < math.inf:
         raise InputError(f"{name}={value} is not allowed: expected a size as in 4GB")
     return size
-
-
-def load_data(
-    data: Dataset | str | Path | None,
-    dataset: str | None,
-    data_dir: str | Path | None,
-    train_examples: int | None,
-    cache_dir: str | Path = CACHE_DIR,
-    image_size: Any = None,
-) -> Dataset:
-    """Returns the data of a run; warns of what is doubtful in them.
-
-    Args:
-        data: One's own: a `Dataset`, or what `Dataset.from_file` takes; None for those
-            that have a name.
-        dataset: See `load`.
-        data_dir: See `load`.
-        train_examples: See `load`.
-        cache_dir: See `load`.
-        image_size: See `Dataset.from_file`.
-
-    Raises:
-        InputError: If they cannot be used, or are given twice.
-    """
-    if image_size is not None and (data is None or isinstance(data, Dataset)):
-        raise InputError(
-            f"image_size={show(image_size)} has no effect without a folder of "
-            "pictures: give it as data, or leave image_size out"
-        )
-    if data is None:
-        data = load(
-            dataset or "mnist_5k",
-            data_dir=data_dir,
-            train_examples=train_examples,
-            cache_dir=cache_dir,
-        )
-    else:
-        if dataset or data_dir:
-            raise InputError("give either data, or dataset and data_dir")
-        if not isinstance(data, Dataset):
-            data = Dataset.from_file(data, image_size)
-        data = data.with_train_examples(train_examples)
-    for doubt in doubts(data.name, data.train, data.classes):
-        warnings.warn(f"{data.name}: {doubt}", stacklevel=2)
-    return data

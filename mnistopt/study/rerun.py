@@ -165,7 +165,11 @@ def _data(original: Config) -> dict[str, Any]:
     about, file = original.data, original.data_file
     named = {"dataset": about.dataset, "data_dir": original.data_dir}
     own = {"data": file, "image_size": about.image_size}
-    size = {"train_examples": about.train_examples}
+    size = {
+        "train_examples": about.train_examples,
+        "train_on": about.train_on,
+        "teacher": original.teacher,
+    }
     return {**(own if file else named), **size}
 
 

@@ -16,13 +16,13 @@ from mnistopt.files import check_path
 from mnistopt.models.networks import bare
 from mnistopt.results import config
 from mnistopt.results.columns import axes_of
-from mnistopt.results.compare import Comparison, paired
+from mnistopt.results.compare import Comparison
 from mnistopt.results.effects import Effects, find_effects
 from mnistopt.results.ledger import SEARCH, read_ledger, search_table
 from mnistopt.results.predictions import Predictions, read_predictions
 from mnistopt.results.table_files import read_table
-from mnistopt.results.tables import FINISHED, MEASURED, best_trial
-from mnistopt.study.naming import FEWEST, find_point, named
+from mnistopt.results.tables import FINISHED, best_trial
+from mnistopt.study.naming import FEWEST, compare_settings, named
 from mnistopt.study.progress import in_notebook
 
 
@@ -265,10 +265,8 @@ class Study:
         from mnistopt.study.classify import classify
 
         names = self.siblings(trial) if ensemble else [trial]
-        networks = (
-            (self.network(name), self.variables(name, weights)) for name in names
-        )
-        return classify(self.config, networks, images)
+        all_of = ((self.network(one), self.variables(one, weights)) for one in names)
+        return classify(self.config, all_of, images)
 
     def export(
         self,
@@ -299,6 +297,24 @@ class Study:
         from mnistopt.study.exporting import export_study
 
         return export_study(self, format, trial, int8, weights, path, data_dir)
+
+    def ensemble(
+        self, how: str = "greedy", shifts: int = 0, data_dir: str | Path | None = None
+    ) -> Any:
+        """Lets networks vote, and measures how sure they are and may be.
+
+        Args:
+            how: "greedy": those of all finished trials that lower the vote's loss on
+                validation images; "all": all seeds of the best point.
+            shifts: Pixels by which each image is also moved, all ways.
+            data_dir: Where the study's data are, if they have been moved.
+
+        Returns:
+            A `study.ensemble.Ensemble`; raises InputError if it cannot be chosen.
+        """
+        from mnistopt.study.ensemble import make_ensemble
+
+        return make_ensemble(self, how, shifts, data_dir)
 
     def per_class(self, trial: str = "best", split: str = "test") -> pd.DataFrame:
         """Returns how well each class is recognized by a trial's point.
@@ -349,21 +365,7 @@ class Study:
             InputError: If one is unknown, more than one is meant, or they have no
                 finished seed in common.
         """
-        trials = self.trials
-        if metric not in MEASURED:
-            raise InputError(
-                f"metric={metric} is not known; choose one of {', '.join(MEASURED)}"
-            )
-        points = [find_point(self, trials, setting) for setting in (a, b)]
-        done = trials[trials["status"] == FINISHED]
-        first, second = (
-            done[done["point"] == point].set_index("seed")[metric].astype(float)
-            for point in points
-        )
-        apart = (first - second).dropna()
-        if apart.empty:
-            raise InputError(f"{a} and {b} have no finished seed in common")
-        return paired(apart.tolist())
+        return compare_settings(self, a, b, metric)
 
     @property
     def _store(self) -> Store:

@@ -166,6 +166,7 @@ def _note_run(plan: Plan, run: Run, noted: Noted) -> None:
         "data": request.about,
         "data_dir": str(request.data_dir) if request.data_dir else None,
         "data_file": str(request.data_file) if request.data_file else None,
+        "teacher": str(request.teacher.workdir) if request.teacher else None,
         "asked": noted.asked,
         "modules": plan.modules,
         "warnings": list(run.noted),

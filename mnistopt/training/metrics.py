@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mnistopt.data.splits import Split
+from mnistopt.data.splits import Split, Taught
 from mnistopt.models.networks import apply
 
 # Batches larger than this win nothing in evaluation, and smaller ones cost calls.
@@ -59,7 +59,7 @@ def pixels(images: jax.Array | np.ndarray) -> jax.Array:
     return scaled / 255 if images.dtype == np.uint8 else scaled
 
 
-def evaluate(model: nn.Module, variables: Any, split: Split) -> Metrics:
+def evaluate(model: nn.Module, variables: Any, split: Split | Taught) -> Metrics:
     """Counts every example of a split once, dropout off.
 
     Args:

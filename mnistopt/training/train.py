@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mnistopt.data.splits import Split
+from mnistopt.data.splits import Split, Taught
 from mnistopt.hparams import AVERAGE_START, Hparams
 from mnistopt.models.networks import apply_training
 from mnistopt.training.augment import STAGES, augment
@@ -18,6 +18,9 @@ from mnistopt.training.optimizers import learning_rate, make_optimizer
 # 10,000 nats is more than 4,000 times the loss of guessing, ln 10. Without such a
 # bound Adam at lr=1e6 stays finite forever, at losses of 1e20.
 LOSS_LIMIT = 1e4
+# What logits are divided by where a network learns from a teacher: Hinton, Vinyals and
+# Dean 2015 (arXiv:1503.02531), section 3: 2.5 to 4 was best for small networks.
+TEMPERATURE = 4.0
 
 
 class EpochMetrics(NamedTuple):
@@ -47,6 +50,7 @@ def train_step(
     key: jax.Array,
     step: jax.Array,
     epoch_steps: int,
+    taught: jax.Array | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Makes one update, unless the replica has diverged or does so on this batch.
 
@@ -58,6 +62,7 @@ def train_step(
         key: The key for dropout and augmentation.
         step: Number of the step since the start of training, int32 [].
         epoch_steps: Steps of an epoch.
+        taught: In the stage "distill", the teacher's probabilities, float32 [B, K].
 
     Returns:
         The state after the step, and the batch's metrics before it.
@@ -76,6 +81,8 @@ def train_step(
             jax.nn.one_hot(batch.labels, logits.shape[-1]), hparams.label_smoothing
         )
         loss = optax.softmax_cross_entropy(logits, targets).mean()
+        if taught is not None:
+            loss += hparams.distill * (_distilled(logits, taught) - loss)
         return loss, (logits, statistics)
 
     params = state.variables["params"]
@@ -110,6 +117,16 @@ def train_step(
     return state, measure(logits, batch.labels, jnp.ones(batch.labels.shape, bool))
 
 
+def _distilled(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Returns the loss by which a network learns from a teacher: section 2 there.
+
+    The square of the temperature keeps its gradients as large as the labels'.
+    """
+    soft = jax.nn.softmax(jnp.log(targets) / TEMPERATURE)
+    losses = optax.softmax_cross_entropy(logits / TEMPERATURE, soft)
+    return TEMPERATURE**2 * losses.mean()
+
+
 def _choose(condition: jax.Array, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
 
@@ -124,7 +141,7 @@ def train_epoch(
     cohort: Cohort,
     state: TrainState,
     hparams: Hparams,
-    train: Split,
+    train: Split | Taught,
     seed: jax.Array,
     epoch: jax.Array,
 ) -> tuple[TrainState, Metrics]:
@@ -155,9 +172,13 @@ def train_epoch(
 
     def one(state, inputs):
         step, at, key = inputs
-        batch = Split(rows[at].reshape(-1, *cohort.image_shape), train.labels[at])
-        number = epoch * steps + step
-        return train_step(cohort, state, hparams, batch, key, number, steps)
+        images = rows[at].reshape(-1, *cohort.image_shape)
+        batch = Split(images, train.labels[at])
+        taught: Any = None
+        if "distill" in cohort.stages and isinstance(train, Taught):
+            taught = train.targets[at]
+        when = epoch * steps + step, steps
+        return train_step(cohort, state, hparams, batch, key, *when, taught)
 
     state, metrics = jax.lax.scan(one, state, (jnp.arange(steps), batches, keys))
     return state, jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics)
@@ -167,7 +188,7 @@ def run_epoch(
     cohort: Cohort,
     state: TrainState,
     hparams: Hparams,
-    splits: tuple[Split, Split, Split],
+    splits: tuple[Split | Taught, Split, Split],
     seed: jax.Array,
     epoch: jax.Array,
     in_full: jax.Array,
@@ -213,7 +234,7 @@ def run_epoch(
 
 
 def measure_in_full(
-    cohort: Cohort, state: TrainState, splits: tuple[Split, Split, Split]
+    cohort: Cohort, state: TrainState, splits: tuple[Split | Taught, Split, Split]
 ) -> EpochMetrics:
     """Measures a replica on all splits, as `run_epoch` does after an epoch.
 

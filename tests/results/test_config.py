@@ -35,6 +35,8 @@ def test_data_are_described_by_sizes_and_fingerprint(tiny):
         "class_names": tuple("0123456789"),
         "image_size": None,
         "dark_on_light": True,
+        "train_on": "train",
+        "teacher": None,
     }
 
 

@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 
 from mnistopt.report.charts.theme import chosen_or_best, finished, picked, rows
+from mnistopt.results.calibration import reliability
 from mnistopt.results.predictions import Predictions
-from mnistopt.results.stats import proportion_interval
 
-# Of the confidence, from 0 to 1.
-BINS = 10
 # Counts in the cells can be read for so many classes.
 MOST_COUNTS = 20
 
@@ -198,15 +196,12 @@ def reliability_frame(
     for label, rank, predicted in _predicted(summary, predictions):
         confidence = predicted.probabilities.max(axis=1).astype(float)
         right = predicted.vote == predicted.labels
-        bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-        for index in np.unique(bins):
-            inside = bins == index
-            count, hits = int(inside.sum()), int(right[inside].sum())
-            ends = proportion_interval(hits, count)
-            values = (confidence[inside].mean(), hits / count, *ends)
-            drawn.append((label, rank, *(100 * value for value in values), count))
+        table = reliability(confidence, right)
+        shares = ["confidence", "accuracy", "low", "high"]
+        table[shares] *= 100
+        drawn.append(table.assign(label=label, rank=rank))
     columns = ["label", "rank", "confidence", "accuracy", "low", "high", "count"]
-    return pd.DataFrame(drawn, columns=columns)
+    return pd.concat(drawn, ignore_index=True)[columns]
 
 
 def reliability_chart(frame: pd.DataFrame) -> Any:

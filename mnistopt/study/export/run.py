@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
 
 from mnistopt.data.official import IMAGE_SIZE
 from mnistopt.engine.predict import predict
 from mnistopt.errors import InputError
 from mnistopt.files import replacing
 from mnistopt.models.reading import read_graph
+from mnistopt.results.calibration import fit_temperature, logits
 from mnistopt.study.export.c_file import c_source
 from mnistopt.study.export.card import Source, lost, make_card, measured
 from mnistopt.study.export.classifier import (
@@ -37,9 +37,6 @@ FILES = {
 ALWAYS_INT8 = "html", "c"
 # Validation images on which ranges are measured.
 _CALIBRATED_ON = 1000
-# Temperatures that are tried: where validation has no mistake, the least is best.
-_TEMPERATURES = 0.25, 8.0
-_LEAST = 1e-37
 
 
 def check_format(format: str, int8: bool) -> None:
@@ -94,7 +91,7 @@ def make(source: Source, format: str, int8: bool) -> tuple[bytes, dict[str, Any]
     graphs = tuple(read_graph(*pair, shape) for pair in read)
     validation = _logits(source, data.validation.images)
     labels = data.validation.labels
-    temperatures = tuple(_temperature(logits, labels) for logits in validation)
+    temperatures = tuple(fit_temperature(logits, labels) for logits in validation)
     numbers, command = "int8" if whole else "float32", _command(source, format, int8)
     card = make_card(source, numbers, command)
     chances = vote(_logits(source, data.test.images), temperatures)
@@ -161,22 +158,4 @@ def _command(source: Source, format: str, int8: bool) -> str:
 def _logits(source: Source, images: np.ndarray) -> list[np.ndarray]:
     """Returns each network's logits, but for a number added to all of an image's."""
     said = [predict(*pair, images).probabilities for pair in source.networks]
-    return [np.log(np.maximum(chances, _LEAST)) for chances in said]
-
-
-def _temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns what logits are divided by so that probabilities hold (Guo et al. 2017).
-
-    Args:
-        logits: Of validation images, [N, K].
-        labels: Their classes, int [N].
-    """
-
-    def loss(log: float) -> float:
-        scaled = logits / np.exp(log)
-        there = np.take_along_axis(scaled, labels[:, None].astype(int), 1)[:, 0]
-        return float((special.logsumexp(scaled, axis=-1) - there).mean())
-
-    ends = np.log(_TEMPERATURES)
-    found = optimize.minimize_scalar(loss, bounds=ends, method="bounded")
-    return float(np.exp(found.x))
+    return [logits(chances) for chances in said]
