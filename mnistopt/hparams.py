@@ -107,10 +107,22 @@ class Hparams(NamedTuple):
         Any, share(0.0, "enlarge or shrink by up to this share", 0.0, "affine")
     ] = 0.0
     shear: Annotated[Any, strength("shear by up to this many degrees", "affine")] = 0.0
+    aspect: Annotated[
+        Any,
+        share(
+            0.0, "widen and flatten, or the reverse, by up to this share", 0.0, "affine"
+        ),
+    ] = 0.0
     elastic: Annotated[
         Any,
         strength(
             "deform by this many pixels along each axis, root mean square", "elastic"
+        ),
+    ] = 0.0
+    stroke: Annotated[
+        Any,
+        strength(
+            "draw with a pen wider by up to this many pixels, or thinner", "stroke"
         ),
     ] = 0.0
     erase: Annotated[

@@ -21,7 +21,12 @@ from mnistopt.models.layers import random_bits
 SMOOTHNESS = 4.0
 # Images that share a draw, and on a CPU are changed at a time.
 GROUP = 8
-STAGES = ("affine", "elastic", "erase", "blur", "contrast", "noise")
+# A pen is wider by up to so many pixels, of a digit a half of its height.
+WIDEST = 3
+# How far strokes are taken to what is left of them a pixel thinner at each side: MNIST's
+# are two to three pixels wide, and nothing would be.
+THINNEST = 0.5
+STAGES = ("affine", "elastic", "erase", "blur", "contrast", "noise", "stroke")
 
 
 def augment(
@@ -33,8 +38,9 @@ def augment(
 ) -> jax.Array:
     """Returns images as a network is to see them in training.
 
-    They are deformed (one bilinear sampling for all of it, what comes in is 0), then a
-    square is set to 0, and they are blurred, paled, and made noisy, in this order.
+    They are deformed (one bilinear sampling for all of it, what comes in is 0), drawn
+    with another pen, a square is set to 0, and they are blurred, paled, and made noisy,
+    in this order.
 
     Args:
         stages: The members of `STAGES` to apply; others cost nothing.
@@ -80,6 +86,8 @@ def _augment(
             moves = elastic_moves(images.shape, keys["elastic"])
             points = [p + hparams.elastic * m for p, m in zip(points, moves)]
         images = _sample(images, *points)
+    if "stroke" in stages:
+        images = _redraw(images, hparams.stroke, keys["stroke"])
     if "erase" in stages:
         images = _erase(images, hparams.erase, keys["erase"])
     if "blur" in stages:
@@ -105,19 +113,21 @@ def _centred(images: jax.Array) -> list[jax.Array]:
 
 
 def affine_draws(batch: int, hparams: Hparams, key: jax.Array) -> dict[str, jax.Array]:
-    """Draws how each image is moved, turned, enlarged and sheared.
+    """Draws how each image is moved, turned, enlarged, sheared and widened.
 
     Returns:
         Float32 [B] each, uniform in plus or minus the strength: `down` and `right`, in
-        pixels; `turn` and `shear`, in radians; and `zoom`, a factor around 1.
+        pixels; `turn` and `shear`, in radians; and `zoom` and `aspect`, factors around
+        1.
     """
-    down, right, turn, zoom, shear = uniform(key, (5, batch))
+    down, right, turn, zoom, shear, aspect = uniform(key, (6, batch))
     return {
         "down": hparams.shift * down,
         "right": hparams.shift * right,
         "turn": jnp.deg2rad(hparams.rotate) * turn,
         "zoom": 1 + hparams.zoom * zoom,
         "shear": jnp.deg2rad(hparams.shear) * shear,
+        "aspect": 1 + hparams.aspect * aspect,
     }
 
 
@@ -133,6 +143,7 @@ def _affine(
         "cosine": jnp.cos(draws["turn"]),
         "shear": jnp.tan(draws["shear"]),
         "zoom": 1 / draws["zoom"],
+        "aspect": draws["aspect"],
     }
     by = {name: number.reshape(-1, 1, 1) for name, number in numbers.items()}
     row, column = points[0] - by["down"], points[1] - by["right"]
@@ -141,7 +152,7 @@ def _affine(
         by["sine"] * row + by["cosine"] * column,
     )
     column = column + by["shear"] * row
-    return [row * by["zoom"], column * by["zoom"]]
+    return [row * by["zoom"] * by["aspect"], column * by["zoom"] / by["aspect"]]
 
 
 def elastic_moves(shape: tuple[int, ...], key: jax.Array) -> jax.Array:
@@ -203,6 +214,37 @@ def _sample(images: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
     above = (1 - beside) * at(0) + beside * at(1)
     under = (1 - beside) * at(width + 3) + beside * at(width + 4)
     return (1 - below) * above + below * under
+
+
+def _redraw(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
+    """Widens strokes, or thins them, as another pen would have drawn them.
+
+    By pixels uniform up to `strength`, at most `WIDEST`: steps of a maximum over
+    neighbours, alternately the four and the eight, which together make an octagon; of
+    the last step a share. Half of the images are thinned instead: mixed, by up to
+    `THINNEST`, and no more than `strength`, with the minimum over four neighbours.
+    """
+    draw = uniform(key, (len(images), 1, 1, 1))
+    wider, drawn = strength * draw, images
+    for step in range(WIDEST):
+        share = jnp.clip(wider - step, 0, 1)
+        drawn += share * (_extreme(jnp.maximum, drawn, corners=step % 2 == 1) - drawn)
+    share = jnp.minimum(strength, THINNEST) * jnp.maximum(-draw, 0)
+    return drawn + share * (_extreme(jnp.minimum, images, corners=False) - images)
+
+
+def _extreme(of, images: jax.Array, corners: bool) -> jax.Array:
+    """Returns the highest or lowest of each pixel and its four or eight neighbours."""
+    height, width = images.shape[1:3]
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    rows, columns = range(3), range(3)
+    views = [
+        padded[:, i : i + height, j : j + width]
+        for i in rows
+        for j in columns
+        if corners or 1 in (i, j)
+    ]
+    return functools.reduce(of, views)
 
 
 def _erase(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:

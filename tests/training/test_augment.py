@@ -23,6 +23,7 @@ NONE = Hparams(*[0.0] * len(Hparams._fields))
 STRENGTHS = {
     **{"shift": 3.0, "rotate": 20.0, "zoom": 0.2, "shear": 10.0, "elastic": 1.0},
     **{"erase": 0.4, "blur": 1.0, "contrast": 0.5, "noise": 0.2},
+    **{"aspect": 0.2, "stroke": 2.0},
 }
 
 
@@ -57,21 +58,23 @@ def test_each_strength_changes_images_and_keeps_their_range(name, strength):
 
 
 def _stage_of(name):
-    return ("affine",) if name in ("shift", "rotate", "zoom", "shear") else (name,)
+    affine = "shift", "rotate", "zoom", "shear", "aspect"
+    return ("affine",) if name in affine else (name,)
 
 
 def test_what_is_drawn_is_uniform_within_the_strengths():
-    hparams = NONE._replace(shift=3.0, rotate=20.0, zoom=0.2, shear=10.0)
+    hparams = NONE._replace(shift=3.0, rotate=20.0, zoom=0.2, shear=10.0, aspect=0.2)
     draws = jax.tree.map(np.asarray, affine_draws(20_000, hparams, KEY))
     widest = {"down": 3, "right": 3, "turn": np.pi / 9, "shear": np.pi / 18}
-    assert draws.keys() == {*widest, "zoom"}
-    for name, values in (draws | {"zoom": draws["zoom"] - 1}).items():
+    assert draws.keys() == {*widest, "zoom", "aspect"}
+    around = {name: draws[name] - 1 for name in ("zoom", "aspect")}
+    for name, values in (draws | around).items():
         most = widest.get(name, 0.2)
         assert abs(values).max() <= most and abs(values).max() > 0.99 * most
         # The mean of n uniform numbers has the standard deviation most / sqrt(3 n).
         assert abs(values.mean()) < 4 * most / (3 * len(values)) ** 0.5
         assert values.std() == pytest.approx(most / 3**0.5, rel=0.02)
-    pairs = np.corrcoef(list(draws.values()))[np.triu_indices(5, 1)]
+    pairs = np.corrcoef(list(draws.values()))[np.triu_indices(6, 1)]
     assert abs(pairs).max() < 4 / 20_000**0.5
 
 
