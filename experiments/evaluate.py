@@ -50,6 +50,17 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "corrupt", False, "measure accuracy on images corrupted in seven ways"
     )
+    common.GROUPS["ensemble"] = "Votes"
+    flags.DEFINE_enum(
+        "ensemble",
+        None,
+        ["greedy", "all"],
+        "let networks vote: greedy, of all finished trials those that validation "
+        "chooses, or all seeds of the best setting; writes ensemble.json",
+    )
+    common.define_count(
+        "shifts", 0, "pixels by which each image is also moved, all ways", least=0
+    )
     common.GROUPS["json"] = "Output"
     flags.DEFINE_bool("json", False, "print JSON, for programs")
 
@@ -104,14 +115,22 @@ def _examples(study: Any) -> Examples:
     return Examples(about, images, labels)
 
 
-def _predict(study: Any, examples: Examples) -> dict[str, Any]:
-    """Returns what the trial takes images for, and how often it is right."""
-    from mnistopt.engine.predict import predict
+def _probabilities(study: Any, images: Any, ensemble: Any) -> Any:
+    """Returns what the trial, or the vote, says of images, [N, K]."""
+    from mnistopt.study.ensemble import probabilities
+
+    if ensemble:
+        return ensemble.probabilities(images)
+    asked = [FLAGS.trial], {"images": images}, FLAGS.shifts, FLAGS.weights
+    return probabilities(study, *asked)["images"][0]
+
+
+def _predict(study: Any, examples: Examples, ensemble: Any) -> dict[str, Any]:
+    """Returns what images are taken for, and how often that is right."""
     from mnistopt.results.stats import proportion_interval
     from mnistopt.training import metrics
 
-    model, class_names = study.network(FLAGS.trial), study.class_names
-    variables = study.variables(FLAGS.trial, FLAGS.weights)
+    class_names = study.class_names
     answer: dict[str, Any] = {"class_names": list(class_names)}
     if examples.names is not None:
         # A picture without ink is not a digit.
@@ -120,8 +139,8 @@ def _predict(study: Any, examples: Examples) -> dict[str, Any]:
         answer["without_ink"] = list(examples.blank)
     if not len(examples.images):
         return answer
-    precision = study.config.precision
-    classes, probabilities = predict(model, variables, examples.images, precision)
+    probabilities = _probabilities(study, examples.images, ensemble)
+    classes = probabilities.argmax(axis=-1)
     if examples.names is not None:
         answer["predictions"] += [
             {
@@ -173,12 +192,35 @@ def evaluate() -> dict[str, Any]:
 
     study = mnistopt.open_study(FLAGS.workdir)
     trial = study.trial(FLAGS.trial)["trial"]
+    ensemble = _ensemble(study)
     examples = _examples(study)
     answer = {"workdir": str(study.workdir), "trial": trial, "weights": FLAGS.weights}
+    if ensemble:
+        answer |= {"trial": f"{FLAGS.ensemble} vote", "ensemble": ensemble.to_json()}
     answer |= {**examples.about, "count": len(examples.images)}
     if FLAGS.corrupt:
         return answer | _corrupt(study, examples)
-    return answer | _predict(study, examples)
+    return answer | _predict(study, examples, ensemble)
+
+
+def _ensemble(study: Any) -> Any:
+    """Returns the networks that are to vote, written into the workdir; or None."""
+    if not FLAGS.ensemble:
+        return None
+    given = [name for name in ("trial", "weights", "corrupt") if FLAGS[name].present]
+    if given:
+        raise InputError(
+            f"--{given[0]} has no effect with --ensemble, which takes the last weights "
+            "of several trials: leave it out"
+        )
+    from mnistopt.study.ensemble import write_ensemble
+    from mnistopt.study.workdir import make_writable
+
+    make_writable(study.workdir)
+    moved = FLAGS.data_dir if not FLAGS.dataset else None
+    ensemble = study.ensemble(FLAGS.ensemble, FLAGS.shifts, moved)
+    write_ensemble(ensemble)
+    return ensemble
 
 
 def main() -> None:
@@ -191,6 +233,8 @@ def main() -> None:
         return
     from experiments import show_results
 
+    if "ensemble" in answer:
+        show_results.ensemble(answer)
     if FLAGS.corrupt:
         show_results.robustness(answer)
     elif "accuracy" in answer:

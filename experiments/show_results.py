@@ -210,6 +210,48 @@ def robustness(answer: dict) -> None:
     console.print(f"Picture: {shown}", soft_wrap=True, markup=False)
 
 
+def ensemble(answer: dict) -> None:
+    """Prints who votes, how right and how sure the vote is, and what it costs."""
+    console, about = make_console(), answer["ensemble"]
+    members = ", ".join(
+        name + (f" ({count} times)" if count > 1 else "")
+        for name, count in about["members"].items()
+    )
+    console.print(f"Members: {members}", soft_wrap=True, markup=False)
+    table = make_table()
+    for heading in ("", "validation %", "test %", "test loss", "calibration error"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for who, of in (("vote", dict), ("best alone", lambda by: by["single"])):
+        validation, test = (of(about["about"][name]) for name in ("validation", "test"))
+        table.add_row(
+            who,
+            f"{100 * validation['accuracy']:.2f}",
+            "{:.2f} [{:.2f}, {:.2f}]".format(
+                *(100 * test[name] for name in ("accuracy", "low", "high"))
+            ),
+            f"{test['loss_raw']:.4f} -> {test['loss']:.4f}",
+            f"{100 * test['error_raw']:.2f} -> {100 * test['error']:.2f}",
+        )
+    console.print(table)
+    found, costs = about["about"]["test"]["mcnemar"], about["costs"]
+    ms = "" if costs["ms"] is None else f", {costs['ms']:.2f} ms for one image"
+    console.print(
+        f"Of the test images {found['first']} are right by the vote only and "
+        f"{found['second']} by the best alone only (McNemar's exact p = "
+        f"{found['p']:.3f}). Arrows: by temperature {about['temperature']:.2f}, which "
+        "validation chose (of the best alone: its own); calibration error: by how many "
+        "points confidence is off, on average.",
+        soft_wrap=True,
+        markup=False,
+    )
+    console.print(
+        f"A vote takes {costs['networks']} networks with {costs['params']:,} "
+        f"parameters{ms}.",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
 def evaluation(answer: dict) -> None:
     """Prints what `experiments.evaluate` found."""
     console = make_console()

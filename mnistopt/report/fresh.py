@@ -40,7 +40,8 @@ def write_report(workdir: Path, anew: bool = False) -> Path:
     sources = [workdir / f"{name}.csv" for name in TABLES]
     sources += sorted(workdir.glob(f"{FOLDER}/*"))
     sources += [workdir / SEARCH]
-    sources += [workdir / FIGURES / "robustness.csv"]  # of `evaluate`
+    # Those of `evaluate`.
+    sources += [workdir / FIGURES / f"{name}.csv" for name in ("robustness", "votes")]
     checksums = [(path.name, checksum(path)) for path in sources]
     of = digest(__version__, checksums, about)
     whole = manifest.is_fresh(PAGE, of) and manifest.are_whole(FIGURES)

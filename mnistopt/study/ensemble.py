@@ -12,6 +12,7 @@ import pandas as pd
 from mnistopt.data.splits import Split
 from mnistopt.engine.predict import Predictor, shifted
 from mnistopt.errors import InputError
+from mnistopt.files import writing_to
 from mnistopt.manifest import Manifest
 from mnistopt.results import calibration
 from mnistopt.results.stats import proportion_interval
@@ -236,11 +237,22 @@ def _measured(
 
 
 def write_ensemble(ensemble: Ensemble) -> Path:
-    """Writes ensemble.json into the study's workdir; returns its path."""
+    """Writes ensemble.json and figures/votes.* into the study's workdir.
+
+    Returns:
+        The path of the picture as PNG.
+    """
+    # Drawing takes a second to import.
+    from mnistopt.report.charts import votes
+    from mnistopt.report.charts.pictures import Picture, keep_picture
+
     text = json.dumps(ensemble.to_json(), indent=2) + "\n"
     workdir = ensemble.study.workdir
-    Manifest(workdir).write({FILE: text.encode()})
-    return workdir / FILE
+    frame = votes.votes_frame(ensemble.reliability)
+    with writing_to(workdir):
+        Manifest(workdir).write({FILE: text.encode()})
+        keep_picture(workdir, "votes", Picture.of(frame, votes.votes_chart(frame)))
+    return workdir / "figures" / "votes.png"
 
 
 def read_members(study: Any) -> dict[str, int]:

@@ -21,10 +21,10 @@ from mnistopt.models.layers import random_bits
 SMOOTHNESS = 4.0
 # Images that share a draw, and on a CPU are changed at a time.
 GROUP = 8
-# A pen is wider by up to so many pixels, of a digit a half of its height.
+# A pen is wider by up to so many pixels at each side.
 WIDEST = 3
-# How far strokes are taken to what is left of them a pixel thinner at each side: MNIST's
-# are two to three pixels wide, and nothing would be.
+# How far strokes are taken to what is left of them a pixel thinner at each side. Of
+# MNIST's, two to three pixels wide, that is nothing.
 THINNEST = 0.5
 STAGES = ("affine", "elastic", "erase", "blur", "contrast", "noise", "stroke")
 

@@ -25,6 +25,7 @@ from mnistopt.report.charts import (
     search,
     space,
     sweep,
+    votes,
 )
 from mnistopt.report.charts.theme import TOP
 from mnistopt.results.columns import labelled, varying_axes
@@ -43,6 +44,8 @@ from mnistopt.results.table_files import read_table
 from mnistopt.results.tables import summary_table
 
 _ROBUST = {"panel": str, "amount": str, "image": str}
+# Pictures that `evaluate` has drawn.
+EVALUATED = "robustness", "votes"
 # The heading of pictures that a menu chooses from.
 COST = "Cost"
 
@@ -94,6 +97,7 @@ class Results(NamedTuple):
         ledger: Of a search: what it has proposed, and what that came to.
         importances: Of a search: Optuna's, by hyper-parameter.
         robust: What figures/robustness.csv has, where `evaluate --corrupt` has run.
+        votes: What figures/votes.csv has, where `evaluate --ensemble` has run.
     """
 
     config: Config
@@ -106,6 +110,7 @@ class Results(NamedTuple):
     effects: Effects | None = None
     weights: pd.DataFrame = pd.DataFrame()
     robust: pd.DataFrame = pd.DataFrame()
+    votes: pd.DataFrame = pd.DataFrame()
     ledger: Ledger | None = None
     importances: Mapping[str, float] = {}
 
@@ -120,14 +125,20 @@ class Results(NamedTuple):
             with contextlib.suppress(InputError):  # a study that runs has none yet
                 predictions[point] = read_predictions(workdir, point, "test")
         sheets = read_mistakes(workdir), read_samples(workdir)
-        kept, robust = f"{FIGURES}/robustness.csv", pd.DataFrame()
-        if not Manifest(workdir).is_altered(kept):
-            with contextlib.suppress(OSError, ValueError):
-                robust = read_csv(workdir / kept, dtype=_ROBUST, na_values=[])
         ledger = read_ledger(workdir)
-        rest = *sheets, find_effects(trials), read_weights(workdir), robust
+        robust, voted = (_kept(workdir, name) for name in EVALUATED)
+        rest = *sheets, find_effects(trials), read_weights(workdir), robust, voted
         searched = ledger, find_importances(workdir) if ledger else {}
         return cls(config, trials, curves, summary, predictions, *rest, *searched)
+
+
+def _kept(workdir: Path, name: str) -> pd.DataFrame:
+    """Returns the numbers of a picture that `evaluate` has drawn, if it has."""
+    kept = f"{FIGURES}/{name}.csv"
+    if not Manifest(workdir).is_altered(kept):
+        with contextlib.suppress(OSError, ValueError):
+            return read_csv(workdir / kept, dtype=_ROBUST, na_values=[])
+    return pd.DataFrame()
 
 
 def study_pictures(results: Results) -> dict[str, Picture]:
@@ -199,6 +210,7 @@ def study_pictures(results: Results) -> dict[str, Picture]:
         add("Mistakes", "hardest", every, images.hardest_chart)
         sure = classes.reliability_frame(summary, predictions)
         add("Mistakes", "reliability", sure, classes.reliability_chart)
+    add("Mistakes", "votes", results.votes, votes.votes_chart)
     add("Robustness", "robustness", results.robust, robustness.robustness_chart)
     return pictures
 
