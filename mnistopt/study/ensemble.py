@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnistopt.data.dataset import Dataset
 from mnistopt.data.splits import Split
 from mnistopt.engine.predict import Predictor, shifted
 from mnistopt.errors import InputError
@@ -148,7 +149,7 @@ def make_ensemble(
     study: Any,
     how: str = "greedy",
     shifts: int = 0,
-    data_dir: str | Path | None = None,
+    data_dir: Any = None,
 ) -> Ensemble:
     """Does what `Study.ensemble` says."""
     if how not in HOW:
@@ -159,11 +160,12 @@ def make_ensemble(
             "choose no networks and say nothing of their confidence. Take a study "
             "that held them out"
         )
-    data = study_data(study.config, data_dir)
+    given = isinstance(data_dir, Dataset)
+    data = data_dir if given else study_data(study.config, data_dir)
     if data.fingerprint != study.config.data.fingerprint:
         raise InputError(
             f"the data are not those that {study.workdir} was trained on: give their "
-            "folder as `data_dir`"
+            "folder as `data_dir`, or the Dataset itself"
         )
     trials = study.trials
     finished = trials[trials["status"] == FINISHED]["trial"].tolist()

@@ -299,7 +299,7 @@ class Study:
         return export_study(self, format, trial, int8, weights, path, data_dir)
 
     def ensemble(
-        self, how: str = "greedy", shifts: int = 0, data_dir: str | Path | None = None
+        self, how: str = "greedy", shifts: int = 0, data_dir: Any = None
     ) -> Any:
         """Lets networks vote, and measures how sure they are and may be.
 
@@ -307,7 +307,7 @@ class Study:
             how: "greedy": those of all finished trials that lower the vote's loss on
                 validation images; "all": all seeds of the best point.
             shifts: Pixels by which each image is also moved, all ways.
-            data_dir: Where the study's data are, if they have been moved.
+            data_dir: Where the study's data are, if moved; or the `Dataset` itself.
 
         Returns:
             A `study.ensemble.Ensemble`; raises InputError if it cannot be chosen.
