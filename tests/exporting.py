@@ -36,6 +36,7 @@ SETTINGS = [
         {"model": model, "width": 0.25, "depth": 1}
         for model in ("mobilenet_v1", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2")
     ),
+    {"model": "separable", "channels": (4, 6, 5), "norm": "batch"},
 ]
 # What is only said in files.
 _ACCURACY = {"accuracy": 0.5, "ci95": [0.4, 0.6], "n": 100}

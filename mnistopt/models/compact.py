@@ -4,7 +4,9 @@ import flax.linen as nn
 import jax
 from jax.typing import ArrayLike
 
+from mnistopt.axes import show
 from mnistopt.data.official import NUM_CLASSES
+from mnistopt.errors import InputError
 from mnistopt.models.layers import BatchNorm, Conv, Dense, Dropout, leaky
 from mnistopt.models.separable import Depthwise, Pointwise
 
@@ -40,6 +42,14 @@ class Separable(nn.Module):
         """
         first, *rest = self.channels
         training = dropout is not None
+        # Each separable convolution takes a pixel at each side.
+        least = 2 * (2 * len(rest) + 1)
+        if min(images.shape[1:3]) < least:
+            height, width = images.shape[1:3]
+            raise InputError(
+                f"channels={show(self.channels)} is for larger images than {height} x "
+                f"{width} pixels: at least {least} a side, or give fewer channels"
+            )
         x = Conv(first, pool=True, norm=self.norm, slope=self.slope)(images, training)
         for i, features in enumerate(rest, 1):
             x = Pointwise(features)(Depthwise(padding="VALID")(x))

@@ -15,11 +15,10 @@ from mnistopt.models.separable import ROWS, Depthwise, Pointwise, Stem, shuffle
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
-def depthwise(channels, stride):
-    linen = nn.Conv(
-        channels, (3, 3), stride, feature_group_count=channels, use_bias=False
-    )
-    return Depthwise(stride), linen, (3, 3, 1, channels)
+def depthwise(channels, stride, padding="SAME"):
+    groups = {"feature_group_count": channels, "use_bias": False}
+    linen = nn.Conv(channels, (3, 3), stride, padding, **groups)
+    return Depthwise(stride, padding), linen, (3, 3, 1, channels)
 
 
 def pointwise(channels, features, groups):
@@ -42,6 +41,8 @@ PAIRS = [
     (depthwise(4, 2), (3, 6, 4, 4)),
     (depthwise(1, 2), (2, ROWS * 2 + 1, 3, 1)),
     (depthwise(2, 1), (3, 1, 2, 2)),
+    (depthwise(3, 1, "VALID"), (2, 6, 5, 3)),
+    (depthwise(2, 1, "VALID"), (3, 3, 3, 2)),
     (pointwise(3, 5, 1), (2, 4, 3, 3)),
     (pointwise(4, 6, 2), (3, 3, 3, 4)),
     (pointwise(6, 9, 3), (3, 3, 2, 6)),
