@@ -9,8 +9,9 @@ images corrupted in seven ways, and draws figures/robustness.png.
 """
 
 import json
+import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -33,7 +34,7 @@ def define_flags() -> None:
         ["last", "best"],
         "last: after the trial's epochs; best: after its best epoch by validation",
     )
-    common.define_data(None, own=True)
+    common.define_data(None, own=True, more="; or qmnist, its test digits")
     flags.DEFINE_enum(
         "split",
         "test",
@@ -74,6 +75,7 @@ class Examples(NamedTuple):
         labels: int [N], positions in the study's classes, or None.
         names: N names of pictures, or None.
         blank: Names of the pictures without ink, which are not evaluated.
+        parts: Which of them are reported by themselves, too, by name.
     """
 
     about: dict[str, Any]
@@ -81,12 +83,13 @@ class Examples(NamedTuple):
     labels: Any
     names: list[str] | None = None
     blank: Sequence[str] = ()
+    parts: Mapping[str, slice] = types.MappingProxyType({})
 
 
 def _examples(study: Any) -> Examples:
     """Returns what is to be evaluated."""
     from mnistopt.data.strangers import read_strangers
-    from mnistopt.study.examples import count_seen, evaluated_data
+    from mnistopt.study.examples import count_seen, evaluated_data, qmnist
 
     if FLAGS.images:
         if FLAGS.data or FLAGS.dataset or FLAGS.data_dir:
@@ -105,6 +108,11 @@ def _examples(study: Any) -> Examples:
         names = [name for name, ink in zip(strangers.names, strangers.ink) if ink]
         blank = [name for name, ink in zip(strangers.names, strangers.ink) if not ink]
         return Examples(about, strangers.images[strangers.ink], labels, names, blank)
+    if FLAGS.dataset == "qmnist":
+        split, parts = qmnist(study.config, FLAGS.data_dir)
+        about = {"dataset": "qmnist", "same_data": False, "split": "test"}
+        about["trained_on"] = count_seen(study.config, split.images)
+        return Examples(about, *split, parts=parts)
     asked = (FLAGS.data, FLAGS.dataset, FLAGS.data_dir, FLAGS.split)
     data = evaluated_data(study.config, *asked)
     images, labels = getattr(data, FLAGS.split)
@@ -127,7 +135,6 @@ def _probabilities(study: Any, images: Any, ensemble: Any) -> Any:
 
 def _predict(study: Any, examples: Examples, ensemble: Any) -> dict[str, Any]:
     """Returns what images are taken for, and how often that is right."""
-    from mnistopt.results.stats import proportion_interval
     from mnistopt.training import metrics
 
     class_names = study.class_names
@@ -153,13 +160,26 @@ def _predict(study: Any, examples: Examples, ensemble: Any) -> dict[str, Any]:
     if examples.labels is None:
         return answer
     table = metrics.confusion(examples.labels, classes, len(class_names))
-    correct, count = int(table.trace()), int(table.sum())
-    return answer | {
+    right = classes == examples.labels
+    parts = {name: _accuracy(right[which]) for name, which in examples.parts.items()}
+    return {
+        **answer,
+        **_accuracy(right),
+        "parts": parts,
+        "per_class": metrics.per_class(table),
+        "confusion": table.tolist(),
+    }
+
+
+def _accuracy(right: Any) -> dict[str, Any]:
+    """Returns how often answers are right, and the interval over images."""
+    from mnistopt.results.stats import proportion_interval
+
+    correct, count = int(right.sum()), len(right)
+    return {
         "correct": correct,
         "accuracy": correct / count,
         "accuracy_ci95": list(proportion_interval(correct, count)),
-        "per_class": metrics.per_class(table),
-        "confusion": table.tolist(),
     }
 
 

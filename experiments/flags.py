@@ -125,14 +125,14 @@ def define_count(name: str, default: int | None, text: str, least: int = 1) -> N
     )
 
 
-def define_data(dataset: str | None, own: bool = False) -> None:
+def define_data(dataset: str | None, own: bool = False, more: str = "") -> None:
     """Defines `--dataset` and `--data_dir`, and for a user's data `--data`."""
     GROUPS["dataset"] = "Data"
     flags.DEFINE_string(
         "dataset",
         dataset,
         "mnist_5k (ships with the installation), mnist, fashion_mnist, kmnist or "
-        "emnist_digits",
+        f"emnist_digits{more}",
     )
     flags.DEFINE_string(
         "data_dir",

@@ -261,6 +261,12 @@ def evaluation(answer: dict) -> None:
         f"({answer['correct']:,} of {answer['count']:,}, 95 % interval "
         f"{low:.2f} to {high:.2f})"
     )
+    for name, part in answer["parts"].items():
+        low, high = (100 * end for end in part["accuracy_ci95"])
+        console.print(
+            f"{100 * part['accuracy']:.2f} % [{low:.2f}, {high:.2f}] of {name}",
+            markup=False,
+        )
     console.print(_source(answer), soft_wrap=True)
     if blank := answer.get("without_ink"):
         console.print(

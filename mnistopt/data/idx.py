@@ -10,7 +10,7 @@ import os
 import struct
 import zipfile
 import zlib
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,10 +19,18 @@ from mnistopt.data.official import IMAGE_SIZE, MAX_EXAMPLES, Stored, expected_fi
 from mnistopt.errors import InputError
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_UNSIGNED_BYTE = 8
+# By the number of axes: the type that a header states, and how numpy calls it.
+_TYPES: dict[int, tuple[int, Any]] = {
+    1: (8, np.dtype("u1")),
+    2: (12, np.dtype(">i4")),
+    3: (8, np.dtype("u1")),
+}
+# What QMNIST says of a digit: its class, and where NIST has it.
+COLUMNS = 8
 _EXPECTED = {
     1: "labels, an unsigned byte each. One-hot labels, or those in a column, have to "
     "become one number each",
+    2: f"labels of QMNIST, {COLUMNS} integers of 32 bits each",
     3: f"images, unsigned bytes with the axes N x {IMAGE_SIZE} x {IMAGE_SIZE}. Flat "
     "images have to be written as rows and columns, and an axis of channels has to go; "
     "images of another size are read by `data=FILE.npz`",
@@ -34,10 +42,11 @@ def read_idx(path: str | os.PathLike, *, ndim: int) -> np.ndarray:
 
     Args:
         path: The file. Whether it is gzipped is decided by its content, not its name.
-        ndim: 3 for images, 1 for labels.
+        ndim: 3 for images, 1 for labels, 2 for QMNIST's.
 
     Returns:
-        uint8 `[N, 28, 28]` for images, uint8 `[N]` for labels; read-only.
+        uint8 `[N, 28, 28]` for images, uint8 `[N]` for labels, int32 `[N, 8]` for
+        QMNIST's; read-only.
 
     Raises:
         InputError: If the file cannot be read, is no IDX file of that kind, or is
@@ -59,7 +68,7 @@ def parse_idx(stream: IO[bytes], name: str, *, ndim: int) -> np.ndarray:
     Args:
         stream: Positioned at its start.
         name: The name of the stream, for error messages.
-        ndim: 3 for images, 1 for labels.
+        ndim: See `read_idx`.
 
     Returns:
         As `read_idx`.
@@ -73,7 +82,8 @@ def parse_idx(stream: IO[bytes], name: str, *, ndim: int) -> np.ndarray:
         opened = gzip.GzipFile(fileobj=stream) if gzipped else None
         with opened or contextlib.nullcontext(stream) as plain:
             shape = _read_header(plain, name, ndim)
-            size = math.prod(shape)
+            dtype = _TYPES[ndim][1]
+            size = math.prod(shape) * dtype.itemsize
             # The byte too many finds trailing data, and takes gzip to its checksum.
             content = plain.read(size + 1)
     except (OSError, EOFError, zlib.error) as err:
@@ -84,7 +94,7 @@ def parse_idx(stream: IO[bytes], name: str, *, ndim: int) -> np.ndarray:
             f"{name} is damaged: its header promises {size} bytes of data, it has "
             f"{length}. Get the file again."
         )
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def _read_header(
@@ -92,10 +102,11 @@ def _read_header(
 ) -> tuple[int, ...]:
     """Returns the shape that a valid header states; raises InputError otherwise."""
     head = stream.read(4 + 4 * ndim)
-    valid = head[:4] == bytes((0, 0, _UNSIGNED_BYTE, ndim))
+    valid = head[:4] == bytes((0, 0, _TYPES[ndim][0], ndim))
     if valid and len(head) == 4 + 4 * ndim:
         count, *sides = struct.unpack(f">{ndim}I", head[4:])
-        if 0 < count <= MAX_EXAMPLES and set(sides) <= {IMAGE_SIZE}:
+        side = COLUMNS if ndim == 2 else IMAGE_SIZE
+        if 0 < count <= MAX_EXAMPLES and set(sides) <= {side}:
             return count, *sides
     content = what_is(head + stream.read(HEAD))
     raise InputError(

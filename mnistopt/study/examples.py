@@ -8,9 +8,11 @@ import numpy as np
 
 from mnistopt.data.arrays import read_arrays
 from mnistopt.data.check import check_own
-from mnistopt.data.classes import positions
+from mnistopt.data.classes import default_names, positions
 from mnistopt.data.dataset import Dataset
-from mnistopt.data.splits import make_splits
+from mnistopt.data.official import NUM_CLASSES
+from mnistopt.data.qmnist import read_qmnist
+from mnistopt.data.splits import Split, make_splits
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
 from mnistopt.results.config import Config, DataDescription
@@ -120,6 +122,28 @@ def evaluated_data(
             "not the study's. Only `split=test` can be evaluated on other data"
         )
     return chosen
+
+
+def qmnist(config: Config, folder: str | Path | None) -> tuple[Split, dict[str, slice]]:
+    """Returns QMNIST's test digits, and its two parts, for a study of digits.
+
+    Args:
+        config: The study's.
+        folder: See `data.qmnist.read_qmnist`.
+
+    Raises:
+        InputError: If they cannot be had, or the study is of other images or classes.
+    """
+    split, parts = read_qmnist(check_path("data_dir", folder))
+    about = config.data
+    if about.image_shape != split.images.shape[1:] or about.dark_on_light:
+        raise InputError(
+            f"QMNIST has images of shape {split.images.shape[1:]}, white on black; "
+            f"the study's networks take {about.image_shape}"
+        )
+    digits = default_names(NUM_CLASSES)
+    labels = positions(digits, about.class_names, "QMNIST", split.labels)
+    return split._replace(labels=labels), parts
 
 
 def _matched(data: Dataset, names: Sequence[str]) -> Dataset:

@@ -8,6 +8,7 @@ from PIL import Image
 
 import mnistopt
 from mnistopt.study.examples import count_seen
+from tests.data.test_qmnist import write as write_qmnist
 from tests.programs import assert_refused, run
 
 
@@ -236,3 +237,44 @@ def test_corrupt_prints_a_row_per_corruption(study, strangers):
         cells = [float(cell) for cell in line.split()[1:]]
         assert len(cells) == 6
         assert cells[-1] == pytest.approx(np.mean(cells[:-1]), abs=0.11)
+
+
+def test_a_vote_is_printed_and_kept(study):
+    flags = (f"--workdir={study.workdir}", "--ensemble=greedy", "--shifts=1")
+    found = run("evaluate", *flags)
+    assert found.returncode == 0, found.stderr
+    text = " ".join(found.stdout.split())
+    kept = json.loads((study.workdir / "ensemble.json").read_text())
+    assert kept["shifts"] == 1
+    about = kept["about"]["test"]
+    assert f"{100 * about['accuracy']:.2f} % accuracy ({about['correct']} of" in text
+    assert f"{100 * about['error_raw']:.2f} -> {100 * about['error']:.2f}" in text
+    assert "McNemar's exact p" in text
+    assert f"{kept['costs']['params']:,} parameters" in text
+    for name in kept["members"]:
+        assert name in text
+    result = json.loads(run("evaluate", *flags, "--json").stdout)
+    assert result["ensemble"]["members"] == kept["members"]
+    assert result["accuracy"] == about["accuracy"]
+
+
+@pytest.mark.parametrize("flag", ["--trial=best", "--weights=last", "--corrupt"])
+def test_what_has_no_effect_on_a_vote_is_refused(study, flag):
+    flags = (f"--workdir={study.workdir}", "--ensemble=all", flag)
+    name = flag.partition("=")[0]
+    assert_refused(run("evaluate", *flags), f"{name} has no effect with --ensemble")
+
+
+def test_qmnists_digits_are_evaluated_in_parts(study, tmp_path):
+    images, labels = write_qmnist(tmp_path)
+    flags = (f"--workdir={study.workdir}", "--dataset=qmnist")
+    found = run("evaluate", *flags, f"--data_dir={tmp_path}", "--json")
+    assert found.returncode == 0, found.stderr
+    result = json.loads(found.stdout)
+    assert result["count"] == 60 and result["trained_on"] == 0
+    logits = study.model().apply(study.variables(), images / np.float32(255))
+    right = int((np.argmax(logits, -1) == labels).sum())
+    assert result["correct"] == right == result["parts"]["mnist's"]["correct"]
+    text = run("evaluate", *flags, f"--data_dir={tmp_path}").stdout
+    assert f"{100 * right / 60:.2f} %" in text and "of mnist's" in text
+    assert_refused(run("evaluate", *flags), "qmnist is not downloaded")
