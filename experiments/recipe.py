@@ -2,9 +2,9 @@
 
     python -m experiments.recipe small --data_dir=mnist
 
-Without a name, says which there are and what they reach. What others vote with or learn
-from is trained first, into a folder beside --workdir. The same command resumes. The
-accuracy of each seed goes to WORKDIR/recipe.json.
+Without a name, says which there are. What a recipe's networks learn from is trained
+first, into a folder beside --workdir. The same command resumes. The accuracy of each
+seed goes to WORKDIR/recipe.json.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from mnistopt import recipes
 from mnistopt.errors import InputError
 
 FLAGS = flags.FLAGS
-FILE = "recipe.json"
+FILE, TABLE = "recipe.json", "recipes.md"
 
 
 def define_flags() -> None:
@@ -32,14 +32,21 @@ def define_flags() -> None:
     common.define_data("mnist", own=True)
     flags.DEFINE_string("workdir", None, "folder of the study [runs/recipe-NAME]")
     flags.DEFINE_string("devices", "auto", "number of devices")
+    flags.DEFINE_string(
+        "results", None, "a folder that gets NAME.json, and the table of all there"
+    )
     common.define_quiet()
 
 
 def main() -> None:
     """Trains and measures a recipe, or lists them."""
+    results = Path(FLAGS.results) if FLAGS.results else None
     if FLAGS.recipe is None:
+        if results:
+            write_table(results)
+            return
         for name, make in recipes.RECIPES.items():
-            first, _, _ = inspect.getdoc(make).partition("\n")  # type: ignore
+            first, _, _ = (inspect.getdoc(make) or "").partition("\n")
             print(f"{name:10}{first}")
         print(f"\nTrain one by {command('recipe', 'NAME')}")
         return
@@ -52,6 +59,11 @@ def main() -> None:
     answer = follow(FLAGS.recipe, workdir)
     print(sentence(answer))
     print(f"Every seed: {short_path(workdir / FILE)}")
+    if results:
+        from mnistopt.files import write_text
+
+        write_text(results / f"{FLAGS.recipe}.json", _json(answer))
+        write_table(results)
 
 
 def follow(name: str, workdir: Path) -> dict[str, Any]:
@@ -67,7 +79,7 @@ def follow(name: str, workdir: Path) -> dict[str, Any]:
     import mnistopt
     from experiments import show
     from mnistopt.files import write_text
-    from mnistopt.study.recipes import measure
+    from mnistopt.study.recipes import draw, measure
 
     recipe = recipes.RECIPES[name]()
     more: dict[str, Any] = {}
@@ -90,19 +102,62 @@ def follow(name: str, workdir: Path) -> dict[str, Any]:
             on_progress=bar,
         )
     answer = {"recipe": name, **measure(study, recipe, FLAGS.data_dir)}
-    write_text(workdir / FILE, json.dumps(answer, indent=2) + "\n")
+    write_text(workdir / FILE, _json(answer))
+    draw(study, recipe)
     return answer
+
+
+def _json(answer: dict[str, Any]) -> str:
+    return json.dumps(answer, indent=2) + "\n"
+
+
+def accuracy(found: dict[str, Any], digits: int = 2) -> str:
+    """Writes a mean with its interval, in per cent: 99.62 [99.56, 99.68]."""
+    if found["low"] is None:
+        return f"{found['mean']:.{digits}f}"
+    ends = (f"{found[end]:.{digits}f}" for end in ("mean", "low", "high"))
+    return "{} [{}, {}]".format(*ends)
 
 
 def sentence(answer: dict[str, Any]) -> str:
     """Says what a recipe has come to."""
     found = answer["test"]
-    ends = "" if found["low"] is None else " [{low:.2f}, {high:.2f}]".format(**found)
-    n = f" (n = {found['n']})" if found["n"] > 1 else ""
-    words = f"{answer['recipe']}: {found['mean']:.2f}{ends} % of the test images{n}"
+    words = f"{answer['recipe']}: {accuracy(found)} % of the test images"
+    words += f" (n = {found['n']})" if found["n"] > 1 else ""
     if corrupted := answer.get("corrupted"):
-        words += f", {corrupted['mean']:.1f} % of corrupted ones"
+        words += f", {accuracy(corrupted, 1)} % of corrupted ones"
     return f"{words}, {answer['params']:,} parameters"
+
+
+def table(folder: Path) -> str:
+    """Returns the table of the recipes that a folder has results of, in Markdown."""
+    lines = [
+        "| recipe | parameters | test accuracy, 95 % interval | n | minutes a seed | "
+        "published |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, make in recipes.RECIPES.items():
+        path = folder / f"{name}.json"
+        if not path.exists():
+            continue
+        recipe, answer = make(), json.loads(path.read_text(encoding="utf-8"))
+        found = answer["test"]
+        cell = f"{accuracy(found)} %"
+        if corrupted := answer.get("corrupted"):
+            cell += f"; corrupted {accuracy(corrupted, 1)} %"
+        n = f"{len(answer['ensemble']['members'])} vote" if recipe.votes else found["n"]
+        lines.append(
+            f"| `{name}`: {recipe.what} | {answer['params']:,} | {cell} | {n} | "
+            f"{answer['minutes']:.1f} | {recipe.published} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def write_table(folder: Path) -> None:
+    """Writes recipes.md into a folder of results."""
+    from mnistopt.files import write_text
+
+    write_text(folder / TABLE, table(folder))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ Example::
 ``plan``                what ``run`` would train, and what it would cost
 ``open_study``          a finished or running study, by its workdir
 ``read_export``         a classifier that ``Study.export`` has written as npz
+``recipes``             settings that are worth repeating, and what they come to
 ``rerun``               a study once more from its config.json, compared with the first
 ``Study``               tables, charts, predictions, models and weights of a study
 ``load``                the named data sets
@@ -65,6 +66,7 @@ __all__ = [
     "open_study",
     "plan",
     "read_export",
+    "recipes",
     "rerun",
     "run",
     "search",
@@ -72,6 +74,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mnistopt import recipes
     from mnistopt.data.dataset import Dataset
     from mnistopt.data.load import load
     from mnistopt.errors import InputError
@@ -93,6 +96,8 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """Imports a public name from its module on first use (PEP 562)."""
+    if name == "recipes":
+        return importlib.import_module("mnistopt.recipes")
     if name not in _HOME:
         raise AttributeError(f"module 'mnistopt' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

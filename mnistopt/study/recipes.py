@@ -9,6 +9,7 @@ import pandas as pd
 from mnistopt.errors import InputError
 from mnistopt.recipes import Recipe
 from mnistopt.results.stats import accuracy_interval, proportion_interval, shown
+from mnistopt.results.tables import FINISHED
 from mnistopt.study.ensemble import probabilities, write_ensemble
 from mnistopt.study.evaluation import CLEAN, robustness
 from mnistopt.study.examples import study_data
@@ -28,15 +29,15 @@ def measure(
     Returns:
         As JSON has it: `test` with the `mean` accuracy, its 95 % interval `low` to
         `high` (over seeds; of a vote Wilson's, over images), `n` and the accuracy of
-        each one as `seeds`, in per cent; `alone`, the same without shifts; `corrupted`,
-        the same of corrupted images; `params`; `minutes` of training per seed; what it
-        was trained on; and the machine.
+        each one as `seeds`, in per cent; of a vote `each`, the same of its networks;
+        `unshifted`, the same without shifts; `corrupted`, the same of corrupted images;
+        `params`; `minutes` of training per seed; what it was trained on; the machine.
 
     Raises:
         InputError: If nothing has finished.
     """
     trials = study.trials
-    finished = trials[trials["status"] == "finished"].sort_values("seed")
+    finished = trials[trials["status"] == FINISHED].sort_values("seed")
     if finished.empty:
         raise InputError(f"{study.workdir} has no finished seed: all have diverged")
     config, names = study.config, finished["trial"].tolist()
@@ -57,10 +58,12 @@ def measure(
         about = ensemble.about["test"]
         params = ensemble.costs["params"]
         kept = {"temperature": ensemble.temperature, "members": dict(ensemble.members)}
-        return {**answer, "test": _vote(about), "params": params, "ensemble": kept}
+        answer |= {"test": _vote(about), "params": params, "ensemble": kept}
     images = {"test": data.test.images}
     labels = data.test.labels
-    for name, shifts in (("test", recipe.shifts), ("alone", 0)):
+    which = {"each" if recipe.votes else "test": recipe.shifts}
+    which |= {"unshifted": 0} if recipe.shifts else {}
+    for name, shifts in which.items():
         said = probabilities(study, names, images, shifts)["test"]
         right = (said.argmax(axis=-1) == labels).mean(axis=1)
         answer[name] = _mean(finished["seed"], right)
@@ -70,6 +73,25 @@ def measure(
         means = rows.groupby("seed")["accuracy"].mean()
         answer["corrupted"] = _mean(means.index.to_series(), means.to_numpy())
     return answer
+
+
+def draw(study: Study, recipe: Recipe) -> Path | None:
+    """Writes figures/luck.* of a recipe that shows what luck is worth.
+
+    Returns:
+        The path of the picture as PNG; None for other recipes.
+    """
+    if not recipe.reported:
+        return None
+    # Drawing takes a second to import.
+    from mnistopt.report.charts import luck
+    from mnistopt.report.charts.pictures import Picture, keep_picture
+
+    trials = study.trials
+    table = luck.luck_frame(trials[trials["status"] == FINISHED])
+    chart = luck.luck_chart(table, recipe.what, recipe.reported)
+    keep_picture(study.workdir, "luck", Picture.of(table, chart))
+    return study.workdir / "figures" / "luck.png"
 
 
 def _mean(seeds: pd.Series, accuracies: np.ndarray) -> dict[str, Any]:

@@ -34,10 +34,9 @@ def best_of(order: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.nda
     # The mean value of those that are equal in order.
     means = pd.Series(values).groupby(order).transform("mean").to_numpy()
     ranked = means[np.argsort(order, kind="stable")]
-    rank = np.arange(1, n + 1)
     expected = []
-    for k in counts:
-        logs = [_log_choose(i - 1, k - 1) - _log_choose(n, k) for i in rank]
+    for k in map(int, counts):
+        logs = [_log_choose(i - 1, k - 1) - _log_choose(n, k) for i in range(1, n + 1)]
         expected.append(float(np.exp(logs) @ ranked))
     return np.array(expected)
 

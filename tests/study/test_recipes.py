@@ -1,0 +1,140 @@
+"""Recipes: what they are, how they are measured, and what was committed of them."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mnistopt
+from experiments import recipe as program
+from mnistopt.models.networks import count_params, make_network
+from mnistopt.recipes import RECIPES, Recipe
+from mnistopt.results.stats import accuracy_interval
+from mnistopt.study.ensemble import probabilities
+from mnistopt.study.grid import make_point
+from mnistopt.study.recipes import draw, measure
+from tests.programs import assert_refused, run
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "experiments" / "results" / "recipes"
+COMMITTED = sorted(RESULTS.glob("*.json"))
+# The most parameters that a recipe's network may have.
+MOST = {"best": 500_000, "small": 8_000, "tiny": 2_000, "luck": 697}
+TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lr": 0.01}
+
+
+def point(recipe):
+    settings = {k: v for k, v in recipe.settings.items() if k != "train_on"}
+    return make_point(**settings)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_settings_of_a_run_and_says_what_it_is(name):
+    recipe = RECIPES[name]()
+    params = count_params(make_network(point(recipe)))
+    assert params <= MOST.get(name, params)
+    assert len(inspect.getdoc(RECIPES[name]).splitlines()[0]) < 70
+    assert recipe.teacher in {"", *RECIPES}
+    # A vote needs digits that its networks have not seen.
+    assert not (recipe.votes and recipe.settings.get("train_on") == "all")
+    assert getattr(mnistopt.recipes, name) is RECIPES[name]
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_what_was_committed_is_of_the_recipe(path):
+    answer, recipe = json.loads(path.read_text()), RECIPES[path.stem]()
+    made = point(recipe)
+    own = count_params(make_network(made))
+    votes = len(answer["ensemble"]["members"]) if recipe.votes else 1
+    assert answer["params"] == own * votes
+    assert answer["epochs"] == made.epochs
+    whole = 60_000 if recipe.settings.get("train_on") == "all" else 55_000
+    assert (answer["dataset"], answer["trained_on"]) == ("mnist", whole)
+    for name in ("test", "each", "unshifted", "corrupted"):
+        if "seeds" not in answer.get(name, {}):
+            continue
+        seeds = [one / 100 for one in answer[name]["seeds"].values()]
+        assert len(seeds) == answer[name]["n"] >= 3
+        wanted = accuracy_interval(seeds)
+        found = [answer[name][end] / 100 for end in ("mean", "low", "high")]
+        np.testing.assert_allclose(found, [wanted.mean, *wanted[2:4]])
+
+
+def test_readme_and_docs_have_the_table_of_what_was_committed():
+    table = program.table(RESULTS)
+    assert (RESULTS / program.TABLE).read_text() == table
+    assert table in (ROOT / "docs" / "recipes.md").read_text()
+    assert len(table.splitlines()) == 2 + len(COMMITTED)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("recipe")
+    return mnistopt.run(**TINY, seeds=3, epochs=2, workdir=workdir)
+
+
+def test_each_seed_is_measured_on_the_test_digits(study):
+    found = measure(study, Recipe("some", TINY, "none"))
+    accuracies = study.trials.set_index("seed")["test_accuracy"]
+    for seed, accuracy in found["test"]["seeds"].items():
+        assert accuracy == pytest.approx(100 * accuracies[int(seed)])
+    assert found["test"]["mean"] == pytest.approx(100 * accuracies.mean())
+    assert found["params"] == study.trials["params"].iloc[0]
+    assert "unshifted" not in found and "corrupted" not in found
+
+
+def test_shifts_are_measured_beside_what_is_without(study):
+    found = measure(study, Recipe("some", TINY, "none", shifts=1))
+    test = mnistopt.load().test
+    said = probabilities(study, study.siblings(), {"t": test.images}, 1)["t"]
+    right = 100 * (said.argmax(-1) == test.labels).mean(axis=1)
+    np.testing.assert_allclose([*found["test"]["seeds"].values()], right)
+    plain = 100 * study.trials.sort_values("seed")["test_accuracy"]
+    np.testing.assert_allclose([*found["unshifted"]["seeds"].values()], plain)
+
+
+def test_a_vote_is_measured_beside_its_networks(study):
+    found = measure(study, Recipe("some", TINY, "none", votes=True))
+    about = study.ensemble("greedy").about["test"]
+    assert found["test"]["mean"] == pytest.approx(100 * about["accuracy"])
+    assert found["test"]["single"] == pytest.approx(100 * about["single"]["accuracy"])
+    assert found["each"]["n"] == 3
+    assert (study.workdir / "ensemble.json").exists()
+    (study.workdir / "ensemble.json").unlink()
+
+
+def test_luck_is_drawn(study):
+    assert draw(study, Recipe("some", TINY, "none")) is None
+    lucky = Recipe("of a kind", TINY, "none", reported={"published": 99.0})
+    picture = draw(study, lucky)
+    table = np.loadtxt(picture.with_suffix(".csv"), delimiter=",", skiprows=1)
+    wanted = 100 * study.trials.sort_values("seed")["test_accuracy"]
+    np.testing.assert_allclose(table[:, 2], wanted)
+
+
+def test_the_program_lists_recipes_and_refuses_others(tmp_path):
+    text = run("recipe").stdout
+    for name, make in RECIPES.items():
+        assert f"{name:10}{inspect.getdoc(make).splitlines()[0]}" in text
+    assert_refused(run("recipe", "smal"), "recipe=smal is not known; choose one of")
+    made = run("recipe", f"--results={RESULTS}")
+    assert made.returncode == 0, made.stderr
+
+
+def test_a_recipe_is_followed_on_ones_own_images(tmp_path):
+    """28 x 28, as of MNIST; at once resumed, as it is there."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 28, 28), np.uint8)
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(200) % 2)
+    flags = ("tiny", f"--data={tmp_path / 'own.npz'}", "--seeds=1", "--quiet")
+    flags += (f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}")
+    found = run("recipe", *flags)
+    assert found.returncode == 0, found.stderr
+    answer = json.loads((tmp_path / "runs" / "recipe.json").read_text())
+    assert answer["test"]["n"] == 1 and answer["trained_on"] == 160
+    assert re.search(r"tiny: \d+\.\d\d % of the test images", found.stdout)
+    table = (tmp_path / "results" / "recipes.md").read_text()
+    assert f"| `tiny`: at most 2,000 parameters | {answer['params']:,} |" in table
