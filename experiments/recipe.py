@@ -103,7 +103,7 @@ def follow(name: str, workdir: Path) -> dict[str, Any]:
         )
     answer = {"recipe": name, **measure(study, recipe, FLAGS.data_dir)}
     write_text(workdir / FILE, _json(answer))
-    draw(study, recipe)
+    draw(study, recipe, answer)
     return answer
 
 

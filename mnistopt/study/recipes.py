@@ -1,13 +1,17 @@
 """What a recipe comes to: each seed on the test images, after its last epoch."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mnistopt.data.doubtful import Doubtful, find_doubtful
+from mnistopt.data.splits import Split
 from mnistopt.errors import InputError
 from mnistopt.recipes import Recipe
+from mnistopt.results.sheets import data_url
 from mnistopt.results.stats import accuracy_interval, proportion_interval, shown
 from mnistopt.results.tables import FINISHED
 from mnistopt.study.ensemble import probabilities, write_ensemble
@@ -31,7 +35,9 @@ def measure(
         `high` (over seeds; of a vote Wilson's, over images), `n` and the accuracy of
         each one as `seeds`, in per cent; of a vote `each`, the same of its networks;
         `unshifted`, the same without shifts; `corrupted`, the same of corrupted images;
-        `params`; `minutes` of training per seed; what it was trained on; the machine.
+        `settled`, the mean without the `doubtful` digits, of which a vote has a row
+        each; `params`; `minutes` of training per seed; what it was trained on; the
+        machine.
 
     Raises:
         InputError: If nothing has finished.
@@ -40,7 +46,7 @@ def measure(
     finished = trials[trials["status"] == FINISHED].sort_values("seed")
     if finished.empty:
         raise InputError(f"{study.workdir} has no finished seed: all have diverged")
-    config, names = study.config, finished["trial"].tolist()
+    config, names, seeds = study.config, finished["trial"].tolist(), finished["seed"]
     answer: dict[str, Any] = {
         "params": int(finished["params"].max()),
         "epochs": int(finished["epochs_done"].max()),
@@ -51,69 +57,101 @@ def measure(
         "versions": {"python": config.python, **config.versions},
         "commit": config.commit,
     }
-    data = study_data(config, data_dir)
+    test = study_data(config, data_dir).test
+
+    def right(shifts: int) -> np.ndarray:
+        said = probabilities(study, names, {"test": test.images}, shifts)["test"]
+        return said.argmax(axis=-1) == test.labels
+
+    if recipe.shifts:
+        answer["unshifted"] = _mean(seeds, right(0))
+    each = right(recipe.shifts)
+    answer["test"] = _mean(seeds, each)
+    doubtful = find_doubtful(test.images)
     if recipe.votes:
         ensemble = study.ensemble("greedy", recipe.shifts, data_dir)
         write_ensemble(ensemble)
-        about = ensemble.about["test"]
-        params = ensemble.costs["params"]
-        kept = {"temperature": ensemble.temperature, "members": dict(ensemble.members)}
-        answer |= {"test": _vote(about), "params": params, "ensemble": kept}
-    images = {"test": data.test.images}
-    labels = data.test.labels
-    which = {"each" if recipe.votes else "test": recipe.shifts}
-    which |= {"unshifted": 0} if recipe.shifts else {}
-    for name, shifts in which.items():
-        said = probabilities(study, names, images, shifts)["test"]
-        right = (said.argmax(axis=-1) == labels).mean(axis=1)
-        answer[name] = _mean(finished["seed"], right)
+        said = ensemble.probabilities(test.images)
+        each, about = said.argmax(axis=-1)[None] == test.labels, ensemble.about["test"]
+        answer |= {
+            "params": ensemble.costs["params"],
+            "each": answer["test"],
+            "test": _vote(each[0], about["single"]["accuracy"]),
+            "ensemble": {**ensemble.to_json(), "reliability": None},
+            "doubtful": doubtful_rows(doubtful, said, test),
+        }
+    if doubtful:
+        answer["settled"] = 100 * float(np.delete(each, [*doubtful], axis=1).mean())
     if recipe.corrupted:
-        rows = robustness(study, data.test, names)
+        rows = robustness(study, test, names)
         rows = rows[rows["corruption"] != CLEAN]
         means = rows.groupby("seed")["accuracy"].mean()
-        answer["corrupted"] = _mean(means.index.to_series(), means.to_numpy())
+        answer["corrupted"] = _mean(means.index, means.to_numpy()[:, None])
     return answer
 
 
-def draw(study: Study, recipe: Recipe) -> Path | None:
-    """Writes figures/luck.* of a recipe that shows what luck is worth.
+def doubtful_rows(
+    doubtful: Mapping[int, Doubtful], said: np.ndarray, test: Split
+) -> list[dict[str, Any]]:
+    """Returns a row per doubtful digit: what people see, and what a vote says.
+
+    Args:
+        doubtful: The digits by their place.
+        said: What the vote says of all, [N, K].
+        test: All test images.
+    """
+    return [
+        {
+            **digit._asdict(),
+            "vote": int(said[place].argmax()),
+            "confidence": 100 * float(said[place].max()),
+            "image": data_url(test.images[place]),
+        }
+        for place, digit in doubtful.items()
+    ]
+
+
+def draw(study: Study, recipe: Recipe, answer: Mapping[str, Any]) -> list[Path]:
+    """Writes what a recipe has to show into figures/ of its study.
+
+    Args:
+        study: The study.
+        recipe: The recipe.
+        answer: What it has come to, from `measure`.
 
     Returns:
-        The path of the picture as PNG; None for other recipes.
+        The paths of the pictures as PNG.
     """
-    if not recipe.reported:
-        return None
     # Drawing takes a second to import.
-    from mnistopt.report.charts import luck
+    from mnistopt.report.charts import images, luck
     from mnistopt.report.charts.pictures import Picture, keep_picture
 
-    trials = study.trials
-    table = luck.luck_frame(trials[trials["status"] == FINISHED])
-    chart = luck.luck_chart(table, recipe.what, recipe.reported)
-    keep_picture(study.workdir, "luck", Picture.of(table, chart))
-    return study.workdir / "figures" / "luck.png"
+    drawn = {}
+    if recipe.reported:
+        trials = study.trials
+        table = luck.luck_frame(trials[trials["status"] == FINISHED])
+        chart = luck.luck_chart(table, recipe.what, recipe.reported)
+        drawn["luck"] = Picture.of(table, chart)
+    if rows := answer.get("doubtful"):
+        table = pd.DataFrame(rows).sort_values("number")
+        drawn["doubtful"] = Picture.of(table, images.doubtful_chart(table))
+    for name, picture in drawn.items():
+        keep_picture(study.workdir, name, picture)
+    return [study.workdir / "figures" / f"{name}.png" for name in drawn]
 
 
-def _mean(seeds: pd.Series, accuracies: np.ndarray) -> dict[str, Any]:
+def _mean(seeds: Iterable[Any], right: np.ndarray) -> dict[str, Any]:
+    """Returns the mean of [n, N], a row per seed, in per cent, with its interval."""
+    accuracies = right.mean(axis=1)
     found = shown(accuracy_interval(accuracies.tolist()))
     low, high = (None if np.isnan(end) else 100 * float(end) for end in found[2:4])
     each = {str(seed): 100 * float(one) for seed, one in zip(seeds, accuracies)}
-    return {
-        "mean": 100 * found.mean,
-        "low": low,
-        "high": high,
-        "n": found.n,
-        "seeds": each,
-    }
+    ends = {"mean": 100 * found.mean, "low": low, "high": high}
+    return {**ends, "n": found.n, "seeds": each}
 
 
-def _vote(about: Any) -> dict[str, Any]:
-    low, high = proportion_interval(about["correct"], about["count"])
-    single = about["single"]
-    return {
-        "mean": 100 * about["accuracy"],
-        "low": 100 * low,
-        "high": 100 * high,
-        "n": 1,
-        "single": 100 * single["accuracy"],
-    }
+def _vote(right: np.ndarray, single: float) -> dict[str, Any]:
+    """Returns the accuracy of [N], with its interval over images."""
+    low, high = proportion_interval(int(right.sum()), len(right))
+    ends = {"mean": right.mean(), "low": low, "high": high, "single": single}
+    return {name: 100 * float(end) for name, end in ends.items()} | {"n": 1}

@@ -1,5 +1,6 @@
 """Recipes: what they are, how they are measured, and what was committed of them."""
 
+import hashlib
 import inspect
 import json
 import re
@@ -10,6 +11,7 @@ import pytest
 
 import mnistopt
 from experiments import recipe as program
+from mnistopt.data.doubtful import DOUBTFUL, find_doubtful
 from mnistopt.models.networks import count_params, make_network
 from mnistopt.recipes import RECIPES, Recipe
 from mnistopt.results.stats import accuracy_interval
@@ -36,7 +38,7 @@ def test_a_recipe_is_settings_of_a_run_and_says_what_it_is(name):
     recipe = RECIPES[name]()
     params = count_params(make_network(point(recipe)))
     assert params <= MOST.get(name, params)
-    assert len(inspect.getdoc(RECIPES[name]).splitlines()[0]) < 70
+    assert len(inspect.getdoc(RECIPES[name]).splitlines()[0]) < 76
     assert recipe.teacher in {"", *RECIPES}
     # A vote needs digits that its networks have not seen.
     assert not (recipe.votes and recipe.settings.get("train_on") == "all")
@@ -107,12 +109,45 @@ def test_a_vote_is_measured_beside_its_networks(study):
 
 
 def test_luck_is_drawn(study):
-    assert draw(study, Recipe("some", TINY, "none")) is None
+    assert draw(study, Recipe("some", TINY, "none"), {}) == []
     lucky = Recipe("of a kind", TINY, "none", reported={"published": 99.0})
-    picture = draw(study, lucky)
+    (picture,) = draw(study, lucky, {})
     table = np.loadtxt(picture.with_suffix(".csv"), delimiter=",", skiprows=1)
     wanted = 100 * study.trials.sort_values("seed")["test_accuracy"]
     np.testing.assert_allclose(table[:, 2], wanted)
+
+
+def test_doubtful_digits_are_found_shown_and_left_out(study, monkeypatch):
+    test = mnistopt.load().test
+    assert find_doubtful(test.images) == {}
+    chosen = [3, 40, 700]
+    made = [
+        digit._replace(
+            digest=hashlib.sha256(test.images[place].tobytes()).hexdigest()[:16],
+            label=int(test.labels[place]),
+        )
+        for place, digit in zip(chosen, DOUBTFUL)
+    ]
+    monkeypatch.setattr("mnistopt.data.doubtful.DOUBTFUL", tuple(made))
+    recipe = Recipe("some", TINY, "none", votes=True)
+    found = measure(study, recipe)
+    said = study.ensemble("greedy").probabilities(test.images)
+    right = said.argmax(-1) == test.labels
+    rest = np.delete(right, chosen)
+    assert found["settled"] == pytest.approx(100 * rest.mean())
+    assert [row["vote"] for row in found["doubtful"]] == [
+        int(said[place].argmax()) for place in chosen
+    ]
+    (picture,) = draw(study, recipe, found)
+    assert picture.name == "doubtful.png" and picture.stat().st_size > 5000
+    (study.workdir / "ensemble.json").unlink()
+
+
+def test_people_who_looked_at_doubtful_digits_were_five():
+    assert len({digit.number for digit in DOUBTFUL}) == 15
+    for digit in DOUBTFUL:
+        assert digit.saw_label + digit.saw_guess + digit.saw_neither == 5
+        assert digit.saw_label < 3 and digit.label != digit.guess
 
 
 def test_the_program_lists_recipes_and_refuses_others(tmp_path):

@@ -81,6 +81,42 @@ def hardest_chart(frame: pd.DataFrame) -> Any:
     )
 
 
+def doubtful_chart(frame: pd.DataFrame) -> Any:
+    """Draws digits whose label is doubtful, with what people and networks say.
+
+    Args:
+        frame: The rows of `study.recipes.doubtful_rows`.
+    """
+    digits = frame.to_dict("records")
+    placed = frame.assign(
+        at=range(len(digits)),
+        text=[f"label {row['label']}, vote {row['vote']}" for row in digits],
+        sure=[f"{row['confidence']:.0f} % sure" for row in digits],
+        said=[
+            f"people: {row['label']} ×{row['saw_label']}, {row['guess']} "
+            f"×{row['saw_guess']}, neither ×{row['saw_neither']}"
+            for row in digits
+        ],
+        votes="",
+        label="",
+        index=frame["number"],
+    )
+    high = -(-len(placed) // COLUMNS)
+    right = int((frame["vote"] == frame["label"]).sum())
+    return finished(
+        alt.layer(*_images(alt.Chart(rows(placed)), high, "")).properties(
+            height=130 * high
+        ),
+        "Which is it?",
+        [
+            "Test digits in which fewer than three of five people saw what the label",
+            "says (Northcutt et al. 2021), and what the networks take them for.",
+        ],
+        f"{len(frame)} digits with doubtful labels; the vote is as the label for "
+        f"{right} of them.",
+    )
+
+
 def _placed(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns images with the words that stand below them."""
     return frame.assign(
