@@ -132,9 +132,9 @@ def sentence(answer: dict[str, Any]) -> str:
 def table(folder: Path) -> str:
     """Returns the table of the recipes that a folder has results of, in Markdown."""
     lines = [
-        "| recipe | parameters | test accuracy, 95 % interval | n | minutes a seed | "
-        "published |",
-        "|---|---|---|---|---|---|",
+        "| recipe | parameters | test accuracy, 95 % interval | n | corrupted | other "
+        "writers | minutes a seed | published |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, make in recipes.RECIPES.items():
         path = folder / f"{name}.json"
@@ -142,13 +142,15 @@ def table(folder: Path) -> str:
             continue
         recipe, answer = make(), json.loads(path.read_text(encoding="utf-8"))
         found = answer["test"]
-        cell = f"{accuracy(found)} %"
-        if corrupted := answer.get("corrupted"):
-            cell += f"; corrupted {accuracy(corrupted, 1)} %"
+        others = [
+            f"{answer[name]['mean']:.1f} %" if name in answer else ""
+            for name in ("corrupted", "uci")
+        ]
         n = f"{len(answer['ensemble']['members'])} vote" if recipe.votes else found["n"]
         lines.append(
-            f"| `{name}`: {recipe.what} | {answer['params']:,} | {cell} | {n} | "
-            f"{answer['minutes']:.1f} | {recipe.published} |"
+            f"| `{name}`: {recipe.what} | {answer['params']:,} | {accuracy(found)} % | "
+            f"{n} | {' | '.join(others)} | {answer['minutes']:.1f} | "
+            f"{recipe.published} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -27,7 +27,6 @@ class Recipe:
         shifts: Pixels by which a test image is also moved, all ways: the mean counts.
         votes: Whether the networks of the study vote, chosen greedily on validation.
         teacher: The recipe whose networks these learn from; "" for none.
-        corrupted: Whether corrupted digits are measured, too.
         reported: Of a recipe that shows what luck is worth: a figure that was
             reported, in per cent, by who has.
     """
@@ -39,7 +38,6 @@ class Recipe:
     shifts: int = 0
     votes: bool = False
     teacher: str = ""
-    corrupted: bool = False
     reported: Mapping[str, float] | None = None
 
 

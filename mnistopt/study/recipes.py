@@ -9,6 +9,7 @@ import pandas as pd
 
 from mnistopt.data.doubtful import Doubtful, find_doubtful
 from mnistopt.data.splits import Split
+from mnistopt.data.uci import read_uci
 from mnistopt.errors import InputError
 from mnistopt.recipes import Recipe
 from mnistopt.results.sheets import data_url
@@ -34,10 +35,10 @@ def measure(
         As JSON has it: `test` with the `mean` accuracy, its 95 % interval `low` to
         `high` (over seeds; of a vote Wilson's, over images), `n` and the accuracy of
         each one as `seeds`, in per cent; of a vote `each`, the same of its networks;
-        `unshifted`, the same without shifts; `corrupted`, the same of corrupted images;
-        `settled`, the mean without the `doubtful` digits, of which a vote has a row
-        each; `params`; `minutes` of training per seed; what it was trained on; the
-        machine.
+        `unshifted`, the same without shifts; `corrupted` and `uci`, the same of
+        corrupted images and other writers' digits, without shifts; `settled`, the mean
+        without the `doubtful` digits, of which a vote has a row each; `params`;
+        `minutes` of training per seed; what it was trained on; the machine.
 
     Raises:
         InputError: If nothing has finished.
@@ -82,11 +83,15 @@ def measure(
         }
     if doubtful:
         answer["settled"] = 100 * float(np.delete(each, [*doubtful], axis=1).mean())
-    if recipe.corrupted:
+    if not recipe.reported and test.images.dtype == np.uint8:
         rows = robustness(study, test, names)
         rows = rows[rows["corruption"] != CLEAN]
         means = rows.groupby("seed")["accuracy"].mean()
         answer["corrupted"] = _mean(means.index, means.to_numpy()[:, None])
+    if not recipe.reported and config.data.dataset == "mnist":
+        other = read_uci()
+        said = probabilities(study, names, {"uci": other.images})["uci"]
+        answer["uci"] = _mean(seeds, said.argmax(axis=-1) == other.labels)
     return answer
 
 

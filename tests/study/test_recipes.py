@@ -16,6 +16,7 @@ from mnistopt.models.networks import count_params, make_network
 from mnistopt.recipes import RECIPES, Recipe
 from mnistopt.results.stats import accuracy_interval
 from mnistopt.study.ensemble import probabilities
+from mnistopt.study.evaluation import robustness
 from mnistopt.study.grid import make_point
 from mnistopt.study.recipes import draw, measure
 from tests.programs import assert_refused, run
@@ -85,7 +86,14 @@ def test_each_seed_is_measured_on_the_test_digits(study):
         assert accuracy == pytest.approx(100 * accuracies[int(seed)])
     assert found["test"]["mean"] == pytest.approx(100 * accuracies.mean())
     assert found["params"] == study.trials["params"].iloc[0]
-    assert "unshifted" not in found and "corrupted" not in found
+    assert not {"unshifted", "each", "uci", "settled", "doubtful"} & found.keys()
+    table = robustness(study, mnistopt.load().test, study.siblings())
+    corrupted = table[table["corruption"] != "clean"].groupby("seed")["accuracy"]
+    wanted = 100 * corrupted.mean()
+    assert found["corrupted"]["mean"] == pytest.approx(wanted.mean())
+    assert found["corrupted"]["seeds"] == {
+        str(k): pytest.approx(v) for k, v in wanted.items()
+    }
 
 
 def test_shifts_are_measured_beside_what_is_without(study):
