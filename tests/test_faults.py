@@ -90,6 +90,12 @@ RUN_BY = {
         "`search.json`": "a_ledger_that_was_changed_is_refused",
         "`optuna.log`": "a_file_of_optuna_s_that_was_lost_is_made_again",
     },
+    "study/test_ensemble": {
+        "`ensemble.json`": "a_vote_is_kept_for_pupils_and_drawn",
+    },
+    "study/test_recipes": {
+        "`recipe.json`": "a_recipe_is_followed_on_ones_own_images",
+    },
     "study/test_export": {
         "`export/`": "a_damaged_file_is_refused",
     },

@@ -33,7 +33,16 @@ def test_help_names_the_ways_to_call_it():
         *("./launch.sh test --oldest", "./launch.sh test --newest"),
     ):
         assert way in found.stdout
-    for program in ("bench", "evaluate", "export", "grid", "paper", "report", "search"):
+    for program in (
+        "bench",
+        "evaluate",
+        "export",
+        "grid",
+        "paper",
+        "recipe",
+        "report",
+        "search",
+    ):
         # With the first line of its own help.
         line = importlib.import_module(f"experiments.{program}").__doc__.splitlines()[0]
         assert re.search(rf"^  {program} +{re.escape(line)}$", found.stdout, re.M)
@@ -73,7 +82,17 @@ def test_without_a_modern_python_it_says_so(tmp_path):
         ("launch.sh ev", {"evaluate"}),
         (
             "launch.sh ",
-            {"bench", "docs", "evaluate", "export", "grid", "paper", "report", "search"}
+            {
+                "bench",
+                "docs",
+                "evaluate",
+                "export",
+                "grid",
+                "paper",
+                "recipe",
+                "report",
+                "search",
+            }
             | {"setup", "test"},
         ),
         ("launch.sh grid --dro", {"--dropout"}),

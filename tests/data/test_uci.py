@@ -1,4 +1,4 @@
-"""The digits of other hands that scikit-learn ships, as a network of MNIST sees them."""
+"""The digits of other hands that scikit-learn ships, as MNIST's networks see them."""
 
 import numpy as np
 from sklearn.datasets import load_digits
