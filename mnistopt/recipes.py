@@ -1,6 +1,10 @@
 """Recipes: settings that are worth repeating, and what they come to.
 
+Example::
+
     mnistopt.run(**mnistopt.recipes.small().settings, dataset="mnist", seeds=5)
+
+The same in a shell::
 
     ./launch.sh recipe small
 
