@@ -56,11 +56,11 @@ def define_flags() -> None:
         "ensemble",
         None,
         ["greedy", "all"],
-        "let networks vote: greedy, of all finished trials those that validation "
-        "chooses, or all seeds of the best setting; writes ensemble.json",
+        "let networks vote: those of all finished trials that validation chooses "
+        "(greedy), or all seeds of the best setting; writes ensemble.json",
     )
     common.define_count(
-        "shifts", 0, "pixels by which each image is also moved, all ways", least=0
+        "shifts", 0, "pixels by which images are also shifted, in all directions", 0
     )
     common.GROUPS["json"] = "Output"
     flags.DEFINE_bool("json", False, "print JSON, for programs")
@@ -109,6 +109,10 @@ def _examples(study: Any) -> Examples:
         blank = [name for name, ink in zip(strangers.names, strangers.ink) if not ink]
         return Examples(about, strangers.images[strangers.ink], labels, names, blank)
     if FLAGS.dataset == "qmnist":
+        if FLAGS.data or FLAGS["split"].present:
+            raise InputError(
+                "--dataset=qmnist has test digits only: leave --data and --split out"
+            )
         split, parts = qmnist(study.config, FLAGS.data_dir)
         about = {"dataset": "qmnist", "same_data": False, "split": "test"}
         about["trained_on"] = count_seen(study.config, split.images)
@@ -173,14 +177,11 @@ def _predict(study: Any, examples: Examples, ensemble: Any) -> dict[str, Any]:
 
 def _accuracy(right: Any) -> dict[str, Any]:
     """Returns how often answers are right, and the interval over images."""
-    from mnistopt.results.stats import proportion_interval
+    from mnistopt.results.stats import share_right
 
-    correct, count = int(right.sum()), len(right)
-    return {
-        "correct": correct,
-        "accuracy": correct / count,
-        "accuracy_ci95": list(proportion_interval(correct, count)),
-    }
+    found = share_right(right)
+    about = {name: found[name] for name in ("correct", "accuracy")}
+    return {**about, "accuracy_ci95": [found["low"], found["high"]]}
 
 
 def _corrupt(study: Any, examples: Examples) -> dict[str, Any]:
@@ -219,6 +220,11 @@ def evaluate() -> dict[str, Any]:
         answer |= {"trial": f"{FLAGS.ensemble} vote", "ensemble": ensemble.to_json()}
     answer |= {**examples.about, "count": len(examples.images)}
     if FLAGS.corrupt:
+        if FLAGS.shifts:
+            raise InputError(
+                "--shifts has no effect with --corrupt, which asks about each image "
+                "once: leave it out"
+            )
         return answer | _corrupt(study, examples)
     return answer | _predict(study, examples, ensemble)
 
@@ -233,13 +239,15 @@ def _ensemble(study: Any) -> Any:
             f"--{given[0]} has no effect with --ensemble, which takes the last weights "
             "of several trials: leave it out"
         )
-    from mnistopt.study.ensemble import write_ensemble
+    from mnistopt.study.examples import own_data
     from mnistopt.study.workdir import make_writable
 
     make_writable(study.workdir)
-    moved = FLAGS.data_dir if not FLAGS.dataset else None
-    ensemble = study.ensemble(FLAGS.ensemble, FLAGS.shifts, moved)
-    write_ensemble(ensemble)
+    asked = FLAGS.data, FLAGS.dataset, FLAGS.data_dir
+    ensemble = study.ensemble(
+        FLAGS.ensemble, FLAGS.shifts, own_data(study.config, *asked)
+    )
+    ensemble.write()
     return ensemble
 
 

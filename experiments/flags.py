@@ -163,10 +163,10 @@ def define_lessons() -> None:
         "train_on",
         "train",
         ["train", "all"],
-        "all: on the validation split as well, after the choice",
+        "all: also on the validation split, once settings are chosen",
     )
     flags.DEFINE_string(
-        "teacher", None, "folder of a study whose networks are learned from: --distill"
+        "teacher", None, "folder of a study whose networks are learned from (--distill)"
     )
 
 

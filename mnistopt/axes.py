@@ -299,7 +299,8 @@ def share(
     return Axis(default, help, rule, clean, neutral, stage=stage)
 
 
-def strength(help: str, stage: str = "") -> Axis:
+def strength(help: str, stage: str = "", most: float = math.inf) -> Axis:
     """Declares a number of at least 0, which does nothing at 0."""
     rule = "expected a number of at least 0"
-    return Axis(0.0, help, rule, _within(_number, 0), neutral=0.0, stage=stage)
+    rule += f" and at most {most:g}" if most < math.inf else ""
+    return Axis(0.0, help, rule, _within(_number, 0, most), neutral=0.0, stage=stage)

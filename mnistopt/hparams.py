@@ -22,6 +22,9 @@ from mnistopt.axes import (
     strength,
 )
 
+# Pixels at each side by which a pen may be wider: of a thinner stroke of MNIST's, which
+# has two or three, that makes nine.
+WIDEST = 3
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "onecycle", "exponential")
 # What a schedule does by default. A one-cycle's share of the horizon in which
@@ -122,7 +125,9 @@ class Hparams(NamedTuple):
     stroke: Annotated[
         Any,
         strength(
-            "draw with a pen wider by up to this many pixels, or thinner", "stroke"
+            "widen light strokes by up to this many pixels at each side, or thin them",
+            "stroke",
+            WIDEST,
         ),
     ] = 0.0
     erase: Annotated[

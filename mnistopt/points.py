@@ -111,6 +111,11 @@ class Point:
         numbers = Hparams(**fixed)
         return dataclasses.replace(self, hparams=numbers, epochs=1, changes="")
 
+    @property
+    def learns(self) -> bool:
+        """Whether it ever learns from a teacher."""
+        return any(numbers.distill for numbers in self._numbers())
+
     def _numbers(self) -> list[Hparams]:
         """Returns its traced parts, in order."""
         numbers = [self.hparams]
@@ -227,8 +232,11 @@ def replica_id(point: Point, seed: int, fingerprint: str) -> str:
     Args:
         point: The replica's point.
         seed: The replica's seed.
-        fingerprint: `Dataset.fingerprint`.
+        fingerprint: `Dataset.identity`: with a teacher's digest after a +, which only
+            counts for points that learn from it.
     """
+    if not point.learns:
+        fingerprint = fingerprint.partition("+")[0]
     content = {k: v for k, v in point._content().items() if k != "epochs"}
     return "r" + _short_hash({**content, "seed": seed, "data": fingerprint}, digits=10)
 

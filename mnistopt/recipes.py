@@ -8,10 +8,10 @@ The same in a shell::
 
     ./launch.sh recipe small
 
-What a recipe comes to is a mean over seeds after the last epoch, on MNIST's 10,000 test
-digits, which chose nothing: experiments/results/recipes has every seed, and how long it
-took on which machine. Settings were chosen on the validation digits, and then, where
-`train_on` is "all", trained on these as well.
+What a recipe comes to is a mean over seeds, or one vote, after the last epoch on
+MNIST's 10,000 test digits, which chose nothing: experiments/results/recipes has every
+seed, the time and the machine. Settings were chosen on the validation digits and then,
+where `train_on` is "all", trained on these as well.
 """
 
 import dataclasses
@@ -28,11 +28,12 @@ class Recipe:
         settings: What `mnistopt.run` takes: axes, and `train_on`.
         published: What others report, in words.
         seeds: How many.
-        shifts: Pixels by which a test image is also moved, all ways: the mean counts.
-        votes: Whether the networks of the study vote, chosen greedily on validation.
+        shifts: Pixels by which test images are also shifted, in all directions; the
+            mean answer counts.
+        votes: Whether the study's networks vote, chosen greedily on validation.
         teacher: The recipe whose networks these learn from; "" for none.
-        reported: Of a recipe that shows what luck is worth: a figure that was
-            reported, in per cent, by who has.
+        reported: Published accuracies in per cent, by source, for the picture of what
+            luck is worth; None for recipes without it.
     """
 
     what: str
@@ -43,6 +44,12 @@ class Recipe:
     votes: bool = False
     teacher: str = ""
     reported: Mapping[str, float] | None = None
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Its hyper-parameters: `settings` without what is said of the data."""
+        of_data = "train_on", "train_examples"
+        return {k: v for k, v in self.settings.items() if k not in of_data}
 
 
 # A separable network with batch normalization, decoupled weight decay, one cycle of the
@@ -76,10 +83,11 @@ def ensemble() -> Recipe:
 
 
 def small() -> Recipe:
-    """Under 8,000 parameters: a task of many courses, at 99.4 %.
+    """Under 8,000 parameters.
 
-    Chosen among four strengths of augmentation and two structures, by one seed of 20
-    epochs each on the validation digits.
+    Many courses set this task, with 99.4 % as the aim. Chosen among four strengths of
+    augmentation and two structures, by one seed of 20 epochs each on the validation
+    digits.
     """
     return Recipe(
         "under 8,000 parameters",

@@ -26,13 +26,13 @@ class Dataset:
         validation: Examples to choose hyper-parameters on, held out of training.
         test: Examples to report on, once.
         fingerprint: 16 hex digits of a SHA-256 over all of the examples, in order. It
-            identifies the data, however they came, and differs between subsets, and
-            between teachers.
+            identifies the data, however they came, and differs between subsets.
         class_names: K names of classes; labels are positions in them.
         image_size: The size (H, W) that pictures were fitted into; None if they were
             not.
-        targets: What a teacher says of the training examples, float32 [N, K]; None
-            without one, or until it is asked.
+        teacher: What identifies the teacher; None without one.
+        targets: What it says of the training examples, float32 [N, K]; None without
+            one, or until it is asked.
     """
 
     name: str
@@ -42,7 +42,13 @@ class Dataset:
     fingerprint: str
     class_names: tuple[str, ...]
     image_size: tuple[int, int] | None = None
+    teacher: str | None = None
     targets: np.ndarray | None = None
+
+    @property
+    def identity(self) -> str:
+        """What replicas are trained on: the fingerprint, and the teacher."""
+        return "+".join(filter(None, (self.fingerprint, self.teacher)))
 
     @property
     def classes(self) -> int:
@@ -158,22 +164,11 @@ class Dataset:
         rest = self.validation, self.test, self.class_names
         return self.from_splits(self.name, train, *rest, self.image_size)
 
-    def with_teacher(self, teacher: str | None) -> "Dataset":
-        """Returns the dataset with another fingerprint, that of a teacher's pupils.
-
-        Args:
-            teacher: What identifies the teacher; None for none.
-        """
-        if teacher is None:
-            return self
-        both = hashlib.sha256(f"{self.fingerprint} {teacher}".encode())
-        return dataclasses.replace(self, fingerprint=both.hexdigest()[:16])
-
 
 jax.tree_util.register_dataclass(
     Dataset,
     data_fields=["train", "validation", "test", "targets"],
-    meta_fields=["name", "fingerprint", "class_names", "image_size"],
+    meta_fields=["name", "fingerprint", "class_names", "image_size", "teacher"],
 )
 
 

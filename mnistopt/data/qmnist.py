@@ -48,9 +48,9 @@ def read_qmnist(folder: Path | None) -> tuple[Split, dict[str, slice]]:
             f"{folder} has {len(images):,} images of QMNIST and {len(labels):,} labels "
             f"from {labels.min()} to {labels.max()}: get both files again"
         )
-    parts = {"mnist's": slice(0, KNOWN), "lost": slice(KNOWN, None)}
-    if len(labels) <= KNOWN:
-        parts = {"mnist's": slice(0, None)}
+    parts = {f"MNIST's {KNOWN:,}": slice(0, KNOWN)}
+    if len(labels) > KNOWN:
+        parts[f"the other {len(labels) - KNOWN:,}"] = slice(KNOWN, None)
     return Split(images[..., None], labels), parts
 
 

@@ -22,7 +22,7 @@ class Separable(nn.Module):
     Attributes:
         channels: Kernels per convolution; (6, 5, 9, 10, 8) has 697 parameters, as
             there.
-        slope: Of the ReLUs below 0; there 0.2.
+        slope: The ReLUs' slope below 0; there 0.2.
         classes: K.
         norm: "batch" for batch normalization before each ReLU, or "none".
     """

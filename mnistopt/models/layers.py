@@ -109,7 +109,7 @@ class Conv(nn.Module):
         features: O, the number of kernels.
         pool: Whether a 2x2 max pool with stride 2 follows.
         norm: "batch" for batch normalization, or "none".
-        slope: Of the ReLU below 0.
+        slope: The ReLU's slope below 0.
     """
 
     features: int

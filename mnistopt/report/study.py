@@ -251,7 +251,7 @@ def rerun_command(about: Config, workdir: Path, ledger: Ledger | None = None) ->
     if about.data_dir:
         flags.append(f"--data_dir={about.data_dir}")
     if about.teacher:
-        flags.append(f"--teacher={about.teacher}")
+        flags.append(f"--teacher={about.teacher['workdir']}")
     flags.append(f"--workdir={workdir}")
     command = shlex.join(["./launch.sh", program, *flags])
     lines = textwrap.wrap(command, 72, break_on_hyphens=False, break_long_words=False)

@@ -107,10 +107,18 @@ class DataDescription:
             f"{self.validation:,} for validation{also or ','} {self.test:,} for testing"
         )
 
+    @property
+    def identity(self) -> str:
+        """As `Dataset.identity`."""
+        return "+".join(filter(None, (self.fingerprint, self.teacher)))
+
     def differences(self, other: "DataDescription") -> list[str]:
         """Returns a line per difference that makes it another study's data."""
         # These follow from the examples, which the fingerprint compares.
         follows = {"image_size", "dark_on_light"}
+        # A study may be given a teacher, or none again, but no second one.
+        if None in (self.teacher, other.teacher):
+            follows.add("teacher")
         names = [field.name for field in dataclasses.fields(self)]
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
         return [
@@ -144,7 +152,8 @@ class Config:
         compile_seconds: Per cohort, by its identity.
         working_bytes: Per cohort, of a replica's step beside its state.
         seconds: Seconds of the last run by what they were spent on.
-        teacher: The workdir of the teacher, or None.
+        teacher: The `workdir` of the teacher's study, and how often each of its trials
+            votes: `members`; None without one.
     """
 
     data: DataDescription
@@ -166,7 +175,7 @@ class Config:
     compile_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     working_bytes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    teacher: str | None = None
+    teacher: Mapping[str, Any] | None = None
 
     @property
     def seeds(self) -> int:

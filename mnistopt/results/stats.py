@@ -180,6 +180,22 @@ def proportion_interval(
     return float(max(0, middle - half)), float(min(1, middle + half))
 
 
+def share_right(right: Any) -> dict[str, Any]:
+    """Returns how often answers are right, and its interval over images.
+
+    Args:
+        right: Bool [N], of at least one image.
+
+    Returns:
+        `correct` images of `count`, `accuracy`, and the ends `low` and `high` of
+        `proportion_interval`.
+    """
+    correct, count = int(np.sum(right)), len(right)
+    low, high = proportion_interval(correct, count)
+    ends = {"accuracy": correct / count, "low": low, "high": high}
+    return {"correct": correct, "count": count, **ends}
+
+
 def lost_interval(first: Any, second: Any) -> Interval:
     """Returns how much more often one network is right than another, image by image.
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,10 @@ def study_data(config: Config, data_dir: str | Path | None) -> Dataset:
     folder = data_dir or config.data_dir
     try:
         if file:
-            data = _read_own(Path(file), about)
-        else:
-            data = load_data(None, about.dataset, folder, about.train_examples)
-        if about.train_on == "all":
-            data = data.with_validation_trained()
-        return data.with_teacher(about.teacher)
+            return _read_own(Path(file), about)
+        return load_data(
+            None, about.dataset, folder, about.train_examples, train_on=about.train_on
+        )
     except InputError as error:
         moved = file or (None if data_dir else folder)
         if not moved or Path(moved).exists():
@@ -71,10 +70,52 @@ def _read_own(path: Path, about: DataDescription) -> Dataset:
         for part in parts
     ]
     data = Dataset.from_splits(path.stem, *make_splits(*parts), names)
+    return as_trained(data, about)
+
+
+def as_trained(data: Dataset, about: DataDescription) -> Dataset:
+    """Returns data with the training examples that a study asked for of its own."""
     size = about.train_examples
-    return data.with_train_examples(
-        size if size and size <= len(data.train.labels) else None
-    )
+    if size and size <= len(data.train.labels):
+        data = data.with_train_examples(size)
+    return data.with_validation_trained() if about.train_on == "all" else data
+
+
+def own_data(
+    config: Config,
+    data: Any,
+    dataset: str | None = None,
+    data_dir: str | Path | None = None,
+) -> Dataset:
+    """Returns a study's own data, wherever they are now.
+
+    Args:
+        config: The study's.
+        data: A `Dataset` or a file that may be it; None for where it was.
+        dataset: The name of the dataset that `data_dir` has; None for the study's.
+        data_dir: See `load`.
+
+    Raises:
+        InputError: If they cannot be had.
+    """
+    about = config.data
+    if isinstance(data, Dataset):
+        same = data.fingerprint == about.fingerprint
+        found = data if same else as_trained(data, about)
+    elif data and config.data_file:
+        found = _read_own(Path(data), about)
+        if found.fingerprint != about.fingerprint:  # others, to be tested on
+            found = study_data(config, None)
+    else:
+        found = study_data(
+            config, data_dir if dataset in (None, about.dataset) else None
+        )
+    if found.fingerprint != about.fingerprint:
+        raise InputError(
+            "these are not the data that the study was trained on: say where they are "
+            "(`data_dir` or `data`)"
+        )
+    return found
 
 
 def evaluated_data(
@@ -139,7 +180,8 @@ def qmnist(config: Config, folder: str | Path | None) -> tuple[Split, dict[str, 
     if about.image_shape != split.images.shape[1:] or about.dark_on_light:
         raise InputError(
             f"QMNIST has images of shape {split.images.shape[1:]}, white on black; "
-            f"the study's networks take {about.image_shape}"
+            f"the study's networks take {about.image_shape}, "
+            f"{'dark' if about.dark_on_light else 'light'} ink"
         )
     digits = default_names(NUM_CLASSES)
     labels = positions(digits, about.class_names, "QMNIST", split.labels)

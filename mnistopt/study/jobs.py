@@ -279,10 +279,10 @@ def make_plan(
         if program not in params:
             cohort = cohorts[program] = Cohort.of(program, dataset)
             params[program] = count_params(cohort.model, cohort.image_shape)
-        name = replica_id(point, seed, dataset.fingerprint)
+        name = replica_id(point, seed, dataset.identity)
         record = records.get(name) or Record(name, point, seed, params[program])
         if not record.epochs_done and point.changes:
-            record, origin = _inherited(record, records, dataset.fingerprint)
+            record, origin = _inherited(record, records, dataset.identity)
             holders[name] = [
                 saved
                 for saved in holders.get(origin, ())

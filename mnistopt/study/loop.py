@@ -103,7 +103,7 @@ class Loop:
             if self.plans == 1:
                 self.write()
             if plan.jobs:
-                self._run.pool.load(self._run.request.taught())
+                self._run.pool.load(self._run.request.taught)
         kept = []
         for jobs in plan.groups:
             self._run.stop.check()

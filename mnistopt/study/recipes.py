@@ -7,17 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnistopt.data.classes import default_names
 from mnistopt.data.doubtful import Doubtful, find_doubtful
+from mnistopt.data.official import NUM_CLASSES
 from mnistopt.data.splits import Split
 from mnistopt.data.uci import read_uci
 from mnistopt.errors import InputError
+from mnistopt.files import writing_to
 from mnistopt.recipes import Recipe
 from mnistopt.results.sheets import data_url
-from mnistopt.results.stats import accuracy_interval, proportion_interval, shown
+from mnistopt.results.stats import accuracy_interval, share_right, shown
 from mnistopt.results.tables import FINISHED
-from mnistopt.study.ensemble import probabilities, write_ensemble
+from mnistopt.study.ensemble import make_ensemble, probabilities
 from mnistopt.study.evaluation import CLEAN, robustness
 from mnistopt.study.examples import study_data
+from mnistopt.study.grid import make_point
 from mnistopt.study.study import Study
 
 
@@ -35,18 +39,16 @@ def measure(
         As JSON has it: `test` with the `mean` accuracy, its 95 % interval `low` to
         `high` (over seeds; of a vote Wilson's, over images), `n` and the accuracy of
         each one as `seeds`, in per cent; of a vote `each`, the same of its networks;
-        `unshifted`, the same without shifts; `corrupted` and `uci`, the same of
+        `unshifted`, the same without shifts; unless it votes, `corrupted` and `uci` of
         corrupted images and other writers' digits, without shifts; `settled`, the mean
-        without the `doubtful` digits, of which a vote has a row each; `params`;
-        `minutes` of training per seed; what it was trained on; the machine.
+        without the `doubtful` digits, of which a vote has a row each; `params` and
+        `minutes` of training, of one seed or of all that vote; what it was trained on;
+        the machine.
 
     Raises:
         InputError: If nothing has finished.
     """
-    trials = study.trials
-    finished = trials[trials["status"] == FINISHED].sort_values("seed")
-    if finished.empty:
-        raise InputError(f"{study.workdir} has no finished seed: all have diverged")
+    finished = _finished(study, recipe)
     config, names, seeds = study.config, finished["trial"].tolist(), finished["seed"]
     answer: dict[str, Any] = {
         "params": int(finished["params"].max()),
@@ -68,31 +70,53 @@ def measure(
         answer["unshifted"] = _mean(seeds, right(0))
     each = right(recipe.shifts)
     answer["test"] = _mean(seeds, each)
-    doubtful = find_doubtful(test.images)
+    about = config.data
+    official = about.dataset == "mnist" and not config.data_file
+    is_mnist = official and about.class_names == default_names(NUM_CLASSES)
+    doubtful = find_doubtful(test.images) if is_mnist else {}
     if recipe.votes:
-        ensemble = study.ensemble("greedy", recipe.shifts, data_dir)
-        write_ensemble(ensemble)
+        asked = "greedy", recipe.shifts, data_dir, names
+        ensemble = make_ensemble(study, *asked)
+        ensemble.write()
         said = ensemble.probabilities(test.images)
-        each, about = said.argmax(axis=-1)[None] == test.labels, ensemble.about["test"]
+        each = said.argmax(axis=-1)[None] == test.labels
+        members = finished[finished["trial"].isin(ensemble.members)]
         answer |= {
             "params": ensemble.costs["params"],
+            "minutes": float(members["seconds"].sum() / 60),
             "each": answer["test"],
-            "test": _vote(each[0], about["single"]["accuracy"]),
+            "test": _vote(each[0], ensemble.about["test"]["single"]["accuracy"]),
             "ensemble": {**ensemble.to_json(), "reliability": None},
             "doubtful": doubtful_rows(doubtful, said, test),
         }
     if doubtful:
         answer["settled"] = 100 * float(np.delete(each, [*doubtful], axis=1).mean())
-    if not recipe.reported and test.images.dtype == np.uint8:
+    if recipe.votes or recipe.reported:
+        return answer
+    if test.images.dtype == np.uint8:
         rows = robustness(study, test, names)
         rows = rows[rows["corruption"] != CLEAN]
         means = rows.groupby("seed")["accuracy"].mean()
         answer["corrupted"] = _mean(means.index, means.to_numpy()[:, None])
-    if not recipe.reported and config.data.dataset == "mnist":
+    if is_mnist:
         other = read_uci()
         said = probabilities(study, names, {"uci": other.images})["uci"]
         answer["uci"] = _mean(seeds, said.argmax(axis=-1) == other.labels)
     return answer
+
+
+def _finished(study: Study, recipe: Recipe) -> pd.DataFrame:
+    """Returns the finished trials of a recipe, by seed; others may be beside them.
+
+    Raises:
+        InputError: If there is none.
+    """
+    trials = study.trials
+    point = make_point(**recipe.axes).identity()
+    mine = (trials["status"] == FINISHED) & (trials["point"] == point)
+    if not mine.any():
+        raise InputError(f"{study.workdir} has no finished seed of this recipe")
+    return trials[mine].sort_values("seed")
 
 
 def doubtful_rows(
@@ -133,15 +157,15 @@ def draw(study: Study, recipe: Recipe, answer: Mapping[str, Any]) -> list[Path]:
 
     drawn = {}
     if recipe.reported:
-        trials = study.trials
-        table = luck.luck_frame(trials[trials["status"] == FINISHED])
+        table = luck.luck_frame(_finished(study, recipe))
         chart = luck.luck_chart(table, recipe.what, recipe.reported)
         drawn["luck"] = Picture.of(table, chart)
     if rows := answer.get("doubtful"):
         table = pd.DataFrame(rows).sort_values("number")
         drawn["doubtful"] = Picture.of(table, images.doubtful_chart(table))
-    for name, picture in drawn.items():
-        keep_picture(study.workdir, name, picture)
+    with writing_to(study.workdir):
+        for name, picture in drawn.items():
+            keep_picture(study.workdir, name, picture)
     return [study.workdir / "figures" / f"{name}.png" for name in drawn]
 
 
@@ -157,6 +181,7 @@ def _mean(seeds: Iterable[Any], right: np.ndarray) -> dict[str, Any]:
 
 def _vote(right: np.ndarray, single: float) -> dict[str, Any]:
     """Returns the accuracy of [N], with its interval over images."""
-    low, high = proportion_interval(int(right.sum()), len(right))
-    ends = {"mean": right.mean(), "low": low, "high": high, "single": single}
-    return {name: 100 * float(end) for name, end in ends.items()} | {"n": 1}
+    found = share_right(right)
+    ends = {"mean": found["accuracy"], "low": found["low"], "high": found["high"]}
+    shares = {**ends, "single": single}
+    return {name: 100 * float(share) for name, share in shares.items()} | {"n": 1}

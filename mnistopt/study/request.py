@@ -1,6 +1,8 @@
 """What a run was asked for: checked once, and never changed."""
 
+import contextlib
 import dataclasses
+import functools
 import inspect
 import math
 import re
@@ -16,11 +18,11 @@ from mnistopt.data.load import CACHE_DIR, cache_folder
 from mnistopt.engine.precision import PRECISIONS
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-from mnistopt.hparams import TRAINING, read_changes
+from mnistopt.hparams import TRAINING
 from mnistopt.models.registry import DEFAULT, fields
 from mnistopt.points import NEUTRAL, Point
 from mnistopt.results.columns import columns
-from mnistopt.results.config import Config, DataDescription
+from mnistopt.results.config import CONFIG, Config, DataDescription, read_config
 from mnistopt.study import grid
 from mnistopt.study.loading import load_data
 from mnistopt.study.teacher import Teacher
@@ -118,11 +120,18 @@ class Request:
         budget, cluster = check_bytes("memory_budget", memory_budget), _cluster(cluster)
         given = file or data, dataset, folder, train_examples, cache, image_size
         loaded = load_data(*given, train_on)
-        teaching = _teacher(teacher, loaded, asked)
-        digest = teaching.digest if teaching else None
-        loaded = loaded.with_teacher(digest)
         _check_steps(asked, len(loaded.train.labels))
         target = target or default_workdir(loaded.name, asked)
+        if train_on == "all" and (len(asked) > 1 or _stops(asked)):
+            warnings.warn(
+                "with train_on=all validation images are trained on, so what is best "
+                "by validation is what has learned them best: choose with "
+                "train_on=train, then train one setting on all, without patience",
+                stacklevel=2,
+            )
+        teaching = _teacher(teacher, loaded, asked, target, rerun)
+        digest = teaching.digest if teaching else None
+        loaded = dataclasses.replace(loaded, teacher=digest)
         return cls(
             asked,
             which,
@@ -143,37 +152,47 @@ class Request:
             teacher=teaching,
         )
 
+    @functools.cached_property
     def taught(self) -> Dataset:
-        """Returns the data with what the teacher says of them, if there is one."""
+        """The data, with what the teacher says of them if there is one."""
         if self.teacher is None:
             return self.data
-        targets = self.teacher.targets(self.data.train.images)
-        return dataclasses.replace(self.data, targets=targets)
+        return dataclasses.replace(self.data, targets=self.teacher.targets(self.data))
+
+
+def _stops(points: Sequence[Point]) -> bool:
+    return any(point.hparams.patience for point in points)
 
 
 def _teacher(
-    teacher: str | Path | None, data: Dataset, points: Sequence[Point]
+    teacher: str | Path | None,
+    data: Dataset,
+    points: Sequence[Point],
+    workdir: Path,
+    rerun: Config | None,
 ) -> Teacher | None:
-    """Returns the teacher, if there is one and it is listened to."""
-    learns = any(
-        change.numbers.get("distill", 0)
-        for point in points
-        for change in read_changes(point.changes)
-    ) or any(point.hparams.distill for point in points)
+    """Returns the teacher, if there is one and some point learns from it."""
     folder = check_path("teacher", teacher)
-    if folder is None:
-        if learns:
-            raise InputError(
-                "distill has no effect without a teacher: give teacher=WORKDIR, the "
-                "folder of a study, or leave it out"
+    learns = any(point.learns for point in points)
+    if not learns:
+        if folder and not rerun:
+            warnings.warn(
+                f"teacher={folder} has no effect, as distill, its weight in the loss, "
+                "is 0: give distill=0.5 or another one",
+                stacklevel=3,
             )
         return None
-    if not learns:
-        warnings.warn(
-            f"teacher={folder} is not listened to: give distill=0.5 or another weight",
-            stacklevel=3,
+    if folder is None:
+        raise InputError(
+            "distill has no effect without a teacher: give teacher=WORKDIR, the "
+            "folder of a study, or leave it out"
         )
-    return Teacher.of(folder, data)
+    known = rerun
+    if known is None and (workdir / CONFIG).exists():
+        # What is wrong with it, `Workdir` says.
+        with contextlib.suppress(InputError):
+            known = read_config(workdir)
+    return Teacher.of(folder, data, known)
 
 
 def asked_values(points: Sequence[Point], seeds: Sequence[int]) -> dict[str, Any]:

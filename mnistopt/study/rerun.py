@@ -168,7 +168,7 @@ def _data(original: Config) -> dict[str, Any]:
     size = {
         "train_examples": about.train_examples,
         "train_on": about.train_on,
-        "teacher": original.teacher,
+        "teacher": (original.teacher or {}).get("workdir"),
     }
     return {**(own if file else named), **size}
 
@@ -188,7 +188,7 @@ def points(
             point
             for point in _candidates(rows.iloc[0], original.modules)
             if all(
-                replica_id(point, seed, original.data.fingerprint) == replica
+                replica_id(point, seed, original.data.identity) == replica
                 for seed, replica in seeds.items()
             )
         ]

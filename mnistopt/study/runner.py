@@ -51,11 +51,11 @@ def run(
         data_dir: Path of the dataset's files; without it they are downloaded.
         train_examples: Whole number. The size of a stratified subset of the training
             split; all of it by default.
-        train_on: "train", or "all" to train on the validation split as well: after the
-            choice, as validation then says nothing.
+        train_on: "train", or "all" to train on the validation split as well, once
+            settings are chosen: validation accuracy is then training accuracy.
         teacher: Path of the workdir of a study whose networks this one's learn from:
             those of its ensemble.json, or all seeds of its best point. `distill` is
-            the weight of what they say.
+            the weight of their answers in the loss.
         image_size: Pixels, one number or (height, width). The size that pictures of a
             folder are fitted into.
         workdir: Path of the folder of the study, runs/DATASET-MODEL by default. It

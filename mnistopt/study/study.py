@@ -79,9 +79,9 @@ class Study:
         Which there are depends on what was swept: "effects", "importance", "seeds",
         "sweep", "differences", "fit", "error", "loss", "gap", "samples", "weights",
         "params", "multiply_adds", "latency_1_ms", "latency_256_ms", "seconds",
-        "mistakes", "confusion", "classes", "hardest", "reliability", "robustness", and
-        "interaction-A-B" of axes that depend on each other; of a search "search",
-        "rungs", "schedule", "decides", "slices" and "parallel".
+        "mistakes", "confusion", "classes", "hardest", "reliability", "votes",
+        "robustness", and "interaction-A-B" of axes that depend on each other; of a
+        search "search", "rungs", "schedule", "decides", "slices" and "parallel".
         """
         from mnistopt.report.study import make_pictures
 
@@ -298,23 +298,21 @@ class Study:
 
         return export_study(self, format, trial, int8, weights, path, data_dir)
 
-    def ensemble(
-        self, how: str = "greedy", shifts: int = 0, data_dir: Any = None
-    ) -> Any:
-        """Lets networks vote, and measures how sure they are and may be.
+    def ensemble(self, how: str = "greedy", shifts: int = 0, data: Any = None) -> Any:
+        """Lets networks vote, calibrates the vote, and measures it.
 
         Args:
             how: "greedy": those of all finished trials that lower the vote's loss on
                 validation images; "all": all seeds of the best point.
-            shifts: Pixels by which each image is also moved, all ways.
-            data_dir: Where the study's data are, if moved; or the `Dataset` itself.
+            shifts: Pixels by which each image is also shifted, in all directions.
+            data: Where the study's data are, if moved; or the `Dataset` itself.
 
         Returns:
             A `study.ensemble.Ensemble`; raises InputError if it cannot be chosen.
         """
         from mnistopt.study.ensemble import make_ensemble
 
-        return make_ensemble(self, how, shifts, data_dir)
+        return make_ensemble(self, how, shifts, data)
 
     def per_class(self, trial: str = "best", split: str = "test") -> pd.DataFrame:
         """Returns how well each class is recognized by a trial's point.

@@ -60,7 +60,7 @@ def train(
         loop, before = _train_wave(plan, wave, loop, run, Noted(asked, trials, begun))
         if not before.partial:
             records, data = loop.records, request.data
-            wave = asking.next(outcomes(plan.points, wave, records, data.fingerprint))
+            wave = asking.next(outcomes(plan.points, wave, records, data.identity))
     run.stop.check()
     _write_results(tuple(points), loop, run, bool(trials))
 
@@ -160,13 +160,15 @@ def _note_run(plan: Plan, run: Run, noted: Noted) -> None:
     One that begins again with fewer lanes, or with another wave, is the same run.
     """
     request, known, devices = run.request, run.workdir.config, present(run.pool)
+    teacher = request.teacher
     before = list(known.runs if known else [])
     now = {"devices": list(map(str, devices)), **describe_machine()}
     content: dict[str, Any] = {
-        "data": request.about,
+        # Once there is a teacher, its pupils stay.
+        "data": run.workdir.data,
         "data_dir": str(request.data_dir) if request.data_dir else None,
         "data_file": str(request.data_file) if request.data_file else None,
-        "teacher": str(request.teacher.workdir) if request.teacher else None,
+        "teacher": teacher.to_json() if teacher else known and known.teacher,
         "asked": noted.asked,
         "modules": plan.modules,
         "warnings": list(run.noted),

@@ -40,6 +40,7 @@ class Workdir:
 
     Attributes:
         folder: The absolute path.
+        data: The description of the data, with the teacher that there has been.
         config: The content of config.json; None if there is none yet.
         store: The store of checkpoints.
     """
@@ -55,7 +56,7 @@ class Workdir:
             InputError: If config.json is unreadable, of another format or of other
                 data, says what is different; or if something is in the way.
         """
-        self.folder, self._data = folder, data
+        self.folder, self.data = folder, data
         self.store = Store(folder / "checkpoints")
         self.config = self._read()
 
@@ -147,13 +148,15 @@ class Workdir:
             # The names of replicas show what they were trained on.
             warnings.warn(str(error), stacklevel=2)
             return None
-        if differences := known.data.differences(self._data):
+        if differences := known.data.differences(self.data):
             raise InputError(
                 f"workdir {self.folder} holds a study of other data:\n"
                 + "\n".join(differences)
                 + "\nGive another `workdir`, or the settings it was made with"
                 + see(PAGE)
             )
+        if self.data.teacher is None:
+            self.data = dataclasses.replace(self.data, teacher=known.data.teacher)
         return known
 
     def check_data(self, records: Mapping[str, Record]) -> None:
@@ -161,7 +164,7 @@ class Workdir:
 
         A replica's name is made of what it was trained on: this needs no config.json.
         """
-        fingerprint = self._data.fingerprint
+        fingerprint = self.data.identity
         others = [
             name
             for name, record in records.items()

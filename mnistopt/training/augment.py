@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnistopt.hparams import Hparams
+from mnistopt.hparams import WIDEST, Hparams
 from mnistopt.models import forms
 from mnistopt.models.cells import grouped, ungrouped
 from mnistopt.models.layers import random_bits
@@ -21,8 +21,6 @@ from mnistopt.models.layers import random_bits
 SMOOTHNESS = 4.0
 # Images that share a draw, and on a CPU are changed at a time.
 GROUP = 8
-# A pen is wider by up to so many pixels at each side.
-WIDEST = 3
 # How far strokes are taken to what is left of them a pixel thinner at each side. Of
 # MNIST's, two to three pixels wide, that is nothing.
 THINNEST = 0.5
@@ -217,9 +215,9 @@ def _sample(images: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
 
 
 def _redraw(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
-    """Widens strokes, or thins them, as another pen would have drawn them.
+    """Widens light strokes, or thins them, as another pen would have drawn them.
 
-    By pixels uniform up to `strength`, at most `WIDEST`: steps of a maximum over
+    By pixels at each side that are uniform up to `strength`: steps of a maximum over
     neighbours, alternately the four and the eight, which together make an octagon; of
     the last step a share. Half of the images are thinned instead: mixed, by up to
     `THINNEST`, and no more than `strength`, with the minimum over four neighbours.

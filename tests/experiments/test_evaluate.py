@@ -274,7 +274,7 @@ def test_qmnists_digits_are_evaluated_in_parts(study, tmp_path):
     assert result["count"] == 60 and result["trained_on"] == 0
     logits = study.model().apply(study.variables(), images / np.float32(255))
     right = int((np.argmax(logits, -1) == labels).sum())
-    assert result["correct"] == right == result["parts"]["mnist's"]["correct"]
+    assert result["correct"] == right == result["parts"]["MNIST's 10,000"]["correct"]
     text = run("evaluate", *flags, f"--data_dir={tmp_path}").stdout
-    assert f"{100 * right / 60:.2f} %" in text and "of mnist's" in text
+    assert f"{100 * right / 60:.2f} %" in text and "of MNIST's 10,000" in text
     assert_refused(run("evaluate", *flags), "qmnist is not downloaded")

@@ -12,8 +12,9 @@ from PIL import Image
 import mnistopt
 from mnistopt.engine.predict import predict, shifted
 from mnistopt.errors import InputError
+from mnistopt.manifest import OF_FIGURES, Manifest
 from mnistopt.results.calibration import heated
-from mnistopt.study.ensemble import FILE, probabilities, read_members, write_ensemble
+from mnistopt.study.ensemble import FILE, probabilities, read_members
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
 
@@ -73,13 +74,13 @@ def test_the_greedy_vote_is_surer_than_the_best_alone_where_it_was_chosen(study)
 def test_test_labels_choose_nothing(study, monkeypatch):
     wanted = study.ensemble("greedy")
 
-    def shuffled(config, data_dir):
+    def shuffled(*_):
         data = mnistopt.load(train_examples=200)
         test = data.test._replace(labels=np.roll(data.test.labels, 1))
         object.__setattr__(data, "test", test)
         return data
 
-    monkeypatch.setattr("mnistopt.study.ensemble.study_data", shuffled)
+    monkeypatch.setattr("mnistopt.study.ensemble.own_data", shuffled)
     found = study.ensemble("greedy")
     assert (found.members, found.temperature) == (wanted.members, wanted.temperature)
     assert found.about["test"] != wanted.about["test"]
@@ -111,7 +112,7 @@ def test_what_comes_in_is_as_the_margin_is():
 def test_a_vote_is_kept_for_pupils_and_drawn(study):
     assert read_members(study) == dict.fromkeys(study.siblings(), 1)
     vote = study.ensemble("greedy")
-    picture = write_ensemble(vote)
+    picture = vote.write()
     with Image.open(picture) as drawn:
         assert drawn.size[0] > 500
     assert read_members(study) == vote.members
@@ -120,17 +121,37 @@ def test_a_vote_is_kept_for_pupils_and_drawn(study):
     frame = pd.read_csv(picture.with_suffix(".csv"))
     assert frame.groupby(["who", "when"])["count"].sum().tolist() == [1000] * 4
     assert "votes" in study.charts()
-    text = (study.workdir / FILE).read_text()
-    for broken in ("{", "[]", '{"members": 3}', '{"members": {"r0": "x"}}'):
-        (study.workdir / FILE).write_text(broken)
+    text, single = (study.workdir / FILE).read_text(), vote.single
+    for members in ({}, 3, {"r0": "x"}, {single: 0}, {single: -1}, {"r9876": 1}):
+        # As somebody writes it who means it: without its checksum.
+        write_again(study, json.dumps({"members": members}))
         with pytest.raises(InputError, match="ensemble.json cannot be read|names 0"):
             read_members(study)
-    (study.workdir / FILE).write_text(text)
+    for broken in ("{", "[]", text + " "):
+        (study.workdir / FILE).write_text(broken)
+        with pytest.raises(InputError, match="ensemble.json cannot be read"):
+            read_members(study)
+    with pytest.warns(UserWarning, match="was changed after it was written"):
+        write_again(study, text)
+    assert read_members(study) == vote.members
+
+
+def write_again(study, text):
+    Manifest(study.workdir, OF_FIGURES).write({FILE: text.encode()})
 
 
 def test_what_cannot_vote_is_said(study, tmp_path):
     with pytest.raises(InputError, match="ensemble='some' is not known"):
         study.ensemble("some")
+    for shifts in (-1, 1.5, 5, "x", True):
+        with pytest.raises(
+            InputError, match=r"shifts=.*expected a whole number from 0"
+        ):
+            study.ensemble("all", shifts=shifts)
+    vote = study.ensemble("all")
+    for shape in ((28, 28), (2, 20, 28, 1), (0, 28, 28, 1)):
+        with pytest.raises(InputError, match=r"expected \(N, 28, 28, 1\)"):
+            vote.probabilities(np.zeros(shape))
     asked = {**TINY, "lanes": 1, "seeds": 1, "epochs": 1}
     whole = mnistopt.run(**asked, train_on="all", workdir=tmp_path)
     with pytest.raises(InputError, match="trained on its validation images"):
@@ -154,11 +175,11 @@ def test_ones_own_images_and_network_vote(tmp_path):
     images[:, :, 0, 0] += labels[:, None]
     data = mnistopt.Dataset.from_arrays(images, labels, class_names=["a", "b", "c"])
     study = mnistopt.run(model=Own, data=data, lr=0.01, epochs=2, workdir=tmp_path)
-    vote = study.ensemble("greedy", shifts=1, data_dir=data)
+    vote = study.ensemble("greedy", shifts=1, data=data)
     assert vote.about["test"]["count"] == len(data.test.labels)
     assert vote.probabilities(data.test.images).shape == (60, 3)
-    with pytest.raises(InputError, match="are not those that .* was trained on"):
-        study.ensemble(data_dir=data.with_train_examples(100))
+    with pytest.raises(InputError, match="not the data that the study was trained on"):
+        study.ensemble(data=data.with_train_examples(100))
     # The study cannot know where arrays in memory are.
     with pytest.raises(InputError, match="arrays"):
         study.ensemble()

@@ -1,5 +1,6 @@
 """Recipes: what they are, how they are measured, and what was committed of them."""
 
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -15,7 +16,7 @@ from mnistopt.data.doubtful import DOUBTFUL, find_doubtful
 from mnistopt.models.networks import count_params, make_network
 from mnistopt.recipes import RECIPES, Recipe
 from mnistopt.results.stats import accuracy_interval
-from mnistopt.study.ensemble import probabilities
+from mnistopt.study.ensemble import make_ensemble, probabilities
 from mnistopt.study.evaluation import robustness
 from mnistopt.study.grid import make_point
 from mnistopt.study.recipes import draw, measure
@@ -26,12 +27,11 @@ RESULTS = ROOT / "experiments" / "results" / "recipes"
 COMMITTED = sorted(RESULTS.glob("*.json"))
 # The most parameters that a recipe's network may have.
 MOST = {"best": 500_000, "small": 8_000, "tiny": 2_000, "luck": 697}
-TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lr": 0.01}
+TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lr": 0.01, "epochs": 2}
 
 
 def point(recipe):
-    settings = {k: v for k, v in recipe.settings.items() if k != "train_on"}
-    return make_point(**settings)
+    return make_point(**recipe.axes)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -75,55 +75,66 @@ def test_readme_and_docs_have_the_table_of_what_was_committed():
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
+    """Beside the recipe's seeds are those of another setting, which do not count."""
     workdir = tmp_path_factory.mktemp("recipe")
-    return mnistopt.run(**TINY, seeds=3, epochs=2, workdir=workdir)
+    mnistopt.run(**{**TINY, "lr": 0.001}, seeds=2, workdir=workdir)
+    return mnistopt.run(**TINY, seeds=3, workdir=workdir)
 
 
-def test_each_seed_is_measured_on_the_test_digits(study):
+@pytest.fixture(scope="module")
+def trials(study):
+    return study.trials[study.trials["lr"] == 0.01].sort_values("seed")
+
+
+def test_each_seed_is_measured_on_the_test_digits(study, trials):
     found = measure(study, Recipe("some", TINY, "none"))
-    accuracies = study.trials.set_index("seed")["test_accuracy"]
+    accuracies = trials.set_index("seed")["test_accuracy"]
     for seed, accuracy in found["test"]["seeds"].items():
         assert accuracy == pytest.approx(100 * accuracies[int(seed)])
     assert found["test"]["mean"] == pytest.approx(100 * accuracies.mean())
-    assert found["params"] == study.trials["params"].iloc[0]
+    assert found["params"] == trials["params"].iloc[0]
     assert not {"unshifted", "each", "uci", "settled", "doubtful"} & found.keys()
-    table = robustness(study, mnistopt.load().test, study.siblings())
+    table = robustness(study, mnistopt.load().test, trials["trial"].tolist())
     corrupted = table[table["corruption"] != "clean"].groupby("seed")["accuracy"]
     wanted = 100 * corrupted.mean()
     assert found["corrupted"]["mean"] == pytest.approx(wanted.mean())
     assert [*found["corrupted"]["seeds"].values()] == pytest.approx(wanted.tolist())
 
 
-def test_shifts_are_measured_beside_what_is_without(study):
+def test_shifts_are_measured_beside_what_is_without(study, trials):
     found = measure(study, Recipe("some", TINY, "none", shifts=1))
     test = mnistopt.load().test
-    said = probabilities(study, study.siblings(), {"t": test.images}, 1)["t"]
+    said = probabilities(study, trials["trial"], {"t": test.images}, 1)["t"]
     right = 100 * (said.argmax(-1) == test.labels).mean(axis=1)
     np.testing.assert_allclose([*found["test"]["seeds"].values()], right)
-    plain = 100 * study.trials.sort_values("seed")["test_accuracy"]
+    plain = 100 * trials["test_accuracy"]
     np.testing.assert_allclose([*found["unshifted"]["seeds"].values()], plain)
 
 
-def test_a_vote_is_measured_beside_its_networks(study):
+def test_a_vote_is_measured_beside_its_networks(study, trials):
     found = measure(study, Recipe("some", TINY, "none", votes=True))
-    about = study.ensemble("greedy").about["test"]
+    vote = make_ensemble(study, "greedy", trials=trials["trial"].tolist())
+    assert set(vote.members) <= set(trials["trial"])
+    about = vote.about["test"]
     assert found["test"]["mean"] == pytest.approx(100 * about["accuracy"])
     assert found["test"]["single"] == pytest.approx(100 * about["single"]["accuracy"])
     assert found["each"]["n"] == 3
+    members = trials[trials["trial"].isin(vote.members)]
+    assert found["minutes"] == pytest.approx(members["seconds"].sum() / 60)
     assert (study.workdir / "ensemble.json").exists()
     (study.workdir / "ensemble.json").unlink()
 
 
-def test_luck_is_drawn(study):
+def test_luck_is_drawn(study, trials):
     assert draw(study, Recipe("some", TINY, "none"), {}) == []
     lucky = Recipe("of a kind", TINY, "none", reported={"published": 99.0})
     (picture,) = draw(study, lucky, {})
     table = np.loadtxt(picture.with_suffix(".csv"), delimiter=",", skiprows=1)
-    wanted = 100 * study.trials.sort_values("seed")["test_accuracy"]
+    wanted = 100 * trials["test_accuracy"]
     np.testing.assert_allclose(table[:, 2], wanted)
 
 
-def test_doubtful_digits_are_found_shown_and_left_out(study, monkeypatch):
+def test_doubtful_digits_are_found_shown_and_left_out(study, trials, monkeypatch):
     test = mnistopt.load().test
     assert find_doubtful(test.images) == {}
     chosen = [3, 40, 700]
@@ -135,9 +146,16 @@ def test_doubtful_digits_are_found_shown_and_left_out(study, monkeypatch):
         for place, digit in zip(chosen, DOUBTFUL)
     ]
     monkeypatch.setattr("mnistopt.data.doubtful.DOUBTFUL", tuple(made))
+    about = dataclasses.replace(study.config.data, dataset="mnist")
+    here = dataclasses.replace(study.config, data=about, data_dir=None)
+    monkeypatch.setattr(study, "config", here)
+    data = mnistopt.load(train_examples=200)
+    for file in ("recipes", "examples"):
+        monkeypatch.setattr(f"mnistopt.study.{file}.study_data", lambda *_: data)
     recipe = Recipe("some", TINY, "none", votes=True)
     found = measure(study, recipe)
-    said = study.ensemble("greedy").probabilities(test.images)
+    vote = make_ensemble(study, "greedy", trials=trials["trial"].tolist())
+    said = vote.probabilities(test.images)
     right = said.argmax(-1) == test.labels
     rest = np.delete(right, chosen)
     assert found["settled"] == pytest.approx(100 * rest.mean())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from mnistopt.data.splits import Split
 from mnistopt.errors import InputError
 from mnistopt.hparams import Hparams
 from mnistopt.models.networks import make_model
-from mnistopt.study.ensemble import mean_probabilities, write_ensemble
+from mnistopt.study.ensemble import mean_probabilities
 from mnistopt.study.examples import study_data
 from mnistopt.study.grid import make_point
 from mnistopt.study.teacher import Teacher
@@ -104,27 +105,60 @@ def test_a_step_is_hintons_by_plain_optax():
     )  # fmt: skip
 
 
-def test_who_teaches_is_part_of_what_pupils_are(teacher, pupils, tmp_path):
-    plain = mnistopt.load(train_examples=200)
-    assert study_data(pupils.config, None).fingerprint == (
-        pupils.config.data.fingerprint
-    )
-    assert pupils.config.data.fingerprint != plain.fingerprint
-    digest = Teacher.of(teacher.workdir, plain).digest
-    assert pupils.config.data.teacher == digest
-    vote = dataclasses.replace(
-        teacher.ensemble("all"), members={teacher.siblings()[0]: 2}
-    )
-    try:
-        write_ensemble(vote)
-        assert Teacher.of(teacher.workdir, plain).digest != digest
-        with pytest.raises(InputError, match="teacher: .* in the study"):
-            mnistopt.run(
-                **{**PUPIL, "distill": 0.9, "teacher": teacher.workdir},
-                workdir=pupils.workdir,
-            )
-    finally:
-        (teacher.workdir / "ensemble.json").unlink()
+def test_who_teaches_is_part_of_those_who_learn_from_it(teacher, pupils, tmp_path):
+    plain = mnistopt.run(**PUPIL, workdir=tmp_path)
+    trials = pupils.trials.set_index("trial")
+    names = set(plain.trials["replica"])
+    assert names == set(trials.loc[by_weight(pupils, 0), "replica"])
+    assert not names & set(trials.loc[by_weight(pupils, 0.9), "replica"])
+    # So a study that was begun without may get one.
+    taught = mnistopt.run(**{**PUPIL, "distill": 0.9}, teacher=teacher.workdir,
+                          workdir=tmp_path)  # fmt: skip
+    assert set(taught.trials["replica"]) == set(trials["replica"])
+    data = mnistopt.load(train_examples=200)
+    digest = Teacher.of(teacher.workdir, data, None).digest
+    assert pupils.config.data.teacher == taught.config.data.teacher == digest
+    assert pupils.config.data.fingerprint == data.fingerprint
+    # And keeps it where its pupils are not asked for.
+    mnistopt.run(**PUPIL, workdir=tmp_path)
+    assert taught.config.data.identity == pupils.config.data.identity
+
+
+def test_pupils_keep_their_teacher_whatever_becomes_of_it(teacher, tmp_path):
+    folder = tmp_path / "teacher"
+    shutil.copytree(teacher.workdir, folder)
+    asked = {**PUPIL, "distill": 0.5, "teacher": folder, "workdir": tmp_path / "pupil"}
+    wanted = mnistopt.run(**asked)
+    before = wanted.config.teacher["members"]
+    vote = mnistopt.open_study(folder).ensemble("all")
+    dataclasses.replace(vote, members={teacher.siblings()[0]: 2}).write()
+    data = mnistopt.load(train_examples=200)
+    assert Teacher.of(folder, data, None).members != before
+    again = mnistopt.run(**{**asked, "seeds": 3})
+    assert again.config.teacher["members"] == before
+    assert len(again.trials) == 3
+    with pytest.raises(InputError, match="teacher: .* in the study"):
+        other = shutil.copytree(folder, tmp_path / "other")
+        mnistopt.run(**{**asked, "teacher": other})
+    shutil.rmtree(folder)
+    assert len(mnistopt.run(**asked).trials) == 3
+    with pytest.raises(InputError, match="is not the workdir of a grid"):
+        mnistopt.run(**{**asked, "seeds": 4})
+
+
+def test_the_teacher_is_asked_once(teacher, tmp_path, monkeypatch):
+    calls, ask = [], Teacher.targets
+
+    def targets(self, data):
+        calls.append(len(data.train.labels))
+        return ask(self, data)
+
+    monkeypatch.setattr(Teacher, "targets", targets)
+    asked = {**PUPIL, "lr": [0.01, 0.003], "changes": "1:distill=0.5"}
+    mnistopt.run(**asked, teacher=teacher.workdir, workdir=tmp_path)
+    assert calls == [200]
+    mnistopt.run(**asked, teacher=teacher.workdir, workdir=tmp_path)
+    assert calls == [200]
 
 
 def test_a_taught_study_is_evaluated_and_run_again(pupils, tmp_path):
@@ -135,11 +169,15 @@ def test_a_taught_study_is_evaluated_and_run_again(pupils, tmp_path):
 
 def test_targets_of_another_order_would_be_seen(teacher):
     data = mnistopt.load(train_examples=200)
-    taught = Teacher.of(teacher.workdir, data)
-    targets = taught.targets(data.train.images)
+    taught = Teacher.of(teacher.workdir, data, None)
+    targets = taught.targets(data)
     assert targets.shape == (200, 10) and targets.dtype == np.float32
-    some = taught.targets(data.train.images[50:60])
+    some = mean_probabilities(teacher, taught.members, data.train.images[50:60])
     np.testing.assert_allclose(targets[50:60], some, atol=1e-6)
+    labels = (data.train.labels + 1) % 10
+    others = dataclasses.replace(data, train=data.train._replace(labels=labels))
+    with pytest.warns(UserWarning, match="is right about .* other classes"):
+        taught.targets(others)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +197,7 @@ def test_what_cannot_be_is_said(asked, words, tmp_path):
 
 
 def test_a_teacher_that_is_not_listened_to_is_warned_of(teacher, tmp_path):
-    with pytest.warns(UserWarning, match="is not listened to: give distill=0.5"):
+    with pytest.warns(UserWarning, match="has no effect, as distill"):
         mnistopt.plan(**PUPIL, teacher=teacher.workdir, workdir=tmp_path)
 
 
@@ -168,7 +206,7 @@ def test_a_teacher_of_other_images_or_classes_is_refused(teacher, tmp_path):
     images[:, 0, 0, 0] = 255 - np.arange(40)
     data = mnistopt.Dataset.from_arrays(images, np.arange(40) % 2)
     asked = {"model": "mlp", "batch_size": 8, "distill": 0.5, "data": data}
-    with pytest.raises(InputError, match=r"shape \(28, 28, 1\) and 10 classes"):
+    with pytest.raises(InputError, match=r"shape \(28, 28, 1\), light ink .* 1, 2"):
         mnistopt.plan(**asked, teacher=teacher.workdir, workdir=tmp_path)
 
 
@@ -177,7 +215,7 @@ def test_a_teacher_that_has_seen_what_is_measured_is_refused(tmp_path):
     asked = {**TINY, "lanes": 1, "seeds": 1, "epochs": 1}
     seen = mnistopt.run(**asked, train_on="all", workdir=tmp_path / "seen")
     pupil = {**PUPIL, "distill": 0.5, "teacher": seen.workdir}
-    with pytest.raises(InputError, match="was trained on 500 of the validation images"):
+    with pytest.raises(InputError, match="trained on 500 of the validation images"):
         mnistopt.plan(**pupil, workdir=tmp_path / "pupil")
     mnistopt.plan(**pupil, train_on="all", workdir=tmp_path / "pupil")
 
@@ -200,3 +238,12 @@ def test_all_are_the_training_images_and_those_of_validation(tmp_path):
     del content["data"]["train_on"], content["data"]["teacher"], content["teacher"]
     old = type(study.config).from_json(content)
     assert (old.data.train_on, old.data.teacher, old.teacher) == ("train", None, None)
+
+
+def test_training_on_validation_images_chooses_nothing(tmp_path):
+    asked = {**PUPIL, "train_on": "all", "workdir": tmp_path}
+    for more in ({"lr": [0.1, 0.01]}, {"patience": 1}):
+        with pytest.warns(UserWarning, match="choose with train_on=train"):
+            mnistopt.plan(**{**asked, **more})
+    with pytest.raises(InputError, match="a search chooses by validation images"):
+        mnistopt.search(**{**asked, "lr": mnistopt.log(1e-3, 1e-1)})

@@ -98,9 +98,9 @@ class Worker:
         self, number: int, cohort: tuple[Cohort, Lanes], dataset: Dataset
     ) -> dict[str, float]:
         """Compiles the program of a cohort; returns its seconds and bytes."""
-        if dataset.fingerprint not in self._splits:
-            self._splits = {dataset.fingerprint: put_splits(dataset, [self._device])}
-        program = Program(*cohort, self._splits[dataset.fingerprint])
+        if dataset.identity not in self._splits:
+            self._splits = {dataset.identity: put_splits(dataset, [self._device])}
+        program = Program(*cohort, self._splits[dataset.identity])
         self._programs[number] = program
         return {"seconds": program.compile_seconds, "bytes": program.bytes}
 

@@ -91,7 +91,11 @@ def make(source: Source, format: str, int8: bool) -> tuple[bytes, dict[str, Any]
     graphs = tuple(read_graph(*pair, shape) for pair in read)
     validation = _logits(source, data.validation.images)
     labels = data.validation.labels
-    temperatures = tuple(fit_temperature(logits, labels) for logits in validation)
+    # What was trained on says nothing of confidence.
+    trained = about.train_on == "all"
+    temperatures = tuple(
+        1.0 if trained else fit_temperature(logits, labels) for logits in validation
+    )
     numbers, command = "int8" if whole else "float32", _command(source, format, int8)
     card = make_card(source, numbers, command)
     chances = vote(_logits(source, data.test.images), temperatures)

@@ -167,6 +167,11 @@ def prepare(
         math.inf if timeout is None else _POSITIVE.check("timeout", timeout),
     )
     given = [space.params(setting) for setting in as_list(enqueue)]
+    if rest.get("train_on", "train") != "train":
+        raise InputError(
+            "a search chooses by validation images and cannot train on them: leave "
+            "train_on out, and train what it has found with train_on=all"
+        )
     request = Request.of(points=space.corners, **rest)
     if rest.get("workdir") is None:
         # A grid's has the same name without.
