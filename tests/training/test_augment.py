@@ -9,9 +9,12 @@ import pytest
 import scipy.ndimage
 
 from mnistopt.data.dataset import Dataset
+from mnistopt.errors import InputError
 from mnistopt.hparams import Hparams
+from mnistopt.study.grid import make_point
 from mnistopt.training.augment import (
     STAGES,
+    THINNEST,
     affine_draws,
     augment,
     elastic_moves,
@@ -113,7 +116,7 @@ def _draws_of(hparams, batch=8):
     return [dict(zip(draws, one)) for one in np.transpose(list(draws.values()))]
 
 
-@pytest.mark.parametrize("name", ["shift", "rotate", "zoom", "shear"])
+@pytest.mark.parametrize("name", ["shift", "rotate", "zoom", "shear", "aspect"])
 def test_deforming_agrees_with_scipy(name):
     hparams = NONE._replace(**{name: STRENGTHS[name]})
     found = change(("affine",), images(8), hparams, KEY)
@@ -123,7 +126,9 @@ def test_deforming_agrees_with_scipy(name):
             [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
         )
         shearing = np.array([[1, 0], [np.tan(by["shear"]), 1]])
-        matrix = shearing @ turning / by["zoom"]
+        # Wider by as much as it is flatter.
+        widening = np.diag([by["aspect"], 1 / by["aspect"]])
+        matrix = widening @ shearing @ turning / by["zoom"]
         offset = middle - matrix @ (middle + [by["down"], by["right"]])
         wanted = scipy.ndimage.affine_transform(
             np.pad(image[..., 0], 1), matrix, offset + 1 - matrix @ [1, 1], order=1
@@ -155,6 +160,36 @@ def test_elastic_moves_are_smooth_and_of_unit_variance():
     assert steps.std() < 0.3, "neighbours move nearly alike"
     across = (moves[0] * moves[1]).mean(axis=0)
     assert abs(across).max() < 5 / 4000**0.5
+
+
+def _strokes(strength, count=8):
+    """Images drawn with another pen, and by how many pixels each is wider."""
+    (key,) = jax.random.split(KEY, 1)
+    key = dict(zip(STAGES, jax.random.split(key, len(STAGES))))["stroke"]
+    draws = strength * np.ravel(uniform(key, (count, 1, 1, 1)))
+    hparams = NONE._replace(stroke=float(strength))
+    return np.asarray(change(("stroke",), images(count), hparams, KEY)), draws
+
+
+def test_a_pen_is_wider_as_scipys_dilation_has_it():
+    cross, square = scipy.ndimage.generate_binary_structure(2, 1), np.ones((3, 3))
+    found, draws = _strokes(2.0)
+    assert (draws > 0).any() and (draws < 0).any()
+    for image, ours, wider in zip(images(8)[..., 0], found[..., 0], draws):
+        wanted = image
+        for part, footprint in zip((wider, wider - 1), (cross, square)):
+            dilated = scipy.ndimage.grey_dilation(wanted, footprint=footprint)
+            wanted = wanted + np.clip(part, 0, 1) * (dilated - wanted)
+        if wider < 0:
+            eroded = scipy.ndimage.grey_erosion(image, footprint=cross)
+            share = THINNEST * -wider / 2
+            wanted = image + share * (eroded - image)
+        np.testing.assert_allclose(ours, wanted, atol=1e-5)
+
+
+def test_a_pen_wider_than_there_is_is_refused():
+    with pytest.raises(InputError, match="stroke=4 .* at least 0 and at most 3"):
+        make_point(stroke=4)
 
 
 def test_erased_squares_have_sides_and_places_of_all_kinds():
