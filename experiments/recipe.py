@@ -10,6 +10,7 @@ seed goes to WORKDIR/recipe.json.
 import inspect
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,21 +137,40 @@ def table(folder: Path) -> str:
         "writers | minutes a seed | published |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, make in recipes.RECIPES.items():
-        path = folder / f"{name}.json"
-        if not path.exists():
-            continue
-        recipe, answer = make(), json.loads(path.read_text(encoding="utf-8"))
-        found = answer["test"]
+    for name, recipe, answer in _results(folder):
         others = [
             f"{answer[name]['mean']:.1f} %" if name in answer else ""
             for name in ("corrupted", "uci")
         ]
-        n = f"{len(answer['ensemble']['members'])} vote" if recipe.votes else found["n"]
         lines.append(
-            f"| `{name}`: {recipe.what} | {answer['params']:,} | {accuracy(found)} % | "
-            f"{n} | {' | '.join(others)} | {answer['minutes']:.1f} | "
-            f"{recipe.published} |"
+            f"| `{name}`: {recipe.what} | {answer['params']:,} | "
+            f"{accuracy(answer['test'])} % | {_count(recipe, answer)} | "
+            f"{' | '.join(others)} | {answer['minutes']:.1f} | {recipe.published} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _results(folder: Path) -> Iterator[tuple[str, recipes.Recipe, dict[str, Any]]]:
+    """Yields the recipes that a folder has results of."""
+    for name, make in recipes.RECIPES.items():
+        if (path := folder / f"{name}.json").exists():
+            yield name, make(), json.loads(path.read_text(encoding="utf-8"))
+
+
+def _count(recipe: recipes.Recipe, answer: dict[str, Any]) -> str:
+    if recipe.votes:
+        return f"{len(answer['ensemble']['members'])} vote"
+    return str(answer["test"]["n"])
+
+
+def headline(folder: Path) -> str:
+    """Returns the README's table of recipes."""
+    lines = ["| recipe | parameters | test accuracy, 95 % interval | n |"]
+    lines.append("|---|---|---|---|")
+    for name, recipe, answer in _results(folder):
+        lines.append(
+            f"| `{name}`: {recipe.what} | {answer['params']:,} | "
+            f"{accuracy(answer['test'])} % | {_count(recipe, answer)} |"
         )
     return "\n".join(lines) + "\n"
 

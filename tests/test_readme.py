@@ -33,7 +33,6 @@ SHOWN = {
         "print(study.summary['n'].tolist(), os.path.exists('error.png'))",
         "[2, 2, 2] True",
     ),
-    "Tiny": ("print(sorted(study.summary['width'].tolist()))", "[8, 16]"),
     "study.best_params": (
         "print(logits.shape, study.best_params['hidden'])",
         "(1000, 10) 128x128",
