@@ -1,4 +1,4 @@
-"""Whether networks are as sure as they are right, and how many are better than one."""
+"""Calibration of probabilities, and the choice and comparison of networks that vote."""
 
 from typing import Any, NamedTuple
 
@@ -36,26 +36,26 @@ def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
         probabilities: Float [N, K].
         labels: Int [N].
     """
-    there = np.take_along_axis(probabilities, labels[:, None].astype(int), 1)
-    return float(-logits(there.astype(np.float64)).mean())
+    of_labels = np.take_along_axis(probabilities, labels[:, None].astype(int), 1)
+    return float(-logits(of_labels.astype(np.float64)).mean())
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Returns what logits are divided by so that probabilities hold.
+def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Returns what logits are divided by so that probabilities are calibrated.
 
     The least loss on images that were not trained on: Guo et al. 2017 (arXiv:
     1706.04599), section 4.2.
 
     Args:
-        logits: Of validation images, float [N, K].
+        scores: The logits of validation images, float [N, K].
         labels: Their classes, int [N].
     """
     from scipy import optimize
 
     def loss(log: float) -> float:
-        scaled = logits / np.exp(log)
-        there = np.take_along_axis(scaled, labels[:, None].astype(int), 1)[:, 0]
-        return float((special.logsumexp(scaled, axis=-1) - there).mean())
+        scaled = scores / np.exp(log)
+        of_labels = np.take_along_axis(scaled, labels[:, None].astype(int), 1)[:, 0]
+        return float((special.logsumexp(scaled, axis=-1) - of_labels).mean())
 
     ends = np.log(TEMPERATURES)
     found = optimize.minimize_scalar(loss, bounds=ends, method="bounded")
@@ -109,18 +109,18 @@ def choose_greedily(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray
     Returns:
         Int [M]; at least one is not 0.
     """
-    # Only what is said of the true class counts for the loss of a mean.
-    right = labels[None, :, None].astype(int)
-    there = np.take_along_axis(probabilities, right, 2)[..., 0].astype(np.float64)
-    counts = np.zeros(len(there), int)
-    total, least = np.zeros(there.shape[1]), np.inf
+    # Only the probability of the true class counts for the loss of a mean.
+    places = labels[None, :, None].astype(int)
+    of_labels = np.take_along_axis(probabilities, places, 2)[..., 0].astype(np.float64)
+    counts = np.zeros(len(of_labels), int)
+    total, least = np.zeros(of_labels.shape[1]), np.inf
     for size in range(1, ROUNDS + 1):
-        losses = -logits((total + there) / size).mean(axis=1)
+        losses = -logits((total + of_labels) / size).mean(axis=1)
         best = int(losses.argmin())
         if not losses[best] < least:
             break
         counts[best] += 1
-        total, least = total + there[best], losses[best]
+        total, least = total + of_labels[best], losses[best]
     return counts
 
 
