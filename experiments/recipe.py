@@ -179,7 +179,7 @@ def write_table(folder: Path) -> None:
     """Writes recipes.md into a folder of results."""
     from mnistopt.files import write_text
 
-    write_text(folder / TABLE, table(folder))
+    write_text(folder / TABLE, f"# Recipes\n\n{table(folder)}")
 
 
 if __name__ == "__main__":

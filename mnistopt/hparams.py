@@ -113,7 +113,7 @@ class Hparams(NamedTuple):
     aspect: Annotated[
         Any,
         share(
-            0.0, "widen and flatten, or the reverse, by up to this share", 0.0, "affine"
+            0.0, "widen and flatten, or the reverse, by up to this share", 0.0, "aspect"
         ),
     ] = 0.0
     elastic: Annotated[

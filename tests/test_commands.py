@@ -18,7 +18,7 @@ from tests.test_readme import PAGES
 MARK = re.compile(r"<!-- not run: (.+) -->\n\Z")
 BLOCK = re.compile(r"^```(?:sh|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # Whose values are files here.
-FILES = r"--(workdir|data_dir|data|images|rerun)=(\S+)"
+FILES = r"--(workdir|data_dir|data|images|rerun|teacher)=(\S+)"
 # Only shown: these are run by the tests named.
 ELSEWHERE = {
     "./launch.sh": "experiments/test_grid.py",
@@ -42,6 +42,7 @@ ELSEWHERE = {
     "./launch.sh bench --rounding": "experiments/test_ahead.py",
     "./launch.sh bench --search": "experiments/test_bench.py",
     "./launch.sh bench --export=...": "experiments/test_bench.py",
+    "./launch.sh recipe small": "study/test_recipes.py",
 }
 
 

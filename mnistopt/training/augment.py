@@ -24,7 +24,11 @@ GROUP = 8
 # How far strokes are taken to what is left of them a pixel thinner at each side. Of
 # MNIST's, two to three pixels wide, that is nothing.
 THINNEST = 0.5
-STAGES = ("affine", "elastic", "erase", "blur", "contrast", "noise", "stroke")
+# In the order in which they came: each has its own key. A program is known by its
+# stages, so what is added gets a stage of its own.
+STAGES = (
+    *("affine", "elastic", "erase", "blur", "contrast", "noise", "stroke", "aspect"),
+)
 
 
 def augment(
@@ -76,9 +80,9 @@ def _augment(
 ) -> jax.Array:
     """Does what `augment` says to a few images."""
     keys = dict(zip(STAGES, jax.random.split(key, len(STAGES))))
-    if "affine" in stages or "elastic" in stages:
+    if {"affine", "aspect", "elastic"} & set(stages):
         points = _centred(images)
-        if "affine" in stages:
+        if {"affine", "aspect"} & set(stages):
             points = _affine(points, len(images), hparams, keys["affine"])
         if "elastic" in stages:
             moves = elastic_moves(images.shape, keys["elastic"])

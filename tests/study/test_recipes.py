@@ -68,7 +68,7 @@ def test_what_was_committed_is_of_the_recipe(path):
 
 def test_readme_and_docs_have_the_table_of_what_was_committed():
     table = program.table(RESULTS)
-    assert (RESULTS / program.TABLE).read_text() == table
+    assert (RESULTS / program.TABLE).read_text() == f"# Recipes\n\n{table}"
     assert table in (ROOT / "docs" / "recipes.md").read_text()
     assert program.headline(RESULTS) in (ROOT / "README.md").read_text()
     assert len(table.splitlines()) == 2 + len(COMMITTED)

@@ -16,7 +16,7 @@ import mnistopt
 from mnistopt.data.load import load
 from mnistopt.engine import replicas
 from mnistopt.errors import InputError
-from mnistopt.study import request
+from mnistopt.study import loading, request
 from mnistopt.study.grid import grid
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}
@@ -227,7 +227,7 @@ def test_permuted_test_labels_change_no_selection_and_no_parameter(
     data = load("mnist_5k", train_examples=200)
     labels = np.random.default_rng(0).permutation(data.test.labels)
     changed = dataclasses.replace(data, test=data.test._replace(labels=labels))
-    monkeypatch.setattr(request, "load", lambda *args, **kwargs: changed)
+    monkeypatch.setattr(loading, "load", lambda *args, **kwargs: changed)
     permuted = run(tmp_path)
     assert permuted.trial()["trial"] == finished.trial()["trial"]
     assert list(permuted.summary["point"]) == list(finished.summary["point"])
