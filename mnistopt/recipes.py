@@ -61,21 +61,39 @@ _COMMON = {
 }
 
 
+# 73,738 parameters, which learn from deformed digits, ever less so towards the end.
+_LARGE = {
+    **_COMMON,
+    **{"channels": (32, 96, 128, 160, 192), "dropout": 0.1, "lr": 0.005},
+    **{"shift": 2, "rotate": 12, "zoom": 0.12, "shear": 8, "elastic": 0.6},
+    **{"aspect": 0.1, "epochs": 60},
+    "changes": "48:shift=1+rotate=6+zoom=0.06+shear=4+elastic=0.3+aspect=0.05",
+}
+
+
+def best() -> Recipe:
+    """One network under 500,000 parameters, asked about nine shifts of a digit.
+
+    Test-time shifts were chosen on the validation digits of one seed of 20 epochs:
+    they lowered its loss by a tenth.
+    """
+    return Recipe(
+        "one network",
+        _LARGE,
+        "99.74 % (Efficient-CapsNet, 161,000 parameters, monitored on the test digits)",
+        shifts=1,
+    )
+
+
 def ensemble() -> Recipe:
     """Several networks of a study that vote, chosen on the validation digits.
 
-    Caruana et al. 2004, "Ensemble selection from libraries of models". Each has 73,738
-    parameters and learned from deformed digits, ever less so towards the end.
+    Caruana et al. 2004, "Ensemble selection from libraries of models"; the networks
+    are those of `best`.
     """
     return Recipe(
         "several networks that vote",
-        {
-            **_COMMON,
-            **{"channels": (32, 96, 128, 160, 192), "dropout": 0.1, "lr": 0.005},
-            **{"shift": 2, "rotate": 12, "zoom": 0.12, "shear": 8, "elastic": 0.6},
-            **{"aspect": 0.1, "epochs": 60},
-            "changes": "48:shift=1+rotate=6+zoom=0.06+shear=4+elastic=0.3+aspect=0.05",
-        },
+        _LARGE,
         "99.91 % (An et al. 2020, the best epochs by the test digits)",
         shifts=1,
         votes=True,
@@ -119,5 +137,5 @@ def tiny() -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    recipe.__name__: recipe for recipe in (ensemble, small, tiny)
+    recipe.__name__: recipe for recipe in (best, ensemble, small, tiny)
 }

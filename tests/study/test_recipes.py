@@ -196,3 +196,24 @@ def test_a_recipe_is_followed_on_ones_own_images(tmp_path):
     assert re.search(r"tiny: \d+\.\d\d % of the test images", found.stdout)
     table = (tmp_path / "results" / "recipes.md").read_text()
     assert f"| `tiny`: at most 2,000 parameters | {answer['params']:,} |" in table
+
+
+def test_the_docs_say_what_was_measured_of_the_vote_and_of_doubtful_digits():
+    text = " ".join((ROOT / "docs" / "recipes.md").read_text().split())
+    best, vote = (
+        json.loads((RESULTS / f"{name}.json").read_text())
+        for name in ("best", "ensemble")
+    )
+    test = vote["ensemble"]["about"]["test"]
+    agreed = sum(row["vote"] == row["label"] for row in vote["doubtful"])
+    words = {9: "nine"}[agreed]
+    for sentence in (
+        f"without, `best` has {best['unshifted']['mean']:.2f} %",
+        f"{100 * test['accuracy']:.2f} %, is no better than the network that validation "
+        f"calls the best, {100 * test['single']['accuracy']:.2f} % (McNemar's p = "
+        f"{test['mcnemar']['p']:.2f})",
+        f"The vote agrees with {words} of these labels. Without the "
+        f"{len(vote['doubtful'])} digits it is right on {vote['settled']:.2f} %, and "
+        f"`best` on {best['settled']:.2f} %",
+    ):
+        assert sentence in text

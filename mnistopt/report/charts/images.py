@@ -93,8 +93,15 @@ def doubtful_chart(frame: pd.DataFrame) -> Any:
         text=[f"label {row['label']}, vote {row['vote']}" for row in digits],
         sure=[f"{row['confidence']:.0f} % sure" for row in digits],
         said=[
-            f"people: {row['label']} ×{row['saw_label']}, {row['guess']} "
-            f"×{row['saw_guess']}, neither ×{row['saw_neither']}"
+            ", ".join(
+                f"{seen} ×{row[saw]}"
+                for seen, saw in (
+                    (row["label"], "saw_label"),
+                    (row["guess"], "saw_guess"),
+                    ("neither", "saw_neither"),
+                )
+                if row[saw]
+            )
             for row in digits
         ],
         votes="",
@@ -110,7 +117,8 @@ def doubtful_chart(frame: pd.DataFrame) -> Any:
         "Which is it?",
         [
             "Test digits in which fewer than three of five people saw what the label",
-            "says (Northcutt et al. 2021), and what the networks take them for.",
+            "says (Northcutt et al. 2021), what the networks take them for, and below",
+            "what the five saw.",
         ],
         f"{len(frame)} digits with doubtful labels; the vote is as the label for "
         f"{right} of them.",
