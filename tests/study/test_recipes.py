@@ -209,8 +209,8 @@ def test_the_docs_say_what_was_measured_of_the_vote_and_of_doubtful_digits():
     words = {9: "nine"}[agreed]
     for sentence in (
         f"without, `best` has {best['unshifted']['mean']:.2f} %",
-        f"{100 * test['accuracy']:.2f} %, is no better than the network that validation "
-        f"calls the best, {100 * test['single']['accuracy']:.2f} % (McNemar's p = "
+        f"{100 * test['accuracy']:.2f} %, is no better than the network that "
+        f"validation calls the best, {100 * test['single']['accuracy']:.2f} % (McNemar's p = "
         f"{test['mcnemar']['p']:.2f})",
         f"The vote agrees with {words} of these labels. Without the "
         f"{len(vote['doubtful'])} digits it is right on {vote['settled']:.2f} %, and "
