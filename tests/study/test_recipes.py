@@ -210,8 +210,8 @@ def test_the_docs_say_what_was_measured_of_the_vote_and_of_doubtful_digits():
     for sentence in (
         f"without, `best` has {best['unshifted']['mean']:.2f} %",
         f"{100 * test['accuracy']:.2f} %, is no better than the network that "
-        f"validation calls the best, {100 * test['single']['accuracy']:.2f} % (McNemar's p = "
-        f"{test['mcnemar']['p']:.2f})",
+        f"validation calls the best, {100 * test['single']['accuracy']:.2f} % "
+        f"(McNemar's p = {test['mcnemar']['p']:.2f})",
         f"The vote agrees with {words} of these labels. Without the "
         f"{len(vote['doubtful'])} digits it is right on {vote['settled']:.2f} %, and "
         f"`best` on {best['settled']:.2f} %",
