@@ -2,8 +2,7 @@
 
     python -m experiments.recipe small --data_dir=mnist
 
-Without a name, says which there are. What a recipe's networks learn from is trained
-first, into a folder beside --workdir. The same command resumes. The accuracy of each
+Without a name, says which there are. The same command resumes. The accuracy of each
 seed goes to WORKDIR/recipe.json.
 """
 
@@ -68,11 +67,11 @@ def main() -> None:
 
 
 def follow(name: str, workdir: Path) -> dict[str, Any]:
-    """Trains a recipe, and those that it needs, and measures it.
+    """Trains a recipe, and measures it.
 
     Args:
         name: The recipe.
-        workdir: Where it is trained; those that it needs are beside it.
+        workdir: Where it is trained.
 
     Returns:
         What stands in recipe.json.
@@ -83,16 +82,10 @@ def follow(name: str, workdir: Path) -> dict[str, Any]:
     from mnistopt.study.recipes import draw, measure
 
     recipe = recipes.RECIPES[name]()
-    more: dict[str, Any] = {}
-    if recipe.teacher:
-        folder = workdir.with_name(f"recipe-{recipe.teacher}")
-        follow(recipe.teacher, folder)
-        more["teacher"] = folder
     default = FLAGS.data and not FLAGS["dataset"].present
     with show.Bar(FLAGS.quiet) as bar:
         study = mnistopt.run(
             **recipe.settings,
-            **more,
             seeds=FLAGS.seeds or recipe.seeds,
             data=FLAGS.data,
             dataset=None if default else FLAGS.dataset,
@@ -134,7 +127,7 @@ def table(folder: Path) -> str:
     """Returns the table of the recipes that a folder has results of, in Markdown."""
     lines = [
         "| recipe | parameters | test accuracy, 95 % interval | n | corrupted | other "
-        "writers | minutes a seed | published |",
+        "writers | minutes | published |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, recipe, answer in _results(folder):
@@ -159,7 +152,7 @@ def _results(folder: Path) -> Iterator[tuple[str, recipes.Recipe, dict[str, Any]
 
 def _count(recipe: recipes.Recipe, answer: dict[str, Any]) -> str:
     if recipe.votes:
-        return f"{len(answer['ensemble']['members'])} vote"
+        return f"vote of {len(answer['ensemble']['members'])}"
     return str(answer["test"]["n"])
 
 

@@ -31,7 +31,6 @@ class Recipe:
         shifts: Pixels by which test images are also shifted, in all directions; the
             mean answer counts.
         votes: Whether the study's networks vote, chosen greedily on validation.
-        teacher: The recipe whose networks these learn from; "" for none.
         reported: Published accuracies in per cent, by source, for the picture of what
             luck is worth; None for recipes without it.
     """
@@ -42,7 +41,6 @@ class Recipe:
     seeds: int = 5
     shifts: int = 0
     votes: bool = False
-    teacher: str = ""
     reported: Mapping[str, float] | None = None
 
     @property

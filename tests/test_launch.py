@@ -11,6 +11,10 @@ from packaging.version import Version
 
 from tests.programs import ROOT
 
+PROGRAMS = (
+    *("bench", "evaluate", "export", "grid", "paper", "recipe", "report", "search"),
+)
+
 SETTINGS = ("PYTHON", "MNISTOPT_VENV", "COLAB_RELEASE_TAG")  # of who runs the tests
 
 
@@ -33,16 +37,7 @@ def test_help_names_the_ways_to_call_it():
         *("./launch.sh test --oldest", "./launch.sh test --newest"),
     ):
         assert way in found.stdout
-    for program in (
-        "bench",
-        "evaluate",
-        "export",
-        "grid",
-        "paper",
-        "recipe",
-        "report",
-        "search",
-    ):
+    for program in PROGRAMS:
         # With the first line of its own help.
         line = importlib.import_module(f"experiments.{program}").__doc__.splitlines()[0]
         assert re.search(rf"^  {program} +{re.escape(line)}$", found.stdout, re.M)
@@ -82,18 +77,7 @@ def test_without_a_modern_python_it_says_so(tmp_path):
         ("launch.sh ev", {"evaluate"}),
         (
             "launch.sh ",
-            {
-                "bench",
-                "docs",
-                "evaluate",
-                "export",
-                "grid",
-                "paper",
-                "recipe",
-                "report",
-                "search",
-            }
-            | {"setup", "test"},
+            {*PROGRAMS, "docs", "setup", "test"},
         ),
         ("launch.sh grid --dro", {"--dropout"}),
         ("launch.sh evaluate --w", {"--workdir", "--weights"}),

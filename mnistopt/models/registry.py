@@ -92,7 +92,7 @@ NETWORKS = {
         ),
         Network(
             name="separable",
-            path="mnistopt.models.compact:Separable",
+            path="mnistopt.models.separable_cnn:Separable",
             words="separable CNN",
             axes={
                 "channels": layers((32, 64), "kernels per convolution, as in 32x64x64"),

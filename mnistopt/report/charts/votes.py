@@ -1,4 +1,4 @@
-"""Whether a vote is as sure as it is right, before and after it is made so."""
+"""Reliability diagrams of a vote, before and after its temperature is fitted."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 
 from mnistopt.report.charts.theme import finished, rows
+from mnistopt.results.calibration import calibration_error
 
 # By what the table of an ensemble's reliability calls them.
 _WHO = {"vote": "the vote", "single": "the best network alone"}
@@ -68,8 +69,7 @@ def votes_chart(frame: pd.DataFrame) -> Any:
         .facet(alt.Facet("who:N", sort=list(_WHO.values()), header=header))
     )
     errors = {
-        key: (abs(part["confidence"] - part["accuracy"]) * part["count"]).sum()
-        / part["count"].sum()
+        key: calibration_error(part)
         for key, part in frame.groupby(["who", "when"], sort=False)
     }
     words = "; ".join(

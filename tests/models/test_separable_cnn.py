@@ -7,9 +7,9 @@ import pytest
 from linen import assert_close, float64
 
 from mnistopt.errors import InputError
-from mnistopt.models.compact import Separable
 from mnistopt.models.forms import form_of, laid_out
 from mnistopt.models.networks import apply_training, count_params, layer_multiply_adds
+from mnistopt.models.separable_cnn import Separable
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 CHANNELS = (3, 4, 5)
