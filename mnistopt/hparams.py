@@ -142,6 +142,9 @@ class Hparams(NamedTuple):
     noise: Annotated[
         Any, strength("add noise of up to this standard deviation", "noise")
     ] = 0.0
+    spare: Annotated[
+        Any, share(0.0, "share of images that each such change spares", 0.0, "spare")
+    ] = 0.0
 
 
 # A moving average's decay after some steps is (A + step) / (B + step) until it comes to

@@ -28,6 +28,12 @@ THINNEST = 0.5
 # stages, so what is added gets a stage of its own.
 STAGES = (
     *("affine", "elastic", "erase", "blur", "contrast", "noise", "stroke", "aspect"),
+    "spare",
+)
+# The strengths that an image may be spared.
+_STRENGTHS = (
+    *("shift", "rotate", "zoom", "shear", "aspect", "elastic", "stroke", "erase"),
+    *("blur", "contrast", "noise"),
 )
 
 
@@ -47,7 +53,7 @@ def augment(
     Args:
         stages: The members of `STAGES` to apply; others cost nothing.
         images: Float32, [B, H, W, C].
-        hparams: Strengths, float32 scalars.
+        hparams: Strengths, and the share of images that each spares, float32 scalars.
         key: The key for all draws.
         within: The least and largest that pixels may be.
 
@@ -80,13 +86,16 @@ def _augment(
 ) -> jax.Array:
     """Does what `augment` says to a few images."""
     keys = dict(zip(STAGES, jax.random.split(key, len(STAGES))))
+    if "spare" in stages:
+        hparams = _spare(hparams, len(images), keys["spare"])
     if {"affine", "aspect", "elastic"} & set(stages):
         points = _centred(images)
         if {"affine", "aspect"} & set(stages):
             points = _affine(points, len(images), hparams, keys["affine"])
         if "elastic" in stages:
             moves = elastic_moves(images.shape, keys["elastic"])
-            points = [p + hparams.elastic * m for p, m in zip(points, moves)]
+            strength = _by_image(hparams.elastic, 3)
+            points = [p + strength * m for p, m in zip(points, moves)]
         images = _sample(images, *points)
     if "stroke" in stages:
         images = _redraw(images, hparams.stroke, keys["stroke"])
@@ -99,6 +108,24 @@ def _augment(
     if "noise" in stages:
         images = _add_noise(images, hparams.noise, keys["noise"], within)
     return images
+
+
+def _spare(hparams: Hparams, batch: int, key: jax.Array) -> Hparams:
+    """Returns strengths by image, [B]: of some images, drawn for each strength, 0."""
+    draws = uniform(key, (len(_STRENGTHS), batch))
+    # As likely as `spare`: a draw is uniform in [-1, 1).
+    changed = draws >= 2 * hparams.spare - 1
+    return hparams._replace(
+        **{
+            name: jnp.where(one, getattr(hparams, name), 0.0)
+            for name, one in zip(_STRENGTHS, changed)
+        }
+    )
+
+
+def _by_image(strength: jax.Array, axes: int) -> jax.Array:
+    """Returns a strength, a scalar or [B], as an array of so many axes."""
+    return jnp.reshape(strength, (-1,) + (1,) * (axes - 1))
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -226,7 +253,7 @@ def _redraw(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array
     the last step a share. Half of the images are thinned instead: mixed, by up to
     `THINNEST`, and no more than `strength`, with the minimum over four neighbours.
     """
-    draw = uniform(key, (len(images), 1, 1, 1))
+    draw, strength = uniform(key, (len(images), 1, 1, 1)), _by_image(strength, 4)
     wider, drawn = strength * draw, images
     for step in range(WIDEST):
         share = jnp.clip(wider - step, 0, 1)
@@ -257,7 +284,7 @@ def _erase(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
     """
     batch, height, width, _ = images.shape
     side, down, right = uniform(key, (3, batch)).reshape(3, -1, 1, 1) / 2
-    reach = strength * (side + 0.5) * min(height, width) / 2
+    reach = _by_image(strength, 3) * (side + 0.5) * min(height, width) / 2
     row, column = _centred(images)
     away = jnp.maximum(abs(row - down * height), abs(column - right * width))
     return jnp.where((away < reach)[..., None], 0.0, images)
@@ -268,7 +295,7 @@ def _blur(images: jax.Array, strength: jax.Array, key: jax.Array) -> jax.Array:
 
     Along each axis a product, which XLA does not fuse with what follows and repeat.
     """
-    sigma = strength * (uniform(key, (len(images), 1, 1)) + 1) / 2
+    sigma = _by_image(strength, 3) * (uniform(key, (len(images), 1, 1)) + 1) / 2
 
     def weights(size):
         away = np.arange(size) - np.arange(size)[:, None]
@@ -288,7 +315,7 @@ def _pale(
 ) -> jax.Array:
     """Mixes in a grey: a share uniform up to `strength`, of any brightness."""
     share, grey = (uniform(key, (2, len(images), 1, 1, 1)) + 1) / 2
-    share, (low, high) = strength * share, within
+    share, (low, high) = _by_image(strength, 4) * share, within
     grey = low + (high - low) * grey if within != (0, 1) else grey
     return (1 - share) * images + share * grey
 
@@ -305,7 +332,7 @@ def _add_noise(
     where a normal number would take a logarithm or two.
     """
     sizes, pixels = jax.random.split(key)
-    size = strength * (uniform(sizes, (len(images), 1, 1, 1)) + 1) / 2
+    size = _by_image(strength, 4) * (uniform(sizes, (len(images), 1, 1, 1)) + 1) / 2
     bits = random_bits(pixels, images.shape)
     total = sum(((bits >> shift) & 255).astype(jnp.float32) for shift in (0, 8, 16, 24))
     # A byte's mean is 255/2, and its variance (256^2 - 1) / 12.

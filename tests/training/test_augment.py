@@ -30,6 +30,9 @@ STRENGTHS = {
 }
 
 
+SPARED = 0.7
+
+
 @functools.cache
 def images(count=19, shape=(28, 28, 1)):
     return np.random.default_rng(0).random((count, *shape), np.float32)
@@ -40,7 +43,7 @@ change = jax.jit(augment, static_argnums=0)
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (9, 12, 3)], ids=str)
 def test_strength_0_is_the_identity_to_the_bit(shape):
-    found = change(STAGES, images(shape=shape), NONE, KEY)
+    found = change(STAGES, images(shape=shape), NONE._replace(spare=0.5), KEY)
     np.testing.assert_array_equal(found, images(shape=shape))
 
 
@@ -63,6 +66,29 @@ def test_each_strength_changes_images_and_keeps_their_range(name, strength):
 def _stage_of(name):
     affine = "shift", "rotate", "zoom", "shear"
     return ("affine",) if name in affine else (name,)
+
+
+@pytest.mark.parametrize(("name", "strength"), STRENGTHS.items())
+def test_an_image_is_changed_as_without_sparing_or_not_at_all(name, strength):
+    many = images(800)
+    hparams = NONE._replace(**{name: strength})
+    all_changed = np.asarray(change(STAGES, many, hparams, KEY))
+    found = np.asarray(change(STAGES, many, hparams._replace(spare=SPARED), KEY))
+    spared = (found == many).all(axis=(1, 2, 3))
+    np.testing.assert_allclose(found[~spared], all_changed[~spared], atol=1e-6)
+    # Squares of hardly any size cover no pixel, so a few more look spared.
+    assert abs(spared.mean() - SPARED) < 4 * (0.3 * 0.7 / 800) ** 0.5 + 0.02
+
+
+def test_each_change_spares_images_of_its_own():
+    many = images(800)
+    hparams = NONE._replace(shift=3.0, noise=0.2, spare=SPARED)
+    moved, noisy, both = (
+        (np.asarray(change(STAGES, many, one, KEY)) != many).any(axis=(1, 2, 3))
+        for one in (hparams._replace(noise=0.0), hparams._replace(shift=0.0), hparams)
+    )
+    np.testing.assert_array_equal(both, moved | noisy)
+    assert (moved & noisy).mean() == pytest.approx(0.3 * 0.3, abs=0.04)
 
 
 def test_what_is_drawn_is_uniform_within_the_strengths():
@@ -96,7 +122,7 @@ def test_points_of_a_seed_see_the_same_draws_scaled():
     )(strengths)
     np.testing.assert_array_equal(turned[0], images())
     alone = change(STAGES, images(), NONE._replace(rotate=10.0), KEY)
-    np.testing.assert_allclose(turned[2], alone, atol=1e-6)
+    np.testing.assert_allclose(turned[2], alone, atol=5e-6)
 
 
 def test_groups_of_images_and_keys_have_draws_of_their_own():
