@@ -21,7 +21,7 @@ from mnistopt.results.tables import FINISHED
 from mnistopt.study.ensemble import make_ensemble, probabilities
 from mnistopt.study.evaluation import CLEAN, robustness
 from mnistopt.study.examples import study_data
-from mnistopt.study.grid import make_point
+from mnistopt.study.grid import grid
 from mnistopt.study.study import Study
 
 
@@ -112,8 +112,8 @@ def _finished(study: Study, recipe: Recipe) -> pd.DataFrame:
         InputError: If there is none.
     """
     trials = study.trials
-    point = make_point(**recipe.axes).identity()
-    mine = (trials["status"] == FINISHED) & (trials["point"] == point)
+    points = [point.identity() for point in grid(**recipe.axes)]
+    mine = (trials["status"] == FINISHED) & trials["point"].isin(points)
     if not mine.any():
         raise InputError(f"{study.workdir} has no finished seed of this recipe")
     return trials[mine].sort_values("seed")
