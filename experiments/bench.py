@@ -14,6 +14,7 @@ minutes on two cores, the whole benchmark an hour or more, and --cluster ten min
 number of kernels per step and XLA's estimate of their time, in half an hour; the same
 command resumes. --rounding trains with products rounded as on accelerators, in ten
 minutes. --search compares searches of the paper's space, in an hour; it resumes, too.
+--fast times the recipe `fast` and the same recipe in PyTorch, in ten minutes.
 --export=WORKDIR,... exports the best network of each study in all formats, and compares
 answers, sizes and latency.
 """
@@ -54,6 +55,8 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "search", False, "search the paper's space in several ways, and by Optuna's"
     )
+    flags.DEFINE_bool("fast", False, "time the recipe `fast`, here and in PyTorch")
+    flags.DEFINE_string("data_dir", None, "folder of MNIST, for --fast")
     flags.DEFINE_list("export", None, "folders of studies whose networks are exported")
     flags.DEFINE_bool(
         "cluster",
@@ -76,6 +79,9 @@ def main() -> None:
         return
     if FLAGS.search:
         _search(workdir)
+        return
+    if FLAGS.fast:
+        _fast(workdir, FLAGS.data_dir)
         return
     if FLAGS.export:
         _export(workdir, FLAGS.export)
@@ -203,6 +209,16 @@ def _export(workdir: Path, studies: Sequence[str]) -> None:
     page = exports.markdown(measured)
     (workdir / "export.md").write_text(page, encoding="utf-8")
     print(page)
+
+
+def _fast(workdir: Path, data_dir: str | None) -> None:
+    """Times the recipe `fast`, and writes what was found."""
+    from experiments.benchmark import fast
+    from mnistopt.engine.devices import cores
+
+    measured = {"machine": _machine(), **fast.measure(data_dir, cores(), log)}
+    _write(workdir, measured, "fast.json")
+    print(fast.markdown(measured))
 
 
 def _search(workdir: Path) -> None:
