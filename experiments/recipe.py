@@ -127,7 +127,7 @@ def table(folder: Path) -> str:
     """Returns the table of the recipes that a folder has results of, in Markdown."""
     lines = [
         "| recipe | parameters | test accuracy, 95 % interval | n | corrupted | other "
-        "writers | minutes | published |",
+        "writers | training | published |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, recipe, answer in _results(folder):
@@ -138,7 +138,7 @@ def table(folder: Path) -> str:
         lines.append(
             f"| `{name}`: {recipe.what} | {answer['params']:,} | "
             f"{accuracy(answer['test'])} % | {_count(recipe, answer)} | "
-            f"{' | '.join(others)} | {answer['minutes']:.1f} | {recipe.published} |"
+            f"{' | '.join(others)} | {_time(answer['minutes'])} | {recipe.published} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -154,6 +154,10 @@ def _count(recipe: recipes.Recipe, answer: dict[str, Any]) -> str:
     if recipe.votes:
         return f"vote of {len(answer['ensemble']['members'])}"
     return str(answer["test"]["n"])
+
+
+def _time(minutes: float) -> str:
+    return f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"
 
 
 def headline(folder: Path) -> str:

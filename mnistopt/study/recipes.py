@@ -38,18 +38,20 @@ def measure(
     Returns:
         As JSON has it: `test` with the `mean` accuracy, its 95 % interval `low` to
         `high` (over seeds; of a vote Wilson's, over images), `n` and the accuracy of
-        each one as `seeds`, in per cent; of a vote `each`, the same of its networks;
-        `unshifted`, the same without shifts; unless it votes, `corrupted` and `uci` of
-        corrupted images and other writers' digits, without shifts; `settled`, the mean
-        without the `doubtful` digits, of which a vote has a row each; `params` and
-        `minutes` of training, of one seed or of all that vote; what it was trained on;
-        the machine.
+        each one as `seeds`, in per cent; of a vote `each`, the same of all
+        networks, by their trials; `unshifted`, the same without shifts; unless it
+        votes, `corrupted` and `uci` of corrupted images and other writers' digits,
+        without shifts; `settled`, the mean without the `doubtful` digits, of which a
+        vote has a row each; `params` and `minutes` of training, of one seed or of all
+        that vote; what it was trained on; the machine.
 
     Raises:
         InputError: If nothing has finished.
     """
     finished = _finished(study, recipe)
-    config, names, seeds = study.config, finished["trial"].tolist(), finished["seed"]
+    config, names = study.config, finished["trial"].tolist()
+    # Networks that vote may share a seed.
+    seeds = finished["trial" if recipe.votes else "seed"]
     answer: dict[str, Any] = {
         "params": int(finished["params"].max()),
         "epochs": int(finished["epochs_done"].max()),
