@@ -131,10 +131,7 @@ def table(folder: Path) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, recipe, answer in _results(folder):
-        others = [
-            f"{answer[name]['mean']:.1f} %" if name in answer else ""
-            for name in ("corrupted", "uci")
-        ]
+        others = _mean(answer, "corrupted"), _mean(answer, "uci")
         lines.append(
             f"| `{name}`: {recipe.what} | {answer['params']:,} | "
             f"{accuracy(answer['test'])} % | {_count(recipe, answer)} | "
@@ -150,6 +147,10 @@ def _results(folder: Path) -> Iterator[tuple[str, recipes.Recipe, dict[str, Any]
             yield name, make(), json.loads(path.read_text(encoding="utf-8"))
 
 
+def _mean(answer: dict[str, Any], images: str) -> str:
+    return f"{answer[images]['mean']:.1f} %" if images in answer else ""
+
+
 def _count(recipe: recipes.Recipe, answer: dict[str, Any]) -> str:
     if recipe.votes:
         return f"vote of {len(answer['ensemble']['members'])}"
@@ -162,12 +163,13 @@ def _time(minutes: float) -> str:
 
 def headline(folder: Path) -> str:
     """Returns the README's table of recipes."""
-    lines = ["| recipe | parameters | test accuracy, 95 % interval | n |"]
-    lines.append("|---|---|---|---|")
+    lines = ["| recipe | parameters | test accuracy, 95 % interval | corrupted | n |"]
+    lines.append("|---|---|---|---|---|")
     for name, recipe, answer in _results(folder):
         lines.append(
             f"| `{name}`: {recipe.what} | {answer['params']:,} | "
-            f"{accuracy(answer['test'])} % | {_count(recipe, answer)} |"
+            f"{accuracy(answer['test'])} % | {_mean(answer, 'corrupted')} | "
+            f"{_count(recipe, answer)} |"
         )
     return "\n".join(lines) + "\n"
 
