@@ -143,15 +143,16 @@ def tiny() -> Recipe:
 def fast() -> Recipe:
     """99 % in seconds.
 
-    One epoch of the network of `small`. Chosen among five structures, two batch sizes
-    and three rates, by two seeds each on the validation digits.
+    One epoch of a small CNN, which a CPU trains faster than it does separable
+    convolutions. Chosen among ten structures and three rates, by the time that they
+    take and two or three seeds each on the validation digits.
     """
     return Recipe(
         "99 % in one epoch",
         {
             **_COMMON,
-            **{"channels": (16, 32, 32, 48, 48), "batch_size": 32, "lr": 0.02},
-            **{"average": 0.99, "epochs": 1},
+            **{"model": "cnn", "channels": (16, 32, 32), "dense": 32},
+            **{"batch_size": 32, "average": 0.99, "epochs": 1},
         },
         "99 % in 0.76 s (a GTX 1660 Ti, tuned by the test digits)",
         seeds=30,

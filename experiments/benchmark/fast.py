@@ -1,5 +1,6 @@
 """Seconds for 99 %: the recipe `fast`, here and in PyTorch."""
 
+import itertools
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Mapping
@@ -121,7 +122,7 @@ def make(
         nonlocal done
         done += 1
         torch.manual_seed(1000 * process + done)
-        model = network(settings["channels"]).to(memory_format=layout)
+        model = network(settings["channels"], settings["dense"]).to(memory_format=layout)
         averaged = _train(model, settings, *train, compiled=way.compiled)
         averaged.eval()
         with torch.no_grad():
@@ -132,22 +133,17 @@ def make(
     return work
 
 
-def network(channels: tuple[int, ...]) -> Any:
-    """Returns `mnistopt.models.separable_cnn.Separable` with batch normalization."""
+def network(channels: tuple[int, ...], dense: int) -> Any:
+    """Returns `mnistopt.models.mlp_cnn.CNN` with batch normalization."""
     from torch import nn
 
-    before, *rest = channels
-    layers: list[Any] = [nn.Conv2d(1, before, 3, padding=1, bias=False)]
-    layers += [nn.MaxPool2d(2), nn.BatchNorm2d(before), nn.ReLU()]
-    for features in rest:
-        layers += [
-            nn.Conv2d(before, before, 3, groups=before, bias=False),
-            nn.Conv2d(before, features, 1, bias=False),
-            nn.BatchNorm2d(features),
-            nn.ReLU(),
-        ]
-        before = features
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10)]
+    layers: list[Any] = []
+    for i, (before, features) in enumerate(itertools.pairwise((1, *channels))):
+        layers += [nn.Conv2d(before, features, 3, padding=1, bias=False)]
+        layers += [nn.MaxPool2d(2)] * (i < 2)
+        layers += [nn.BatchNorm2d(features), nn.ReLU()]
+    layers += [nn.Flatten(), nn.Linear(7 * 7 * channels[-1], dense, bias=False)]
+    layers += [nn.BatchNorm1d(dense), nn.ReLU(), nn.Linear(dense, 10)]
     return nn.Sequential(*layers)
 
 

@@ -19,7 +19,7 @@ def test_pytorchs_network_answers_as_ours_with_our_weights():
     images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
     variables = network.init(jax.random.key(1), images)
     params = variables["params"]
-    theirs = fast.network(AXES["channels"])
+    theirs = fast.network(AXES["channels"], AXES["dense"])
     kernels = [params["Conv_0"]["kernel"]]
     for i in range(len(AXES["channels"]) - 1):
         kernels += [params[f"{kind}_{i}"]["kernel"] for kind in PAIR]
