@@ -53,6 +53,8 @@ constexpr int64_t kApart = 16;
 // The byte of an output whose gradient goes nowhere; below it, the pixel of the cell,
 // row by row, to which it goes.
 constexpr int kNowhere = 4;
+// The bits of a float's infinity: NaN have more, but for the sign.
+constexpr int32_t kInfinity = 0x7f800000;
 
 struct Layer {
   int64_t batch, height, width, channels, features;
@@ -96,12 +98,17 @@ template <int W>
 struct Vectors {
   typedef float Floats __attribute__((vector_size(4 * W), aligned(4)));
   typedef int32_t Ints __attribute__((vector_size(4 * W)));
+  typedef int16_t Shorts __attribute__((vector_size(2 * W)));
   typedef uint8_t Bytes __attribute__((vector_size(W)));
 };
 template <int W>
 using Vec = typename Vectors<W>::Floats;
 template <int W>
 using Ints = typename Vectors<W>::Ints;
+
+// Two things GCC 12 does one number at a time with the widest vectors, as templates are
+// compiled before they know their instructions: to join comparisons (pools took ten times
+// as long), and to convert between bytes and integers without shorts between.
 
 // Reads n floats, at most W, and zeros after them.
 template <int W>
@@ -172,16 +179,17 @@ INLINE void finish(const Layer& layer, const Vec<W> (&y)[4], const float* bias, 
   int64_t n = layer.features - o;
   Vec<W> shift = load<W>(bias + o, n);
   if (layer.pool) {
-    Vec<W> highest = y[0];
-    Ints<W> pixel = {};
+    Ints<W> highest = (Ints<W>)y[0], pixel = {};
 #pragma GCC unroll 3
     for (int k = 1; k < 4; ++k) {
-      Ints<W> better = (y[k] > highest) | (y[k] != y[k]);  // NaN is the highest.
-      highest = better ? y[k] : highest;
-      pixel = better ? Ints<W>{} + k : pixel;
+      Ints<W> bits = (Ints<W>)y[k];
+      Ints<W> better = y[k] > (Vec<W>)highest ? Ints<W>{} - 1 : Ints<W>{};
+      better |= (kInfinity - (bits & 0x7fffffff)) >> 31;  // NaN is the highest.
+      highest = (bits & better) | (highest & ~better);
+      pixel = (k & better) | (pixel & ~better);
     }
     int64_t at = (b * layer.rows() + row) * layer.columns() + column;
-    emit<W>(layer, highest, pixel, shift, at * layer.features + o, n, out, chosen);
+    emit<W>(layer, (Vec<W>)highest, pixel, shift, at * layer.features + o, n, out, chosen);
     return;
   }
 #pragma GCC unroll 4
