@@ -122,7 +122,9 @@ def make(
         nonlocal done
         done += 1
         torch.manual_seed(1000 * process + done)
-        model = network(settings["channels"], settings["dense"]).to(memory_format=layout)
+        model = network(settings["channels"], settings["dense"]).to(
+            memory_format=layout
+        )
         averaged = _train(model, settings, *train, compiled=way.compiled)
         averaged.eval()
         with torch.no_grad():

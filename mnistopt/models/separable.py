@@ -116,10 +116,11 @@ def _grouped(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     return jnp.einsum("bhwgc,cgo->bhwgo", inputs, kernels).reshape(*x.shape[:-1], -1)
 
 
-def _spread(size: int, stride: int) -> tuple[int, int, int]:
+def _spread(size: int, stride: int, same: bool) -> tuple[int, int, int]:
     """Returns the zeros before, after and between the gradients along an axis."""
-    low, _ = padding(size, stride)
-    covered = (-(-size // stride) - 1) * stride + 1
+    low = padding(size, stride)[0] if same else 0
+    outputs = -(-size // stride) if same else size - 2
+    covered = (outputs - 1) * stride + 1
     return 2 - low, size + low - covered, stride - 1
 
 
@@ -139,30 +140,37 @@ def depthwise(
     """
     if forms.form() == forms.PLAIN:
         return convolve(x, kernel[:, :, None], stride, x.shape[-1], padding)
-    y = _depthwise(x, kernel, stride, forms.in_loops(forms.form()))
-    return y if padding == "SAME" else y[:, 1:-1, 1:-1]
+    in_blocks = forms.in_loops(forms.form())
+    return _depthwise(x, kernel, stride, padding == "SAME", in_blocks)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _depthwise(x, kernel, stride, in_blocks):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _depthwise(x, kernel, stride, same, in_blocks):
     del in_blocks
-    return _sum(views(x, stride), kernel)
+    return _sum(_views(x, stride, same), kernel)
 
 
-def _depthwise_forward(x, kernel, stride, in_blocks):
-    return _depthwise(x, kernel, stride, in_blocks), (x, kernel)
+def _views(x, stride, same):
+    if same:
+        return views(x, stride)
+    return cut(x, [size - 2 for size in x.shape[1:3]], 1)
 
 
-def _depthwise_backward(stride, in_blocks, saved, grad):
+def _depthwise_forward(x, kernel, stride, same, in_blocks):
+    return _depthwise(x, kernel, stride, same, in_blocks), (x, kernel)
+
+
+def _depthwise_backward(stride, same, in_blocks, saved, grad):
     x, kernel = saved
     # That of the input is the convolution, with stride 1 and the kernel turned round,
     # of that of the output with zeros between.
-    spread = [(0, 0, 0), *(_spread(n, stride) for n in x.shape[1:3]), (0, 0, 0)]
+    spreads = (_spread(size, stride, same) for size in x.shape[1:3])
+    spread = [(0, 0, 0), *spreads, (0, 0, 0)]
     padded = jax.lax.pad(grad, jnp.zeros((), grad.dtype), spread)
     grad_x = _sum(cut(padded, x.shape[1:3], 1), kernel[::-1, ::-1])
     if in_blocks:
-        return grad_x, _grad_kernel(pad(x, stride), grad, stride)
-    sums = (jnp.stack(views(x, stride)) * grad).sum((1, 2, 3))
+        return grad_x, _grad_kernel(pad(x, stride) if same else x, grad, stride)
+    sums = (jnp.stack(_views(x, stride, same)) * grad).sum((1, 2, 3))
     return grad_x, sums.reshape(kernel.shape)
 
 
