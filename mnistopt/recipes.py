@@ -143,15 +143,14 @@ def tiny() -> Recipe:
 def fast() -> Recipe:
     """99 % in seconds.
 
-    One epoch of a small CNN, which a CPU trains faster than it does separable
-    convolutions. Chosen among ten structures and three rates, by the time that they
-    take and two or three seeds each on the validation digits.
+    One epoch of a small CNN: of 22 structures the one that takes the least time among
+    those that come to 99 % of the validation digits, with up to five seeds each.
     """
     return Recipe(
         "99 % in one epoch",
         {
             **_COMMON,
-            **{"model": "cnn", "channels": (16, 32, 32), "dense": 32},
+            **{"model": "cnn", "channels": (16, 32), "dense": 64, "lr": 0.02},
             **{"batch_size": 32, "average": 0.99, "epochs": 1},
         },
         "99 % in 0.76 s (a GTX 1660 Ti, tuned by the test digits)",
