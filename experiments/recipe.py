@@ -158,7 +158,7 @@ def _count(recipe: recipes.Recipe, answer: dict[str, Any]) -> str:
 
 
 def _time(minutes: float) -> str:
-    return f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"
+    return f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.1f} s"
 
 
 def headline(folder: Path) -> str:

@@ -98,17 +98,12 @@ template <int W>
 struct Vectors {
   typedef float Floats __attribute__((vector_size(4 * W), aligned(4)));
   typedef int32_t Ints __attribute__((vector_size(4 * W)));
-  typedef int16_t Shorts __attribute__((vector_size(2 * W)));
   typedef uint8_t Bytes __attribute__((vector_size(W)));
 };
 template <int W>
 using Vec = typename Vectors<W>::Floats;
 template <int W>
 using Ints = typename Vectors<W>::Ints;
-
-// Two things GCC 12 does one number at a time with the widest vectors, as templates are
-// compiled before they know their instructions: to join comparisons (pools took ten times
-// as long), and to convert between bytes and integers without shorts between.
 
 // Reads n floats, at most W, and zeros after them.
 template <int W>
@@ -179,6 +174,8 @@ INLINE void finish(const Layer& layer, const Vec<W> (&y)[4], const float* bias, 
   int64_t n = layer.features - o;
   Vec<W> shift = load<W>(bias + o, n);
   if (layer.pool) {
+    // By their bits: comparisons that are joined, GCC 12 does one number at a time with
+    // vectors that the baseline lacks, and a pool took ten times as long.
     Ints<W> highest = (Ints<W>)y[0], pixel = {};
 #pragma GCC unroll 3
     for (int k = 1; k < 4; ++k) {

@@ -10,7 +10,6 @@ from mnistopt.recipes import RECIPES
 from mnistopt.study.grid import make_point
 
 AXES = RECIPES["fast"]().axes
-PAIR = "Depthwise", "Pointwise"
 
 
 def test_pytorchs_network_answers_as_ours_with_our_weights():
@@ -20,11 +19,12 @@ def test_pytorchs_network_answers_as_ours_with_our_weights():
     variables = network.init(jax.random.key(1), images)
     params = variables["params"]
     theirs = fast.network(AXES["channels"], AXES["dense"])
-    kernels = [params["Conv_0"]["kernel"]]
-    for i in range(len(AXES["channels"]) - 1):
-        kernels += [params[f"{kind}_{i}"]["kernel"] for kind in PAIR]
+    kernels = [params[f"Conv_{i}"]["kernel"] for i in range(len(AXES["channels"]))]
     given = [np.transpose(kernel, (3, 2, 0, 1)) for kernel in kernels]
-    given += [params["Dense_0"]["kernel"].T]
+    # What comes to the dense layer has its channels first there, and last here.
+    dense = params["Dense_0"]["kernel"].reshape(7, 7, -1, AXES["dense"])
+    given += [dense.transpose(3, 2, 0, 1).reshape(AXES["dense"], -1)]
+    given += [params["Dense_1"]["kernel"].T]
     # In both, normalization begins with scales of 1 and offsets of 0.
     own = [one for one in theirs.parameters() if one.ndim > 1]
     with torch.no_grad():
