@@ -1,4 +1,7 @@
-"""The recipe `fast` in PyTorch: the same network and updates, and what was measured."""
+"""The recipe `fast` in PyTorch: the same network, and what was measured."""
+
+import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,6 +12,7 @@ from mnistopt.models.networks import make_network
 from mnistopt.recipes import RECIPES
 from mnistopt.study.grid import make_point
 
+ROOT = Path(__file__).parents[2]
 AXES = RECIPES["fast"]().axes
 
 
@@ -35,6 +39,20 @@ def test_pytorchs_network_answers_as_ours_with_our_weights():
     wanted = network.apply(variables, images)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-6)
     assert abs(np.asarray(wanted)).max() > 0.01
+
+
+def test_the_docs_say_what_was_measured():
+    found = json.loads((ROOT / "experiments/results/fast/fast.json").read_text())
+    text = (ROOT / "docs" / "recipes.md").read_text()
+    assert fast.markdown(found) in text
+    seconds = found["ours"]["seconds"]
+    ratio = fast.fastest(found)["seconds"] / seconds
+    alone = [row["seconds"] for row in found["pytorch"] if row["way"][:3] == "1 x"]
+    words = " ".join(text.split())
+    assert f"{ratio:.1f} times as fast as PyTorch's fastest way" in words
+    assert f"{min(alone) / seconds:.1f} times as fast as one model after" in words
+    assert f"it takes {found['ours']['compiling']:.1f} s once" in words
+    assert len(found["ours"]["test"]) == RECIPES["fast"]().seeds == 30
 
 
 def test_the_fastest_way_is_compared_and_what_failed_is_said():

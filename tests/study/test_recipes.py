@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mnistopt
@@ -15,6 +16,7 @@ from experiments import recipe as program
 from mnistopt.data.doubtful import DOUBTFUL, find_doubtful
 from mnistopt.models.networks import count_params, make_network
 from mnistopt.recipes import RECIPES, Recipe
+from mnistopt.report.charts import luck
 from mnistopt.results.stats import accuracy_interval
 from mnistopt.study.ensemble import make_ensemble, probabilities
 from mnistopt.study.evaluation import robustness
@@ -197,6 +199,20 @@ def test_a_recipe_is_followed_on_ones_own_images(tmp_path):
     assert re.search(r"tiny: \d+\.\d\d % of the test images", found.stdout)
     table = (tmp_path / "results" / "recipes.md").read_text()
     assert f"| `tiny`: at most 2,000 parameters | {answer['params']:,} |" in table
+
+
+def test_the_docs_say_what_luck_is_worth():
+    table = pd.read_csv(RESULTS / "luck.csv")
+    answer = json.loads((RESULTS / "luck.json").read_text())
+    assert len(table) == answer["test"]["n"]
+    np.testing.assert_allclose(table["test_accuracy"].mean(), answer["test"]["mean"])
+    marks = luck.marks(table)
+    text = " ".join((ROOT / "docs" / "recipes.md").read_text().split())
+    assert (
+        f"{len(table)} networks come to {marks[luck.MEAN]:.2f} % on average, the best "
+        f"by validation to {marks[luck.CHOSEN]:.2f} %, the best by test to "
+        f"{marks[luck.LUCKY]:.2f} %"
+    ) in text
 
 
 def test_the_docs_say_what_was_measured_of_the_vote_and_of_doubtful_digits():
