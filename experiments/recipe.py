@@ -84,17 +84,18 @@ def follow(name: str, workdir: Path) -> dict[str, Any]:
     recipe = recipes.RECIPES[name]()
     default = FLAGS.data and not FLAGS["dataset"].present
     with show.Bar(FLAGS.quiet) as bar:
-        study = mnistopt.run(
-            **recipe.settings,
-            seeds=FLAGS.seeds or recipe.seeds,
-            data=FLAGS.data,
-            dataset=None if default else FLAGS.dataset,
-            data_dir=FLAGS.data_dir,
-            devices=FLAGS.devices,
-            workdir=workdir,
-            on_plan=None if FLAGS.quiet else bar.print_plan,
-            on_progress=bar,
-        )
+        for settings, seeds in recipe.runs:
+            study = mnistopt.run(
+                **settings,
+                seeds=FLAGS.seeds or seeds,
+                data=FLAGS.data,
+                dataset=None if default else FLAGS.dataset,
+                data_dir=FLAGS.data_dir,
+                devices=FLAGS.devices,
+                workdir=workdir,
+                on_plan=None if FLAGS.quiet else bar.print_plan,
+                on_progress=bar,
+            )
     answer = {"recipe": name, **measure(study, recipe, FLAGS.data_dir)}
     write_text(workdir / FILE, _json(answer))
     draw(study, recipe, answer)

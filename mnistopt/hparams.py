@@ -167,6 +167,9 @@ def declared(group: type) -> dict[str, Axis]:
 
 RECIPE = declared(Recipe)
 NUMBERS = declared(Hparams)
+_NAMES = [*NUMBERS]
+# What is done to training images, and what an image may be spared.
+STRENGTHS = tuple(_NAMES[_NAMES.index("shift") : _NAMES.index("spare")])
 EPOCHS = count(6, "passes over the training examples")
 # What a step keeps an account of from its first, or what ends a replica.
 _FIXED = {"warmup", "lr_floor", "horizon", "average", "patience"}

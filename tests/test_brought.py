@@ -557,6 +557,7 @@ VALUES = [
     ({"optimizer": "adamw"}, "warned: adamw with weight_decay=0 is plain adam"),
     ({"optimizer": "adamw", "weight_decay": [0, 0.1]}, ""),
     ({"patience": 9, "epochs": 3}, "warned: patience=9 ends nothing within 3 epochs"),
+    ({"spare": 0.5}, "warned: spare=0.5 spares images nothing"),
     ({"average": 0.999}, "warned: average=0.999 takes 8,990 steps.* the same for all"),
     ({"average": (0.3, 0.99)}, "warned: average=0.99 takes 890 steps"),
     ({"warmup": 9, "epochs": 3}, "warned: warmup=9 is longer than the 3 epochs"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.benchmark.pytorch import Way, keep_memory
 from experiments.benchmark.workers import Failed, Workers
+from mnistopt.hparams import AVERAGE_START
 from mnistopt.results.stats import accuracy_interval
 
 # Rounds of each of PyTorch's ways that count: the quickest does.
@@ -73,7 +74,7 @@ def _ways(cores: int) -> list[Way]:
     kept = {"fused": True, "keeps_memory": True}
     return [
         Way(processes, threads, channels_last=layout, compiled=compiled, **kept)
-        for processes, threads in ((1, cores), (cores, 1))
+        for processes, threads in dict.fromkeys([(1, cores), (cores, 1)])
         for layout, compiled in ((False, False), (True, False), (True, True))
     ]
 
@@ -154,7 +155,7 @@ def _train(
 ) -> Any:
     """Trains with AdamW, one cycle and a moving average; returns the average."""
     import torch
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+    from torch.optim.swa_utils import AveragedModel
 
     size, rate = settings["batch_size"], settings["lr"]
     decay = settings["weight_decay"]
@@ -162,9 +163,18 @@ def _train(
         model.parameters(), lr=rate, weight_decay=decay, fused=True
     )
     steps = len(labels) // size * settings["epochs"]
-    cycle = torch.optim.lr_scheduler.OneCycleLR(adamw, rate, total_steps=steps)
-    average = get_ema_multi_avg_fn(settings["average"])
-    averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        adamw, rate, total_steps=steps, cycle_momentum=False
+    )
+
+    def move(averages: Any, current: Any, step: Any) -> None:
+        first, second = AVERAGE_START
+        kept = min(settings["average"], (first + int(step)) / (second + int(step)))
+        # Batch normalization counts its batches, too.
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, current, 1 - kept)
+
+    averaged = AveragedModel(model, multi_avg_fn=move, use_buffers=True)
     model.train()
     answer = torch.compile(model) if compiled else model
     for _ in range(settings["epochs"]):

@@ -174,8 +174,8 @@ INLINE void finish(const Layer& layer, const Vec<W> (&y)[4], const float* bias, 
   int64_t n = layer.features - o;
   Vec<W> shift = load<W>(bias + o, n);
   if (layer.pool) {
-    // By their bits: comparisons that are joined, GCC 12 does one number at a time with
-    // vectors that the baseline lacks, and a pool took ten times as long.
+    // By their bits: `|` of two comparisons GCC 12 does one number at a time where the
+    // baseline lacks such vectors, and the first layer's pool took ten times as long.
     Ints<W> highest = (Ints<W>)y[0], pixel = {};
 #pragma GCC unroll 3
     for (int k = 1; k < 4; ++k) {

@@ -22,7 +22,7 @@ from mnistopt.engine.checkpoint import Store
 from mnistopt.engine.predict import training_images
 from mnistopt.errors import InputError
 from mnistopt.files import read_csv
-from mnistopt.hparams import NUMBERS
+from mnistopt.hparams import STRENGTHS
 from mnistopt.manifest import Manifest, checksum, digest
 from mnistopt.points import Point
 from mnistopt.results.predictions import (
@@ -32,7 +32,6 @@ from mnistopt.results.predictions import (
     read_predictions,
 )
 from mnistopt.results.tables import FINISHED, best_trial, summary_table
-from mnistopt.training.augment import STAGES
 
 MISTAKES, SAMPLES = "mistakes.csv", "samples.csv"
 # A dozen fills a picture; of the best point all are kept that a click may ask for.
@@ -201,13 +200,14 @@ def _read_images(
 # rows: as found, and of the first settings.
 WIDE, ROWS, DRAWS = 12, 8, 2
 _SAMPLE_COLUMNS = ["row", "setting", "draw", "place", "image"]
-_STRENGTHS = [name for name, axis in NUMBERS.items() if axis.stage in STAGES]
 
 
 def setting(point: Point) -> str:
     """Returns a point's augmentation in words; "" for none."""
     numbers = point.hparams._asdict()
-    return ", ".join(f"{k} {show(numbers[k])}" for k in _STRENGTHS if numbers[k])
+    used = [name for name in STRENGTHS if numbers[name]]
+    used += ["spare"] * bool(used and numbers["spare"])
+    return ", ".join(f"{name} {show(numbers[name])}" for name in used)
 
 
 def make_samples(points: Iterable[Point], data: Dataset) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from mnistopt.hparams import (
     NUMBERS,
     ONECYCLE_WARMUP,
     RECIPE,
+    STRENGTHS,
     TRAINING,
     Hparams,
     Recipe,
@@ -129,6 +130,12 @@ def doubts(points: Iterable[Point], examples: int) -> list[str]:
             doubtful.append(
                 f"patience={show(patience)} ends nothing within {epochs} epochs"
             )
+    spared = [p.hparams for p in points if p.hparams.spare]
+    if spared and not any(getattr(one, name) for one in spared for name in STRENGTHS):
+        doubtful.append(
+            f"spare={show(spared[0].spare)} spares images nothing: give what is to "
+            "change the others, as in rotate=10"
+        )
     constant = [point for point in points if point.recipe.schedule == "constant"]
     for warmup, epochs in _most((p.hparams.warmup, p.epochs) for p in constant):
         if warmup > epochs:

@@ -14,6 +14,7 @@ from mnistopt.data.splits import Split
 from mnistopt.data.uci import read_uci
 from mnistopt.errors import InputError
 from mnistopt.files import writing_to
+from mnistopt.points import Point
 from mnistopt.recipes import Recipe
 from mnistopt.results.sheets import data_url
 from mnistopt.results.stats import accuracy_interval, share_right, shown
@@ -40,10 +41,10 @@ def measure(
         `high` (over seeds; of a vote Wilson's, over images), `n` and the accuracy of
         each one as `seeds`, in per cent; of a vote `each`, the same of all
         networks, by their trials; `unshifted`, the same without shifts; unless it
-        votes, `corrupted` and `uci` of corrupted images and other writers' digits,
-        without shifts; `settled`, the mean without the `doubtful` digits, of which a
-        vote has a row each; `params` and `minutes` of training, of one seed or of all
-        that vote; what it was trained on; the machine.
+        votes or has figures `reported`, `corrupted` and `uci` of corrupted images and
+        other writers' digits, without shifts; `settled`, the mean without the
+        `doubtful` digits, of which a vote has a row each; `params` and `minutes` of
+        training, of one seed or of all that vote; what it was trained on; the machine.
 
     Raises:
         InputError: If nothing has finished.
@@ -107,6 +108,15 @@ def measure(
     return answer
 
 
+def points_of(recipe: Recipe) -> list[Point]:
+    """Returns the points of a recipe's networks."""
+    points: list[Point] = []
+    for settings, _ in recipe.runs:
+        of_data = "train_on", "train_examples"
+        points += grid(**{k: v for k, v in settings.items() if k not in of_data})
+    return points
+
+
 def _finished(study: Study, recipe: Recipe) -> pd.DataFrame:
     """Returns the finished trials of a recipe, by seed; others may be beside them.
 
@@ -114,7 +124,7 @@ def _finished(study: Study, recipe: Recipe) -> pd.DataFrame:
         InputError: If there is none.
     """
     trials = study.trials
-    points = [point.identity() for point in grid(**recipe.axes)]
+    points = [point.identity() for point in points_of(recipe)]
     mine = (trials["status"] == FINISHED) & trials["point"].isin(points)
     if not mine.any():
         raise InputError(f"{study.workdir} has no finished seed of this recipe")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mnistopt.hparams import WIDEST, Hparams
+from mnistopt.hparams import STRENGTHS, WIDEST, Hparams
 from mnistopt.models import forms
 from mnistopt.models.cells import grouped, ungrouped
 from mnistopt.models.layers import random_bits
@@ -29,11 +29,6 @@ THINNEST = 0.5
 STAGES = (
     *("affine", "elastic", "erase", "blur", "contrast", "noise", "stroke", "aspect"),
     "spare",
-)
-# The strengths that an image may be spared.
-_STRENGTHS = (
-    *("shift", "rotate", "zoom", "shear", "aspect", "elastic", "stroke", "erase"),
-    *("blur", "contrast", "noise"),
 )
 
 
@@ -112,13 +107,13 @@ def _augment(
 
 def _spare(hparams: Hparams, batch: int, key: jax.Array) -> Hparams:
     """Returns strengths by image, [B]: of some images, drawn for each strength, 0."""
-    draws = uniform(key, (len(_STRENGTHS), batch))
+    draws = uniform(key, (len(STRENGTHS), batch))
     # As likely as `spare`: a draw is uniform in [-1, 1).
     changed = draws >= 2 * hparams.spare - 1
     return hparams._replace(
         **{
             name: jnp.where(one, getattr(hparams, name), 0.0)
-            for name, one in zip(_STRENGTHS, changed)
+            for name, one in zip(STRENGTHS, changed)
         }
     )
 

@@ -13,7 +13,7 @@ from mnistopt.recipes import RECIPES
 from mnistopt.study.grid import make_point
 
 ROOT = Path(__file__).parents[2]
-AXES = RECIPES["fast"]().axes
+AXES = RECIPES["fast"]().settings
 
 
 def test_pytorchs_network_answers_as_ours_with_our_weights():

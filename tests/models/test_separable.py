@@ -92,8 +92,11 @@ def test_kernels_start_as_those_of_linen(layers, shape):
 
 REPLICAS = pytest.mark.parametrize(
     "layers",
-    [depthwise(4, 1), depthwise(4, 2), pointwise(4, 6, 2), stem(4, 3, 2)],
-    ids=["depthwise", "depthwise, stride 2", "pointwise", "stem"],
+    [
+        *(depthwise(4, 1), depthwise(4, 2), depthwise(4, 1, "VALID")),
+        *(pointwise(4, 6, 2), stem(4, 3, 2)),
+    ],
+    ids=["depthwise", "depthwise, stride 2", "depthwise, valid", "pointwise", "stem"],
 )
 
 

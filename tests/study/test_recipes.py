@@ -20,8 +20,7 @@ from mnistopt.report.charts import luck
 from mnistopt.results.stats import accuracy_interval
 from mnistopt.study.ensemble import make_ensemble, probabilities
 from mnistopt.study.evaluation import robustness
-from mnistopt.study.grid import grid
-from mnistopt.study.recipes import draw, measure
+from mnistopt.study.recipes import draw, measure, points_of
 from tests.programs import assert_refused, run
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +33,7 @@ TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lr": 0.01, "epoc
 
 def params_of(recipe):
     """The parameters of the networks of a recipe."""
-    return [count_params(make_network(point)) for point in grid(**recipe.axes)]
+    return [count_params(make_network(point)) for point in points_of(recipe)]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -52,11 +51,12 @@ def test_a_recipe_is_settings_of_a_run_and_says_what_it_is(name):
 def test_what_was_committed_is_of_the_recipe(path):
     answer, recipe = json.loads(path.read_text()), RECIPES[path.stem]()
     if recipe.votes:
-        assert answer["params"] == answer["ensemble"]["costs"]["params"]
+        further = len(params_of(recipe)) - 1
+        assert answer["each"]["n"] == recipe.seeds + further
         assert {*answer["ensemble"]["members"]} <= {*answer["each"]["seeds"]}
     else:
         assert [answer["params"]] == params_of(recipe)
-    assert answer["epochs"] == recipe.axes["epochs"]
+    assert answer["epochs"] == recipe.settings["epochs"]
     whole = 60_000 if recipe.settings.get("train_on") == "all" else 55_000
     assert (answer["dataset"], answer["trained_on"]) == ("mnist", whole)
     for name in ("test", "each", "unshifted", "corrupted"):

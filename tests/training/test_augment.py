@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from mnistopt import hparams as declared
 from mnistopt.data.dataset import Dataset
 from mnistopt.errors import InputError
-from mnistopt.hparams import Hparams
+from mnistopt.hparams import NUMBERS, Hparams
 from mnistopt.study.grid import make_point
 from mnistopt.training.augment import (
     STAGES,
@@ -80,6 +81,11 @@ def test_an_image_is_changed_as_without_sparing_or_not_at_all(name, strength):
     assert abs(spared.mean() - SPARED) < 4 * (0.3 * 0.7 / 800) ** 0.5 + 0.02
 
 
+def test_what_may_be_spared_is_all_that_changes_images():
+    named = {name for name, axis in NUMBERS.items() if axis.stage in STAGES}
+    assert {*STRENGTHS} == {*declared.STRENGTHS} == named - {"spare"}
+
+
 def test_each_change_spares_images_of_its_own():
     many = images(800)
     hparams = NONE._replace(shift=3.0, noise=0.2, spare=SPARED)
@@ -89,6 +95,11 @@ def test_each_change_spares_images_of_its_own():
     )
     np.testing.assert_array_equal(both, moved | noisy)
     assert (moved & noisy).mean() == pytest.approx(0.3 * 0.3, abs=0.04)
+    # Also where one sampling does both.
+    hparams = NONE._replace(shift=3.0, rotate=20.0, spare=SPARED)
+    both = change(("affine", "spare"), many, hparams, KEY)
+    spared = (np.asarray(both) == many).all(axis=(1, 2, 3))
+    assert spared.mean() == pytest.approx(SPARED**2, abs=0.06)
 
 
 def test_what_is_drawn_is_uniform_within_the_strengths():
