@@ -52,6 +52,11 @@ def test_the_docs_say_what_was_measured():
     assert f"{ratio:.1f} times as fast as PyTorch's fastest way" in words
     assert f"{min(alone) / seconds:.1f} times as fast as one model after" in words
     assert f"it takes {found['ours']['compiling']:.1f} s once" in words
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    told = (
+        f"`fast` takes {seconds:.1f} s a seed on two cores, {ratio:.1f} times as fast"
+    )
+    assert told in readme
     assert len(found["ours"]["test"]) == RECIPES["fast"]().seeds == 30
 
 

@@ -149,7 +149,7 @@ def luck_chart(table: pd.DataFrame, what: str, published: Mapping[str, float]) -
         alt.hconcat(left, right, spacing=40),
         "What luck is worth",
         [
-            f"{n} networks {what} that differ in their seed alone.",
+            f"{n} networks of {what} that differ in their seed alone.",
             "Left: how many come to which test accuracy. Right: what to expect of the "
             "one that is",
             "reported, by how many were trained.",

@@ -53,7 +53,7 @@ def test_of_all_the_best_are_the_marks_of_the_picture():
 
 def test_the_picture_says_who_is_reported():
     frame = luck.luck_frame(table(40))
-    chart = luck.luck_chart(frame, "of 697 parameters", {"published": 98.3})
+    chart = luck.luck_chart(frame, "697 parameters", {"published": 98.3})
     spec = chart.to_dict()
     assert spec["title"]["subtitle"][0].startswith("40 networks of 697 parameters")
     for who, value in {**luck.marks(frame), "published": 98.3}.items():
