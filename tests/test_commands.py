@@ -41,6 +41,7 @@ ELSEWHERE = {
     "./launch.sh bench --compile_for=h200": "experiments/test_ahead.py",
     "./launch.sh bench --rounding": "experiments/test_ahead.py",
     "./launch.sh bench --search": "experiments/test_bench.py",
+    "./launch.sh bench --fast": "experiments/test_fast.py",
     "./launch.sh bench --export=...": "experiments/test_bench.py",
     "./launch.sh recipe small": "study/test_recipes.py",
 }

@@ -259,7 +259,8 @@ def make_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        # Two threads may share it.
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"workdir {folder} cannot be written to ({error.strerror}); "
