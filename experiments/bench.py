@@ -14,7 +14,7 @@ minutes on two cores, the whole benchmark an hour or more, and --cluster ten min
 number of kernels per step and XLA's estimate of their time, in half an hour; the same
 command resumes. --rounding trains with products rounded as on accelerators, in ten
 minutes. --search compares searches of the paper's space, in an hour; it resumes, too.
---fast times the recipe `fast` and the same recipe in PyTorch, in ten minutes.
+--fast times the recipe `fast` and the same recipe in PyTorch, in four.
 --export=WORKDIR,... exports the best network of each study in all formats, and compares
 answers, sizes and latency.
 """

@@ -15,7 +15,7 @@ BINS = 10
 # Temperatures that are tried: where validation has no mistake, the least is best.
 TEMPERATURES = 0.25, 8.0
 _LEAST = 1e-37
-# Random halves of the networks, in each of which a vote is sought.
+# Random parts of the networks, in each of which a vote is sought.
 BAGS = 20
 # Times that a network is added to such a vote, at most.
 ROUNDS = 30
@@ -101,9 +101,9 @@ def choose_greedily(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray
     """Returns how often each network votes, so that the loss of all is low.
 
     Caruana et al. 2004, "Ensemble selection from libraries of models", sections 2, 2.1
-    and 2.3, by log-loss: of `BAGS` bags, each of a random half of the networks, those
-    vote together that a climb chooses: one climb alone fits the images by which it
-    chooses.
+    and 2.3, by log-loss. A climb chooses among just over half of the networks, drawn at
+    random, `BAGS` times, and all that were chosen vote together: one climb alone fits
+    the images by which it chooses.
 
     Args:
         probabilities: Of validation images by each network, float [M, N, K].

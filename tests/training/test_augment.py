@@ -120,6 +120,7 @@ def test_what_is_drawn_is_uniform_within_the_strengths():
 
 def test_points_of_a_seed_see_the_same_draws_scaled():
     """Half the strength is half the displacement of the same image."""
+    stages = tuple(stage for stage in STAGES if stage != "spare")
     strengths = jnp.array([0.0, 5.0, 10.0])
 
     def of_point(rotate):
@@ -129,11 +130,11 @@ def test_points_of_a_seed_see_the_same_draws_scaled():
     assert not none.any()
     np.testing.assert_allclose(2 * half, whole, rtol=1e-6)
     turned = jax.vmap(
-        lambda rotate: augment(STAGES, images(), NONE._replace(rotate=rotate), KEY)
+        lambda rotate: augment(stages, images(), NONE._replace(rotate=rotate), KEY)
     )(strengths)
     np.testing.assert_array_equal(turned[0], images())
-    alone = change(STAGES, images(), NONE._replace(rotate=10.0), KEY)
-    np.testing.assert_allclose(turned[2], alone, atol=5e-6)
+    alone = change(stages, images(), NONE._replace(rotate=10.0), KEY)
+    np.testing.assert_allclose(turned[2], alone, atol=1e-6)
 
 
 def test_groups_of_images_and_keys_have_draws_of_their_own():
