@@ -1,0 +1,181 @@
+"""Writes numbers by hand: strings of somebody's digits, with commas and slashes."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+# MNIST's digits were scaled to so many pixels (see `mnistopt.data.strangers`).
+_BOX = 20
+COMMA, SLASH = ",", "/"
+
+
+class Hand(NamedTuple):
+    """How somebody writes.
+
+    Attributes:
+        height: Of digits, in pixels.
+        spread: How much heights differ, of the height.
+        gap: Pixels between digits, of the height; below 0 they touch.
+        jitter: How much gaps and base lines differ, of the height.
+        slant: Columns per row, by which all is sheared.
+        pen: What is added to a stroke's width, in pixels of MNIST's.
+        ink: How dark the pen is, in [0, 1].
+    """
+
+    height: float
+    spread: float
+    gap: float
+    jitter: float
+    slant: float
+    pen: float
+    ink: float
+
+
+def a_hand(rng: np.random.Generator, height: float, touching: float) -> Hand:
+    """Returns somebody's hand.
+
+    Args:
+        rng: Draws it.
+        height: The mean height of digits in pixels.
+        touching: The share of writers whose digits touch now and then.
+    """
+    close = rng.random() < touching
+    gap = rng.uniform(-0.12, 0.06) if close else rng.uniform(0.08, 0.35)
+    return Hand(
+        height * rng.uniform(0.85, 1.15),
+        rng.uniform(0.02, 0.12),
+        gap,
+        rng.uniform(0.02, 0.07),
+        rng.normal(0, 0.08),
+        rng.uniform(-0.5, 0.6),
+        rng.uniform(0.45, 0.95),
+    )
+
+
+def glyph(digit: np.ndarray, height: float, pen: float) -> np.ndarray:
+    """Returns a digit of a height in pixels, float32 [H, W] in [0, 1], ink 1.
+
+    Args:
+        digit: As MNIST's are, uint8 [28, 28].
+        height: Of a box of 20 pixels of it.
+        pen: See `Hand`.
+    """
+    rows, columns = (np.flatnonzero((digit > 60).any(axis=a)) for a in (1, 0))
+    ink = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    share = height / _BOX
+    ink = np.pad(ink, 2).astype(np.float32) / 255
+    large = cv2.resize(ink, None, fx=share, fy=share, interpolation=cv2.INTER_CUBIC)
+    # A pixel more of width is half a pixel on each side, where ink falls by 0.6 or so.
+    level = 0.5 - 0.3 * pen
+    sharp = np.clip(0.5 + (large - level) * 0.9 * share, 0, 1)
+    return _cropped(sharp)
+
+
+def _cropped(ink: np.ndarray) -> np.ndarray:
+    rows, columns = (np.flatnonzero((ink > 0.05).any(axis=a)) for a in (1, 0))
+    if not rows.size:
+        return ink[:1, :1]
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def stroke(points: np.ndarray, width: float) -> np.ndarray:
+    """Returns a line through points (x, y), of a width in pixels, cropped."""
+    margin = int(width) + 3
+    points = points - points.min(axis=0) + margin
+    canvas = np.zeros((points.max(axis=0) + margin).astype(int)[::-1] + 1, np.uint8)
+    fixed = np.rint(points * 16).astype(np.int32).reshape(-1, 1, 2)
+    cv2.polylines(canvas, [fixed], False, 255, max(1, round(width)), cv2.LINE_AA, 4)
+    return _cropped(canvas.astype(np.float32) / 255)
+
+
+def mark(rng: np.random.Generator, symbol: str, height: float, pen: float):
+    """Returns a comma, a point, or a slash as somebody may write it."""
+    width = max(1.5, (2.5 + pen) * height / _BOX)
+    if symbol == SLASH:
+        lean = rng.uniform(0.15, 0.6)
+        bend = rng.normal(0, 0.03)
+        t = np.linspace(0, 1, 8)[:, None]
+        points = np.hstack([lean * (1 - t) + bend * np.sin(np.pi * t), t])
+        return stroke(points * height * rng.uniform(1.0, 1.35), width)
+    if rng.random() < 0.3:
+        return stroke(np.array([[0, 0], [0.02, 0.03]]) * height, width * 1.2)
+    t = np.linspace(0, 1, 6)[:, None]
+    lean, bend = rng.uniform(0.0, 0.6), rng.normal(0.05, 0.05)
+    points = np.hstack([lean * (1 - t) + bend * np.sin(np.pi * t), t])
+    return stroke(points * height * rng.uniform(0.15, 0.32), width)
+
+
+class Written(NamedTuple):
+    """A string as it is written.
+
+    Attributes:
+        ink: All of it, float32 [H, W] in [0, 1].
+        owners: Each symbol alone, float32 [n, H, W].
+        base: The row of the base line.
+    """
+
+    ink: np.ndarray
+    owners: np.ndarray
+    base: float
+
+
+def write(
+    rng: np.random.Generator,
+    symbols: list[tuple[str, np.ndarray | None]],
+    hand: Hand,
+    pitch: float | None = None,
+) -> Written:
+    """Writes symbols in a row.
+
+    Args:
+        rng: Draws what differs from one to the next.
+        symbols: Each with its digit of MNIST, or None for a mark.
+        hand: Whose.
+        pitch: Pixels from a cell to the next, for a digit each; None for a free string.
+    """
+    glyphs, places, x = [], [], 0.0
+    for number, (symbol, digit) in enumerate(symbols):
+        height = hand.height * (1 + hand.spread * rng.standard_normal())
+        if digit is None:
+            ink = mark(rng, symbol, height, hand.pen)
+        else:
+            ink = glyph(digit, height, hand.pen)
+        tall, wide = ink.shape
+        bottom = hand.jitter * hand.height * rng.standard_normal()
+        if symbol == COMMA:
+            bottom += min(0.6, tall / hand.height) * hand.height * rng.uniform(0.2, 0.7)
+        elif symbol == SLASH:
+            bottom += 0.12 * hand.height
+        gap = hand.gap + hand.jitter * rng.standard_normal()
+        if symbol == COMMA or (number and symbols[number - 1][0] == COMMA):
+            gap = max(gap, 0.03)
+        if pitch is not None:
+            aside = 0.08 * pitch * rng.standard_normal()
+            x = number * pitch + (pitch - wide) / 2 + aside
+        elif number:
+            x += gap * hand.height
+        places.append((x, bottom - tall))
+        glyphs.append(ink)
+        x += wide
+    return _joined(glyphs, places, hand)
+
+
+def _joined(glyphs, places, hand: Hand) -> Written:
+    """Puts glyphs at their places (x, y of the top left), and shears all."""
+    if not glyphs:
+        return Written(np.zeros((1, 1), np.float32), np.zeros((0, 1, 1), np.float32), 0)
+    places = np.array(places)
+    sizes = np.array([ink.shape[::-1] for ink in glyphs])
+    ends = (places + sizes).max(axis=0)
+    start = np.minimum(places.min(axis=0), 0)
+    lean = abs(hand.slant) * (ends[1] - start[1])
+    origin = start - [lean + 2, 2]
+    width, height = np.ceil(ends - origin + [lean + 3, 3]).astype(int)
+    owners = np.zeros((len(glyphs), height, width), np.float32)
+    for owner, ink, place in zip(owners, glyphs, places):
+        x, y = place - origin
+        base = -origin[1]
+        matrix = np.array([[1, -hand.slant, x - hand.slant * (y - base)], [0, 1, y]])
+        owner[:] = cv2.warpAffine(ink, matrix, (int(width), int(height)))
+    return Written(owners.max(axis=0), owners, float(-origin[1]))

@@ -1,0 +1,1 @@
+"""Pages with fields: read, straightened, and cut into what may be digits."""
