@@ -189,6 +189,7 @@ END
       bench*) set_up bench ;;
       search*) set_up search ;;
       export*) set_up export ;;
+      read* | forms*) set_up read ;;
       *) set_up run ;;
     esac
     exec "$python" -m "experiments.$program" "$@" ;;

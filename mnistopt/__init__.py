@@ -15,6 +15,7 @@ Example::
 ``uniform``             a range of numbers for ``search``
 ``plan``                what ``run`` would train, and what it would cost
 ``open_study``          a finished or running study, by its workdir
+``read``                reads fields of forms on scans, and says which to look at
 ``read_export``         a classifier that ``Study.export`` has written as npz
 ``recipes``             settings that are worth repeating, and what they come to
 ``rerun``               a study once more from its config.json, compared with the first
@@ -43,6 +44,7 @@ _HOME = {
     "search": "mnistopt.study.search.run",
     "log": "mnistopt.study.search.ranges",
     "uniform": "mnistopt.study.search.ranges",
+    "read": "mnistopt.study.fields.run",
     "read_export": "mnistopt.study.export.saved",
     "rerun": "mnistopt.study.rerun",
     "Study": "mnistopt.study.study",
@@ -65,6 +67,7 @@ __all__ = [
     "make_model",
     "open_study",
     "plan",
+    "read",
     "read_export",
     "recipes",
     "rerun",
@@ -82,6 +85,7 @@ if TYPE_CHECKING:
     from mnistopt.models.networks import make_model
     from mnistopt.results.tensorboard import TensorBoard
     from mnistopt.study.export.saved import read_export
+    from mnistopt.study.fields.run import read
     from mnistopt.study.rerun import rerun
     from mnistopt.study.runner import plan, run
     from mnistopt.study.search.ranges import log, uniform

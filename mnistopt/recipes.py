@@ -202,6 +202,25 @@ def luck() -> Recipe:
     )
 
 
+def reader() -> Recipe:
+    """Networks that read forms: they tell digits, commas and slashes from none.
+
+    They are trained on what segmentation makes of strings of digits, which `read
+    --train` writes.
+    """
+    return Recipe(
+        "networks that read forms",
+        {
+            **_COMMON,
+            **{"channels": (32, 64, 96, 128), "dropout": 0.1, "lr": 0.007},
+            **{"batch_size": 128, "shift": 1, "rotate": 8, "zoom": 0.08, "shear": 6},
+            **{"elastic": 0.4, "epochs": 12},
+        },
+        "none: the task is our own",
+        seeds=3,
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (best, ensemble, small, tiny, fast, robust, luck)

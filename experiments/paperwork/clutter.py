@@ -33,7 +33,7 @@ def leader(dark: np.ndarray, start, end, step: float, width: float, level: float
 
 def text(words: str, height: float) -> np.ndarray:
     """Returns printed words, of about a height in pixels, cropped."""
-    font = ImageFont.load_default(max(6, round(1.35 * height)))
+    font = ImageFont.load_default(max(6.0, 1.35 * height))
     left, top, right, bottom = font.getbbox(words)
     picture = Image.new("L", (round(right - left) + 2, round(bottom - top) + 2))
     ImageDraw.Draw(picture).text((1 - left, 1 - top), words, 255, font)

@@ -1,16 +1,18 @@
 """Fields to practise on: what segmentation makes of them, and what each part is."""
 
 import concurrent.futures
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from experiments.paperwork import clutter
-from experiments.paperwork.handwriting import COMMA, SLASH, a_hand, write
+from experiments.paperwork import clutter, handwriting
+from experiments.paperwork.handwriting import COMMA, SLASH, a_hand
 from mnistopt.data.scans import ink as inks
 from mnistopt.data.scans import pieces
-from mnistopt.data.scans.pieces import Box
+from mnistopt.data.scans.ink import Box
+from mnistopt.files import replacing
 
 # Names of what a reader tells apart; the last is what is no digit.
 NONE = "none"
@@ -20,6 +22,10 @@ CLASSES = (*map(str, range(10)), COMMA, SLASH, NONE)
 # a symbol at least `LEFT` has to be left.
 MINE, OTHERS = 0.9, 0.1
 LESS, MORE, LEFT = 0.75, 0.22, 0.6
+# Of a field's height: how far its box is from where it is thought to be.
+SHIFT = 0.03
+# The share of forms of which the empty form is known.
+KNOWN = 0.4
 
 
 class Practice(NamedTuple):
@@ -30,12 +36,16 @@ class Practice(NamedTuple):
         box: Where the field is in it.
         written: What is written, in the picture's place: float32 [n, H, W] each.
         symbols: What each is, as text.
+        cells: In how many cells they stand, 0 for none.
+        printed: The form's print, if it is known, float32 [H, W].
     """
 
     grey: np.ndarray
     box: Box
     owners: np.ndarray
     symbols: list[str]
+    cells: int
+    printed: np.ndarray | None
 
 
 def a_field(
@@ -49,16 +59,22 @@ def a_field(
     pitch = height * rng.uniform(0.55, 0.9) if cells else None
     if pitch is not None:
         hand = hand._replace(height=min(hand.height, 1.1 * pitch))
-    written = write(rng, symbols, hand, pitch)
+    written = handwriting.write(rng, symbols, hand, pitch)
     room = rng.uniform(0.1, 0.8) * height
+    # Some cells stay empty.
+    empty = int(rng.integers(0, 4)) if pitch and rng.random() < 0.4 else 0
+    count = len(symbols) + empty
     if not symbols:
         width = rng.uniform(1, 5) * height
     else:
-        width = len(symbols) * pitch if pitch else written.ink.shape[1] + 2 * room
+        width = count * pitch if pitch else written.ink.shape[1] + 2 * room
     margin = round(0.5 * height)
     shape = round(height) + 2 * margin, round(width) + 2 * margin
     box = Box(margin, margin, width, height)
-    left = margin if pitch else margin + room * rng.uniform(0.3, 1.7)
+    if pitch:
+        left = margin + pitch * int(rng.integers(0, empty + 1))
+    else:
+        left = margin + room * rng.uniform(0.3, 1.7)
     base = margin + height * rng.uniform(0.78, 0.98)
     if pitch is not None:
         base = margin + (height + hand.height) / 2 + 0.05 * height * rng.normal()
@@ -70,10 +86,21 @@ def a_field(
     # Ink is uneven along a stroke.
     uneven = cv2.GaussianBlur(rng.random(shape).astype(np.float32), (0, 0), 3)
     dark *= 1 - rng.uniform(0, 0.3) * (uneven - uneven.min()) / np.ptp(uneven)
-    _print(rng, dark, box, pitch)
+    printed = np.zeros_like(dark)
+    _print(rng, printed, box, pitch)
+    np.maximum(dark, printed, out=dark)
     _litter(rng, dark, box, hand.height)
     grey = clutter.photographed(rng, dark)
-    return Practice(grey, box, owners, [symbol for symbol, _ in symbols])
+    # Forms are found on scans but for a little.
+    aside = SHIFT * height * rng.standard_normal(2)
+    box = box._replace(left=margin + aside[0], top=margin + aside[1])
+    names = [symbol for symbol, _ in symbols]
+    known = None
+    if rng.random() < KNOWN:
+        x, y = rng.normal(0, 0.8, 2)
+        moved = np.array([[1, 0, x], [0, 1, y]])
+        known = cv2.warpAffine(printed, moved, printed.shape[::-1])
+    return Practice(grey, box, owners, names, count if pitch else 0, known)
 
 
 def _print(rng, dark: np.ndarray, box: Box, pitch: float | None) -> None:
@@ -99,6 +126,10 @@ def _print(rng, dark: np.ndarray, box: Box, pitch: float | None) -> None:
         step = rng.uniform(0.08, 0.2) * height
         ends = (left, base - tilt), (right, base + tilt)
         clutter.leader(dark, *ends, step, rng.uniform(1.5, 3), level)
+    if rng.random() < 0.2:
+        words = clutter.text(str(rng.choice(clutter.WORDS)), 0.45 * height)
+        x = left - words.shape[1] - rng.uniform(-0.1, 0.3) * height
+        clutter.put(dark, level * words, x, bottom - 0.7 * height)
     if rng.random() < 0.3:
         words = clutter.text(str(rng.choice(clutter.WORDS)), 0.3 * height)
         y = top - rng.uniform(0.1, 0.6) * height
@@ -195,7 +226,7 @@ def examples_of(practice: Practice) -> tuple[np.ndarray, list[str]]:
     Candidates that are nearly a symbol are left out.
     """
     dark = inks.darkness(practice.grey)
-    ink = inks.strokes(dark, practice.box.width, practice.box.height)
+    ink = inks.strokes(dark, practice.box, practice.cells, practice.printed)
     found = pieces.cut(ink, practice.box)
     tried = pieces.candidates(found)
     names = label(practice, found, tried)
@@ -230,3 +261,24 @@ def label(practice: Practice, found: pieces.Pieces, tried: pieces.Candidates):
         else:
             names.append("")
     return names
+
+
+def write(path: Path, digits: Any) -> None:
+    """Writes what networks practise on, as `mnistopt.Dataset.from_file` takes it.
+
+    Args:
+        path: An .npz file.
+        digits: A dataset of digits; those of its validation part stay out.
+    """
+    train, test = digits.train, digits.test
+    images, labels = practise(train.images[..., 0], train.labels, 0)
+    others, known = practise(test.images[..., 0], test.labels, 1, passes=1)
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez_compressed(
+            file,
+            images=images,
+            labels=labels,
+            test_images=others,
+            test_labels=known,
+            class_names=np.array(CLASSES),
+        )

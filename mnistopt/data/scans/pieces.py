@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from mnistopt.data.official import IMAGE_SIZE
-from mnistopt.data.scans.ink import FAINT, LEVEL
+from mnistopt.data.scans.ink import FAINT, LEVEL, Box
 from mnistopt.data.strangers import BOX, LEAST_WIDTH
 
 # Of the height of writing, see `writing_height`: ink that has less on both sides is a
@@ -32,15 +32,6 @@ CUT_WIDTH, CUT_APART, CUT_EACH = 0.45, 0.18, 0.35
 CUT_INK = 0.015
 # Ink that a cut may cross, of the height of writing.
 CUT_MOST = 0.4
-
-
-class Box(NamedTuple):
-    """A rectangle in pixels: `left`, `top`, `width` and `height`."""
-
-    left: float
-    top: float
-    width: float
-    height: float
 
 
 class Pieces(NamedTuple):

@@ -18,6 +18,9 @@ OFF = 0.02
 FEATURES, AGREED = 2000, 25
 # The nearest feature must be so much nearer than the second one (Lowe 2004, 7.1).
 NEARER = 0.8
+# Parts of a form's print: pixels of a side, how far they are looked for, first and
+# then, how alike they must be (a correlation), how many, and which share at last.
+PATCH, REACHES, ALIKE, FEWEST, FITS = 48, (28, 12, 6), 0.6, 8, 0.25
 # Of the picture: a sheet on a table covers at least so much.
 SHEET = 0.25
 # Degrees by which a page without marks may be tilted, and the steps that are tried.
@@ -141,21 +144,33 @@ class Blank:
         """
         self.shape = grey.shape
         self._orb = cv2.ORB_create(FEATURES)
-        self._scale, small = _small(grey)
-        self._points, self._features = self._orb.detectAndCompute(small, None)
+        self._scale, self._print = _small(grey)
+        self._points, self._features = self._orb.detectAndCompute(self._print, None)
+        self._patches = _patches(self._print)
 
     def find(self, grey: np.ndarray) -> np.ndarray:
         """Returns the matrix from the blank form's pixels to a picture's, [3, 3].
+
+        Details that look alike say roughly where the form is, and parts of its print
+        exactly.
 
         Raises:
             NotFound: If too little of the form's print is on it.
         """
         scale, small = _small(grey)
+        matrix = self._roughly(small)
+        for reach in REACHES:
+            matrix = self._exactly(small, matrix, reach)
+        there, here = (np.diag([one, one, 1]) for one in (1 / scale, self._scale))
+        return there @ matrix @ here
+
+    def _roughly(self, small: np.ndarray) -> np.ndarray:
         points, features = self._orb.detectAndCompute(small, None)
         agreed = 0
         if features is not None and self._features is not None and len(features) > 4:
-            matcher = cv2.BFMatcher(cv2.NORM_HAMMING)
-            pairs = matcher.knnMatch(self._features, features, k=2)
+            pairs = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(
+                self._features, features, 2
+            )
             close = [
                 pair[0]
                 for pair in pairs
@@ -164,15 +179,67 @@ class Blank:
             if len(close) >= AGREED:
                 here = np.array([self._points[match.queryIdx].pt for match in close])
                 there = np.array([points[match.trainIdx].pt for match in close])
-                here, there = here / self._scale, there / scale
-                matrix, right = cv2.findHomography(here, there, cv2.RANSAC, 3 / scale)
-                agreed = 0 if matrix is None else int(right.sum())
+                # Turned and scaled only: details in one corner would bend the others.
+                found = cv2.estimateAffinePartial2D(here, there, None, cv2.RANSAC, 8.0)
+                agreed = 0 if found[0] is None else int(found[1].sum())
         if agreed < AGREED:
             raise NotFound(
                 f"the form's print was not found on it: {agreed} details agree, "
                 f"{AGREED} must"
             )
-        return matrix
+        return np.vstack([found[0], [0, 0, 1]])
+
+    def _exactly(self, small: np.ndarray, matrix: np.ndarray, reach: int) -> np.ndarray:
+        """Returns a matrix that puts each part of the print where it is seen.
+
+        Args:
+            small: The picture.
+            matrix: From the print to it, but for `reach` pixels.
+            reach: How far a part is looked for.
+        """
+        size = self._print.shape[::-1]
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        flat = cv2.warpPerspective(small, matrix, size, flags=flags, borderValue=255)
+        flat = cv2.copyMakeBorder(flat, *(reach,) * 4, cv2.BORDER_REPLICATE)
+        here, there = [], []
+        for left, top in self._patches:
+            part = self._print[top : top + PATCH, left : left + PATCH]
+            around = flat[
+                top : top + PATCH + 2 * reach, left : left + PATCH + 2 * reach
+            ]
+            like = cv2.matchTemplate(around, part, cv2.TM_CCOEFF_NORMED)
+            _, best, _, (x, y) = cv2.minMaxLoc(like)
+            if best >= ALIKE:
+                here.append((left, top))
+                there.append((left + x - reach, top + y - reach))
+        if len(here) < max(FEWEST, FITS * len(self._patches) * (reach == REACHES[-1])):
+            raise NotFound(
+                f"the form's print was not found on it: {len(here)} of its "
+                f"{len(self._patches)} parts are where they should be"
+            )
+        middle = PATCH / 2
+        ends = (np.array(points, float) + middle for points in (here, there))
+        moved, _ = cv2.findHomography(*ends, cv2.RANSAC, reach / 5)
+        return matrix if moved is None else matrix @ moved
+
+
+def _patches(grey: np.ndarray) -> list[tuple[int, int]]:
+    """Returns the left and top of parts of a form with print in both directions."""
+    height, width = grey.shape
+    rated = []
+    for top in range(0, height - PATCH, PATCH // 2):
+        for left in range(0, width - PATCH, PATCH // 2):
+            part = grey[top : top + PATCH, left : left + PATCH].astype(float)
+            rated.append((float(_corner(part)), left, top))
+    least = 0.02 * max((rate for rate, _, _ in rated), default=0)
+    return [(left, top) for rate, left, top in rated if rate > max(least, 1.0)]
+
+
+def _corner(part: np.ndarray) -> float:
+    """Returns how well a part is found both across and down (Shi and Tomasi 1994)."""
+    down, across = np.gradient(part)
+    a, b, c = (across**2).mean(), (across * down).mean(), (down**2).mean()
+    return (a + c) / 2 - np.sqrt(((a - c) / 2) ** 2 + b**2)
 
 
 def _small(grey: np.ndarray) -> tuple[float, np.ndarray]:

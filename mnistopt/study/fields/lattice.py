@@ -163,7 +163,8 @@ def read(lattice: Lattice, rule: Rule) -> Said:
         if not text:
             sums[""] = [math.log(EMPTY) + weight]
         elif (value := rule.value(text)) is not None:
-            sums.setdefault(value, []).append(share + weight)
+            likely = share + math.log(rule.share(text))
+            sums.setdefault(value, []).append(likely + weight)
     mass += [weight for weights in sums.values() for weight in weights]
     total = special.logsumexp(mass)
     found = [

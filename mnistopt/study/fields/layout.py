@@ -231,7 +231,9 @@ def _rule(given: Mapping[str, Any], cells: int, folder: Path, where: str) -> Rul
     if among and (number or check):
         raise InputError(f"{where}: a list says all: leave max, step, check out")
     limits = low, high, step, out_of, among, check, passing
-    return Rule(digits, number, decimals, *limits)
+    # Amounts have their decimals; marks by halves may have one.
+    exact = bool(decimals) and step is None
+    return Rule(digits, number, decimals, *limits, exact)
 
 
 def _digits(given, cells, number, high, decimals, where) -> tuple[int, int]:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from mnistopt.data.scans import ink, pieces, straighten
+from mnistopt.data.scans.ink import Box
 from mnistopt.data.scans.pages import Page
-from mnistopt.data.scans.pieces import Box
 from mnistopt.data.scans.straighten import Found, NotFound
 from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
@@ -25,6 +25,8 @@ from mnistopt.study.fields.rules import DIGITS
 HEIGHT = 34, 64
 # Of a field's height: what is around it is seen, too.
 AROUND = 0.5
+# Of a field's height: its print is looked for so far from where it should be.
+ASTRAY = 0.12
 # The class of what is no symbol.
 NONE = "none"
 # Pages that are asked about at a time.
@@ -95,7 +97,12 @@ class Finder:
             blank: The picture of the empty form, if the layout has one.
         """
         self.layout = layout
-        self._blank = None if blank is None else straighten.Blank(blank)
+        self._blank = self._print = None
+        if blank is not None and layout.page:
+            self._blank, self._print = straighten.Blank(blank), ink.darkness(blank)
+            scale = np.array(blank.shape[::-1]) / layout.page
+            # From the layout's points to the blank form's pixels.
+            self._from_page = np.diag([*scale, 1.0])
 
     def __call__(self, page: Page) -> Sheet:
         """Returns the fields of a page."""
@@ -121,8 +128,7 @@ class Finder:
         if layout.marks:
             return straighten.by_marks(dark, np.array(layout.marks), page)
         if self._blank:
-            to_blank = np.array(self._blank.shape[::-1]) / page
-            matrix = self._blank.find(grey) @ np.diag([*to_blank, 1.0])
+            matrix = self._blank.find(grey) @ self._from_page
             return Found(matrix, "the form's print")
         return straighten.by_border(grey, dark, page)
 
@@ -152,12 +158,18 @@ class Finder:
         crop = _warped(dark, matrix, shape, native / height)
         picture = _warped(grey, matrix, shape, native / height, 255)
         place = Box(margin, margin, wide * scale, height)
-        strokes = ink.strokes(crop, place.width, height)
+        pitch = place.width / max(field.cells, 1)
+        printed = None
+        if self._print is not None:
+            onto = self._from_page @ to_layout
+            printed = _warped(self._print, onto, shape, float(onto[0, 0]))
+            printed, (x, y) = ink.aligned(printed, crop, round(ASTRAY * height))
+            place = place._replace(left=place.left + x, top=place.top + y)
+        strokes = ink.strokes(crop, place, field.cells, printed)
         cut = pieces.cut(strokes, place)
         cells = None
         if field.cells:
             middles = cut.boxes[:, 2:].mean(axis=1) + 0.5 - margin
-            pitch = place.width / field.cells
             cells = np.clip((middles / pitch).astype(int), 0, field.cells - 1)
         return Spot(field, corners, picture, cut, pieces.candidates(cut), cells)
 

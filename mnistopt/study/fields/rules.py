@@ -11,6 +11,10 @@ from decimal import Decimal
 # What is written between whole and decimal digits, and before the most that can be had.
 COMMA, SLASH = ",", "/"
 DIGITS = tuple("0123456789")
+# The share of amounts, which have a fixed number of decimals, written without any.
+PLAIN = 0.05
+# Numbers are counted one by one up to so many.
+MANY = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Rule:
         digits: How many, at least and at most.
         number: Whether they are a number, without zeros before it, or a string.
         decimals: How many there may be after a comma.
+        exact: Whether there are so many, if there is a comma.
         low: The least number, None for 0.
         high: The largest number, None for any.
         step: Numbers are multiples of it.
@@ -40,6 +45,7 @@ class Rule:
     among: tuple[str, ...] | None = None
     check: Callable[[str], bool] | None = None
     passing: float = 1.0
+    exact: bool = False
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -66,6 +72,10 @@ class Rule:
         if groups and not (self.decimals and whole):
             return False
         return not (self.number and len(whole) > 1 and whole[0] == "0")
+
+    def share(self, text: str) -> float:
+        """Returns how often such a text is written where it is allowed."""
+        return PLAIN if self.exact and COMMA not in text else 1.0
 
     @functools.cached_property
     def _ends(self) -> str:
@@ -96,7 +106,11 @@ class Rule:
         """Returns the number that a text is; None if it is none."""
         if self.decimals and COMMA in text:
             whole, decimals = text.rsplit(COMMA, 1)
-            if not 1 <= len(decimals) <= self.decimals:
+            if (
+                not (self.decimals if self.exact else 1)
+                <= len(decimals)
+                <= self.decimals
+            ):
                 return None
         else:
             whole, decimals = text, ""
@@ -115,6 +129,26 @@ class Rule:
         return self.step is None or not number % self.step
 
     @functools.cached_property
+    def _numbers(self) -> tuple[Decimal, Decimal, int]:
+        """Returns the least number, the step to the next, and how many there are."""
+        step = self.step or Decimal(1).scaleb(-self.decimals)
+        high, low = self.high, self.low or Decimal(0)
+        if high is None:
+            high = Decimal(10) ** (self.digits[1] - self.decimals) - step
+        return low, step, int((high - low) / step) + 1
+
+    @property
+    def count(self) -> float:
+        """How many values there are."""
+        if self.among is not None:
+            return len(self.among)
+        if self.number:
+            return self._numbers[2]
+        return self.passing * sum(
+            10.0**size for size in range(self.digits[0], self.digits[1] + 1)
+        )
+
+    @functools.cached_property
     def measure(self) -> float:
         """The sum over all allowed texts of a tenth to the power of their digits.
 
@@ -125,17 +159,12 @@ class Rule:
             return sum(10.0 ** -len(text) for text in self.among)
         if not self.number:
             return self.passing * (self.digits[1] - self.digits[0] + 1)
-        step = self.step or Decimal(1).scaleb(-self.decimals)
-        high = self.high
-        if high is None:
-            high = Decimal(10) ** (self.digits[1] - self.decimals) - step
-        if high / step > 10_000:
+        low, step, count = self._numbers
+        if count > MANY:
             # Nine tenths of all texts of each length do not begin with 0.
-            return (
-                0.9 * self.digits[1] * float(Decimal(1).scaleb(-self.decimals) / step)
-            )
-        count = int((high - (self.low or 0)) / step) + 1
-        numbers = ((self.low or Decimal(0)) + step * k for k in range(count))
+            share = float(Decimal(1).scaleb(-self.decimals) / step)
+            return 0.9 * self.digits[1] * share
+        numbers = (low + step * k for k in range(count))
         return sum(10.0 ** -sum(map(str.isdigit, plain(number))) for number in numbers)
 
 
