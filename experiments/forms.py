@@ -10,6 +10,7 @@ import concurrent.futures
 import csv
 import io
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,14 @@ def main() -> None:
     if data.class_names != tuple("0123456789"):
         raise InputError(f"{data.name} has no digits: forms are written with these")
     out = Path(FLAGS.out or f"runs/forms/{FLAGS.form}")
-    write(FLAGS.form, getattr(data, FLAGS.split), FLAGS.count, FLAGS.seed, out)
+    asked = FLAGS.form, getattr(data, FLAGS.split), FLAGS.count, FLAGS.seed, out
+    write(*asked, pdf=FLAGS.pdf)
     print(f"{FLAGS.count} forms: {short_path(out)}")
 
 
-def write(kind: str, digits: Any, count: int, seed: int, out: Path) -> None:
+def write(
+    kind: str, digits: Any, count: int, seed: int, out: Path, pdf: bool = False
+) -> None:
     """Writes forms that are filled in.
 
     Args:
@@ -83,6 +87,7 @@ def write(kind: str, digits: Any, count: int, seed: int, out: Path) -> None:
         count: How many forms.
         seed: Of all that is drawn.
         out: The folder that gets them.
+        pdf: Whether scans are the pages of one PDF file.
     """
     import cv2
     import numpy as np
@@ -100,7 +105,7 @@ def write(kind: str, digits: Any, count: int, seed: int, out: Path) -> None:
         size = [round(_SCALE * side) for side in reversed(form.layout["page"])]
         dark = np.zeros(size, np.float32)
         form.printed(dark, _SCALE)
-        cv2.imwrite(str(out / "blank.png"), np.rint(255 * (1 - dark)))
+        cv2.imwrite(str(out / "blank.png"), np.rint(255 * (1 - dark)).astype(np.uint8))
     # The number of processes must not change what is written.
     starts = range(0, count, _CHUNK)
     images, labels = digits.images[..., 0], digits.labels
@@ -109,11 +114,13 @@ def write(kind: str, digits: Any, count: int, seed: int, out: Path) -> None:
         for start in starts
     ]
     rows, pictures = [], []
-    with concurrent.futures.ProcessPoolExecutor() as pool:
+    # Not by forking, which takes threads' locks along.
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(mp_context=spawn) as pool:
         for start, some in zip(starts, pool.map(_filled, tasks)):
             for number, (picture, values) in enumerate(some, start):
                 name = f"{kind}-{number:05}.jpg"
-                if FLAGS.is_parsed() and FLAGS.pdf:
+                if pdf:
                     pictures.append(picture)
                     name = f"{kind}.pdf#{number + 1}"
                 else:

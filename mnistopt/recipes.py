@@ -214,7 +214,7 @@ def reader() -> Recipe:
             **_COMMON,
             **{"channels": (32, 64, 96, 128), "dropout": 0.1, "lr": 0.007},
             **{"batch_size": 128, "shift": 1, "rotate": 8, "zoom": 0.08, "shear": 6},
-            **{"elastic": 0.4, "epochs": 12},
+            **{"elastic": 0.4, "epochs": 10},
         },
         "none: the task is our own",
         seeds=3,

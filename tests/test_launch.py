@@ -12,7 +12,8 @@ from packaging.version import Version
 from tests.programs import ROOT
 
 PROGRAMS = (
-    *("bench", "evaluate", "export", "grid", "paper", "recipe", "report", "search"),
+    *("bench", "evaluate", "export", "forms", "grid", "paper", "read", "recipe"),
+    *("report", "search"),
 )
 
 SETTINGS = ("PYTHON", "MNISTOPT_VENV", "COLAB_RELEASE_TAG")  # of who runs the tests

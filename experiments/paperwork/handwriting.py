@@ -41,7 +41,7 @@ def a_hand(rng: np.random.Generator, height: float, touching: float) -> Hand:
         touching: The share of writers whose digits touch now and then.
     """
     close = rng.random() < touching
-    gap = rng.uniform(-0.12, 0.06) if close else rng.uniform(0.08, 0.35)
+    gap = rng.uniform(-0.1, 0.06) if close else rng.uniform(0.08, 0.35)
     return Hand(
         height * rng.uniform(0.85, 1.15),
         rng.uniform(0.02, 0.12),

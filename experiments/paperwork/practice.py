@@ -1,6 +1,7 @@
 """Fields to practise on: what segmentation makes of them, and what each part is."""
 
 import concurrent.futures
+import multiprocessing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,7 +173,7 @@ _CHUNK = 500
 
 
 def practise(
-    images: np.ndarray, labels: np.ndarray, seed: int, passes: int = 2, workers: int = 2
+    images: np.ndarray, labels: np.ndarray, seed: int, passes: int = 3, workers: int = 2
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns what segmentation makes of strings of digits.
 
@@ -193,7 +194,9 @@ def practise(
         for start in range(0, len(order), 4 * _CHUNK):
             rows = order[start : start + 4 * _CHUNK]
             tasks.append((images[rows], labels[rows], int(rng.integers(2**31))))
-    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+    # Not by forking, which takes threads' locks along.
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, spawn) as pool:
         parts = list(pool.map(_practise, *zip(*tasks)))
     images, labels = (np.concatenate(column) for column in zip(*parts))
     return images, labels

@@ -101,7 +101,7 @@ def transfer() -> Form:
     reference = {"name": "reference", "box": [12, 50, 61.6, 8], "cells": 11}
     euros = {"name": "euros", "box": [78, 66, 39.2, 8], "cells": 7, "digits": [1, 7]}
     cents = {"name": "cents", "box": [121, 66, 11.2, 8], "cells": 2, "digits": 2}
-    date = {"name": "date", "box": [12, 82, 44.8, 8], "cells": 8}
+    date = {"name": "date", "box": [12, 82, 44.8, 8], "cells": 8, "check": "date"}
     fields: list[dict[str, Any]] = [
         {**account, "check": {"iban": "DE"}},
         {**reference, "check": "luhn"},

@@ -65,9 +65,9 @@ def by_marks(dark: np.ndarray, marks: np.ndarray, page: np.ndarray) -> Found:
         if sides.max() > 2.2 * sides.min():
             continue
         for turn in range(4):
-            turned, at = np.roll(centres, -turn, axis=0), np.roll(sides, -turn)
+            placed, at = np.roll(centres, -turn, axis=0), np.roll(sides, -turn)
             # How far three marks and the page's proportions are from the fourth.
-            error = _misfit(wanted, turned)
+            error = _misfit(wanted, placed)
             # A larger mark is the first one.
             odd = at[0] / np.median(at[1:])
             if at.max() > 1.25 * np.median(at):
@@ -75,16 +75,23 @@ def by_marks(dark: np.ndarray, marks: np.ndarray, page: np.ndarray) -> Found:
             elif turn:
                 error += 0.01  # upright, unless marks say otherwise
             if error < least:
-                best, least = turned, error
+                best, least = placed, error
     if best is None or least > OFF + 0.05:
         raise NotFound(
             "its four corner marks were not found: they are filled squares, and all "
             "four must be on the picture"
         )
     matrix = cv2.getPerspectiveTransform(wanted, best.astype(np.float32))
-    top, bottom = (matrix @ [*point, 1] for point in (marks[0], marks[3]))
-    turned = top[1] / top[2] > bottom[1] / bottom[2]
-    return Found(matrix, "corner marks" + (", turned upside down" if turned else ""))
+    return Found(matrix, f"corner marks{turned(matrix, page)}")
+
+
+def turned(matrix: np.ndarray, page: np.ndarray) -> str:
+    """Says how a form lies on a picture, or "" where it is upright."""
+    top, bottom = (matrix @ [page[0] / 2, share * page[1], 1] for share in (0.25, 0.75))
+    right, down = (bottom / bottom[2] - top / top[2])[:2]
+    if abs(right) > abs(down):
+        return ", turned by a quarter"
+    return ", turned upside down" if down < 0 else ""
 
 
 def _squares(dark: np.ndarray) -> list[tuple[np.ndarray, float]]:

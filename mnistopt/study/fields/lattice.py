@@ -40,10 +40,10 @@ class Weights(NamedTuple):
         strange: Of two symbols in one cell, and of one across two.
     """
 
-    symbol: float = -1.0
-    cut: float = -2.5
-    joined: float = -1.5
-    strange: float = -6.0
+    symbol: float = 0.0
+    cut: float = -1.0
+    joined: float = -0.5
+    strange: float = -5.0
 
 
 WEIGHTS = Weights()

@@ -19,7 +19,9 @@ _OF_FIELD = {
     *("name", "box", "cells", "digits", "decimals", "min", "max", "step", "out_of"),
     *("list", "check", "optional"),
 }
-_CHECKS = '"luhn", {"iban": "DE"} or {"weights": [...], "modulus": M, "remainder": R}'
+_CHECKS = (
+    '"luhn", "date", {"iban": "DE"} or {"weights": [...], "modulus": M, "remainder": R}'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,6 +287,8 @@ def _check(given: Any, where: str):
         return None, 1.0
     if given == "luhn":
         return rules.luhn, 0.1
+    if given == "date":
+        return rules.date, rules.DATES
     if isinstance(given, Mapping):
         if set(given) == {"iban"} and str(given["iban"]).isalpha():
             return rules.iban(str(given["iban"]).upper()), 1 / 97

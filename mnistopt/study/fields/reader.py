@@ -129,7 +129,8 @@ class Finder:
             return straighten.by_marks(dark, np.array(layout.marks), page)
         if self._blank:
             matrix = self._blank.find(grey) @ self._from_page
-            return Found(matrix, "the form's print")
+            how = f"the form's print{straighten.turned(matrix, page)}"
+            return Found(matrix, how)
         return straighten.by_border(grey, dark, page)
 
     def _spot(
