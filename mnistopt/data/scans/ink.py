@@ -1,5 +1,6 @@
 """The ink of a page: without paper, shadows, ruled lines and dotted leaders."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -42,17 +43,24 @@ class Box(NamedTuple):
     height: float
 
 
-def is_light(pages: list[np.ndarray]) -> bool:
-    """Says whether pages are dark on light: most of them is paper, not ink.
+def is_light(pages: Sequence[np.ndarray]) -> bool:
+    """Says whether pages are dark on light: thin things are dark, not light.
 
     Args:
         pages: Grey, uint8 [H, W], of one source: they decide together.
     """
-    pixels = np.concatenate(
-        [page.ravel()[:: max(1, page.size // 4096)] for page in pages]
-    )
-    dark, middle, light = np.percentile(pixels, [2, 50, 98])
-    return bool(light - middle <= middle - dark)
+    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    dark = light = 0.0
+    for page in pages:
+        share = min(1.0, COARSE / min(page.shape))
+        small = cv2.resize(page, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+        darker, lighter = (
+            cv2.morphologyEx(small, operation, window).astype(float)
+            for operation in (cv2.MORPH_BLACKHAT, cv2.MORPH_TOPHAT)
+        )
+        dark += float(np.square(darker).mean())
+        light += float(np.square(lighter).mean())
+    return dark >= light
 
 
 def darkness(page: np.ndarray) -> np.ndarray:

@@ -157,7 +157,7 @@ class Session:
         """Yields the form on each page; pages are looked at side by side."""
         with ThreadPoolExecutor() as pool:
             for chunk in _chunks(some, CHUNK):
-                yield from pool.map(self.finder, chunk)
+                yield from pool.map(self.finder, _dark_on_light(chunk))
 
     def _read(self, sheets: Sequence[Sheet]) -> Iterator[tuple[Sheet, list[Reading]]]:
         """Yields what pages say, turned where they are upside down."""
@@ -238,12 +238,20 @@ class Session:
 
 
 def _pages(files: Sequence[Path]) -> Iterator[Page]:
-    """Yields all pages, dark on light; those of one file decide together."""
+    """Yields all pages of files."""
     for file in files:
-        for page in pages.read(file):
-            if page.grey is not None and not ink.is_light([page.grey]):
-                page = page._replace(grey=255 - page.grey)
-            yield page
+        yield from pages.read(file)
+
+
+def _dark_on_light(some: Sequence[Page]) -> list[Page]:
+    """Returns pages dark on light; they decide together which way they are."""
+    greys = [page.grey for page in some if page.grey is not None]
+    if ink.is_light(greys):
+        return list(some)
+    return [
+        page if page.grey is None else page._replace(grey=255 - page.grey)
+        for page in some
+    ]
 
 
 def _chunks(some: Iterator, size: int) -> Iterator[list]:

@@ -122,6 +122,9 @@ def test_known_print_may_lie_a_little_aside(digits):
 def test_pages_say_whether_they_are_dark_on_light(digits):
     page = scanned(np.maximum(digits[0], boxed()))
     assert ink.is_light([page]) and not ink.is_light([255 - page])
+    # Nor does a shadow, in which there is more of the page than ink.
+    shaded = np.where(np.arange(SHAPE[1]) < 250, 0.7, 1.0)
+    assert ink.is_light([scanned(digits[0], shaded)])
     # One that is nearly all ink is outvoted by those of its kind.
     full = scanned(np.ones(SHAPE, np.float32) * 0.8)
     assert ink.is_light([full, page, page])
