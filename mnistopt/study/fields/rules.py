@@ -91,7 +91,7 @@ class Rule:
         if slash and (most != self._ends or not most):
             return None
         if not self.number:
-            right = self.digits[0] <= len(number) <= self.digits[1]
+            right = self.digits[0] <= len(number) <= self.digits[1] and number.isdigit()
             return number if right and (not self.check or self.check(number)) else None
         parsed = self._parsed(number)
         if parsed is None or not self._fits(parsed):
