@@ -3,7 +3,8 @@
     python -m experiments.forms exam --count=20 --data_dir=mnist
 
 Without a name, says which forms there are. A folder gets the scans, layout.json,
-truth.csv with what is written in each field, and what else the layout needs.
+truth.csv with what is written in each field, and what else the layout needs. With
+--results, forms of each kind are read by the reader of --workdir, and compared.
 """
 
 import concurrent.futures
@@ -43,6 +44,10 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("out", None, "folder that gets them [runs/forms/FORM]")
     flags.DEFINE_bool("pdf", False, "scans as one PDF file")
+    common.GROUPS["results"] = "Proof"
+    flags.DEFINE_string("results", None, "a folder that gets what a reader comes to")
+    flags.DEFINE_string("workdir", "runs/reader", "folder of the reader's study")
+    flags.DEFINE_float("max_error", 0.005, "share of accepted fields that may be wrong")
 
 
 def main() -> None:
@@ -56,6 +61,9 @@ def main() -> None:
             f"{error.name} is missing: install the extra [read], or run it by "
             "./launch.sh forms"
         ) from error
+    if FLAGS.results:
+        prove(Path(FLAGS.results))
+        return
     if FLAGS.form is None:
         for name, form in FORMS.items():
             print(f"{name:10}{(inspect.getdoc(form) or '').partition(chr(10))[0]}")
@@ -65,15 +73,37 @@ def main() -> None:
         raise InputError(
             f"form={FLAGS.form} is not known; choose one of {', '.join(FORMS)}"
         )
+    out = Path(FLAGS.out or f"runs/forms/{FLAGS.form}")
+    asked = FLAGS.form, _digits(), FLAGS.count, FLAGS.seed, out
+    write(*asked, pdf=FLAGS.pdf)
+    print(f"{FLAGS.count} forms: {short_path(out)}")
+
+
+def _digits() -> Any:
+    """Returns the digits to write with."""
     import mnistopt
 
     data = mnistopt.load(FLAGS.dataset, data_dir=FLAGS.data_dir)
-    if data.class_names != tuple("0123456789"):
+    if tuple(data.class_names) != tuple("0123456789"):
         raise InputError(f"{data.name} has no digits: forms are written with these")
-    out = Path(FLAGS.out or f"runs/forms/{FLAGS.form}")
-    asked = FLAGS.form, getattr(data, FLAGS.split), FLAGS.count, FLAGS.seed, out
-    write(*asked, pdf=FLAGS.pdf)
-    print(f"{FLAGS.count} forms: {short_path(out)}")
+    return getattr(data, FLAGS.split)
+
+
+def prove(results: Path) -> None:
+    """Measures a reader on forms that it has not seen."""
+    import mnistopt
+    from experiments.paperwork import proof
+
+    study = mnistopt.open_study(FLAGS.workdir)
+
+    def on_chunk(kind: str, count: int) -> None:
+        print(f"{kind}: {count} of {FLAGS.count}", file=sys.stderr)
+
+    asked = study, _digits(), FLAGS.count, FLAGS.max_error, on_chunk
+    answer, rows = proof.measure(*asked)
+    proof.write(results, answer, rows)
+    print(proof.table(answer), end="")
+    print(f"Written: {short_path(results)}")
 
 
 def write(

@@ -1,10 +1,4 @@
-"""Reads digits by other writers, and centres and scales them as MNIST's or a study's.
-
-MNIST's digits were scaled to fit a box of 20 x 20 pixels, their aspect kept, with grey
-levels from anti-aliasing, and put into 28 x 28 by their centre of mass (LeCun, Cortes
-and Burges, http://yann.lecun.com/exdb/mnist/). Ink is 255 there, and paper 0. A
-picture from elsewhere has to be sorted out first.
-"""
+"""Reads digits by other writers, and makes them like MNIST's or a study's."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from mnistopt.data import folders, pictures
 from mnistopt.data.arrays import read_npz
@@ -20,168 +13,9 @@ from mnistopt.data.check import check_own
 from mnistopt.data.classes import positions
 from mnistopt.data.content import listed
 from mnistopt.data.official import IMAGE_SIZE
+from mnistopt.data.place import place, which_is_ink
 from mnistopt.errors import InputError
 from mnistopt.files import check_path
-
-# Pixels of the longer side of a digit, as the page above says.
-BOX = 20
-# Pixels that a stroke is wide at least when it is placed; 95 % of MNIST's have 1.7 and
-# more. A fine pen on a large sheet would leave a broken line, which no network knows.
-LEAST_WIDTH = 2
-# Larger pictures are reduced to so many pixels a side first, ten for each of MNIST's:
-# a digit may be a tenth of its picture.
-LARGEST = 10 * IMAGE_SIZE
-# Of the range from black to white: an "ink" of less contrast is noise on empty paper.
-LEAST_CONTRAST = 0.08
-# The level of ink is this quantile of the pixels with at least half as much as the
-# most: the middle of strokes, and not their brightest speck.
-LEVEL = 0.8
-# Of that level: what is fainter is paper.
-FAINT = 0.2
-# Of the ink of the largest stroke: what has less is a speck.
-SPECK = 0.03
-# Of the picture's sides: strokes wholly within so much of the border are lines of a
-# form, unless there is nothing else.
-MARGIN = 0.1
-# A digit's longer side is at least so many times as long as its strokes are wide (of
-# 25,000 of MNIST's 2.2 and more); of a blot it is 1.3 to 1.7 times.
-LEAST_STROKES = 2
-# Of the longer side of the picture: a digit's may be a tenth, what has less is a speck.
-LEAST_SIDE = 0.05
-# Fits of the paper; later ones move it by less than a grey level.
-FITS = 8
-
-
-def place(image: np.ndarray) -> np.ndarray:
-    """Returns one digit as MNIST's are placed.
-
-    Args:
-        image: uint8, or floats in [0, 1]: grey [H, W], or red, green and blue
-            [H, W, 3]. Dark on light or light on dark, of any size.
-
-    Returns:
-        uint8 [28, 28], ink 255. A picture without ink is 0 throughout, and so is one
-        with only a speck or a blot, which is not a digit.
-    """
-    grey = _grey(image)
-    ink = _ink(_resized(grey, min(1, LARGEST / max(grey.shape))))
-    # Twice: a form's lines may be of other ink, which would decide what is faint.
-    ink = _strokes(_strokes(ink))
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    if not rows.size:
-        return np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    digit = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    width, side = _stroke_width(digit), max(digit.shape)
-    if side < max(LEAST_STROKES * width, LEAST_SIDE * max(ink.shape)):
-        return np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    digit = _thickened(digit, width)
-    # Square, so that no side is rounded on its own.
-    long = max(digit.shape)
-    margins = [((long - side) // 2, (long - side + 1) // 2) for side in digit.shape]
-    digit = np.clip(_resized(np.pad(digit, margins), BOX / long), 0, None)
-    return _centred(np.minimum(digit / _level(digit), 1))
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    """Returns the brightness, float64 [H, W] in [0, 1], of a picture."""
-    pixels = image / 255 if image.dtype == np.uint8 else image.astype(float)
-    return pictures.luma(pixels) if pixels.ndim == 3 else pixels
-
-
-def _resized(grey: np.ndarray, share: float) -> np.ndarray:
-    """Returns a picture of a share of the size, anti-aliased."""
-    if share == 1:
-        return grey
-    height, width = (max(1, round(share * side)) for side in grey.shape)
-    picture = Image.fromarray(grey.astype(np.float32))
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(resized, float)
-
-
-def _inside(shape: tuple[int, ...]) -> np.ndarray:
-    """Returns which pixels, bool [H, W], are none of the border."""
-    rows, columns = (max(1, round(MARGIN * side)) for side in shape)
-    inside = np.zeros(shape, bool)
-    inside[rows:-rows, columns:-columns] = True
-    return inside
-
-
-def _ink(grey: np.ndarray) -> np.ndarray:
-    """Returns how far each pixel is from paper to the side of ink, [H, W], at least 0.
-
-    Paper is a plane of brightness, for light comes from one side. It is fitted to all
-    pixels, and then again to those that are not ink. Ink is what is rarer, the border
-    counting as much as all of the picture: the first fit's residuals are skewed to it.
-    """
-    plane = np.indices(grey.shape).reshape(2, -1).T - np.array(grey.shape) / 2
-    terms = np.column_stack([np.ones(grey.size), plane])
-    border = ~_inside(grey.shape)
-    shares = (1 / grey.size + border / border.sum()).ravel()
-
-    def residuals(weights: np.ndarray) -> np.ndarray:
-        weighted = terms.T * weights
-        fit = np.linalg.lstsq(weighted @ terms, weighted @ grey.ravel(), rcond=None)[0]
-        return grey.ravel() - terms @ fit
-
-    ink = residuals(shares)
-    sign = 1 if (shares * ink**3).sum() > 0 else -1
-    for _ in range(FITS):
-        # What has a third of the most ink is surely no paper.
-        paper = sign * ink < max((sign * ink).max() / 3, 1e-9)
-        ink = residuals(shares * paper)
-    return np.maximum(sign * ink, 0).reshape(grey.shape)
-
-
-def _level(ink: np.ndarray) -> float:
-    """Returns how much ink a stroke has in its middle."""
-    return float(np.quantile(ink[ink >= ink.max() / 2], LEVEL))
-
-
-def _strokes(ink: np.ndarray) -> np.ndarray:
-    """Returns the digit's strokes, in [0, 1] of their level, and nothing else."""
-    level = _level(ink)
-    if level < LEAST_CONTRAST:
-        return np.zeros_like(ink)
-    ink = np.minimum(ink / level, 1)
-    strokes, count = ndimage.label(ink > FAINT, np.ones((3, 3)))
-    names = np.arange(1, count + 1)
-    sums = ndimage.sum(ink, strokes, names)
-    within = ndimage.sum(_inside(ink.shape), strokes, names) > 0
-    if within.any():
-        sums *= within
-    return np.where(np.isin(strokes, names[sums >= SPECK * sums.max()]), ink, 0)
-
-
-def _stroke_width(ink: np.ndarray) -> float:
-    """Returns how wide the strokes of a digit [H, W] are in the mean, in pixels."""
-    # The distances to paper in a stroke of width w are w / 4 + 1/2 in the mean.
-    inside = np.pad(ink > FAINT, 1)
-    return 4 * ndimage.distance_transform_edt(inside)[inside].mean() - 2
-
-
-def _thickened(ink: np.ndarray, width: float) -> np.ndarray:
-    """Returns a digit, [H, W] without a border, of `LEAST_WIDTH` when it is placed."""
-    radius = round((LEAST_WIDTH * max(ink.shape) / BOX - width) / 2)
-    if radius < 1:
-        return ink
-    rows, columns = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    disk = rows**2 + columns**2 <= radius**2
-    return ndimage.grey_dilation(np.pad(ink, radius), footprint=disk)
-
-
-def _centred(ink: np.ndarray) -> np.ndarray:
-    """Returns 20 x 20 pixels of ink within 28 x 28, as uint8.
-
-    Their centre of mass goes to row and column 14, counted from 0, to half a pixel, as
-    that of MNIST's digits is; or as near as there is room.
-    """
-    middle, room = IMAGE_SIZE / 2, IMAGE_SIZE - BOX
-    corner = np.rint(middle - np.array(ndimage.center_of_mass(ink)))
-    top, left = np.clip(corner, 0, room).astype(int)
-    placed = np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8)
-    placed[top : top + BOX, left : left + BOX] = np.rint(255 * ink)
-    return placed
-
 
 # Of a picture: grey, grey and alpha, colours, colours and alpha.
 _CHANNELS = 4
@@ -333,7 +167,9 @@ def _placed(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns images like a study's, uint8 [N, H, W, C], and whether each has ink."""
     if _as_mnist(image_shape):
-        placed = np.stack([place(pictures.as_unit(image)) for image in images])
+        units = [pictures.as_unit(image) for image in images]
+        signs = which_is_ink(units)
+        placed = np.stack([place(*pair) for pair in zip(units, signs)])
         ink: Any = placed.any(axis=(1, 2))
         placed = placed[..., np.newaxis]
         return (255 - placed if light_paper else placed), ink

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from mnistopt.data.load import load
 from mnistopt.data.pictures import opaque
-from mnistopt.data.strangers import BOX, place
+from mnistopt.data.place import BOX, place, which_is_ink
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +139,63 @@ def test_a_fine_pen_gets_the_width_of_mnists():
 )
 def test_a_picture_without_ink_stays_empty(empty):
     assert not place(empty).any()
+
+
+def cell(digit, offset=None, ink=60):
+    """A digit on grey paper of 80 x 80, and a form's lines so many pixels inside."""
+    page = np.full((80, 80), 210.0)
+    if digit is not None:
+        page[12:68, 12:68] -= 0.6 * enlarged(digit, 2)
+    if offset is not None:
+        lines = slice(offset, offset + 3)
+        page[lines] = page[:, lines] = ink
+    return page.clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("offset", [0, 4, 8, 12])
+def test_a_forms_lines_are_left_out_wherever_they_are(digits, offset):
+    pairs = [(place(cell(digit)), place(cell(digit, offset))) for digit in digits]
+    # Some digits are crossed by lines that are further inside, and lose a little.
+    found = [difference(alone, ruled) for alone, ruled in pairs]
+    assert np.mean(found) < 0.15 and np.max(found) < 0.6
+    assert not place(cell(None, offset)).any()
+
+
+def test_a_digit_cut_to_its_box_keeps_the_strokes_that_cross_it(digits):
+    for digit in digits:
+        rows, columns = (np.flatnonzero((digit > 60).any(axis=a)) for a in (1, 0))
+        box = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        large = np.asarray(Image.fromarray(box).resize((60, 80), 2))
+        whole = np.pad(large, 40)
+        assert difference(place(whole, 1), place(large, 1)) < 0.3
+
+
+def test_pictures_that_are_mostly_ink_follow_those_beside_them(digits):
+    """What is cut to its box with a thick pen does not say what is ink."""
+    thick = []
+    for digit in digits:
+        mask = ndimage.binary_dilation(digit > 60, iterations=2)
+        rows, columns = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
+        box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        thick.append((255 * ~box).astype(np.uint8))
+    plain = [255 - digit for digit in digits]
+    assert which_is_ink([*thick, *plain]) == [-1] * 40
+    assert which_is_ink([255 - page for page in (*thick, *plain)]) == [1] * 40
+    # One that is sure needs no others, and may be unlike them.
+    assert which_is_ink([digits[0], *plain])[:2] == [1, -1]
+
+
+def test_what_is_no_digit_is_refused(digits):
+    rng = np.random.default_rng(0)
+    blurred = [
+        ndimage.gaussian_filter(rng.random((120, 120)), spread)
+        for spread in rng.uniform(3, 15, 40)
+    ]
+    photographs = [(x - x.min()) / np.ptp(x) for x in blurred]
+    refused = [not place(photograph).any() for photograph in photographs]
+    assert np.mean(refused) > 0.8
+    halves = [cell(digit)[:, 14:66] for digit in digits]
+    pairs = [np.hstack(pair) for pair in itertools.pairwise(halves)]
+    assert np.mean([not place(pair).any() for pair in pairs]) > 0.85
+    # A digit of two strokes is one.
+    assert all(place(cell(digit)).any() for digit in digits)

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from mnistopt.data.load import load
-from mnistopt.data.strangers import place, read_strangers
+from mnistopt.data.place import place
+from mnistopt.data.strangers import read_strangers
 from mnistopt.errors import InputError
 
 DIGITS = [str(k) for k in range(10)]

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from mnistopt.data.strangers import place
+from mnistopt.data.place import place
 from mnistopt.data.uci import read_uci
 
 

@@ -8,7 +8,8 @@ from PIL import Image
 from scipy import stats
 
 import mnistopt
-from mnistopt.data.strangers import make_strangers, place
+from mnistopt.data.place import place
+from mnistopt.data.strangers import make_strangers
 from mnistopt.errors import InputError
 
 TINY = {"model": "mlp", "hidden": (8,), "train_examples": 200, "lanes": (1, 2)}

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import mnistopt
-from mnistopt.data.strangers import place
+from mnistopt.data.place import place
 from mnistopt.study.export.page import page as page_of
 from mnistopt.study.export.saved import read_export
 from tests.browsing import MARKS, chromium, watched

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from mnistopt.data.official import IMAGE_SIZE
+from mnistopt.data.place import BOX, LEAST_WIDTH
 from mnistopt.data.scans.ink import FAINT, LEVEL, Box
-from mnistopt.data.strangers import BOX, LEAST_WIDTH
 
 # Of the height of writing, see `writing_height`: ink that has less on both sides is a
 # speck, and a candidate is at most so many times as wide.

@@ -228,9 +228,9 @@ class Reader:
                 f"{missing[0]!r}: its networks must tell digits from what is none. "
                 "Train some on what `forms --practice` makes"
             )
-        self._members = read_members(study)
+        self.members = read_members(study)
         self._networks = [
-            (study.network(name), study.variables(name)) for name in self._members
+            (study.network(name), study.variables(name)) for name in self.members
         ]
         self._precision = study.config.precision
         self.temperature, self.weights = temperature, weights
@@ -241,7 +241,7 @@ class Reader:
             return np.zeros((0, len(self.class_names)))
         predictor = Predictor({"": images[..., np.newaxis]}, self._precision)
         answers = [said[""].probabilities for said in predictor(self._networks)]
-        mean = weighted_mean(np.stack(answers), [*self._members.values()])
+        mean = weighted_mean(np.stack(answers), [*self.members.values()])
         return heated(mean, self.temperature)
 
     def read(self, sheets: Sequence[Sheet]) -> Iterator[list[Reading]]:
