@@ -74,7 +74,7 @@ class Examples(NamedTuple):
         images: [N, H, W, C].
         labels: int [N], positions in the study's classes, or None.
         names: N names of pictures, or None.
-        blank: Names of the pictures without ink, which are not evaluated.
+        blank: Names of the pictures without a digit, which are not evaluated.
         parts: Which of them are reported by themselves, too, by name.
     """
 
@@ -144,7 +144,7 @@ def _predict(study: Any, examples: Examples, ensemble: Any) -> dict[str, Any]:
     class_names = study.class_names
     answer: dict[str, Any] = {"class_names": list(class_names)}
     if examples.names is not None:
-        # A picture without ink is not a digit.
+        # Not every picture is of a digit.
         nothing = {"class": None, "probability": None}
         answer["predictions"] = [{"image": name, **nothing} for name in examples.blank]
         answer["without_ink"] = list(examples.blank)

@@ -116,15 +116,22 @@ def draw_layout() -> None:
     import base64
 
     import cv2
+    import numpy as np
 
-    from mnistopt.data.scans import pages
+    from mnistopt.data.scans import ink, pages, straighten
     from mnistopt.files import write_text
     from mnistopt.study.fields import output
 
     first = next(pages.read(pages.find(FLAGS.images)[0]))
     if first.grey is None:
         raise InputError(f"{first.name} cannot be read: {first.why}")
-    coded = cv2.imencode(".jpg", first.grey)[1].tobytes()
+    # Level, as boxes are.
+    size = np.array(first.grey.shape[::-1], float)
+    found = straighten.by_border(first.grey, ink.darkness(first.grey), size)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    shape = first.grey.shape[::-1]
+    level = cv2.warpPerspective(first.grey, found.matrix, shape, flags=flags)
+    coded = cv2.imencode(".jpg", level)[1].tobytes()
     picture = "data:image/jpeg;base64," + base64.b64encode(coded).decode()
     out = Path(FLAGS.out or f"runs/read/{Path(FLAGS.images).stem}") / "layout.html"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,7 @@ _CHOICES: tuple[tuple[list[str], list[str]], ...] = (
     (_FIRST, _FIRST[:1]),
     (_FIRST, []),
 )
-# Pictures that are named of those without ink.
+# Pictures that are named of those without a digit.
 _NAMED = 8
 _MARKS = {"best": "[bold green]best[/]", "tied": "[yellow]tied[/]"}
 
@@ -177,7 +177,7 @@ def predictions(answer: dict) -> None:
     table.add_column("probability %", justify="right")
     for row in answer["predictions"]:
         if row["class"] is None:
-            table.add_row(Text(row["image"]), "no ink: no digit", "")
+            table.add_row(Text(row["image"]), "no digit", "")
             continue
         sure = f"{100 * row['probability']:.1f}"
         table.add_row(Text(row["image"]), Text(row["class"], style="bold"), sure)
@@ -270,7 +270,7 @@ def evaluation(answer: dict) -> None:
     console.print(_source(answer), soft_wrap=True)
     if blank := answer.get("without_ink"):
         console.print(
-            f"{len(blank)} pictures have no ink and are left out: "
+            f"{len(blank)} pictures show no digit and are left out: "
             f"{', '.join(blank[:_NAMED])}{' ...' if blank[_NAMED:] else ''}",
             soft_wrap=True,
             markup=False,

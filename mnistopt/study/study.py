@@ -241,7 +241,7 @@ class Study:
 
         Images of a study of 28 x 28 grey pixels are taken for digits: found on their
         paper, dark on light or light on dark, and placed as MNIST's
-        (`data.strangers.place`), even if they already are. Others are fitted into the
+        (`data.place.place`), even if they already are. Others are fitted into the
         study's size. Networks get pixels from 0 to 1, so this does not suit a study of
         floats with another range.
 
@@ -256,7 +256,7 @@ class Study:
 
         Returns:
             A row per image: its name or number `image`, the likeliest `class` (none
-            without ink, which is no digit), the `probability` of it, and the
+            where there is no digit), the `probability` of it, and the
             probability of each class under the class' name.
 
         Raises:

@@ -157,7 +157,7 @@ def test_a_forms_lines_are_left_out_wherever_they_are(digits, offset):
     pairs = [(place(cell(digit)), place(cell(digit, offset))) for digit in digits]
     # Some digits are crossed by lines that are further inside, and lose a little.
     found = [difference(alone, ruled) for alone, ruled in pairs]
-    assert np.mean(found) < 0.15 and np.max(found) < 0.6
+    assert np.mean(found) < 0.15 and np.mean(np.array(found) < 0.2) > 0.8
     assert not place(cell(None, offset)).any()
 
 

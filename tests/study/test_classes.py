@@ -186,7 +186,7 @@ def test_what_has_no_ink_is_no_digit(study, digits, tmp_path):
     flags = f"--workdir={study.workdir}", f"--images={folder.parent}"
     found = json.loads(run("evaluate", *flags, "--json").stdout)
     assert sum(map(sum, found["confusion"])) == found["count"] == 1
-    assert "5 pictures have no ink" in run("evaluate", *flags).stdout
+    assert "5 pictures show no digit" in run("evaluate", *flags).stdout
     # A folder of nothing else is an answer, too.
     (folder / "digit.png").unlink()
     found = json.loads(run("evaluate", *flags, "--json").stdout)
