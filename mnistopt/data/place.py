@@ -199,7 +199,7 @@ def _unframed(ink: np.ndarray) -> np.ndarray:
     if level < LEAST_CONTRAST or min(ink.shape) < SMALL:
         return ink
     mask = ink > FAINT * level
-    lines = _crossing(mask) | _crossing(mask.T).T
+    lines = crossing(mask) | crossing(mask.T).T
     strokes, count = ndimage.label(mask & ~lines, np.ones((3, 3)))
     edges = np.concatenate([strokes[0], strokes[-1], strokes[:, 0], strokes[:, -1]])
     kept = np.setdiff1d(np.arange(1, count + 1), edges)
@@ -213,8 +213,15 @@ def _unframed(ink: np.ndarray) -> np.ndarray:
     return np.where(mask & ~np.isin(strokes, kept), 0, ink)
 
 
-def _crossing(mask: np.ndarray) -> np.ndarray:
-    """Returns the pixels of lines from left to right, bool [H, W], but of no others."""
+def crossing(mask: np.ndarray) -> np.ndarray:
+    """Returns the pixels of lines from left to right, but not where strokes cross.
+
+    Args:
+        mask: What is ink, bool [H, W].
+
+    Returns:
+        Bool [H, W].
+    """
     height, width = mask.shape
     # A line may be tilted a little.
     smeared = ndimage.maximum_filter1d(mask, 3, axis=0)

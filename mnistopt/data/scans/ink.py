@@ -6,6 +6,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from mnistopt.data.place import crossing
+
 # Of a page's shorter side: the paper around a stroke is the lightest in so wide a
 # window, which is wider than any stroke.
 WINDOW = 1 / 40
@@ -130,6 +132,12 @@ def strokes(
         fringe = cv2.dilate(lines, _AROUND) & ~cv2.dilate(kept, _AROUND)
         dark = np.where(fringe | lines, 0, dark)
     return np.minimum(dark / level, 1)
+
+
+def without_frame(dark: np.ndarray) -> np.ndarray:
+    """Returns a whole picture's darkness without lines that cross it, [H, W]."""
+    mask = dark > FAINT * max(level_of(dark), LEAST_CONTRAST)
+    return np.where(crossing(mask) | crossing(mask.T).T, 0, dark)
 
 
 def aligned(

@@ -113,6 +113,8 @@ class Finder:
             size = f"{grey.shape[1]} x {grey.shape[0]} pixels"
             return Sheet(page, "", f"it has only {size}", [])
         dark = ink.darkness(grey)
+        if any(field.box is None for field in self.layout.fields):
+            dark = ink.without_frame(dark)
         try:
             found = self._find(grey, dark)
         except NotFound as error:

@@ -191,6 +191,35 @@ def test_results_are_a_table_marked_pages_and_a_page_to_type_on(
     assert summary.startswith("2 pages, 16 fields: 0 taken over, 16 to be typed")
 
 
+def test_pictures_of_cells_are_read_as_they_are(reader, tmp_path):
+    """A field without a box is the whole picture, of which a form's lines are left."""
+    data = load().test
+    rows = np.random.default_rng(0).permutation(len(data.labels))[:60]
+    for offset in (None, 1, 6):
+        folder = tmp_path / str(offset)
+        folder.mkdir()
+        layout = {"fields": [{"name": "cell", "digits": 1}]}
+        (folder / "layout.json").write_text(json.dumps(layout))
+        for row in rows:
+            page = np.full((90, 84), 225.0)
+            digit = Image.fromarray(data.images[row, ..., 0]).resize((56, 56), 2)
+            page[16:72, 14:70] -= 0.7 * np.asarray(digit)
+            if offset is not None:
+                page[offset : offset + 3] = page[:, offset : offset + 3] = 80
+            Image.fromarray(page.clip(0, 255).astype(np.uint8)).save(
+                folder / f"{row}.png"
+            )
+        answer = read(reader, folder)
+        right = [v.value == str(data.labels[int(v.page[:-4])]) for v in answer.values]
+        assert np.mean(right) > 0.8
+        empty = np.full((90, 84), 225, np.uint8)
+        if offset is not None:
+            empty[offset : offset + 3] = empty[:, offset : offset + 3] = 80
+        Image.fromarray(empty).save(folder / "empty.png")
+        (value,) = read(reader, folder, [folder / "empty.png"]).values
+        assert value.value == "" and not value.accepted
+
+
 @pytest.mark.parametrize("max_error", [0.0, 1.0, -1])
 def test_shares_of_errors_are_between_none_and_all(reader, scans, max_error):
     with pytest.raises(InputError, match="max_error"):
