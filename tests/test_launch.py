@@ -47,7 +47,10 @@ def test_help_names_the_ways_to_call_it():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gird"], "no program 'gird'; there are: bench, evaluate, export, grid"),
+        (
+            ["gird"],
+            "no program 'gird'; there are: bench, evaluate, export, forms, grid",
+        ),
         (["flags"], "no program 'flags'"),
         (["--lr=1e-3"], "expected a program before its flags"),
     ],
@@ -136,7 +139,7 @@ def test_it_is_found_through_links_and_runs_under_sh(tmp_path):
         )
         assert found.returncode == 2
         assert (
-            "no program 'gird'; there are: bench, evaluate, export, grid"
+            "no program 'gird'; there are: bench, evaluate, export, forms, grid"
             in found.stderr
         )
 

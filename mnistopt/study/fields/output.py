@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 
 from mnistopt.files import replacing, write_text
@@ -76,12 +75,17 @@ def page(name: str, **given: Any) -> str:
         given: What its script gets, as JSON has it.
     """
     here = files("mnistopt.study.fields")
-    template = jinja2.Template((here / f"{name}.html").read_text(encoding="utf-8"))
-    script = (here / f"{name}.js").read_text(encoding="utf-8")
-    style = (here / "pages.css").read_text(encoding="utf-8")
     # Nothing that is given may end the script.
     data = json.dumps(given).replace("<", "\\u003c")
-    return template.render(script=script, style=style, data=data)
+    parts = {
+        "style": (here / "pages.css").read_text(encoding="utf-8"),
+        "script": (here / f"{name}.js").read_text(encoding="utf-8"),
+        "data": data,
+    }
+    text = (here / f"{name}.html").read_text(encoding="utf-8")
+    for part, content in parts.items():
+        text = text.replace("{{ " + part + " }}", content)
+    return text
 
 
 def marked(grey: np.ndarray, values: Sequence[Value]) -> np.ndarray:
