@@ -17,6 +17,8 @@ SCALES = 5.9, 7.9
 # The share of writers whose digits touch, of forms with a stamp, with a stroke through
 # a field, and of those that are photographed; the others are scanned.
 TOUCHING, STAMPED, STRUCK, PHOTOGRAPHED = 0.3, 0.15, 0.03, 0.4
+# Of a field's height: where the base line of what is written freely is.
+BASE = 0.74, 0.9
 # Degrees by which scans are tilted at most; photographs by half more.
 TILT = 3.0
 
@@ -153,7 +155,7 @@ def _write(
     """Writes symbols into a field's box."""
     left, top, wide, tall = (scale * value for value in field["box"])
     pitch = wide / field["cells"] if "cells" in field else None
-    most = 0.85 * tall if pitch is None else min(0.85 * tall, 1.15 * pitch)
+    most = 0.85 * tall if pitch is None else min(0.85 * tall, 1.1 * pitch)
     hand = hand._replace(height=min(hand.height, most))
     written = write(rng, symbols, hand, pitch)
     room = wide - written.ink.shape[1]
@@ -162,10 +164,10 @@ def _write(
         x = left + (field["cells"] - len(symbols)) * pitch
         base = top + (tall + hand.height) / 2 + 0.04 * tall * rng.standard_normal()
     elif room < 0:
-        x, base = left + room / 2, top + rng.uniform(0.8, 0.92) * tall
+        x, base = left + room / 2, top + rng.uniform(*BASE) * tall
     else:
         x = left + rng.uniform(0.1, 0.9) * room
-        base = top + rng.uniform(0.8, 0.92) * tall
+        base = top + rng.uniform(*BASE) * tall
     owner = np.zeros_like(dark)
     clutter.put(owner, hand.ink * written.ink, x, base - written.base)
     np.maximum(dark, owner, out=dark)

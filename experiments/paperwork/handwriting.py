@@ -8,6 +8,10 @@ import numpy as np
 # MNIST's digits were scaled to so many pixels (see `mnistopt.data.strangers`).
 _BOX = 20
 COMMA, SLASH = ",", "/"
+# Levels of ink between which a pen's edge may be.
+LEVELS = 0.2, 0.85
+# Of a cell's width: a digit is at most so wide.
+NARROW = 0.95
 
 
 class Hand(NamedTuple):
@@ -19,7 +23,7 @@ class Hand(NamedTuple):
         gap: Pixels between digits, of the height; below 0 they touch.
         jitter: How much gaps and base lines differ, of the height.
         slant: Columns per row, by which all is sheared.
-        pen: What is added to a stroke's width, in pixels of MNIST's.
+        pen: How wide its strokes are, in pixels of MNIST's.
         ink: How dark the pen is, in [0, 1].
     """
 
@@ -48,7 +52,7 @@ def a_hand(rng: np.random.Generator, height: float, touching: float) -> Hand:
         gap,
         rng.uniform(0.02, 0.07),
         rng.normal(0, 0.08),
-        rng.uniform(-0.5, 0.6),
+        rng.uniform(1.6, 3.2),
         rng.uniform(0.45, 0.95),
     )
 
@@ -66,10 +70,21 @@ def glyph(digit: np.ndarray, height: float, pen: float) -> np.ndarray:
     share = height / _BOX
     ink = np.pad(ink, 2).astype(np.float32) / 255
     large = cv2.resize(ink, None, fx=share, fy=share, interpolation=cv2.INTER_CUBIC)
-    # A pixel more of width is half a pixel on each side, where ink falls by 0.6 or so.
-    level = 0.5 - 0.3 * pen
+    # One pen writes all digits. A pixel more of width is half one on each side, where
+    # ink falls by 0.6 or so.
+    level = float(np.clip(0.5 - 0.3 * (pen - _width(ink)), *LEVELS))
     sharp = np.clip(0.5 + (large - level) * 0.9 * share, 0, 1)
     return _cropped(sharp)
+
+
+def _width(ink: np.ndarray) -> float:
+    """Returns how wide the strokes of a digit are in the mean, in pixels."""
+    fine = cv2.resize(ink, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    mask = (fine > 0.5).astype(np.uint8)
+    if not mask.any():
+        return 0.0
+    # The distances to paper in a stroke of width w are w / 4 in the mean.
+    return float(cv2.distanceTransform(mask, cv2.DIST_L2, 3)[mask > 0].mean())
 
 
 def _cropped(ink: np.ndarray) -> np.ndarray:
@@ -91,7 +106,7 @@ def stroke(points: np.ndarray, width: float) -> np.ndarray:
 
 def mark(rng: np.random.Generator, symbol: str, height: float, pen: float):
     """Returns a comma, a point, or a slash as somebody may write it."""
-    width = max(1.5, (2.5 + pen) * height / _BOX)
+    width = max(1.5, pen * height / _BOX)
     if symbol == SLASH:
         lean = rng.uniform(0.15, 0.6)
         bend = rng.normal(0, 0.03)
@@ -141,6 +156,10 @@ def write(
             ink = mark(rng, symbol, height, hand.pen)
         else:
             ink = glyph(digit, height, hand.pen)
+        if pitch is not None and ink.shape[1] > NARROW * pitch:
+            # In cells people write narrowly.
+            size = round(NARROW * pitch), ink.shape[0]
+            ink = cv2.resize(ink, size, interpolation=cv2.INTER_AREA)
         tall, wide = ink.shape
         bottom = hand.jitter * hand.height * rng.standard_normal()
         if symbol == COMMA:

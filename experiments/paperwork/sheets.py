@@ -99,7 +99,7 @@ def transfer() -> Form:
     """A bank's transfer form: everything in cells, most with check digits."""
     account = {"name": "iban", "box": [22, 34, 112, 8], "cells": 20}
     reference = {"name": "reference", "box": [12, 50, 61.6, 8], "cells": 11}
-    euros = {"name": "euros", "box": [78, 66, 39.2, 8], "cells": 7, "digits": [1, 7]}
+    euros = {"name": "euros", "box": [78, 66, 39.2, 8], "cells": 7, "max": 9_999_999}
     cents = {"name": "cents", "box": [121, 66, 11.2, 8], "cells": 2, "digits": 2}
     date = {"name": "date", "box": [12, 82, 44.8, 8], "cells": 8, "check": "date"}
     fields: list[dict[str, Any]] = [

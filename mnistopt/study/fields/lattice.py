@@ -24,6 +24,8 @@ AWAY = 1e-4
 RARE = 1e-4
 # Texts that are followed up at each place.
 BEAM = 200
+# The ink of a digit, of the square of the height of writing, is at least this.
+DIGIT = 0.06
 # The share of fields that hold what is not allowed: people write 12 of 10.
 MISTAKEN = 0.01
 # The share of fields that hold nothing, unless more is known.
@@ -38,12 +40,14 @@ class Weights(NamedTuple):
         cut: Of a place where ink was cut, if a symbol begins or ends there.
         joined: Of two pieces that make a symbol although they are apart.
         strange: Of two symbols in one cell, and of one across two.
+        left: Of most of the ink of a cell that is none.
     """
 
     symbol: float = 0.0
     cut: float = -1.0
     joined: float = -0.5
     strange: float = -5.0
+    left: float = -3.0
 
 
 WEIGHTS = Weights()
@@ -59,6 +63,7 @@ class Lattice(NamedTuple):
         symbols: S names.
         pieces: How many there are.
         prior: Logarithms of what pieces say of each candidate, float [N].
+        left: Logarithms of the weight of each piece that is none, float [P].
     """
 
     first: np.ndarray
@@ -67,6 +72,7 @@ class Lattice(NamedTuple):
     symbols: Sequence[str]
     pieces: int
     prior: np.ndarray
+    left: np.ndarray
 
 
 class Guess(NamedTuple):
@@ -146,6 +152,21 @@ def priors(
     return prior + weights.strange * (changes[last] - changes[first])
 
 
+def leaving(ink: np.ndarray, cells: np.ndarray | None, weights: Weights) -> np.ndarray:
+    """Returns the logarithm of the weight of each piece that is none, float [P].
+
+    Args:
+        ink: Of each piece, of the square of the height of writing, float [P].
+        cells: See `priors`.
+        weights: What is known.
+    """
+    if cells is None or not len(ink):
+        return np.zeros(len(ink))
+    whole = np.bincount(cells, ink)[cells]
+    # Half of the ink of a cell with a digit's worth of it.
+    return np.where((ink >= whole / 2) & (whole >= DIGIT), weights.left, 0.0)
+
+
 def read(lattice: Lattice, rule: Rule) -> Said:
     """Returns what a field says.
 
@@ -199,7 +220,8 @@ def _texts(lattice: Lattice, rule: Rule) -> dict[str, float]:
     for place in range(lattice.pieces):
         texts = sorted(at[place].items(), key=lambda item: -item[1])[:BEAM]
         for text, weight in texts:
-            _add(at[place + 1], text, weight)  # the piece is none
+            # The piece is none.
+            _add(at[place + 1], text, weight + float(lattice.left[place]))
             for after, symbols in arcs[place]:
                 for symbol, odds in symbols:
                     longer = text + symbol
@@ -221,17 +243,15 @@ def _total(lattice: Lattice) -> float:
     sums = np.full(lattice.pieces + 1, -np.inf)
     sums[0] = 0
     weights = special.logsumexp(lattice.odds, axis=1) + lattice.prior
-    order = np.argsort(lattice.first, kind="stable")
-    place = 0
-    for number in order:
-        while place < lattice.first[number]:
-            sums[place + 1] = np.logaddexp(sums[place + 1], sums[place])
-            place += 1
-        after = lattice.last[number] + 1
-        sums[after] = np.logaddexp(sums[after], sums[place] + weights[number])
-    while place < lattice.pieces:
-        sums[place + 1] = np.logaddexp(sums[place + 1], sums[place])
-        place += 1
+    arcs: list[list[int]] = [[] for _ in range(lattice.pieces)]
+    for number, first in enumerate(lattice.first):
+        arcs[first].append(number)
+    for place, numbers in enumerate(arcs):
+        left = sums[place] + lattice.left[place]
+        sums[place + 1] = np.logaddexp(sums[place + 1], left)
+        for number in numbers:
+            after = lattice.last[number] + 1
+            sums[after] = np.logaddexp(sums[after], sums[place] + weights[number])
     return float(sums[-1])
 
 
@@ -242,7 +262,8 @@ def _likeliest(lattice: Lattice) -> str:
     arcs = _arcs(lattice)
     for place in range(lattice.pieces):
         weight, text = best[place]
-        best[place + 1] = max(best[place + 1], (weight, text))
+        left = weight + float(lattice.left[place])
+        best[place + 1] = max(best[place + 1], (left, text))
         for after, symbols in arcs[place]:
             symbol, odds = max(symbols, key=lambda pair: pair[1])
             best[after] = max(best[after], (weight + odds, text + symbol))

@@ -268,4 +268,8 @@ class Reader:
         ends = tried.first, tried.last
         prior = lattice.priors(*ends, spot.cut.cut, spot.cells, self.weights)
         count = len(spot.cut.boxes)
-        return lattice.read(Lattice(*ends, odds, symbols, count, prior), rule)
+        pixels = np.bincount(spot.cut.names.ravel(), minlength=count + 1)[1:]
+        ink_of = pixels / spot.cut.height**2
+        left = lattice.leaving(ink_of, spot.cells, self.weights)
+        found = Lattice(*ends, odds, symbols, count, prior, left)
+        return lattice.read(found, rule)

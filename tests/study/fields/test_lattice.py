@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from mnistopt.study.fields import lattice
-from mnistopt.study.fields.lattice import Lattice, Weights, log_odds, priors, read
+from mnistopt.study.fields.lattice import (
+    Lattice,
+    Weights,
+    leaving,
+    log_odds,
+    priors,
+    read,
+)
 from mnistopt.study.fields.rules import Rule
 
 CLASSES = (*"0123456789", ",", "/", "none")
@@ -21,7 +28,8 @@ def a_lattice(seed, count=4, symbols="0123456789"):
     first, last = np.array(ends).T
     odds = rng.normal(-1, 3, (len(ends), len(symbols)))
     prior = rng.normal(0, 1, len(ends))
-    return Lattice(first, last, odds, tuple(symbols), count, prior)
+    left = -rng.random(count)
+    return Lattice(first, last, odds, tuple(symbols), count, prior, left)
 
 
 def ways(given):
@@ -31,12 +39,14 @@ def ways(given):
         for chosen in itertools.combinations(arcs, size):
             if any(a[1] >= b[0] for a, b in itertools.pairwise(chosen)):
                 continue
+            taken = {k for first, last, _ in chosen for k in range(first, last + 1)}
+            left = sum(given.left[k] for k in range(given.pieces) if k not in taken)
             for symbols in itertools.product(range(len(given.symbols)), repeat=size):
                 weight = sum(
                     given.odds[arc[2], k] + given.prior[arc[2]]
                     for arc, k in zip(chosen, symbols)
                 )
-                yield "".join(given.symbols[k] for k in symbols), weight
+                yield "".join(given.symbols[k] for k in symbols), weight + left
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -85,7 +95,9 @@ def test_the_likeliest_text_need_not_be_allowed():
 
 
 def test_a_field_without_pieces_is_empty():
-    nothing = Lattice(*np.zeros((2, 0), int), np.zeros((0, 10)), (), 0, np.zeros(0))
+    nothing = Lattice(
+        *np.zeros((2, 0), int), np.zeros((0, 10)), (), 0, np.zeros(0), np.zeros(0)
+    )
     said = read(nothing, Rule((1, 3)))
     assert said.guesses[0].value == "" and said.guesses[0].probability > 0.5
 
@@ -94,7 +106,9 @@ def test_an_impossible_mark_is_not_bent_into_a_possible_one():
     """12 of 10, plainly written."""
     odds = np.full((2, 10), -12.0)
     odds[0, 1] = odds[1, 2] = 10
-    given = Lattice(*np.array([[0, 1]] * 2), odds, tuple("0123456789"), 2, np.zeros(2))
+    given = Lattice(
+        *np.array([[0, 1]] * 2), odds, tuple("0123456789"), 2, *np.zeros((2, 2))
+    )
     said = read(given, Rule((1, 2), number=True, high=Decimal(10)))
     assert said.text == "12" and said.other > 0.9
 
@@ -104,7 +118,8 @@ def test_a_class_list_settles_a_doubtful_digit():
     odds[0, 3] = odds[1, 1] = 10
     odds[2, 7], odds[2, 1] = 3.0, 2.5
     ends = np.arange(3)
-    given = Lattice(ends, ends, odds, tuple("0123456789"), 3, np.zeros(3))
+    rest = 3, *np.zeros((2, 3))
+    given = Lattice(ends, ends, odds, tuple("0123456789"), *rest)
     assert read(given, Rule((3, 3))).guesses[0].probability < 0.7
     known = Rule((3, 3), among=("311", "405", "999"))
     assert read(given, known).guesses[0] == ("311", pytest.approx(1, abs=0.01))
@@ -127,3 +142,11 @@ def test_cells_hold_a_digit_each():
     assert priors(first, last, cut, None, w).tolist() == [-1, -1, 0, 0, -4]
     # Whatever was one: the first two stand in one cell.
     assert priors(first, last, cut, cells, w).tolist() == [-3, -3, 0, 0, -9]
+
+
+def test_the_ink_of_a_cell_is_hardly_none():
+    w = Weights(left=-3)
+    ink, cells = np.array([0.2, 0.01, 0.03, 0.1, 0.11]), np.array([0, 0, 1, 2, 2])
+    # A digit, a speck beside it, a speck alone, and two halves, of which one is more.
+    assert leaving(ink, cells, w).tolist() == [-3, 0, 0, 0, -3]
+    assert not leaving(ink, None, w).any()
