@@ -77,9 +77,11 @@ def main() -> None:
 def read(workdir: Path) -> None:
     """Reads scans, and writes what they say."""
     import mnistopt
-    from mnistopt.study.fields import output
+    from mnistopt.study.fields import calibrated, output
 
     out = Path(FLAGS.out or f"runs/read/{Path(FLAGS.images).stem}")
+    # Before the scans are read: that may take long.
+    truth = calibrated.read_truth(FLAGS.truth) if FLAGS.truth else None
     folder = output.Folder(out)
     start, count = time.perf_counter(), 0
 
@@ -93,20 +95,22 @@ def read(workdir: Path) -> None:
     asked = FLAGS.images, FLAGS.layout, workdir, FLAGS.max_error
     answer = mnistopt.read(*asked, on_page=on_page)
     folder.finish(answer)
+    if not FLAGS.quiet:
+        print(file=sys.stderr)
     print("\n".join(output.summary(answer)))
-    if FLAGS.truth:
+    if truth:
         form = Path(FLAGS.layout).resolve().parent.name
-        calibrate(workdir, answer, FLAGS.truth, form)
+        calibrate(workdir, answer, truth, form)
     print(f"Table: {short_path(out / output.TABLE)}")
     print(f"Type the rest: {short_path(out / output.TYPING)}")
     print(f"Took {time.perf_counter() - start:.0f} s")
 
 
-def calibrate(workdir: Path, answer: Any, truth: str, form: str) -> None:
+def calibrate(workdir: Path, answer: Any, truth: Any, form: str) -> None:
     """Keeps what a reader says of known fields, and says how right that is."""
     from mnistopt.study.fields import calibrated
 
-    rows = calibrated.compare(answer.values, calibrated.read_truth(truth))
+    rows = calibrated.compare(answer.values, truth)
     calibrated.keep_calibration(workdir, form, rows)
     print(calibrated.sentence(rows))
 

@@ -59,16 +59,22 @@ def read(file: Path) -> Iterator[Page]:
     if file.suffix.lower() == ".pdf":
         yield from _read_pdf(file)
         return
+    count = 1
     try:
         pixels = pictures.read_picture(file)
-        yield Page(file.name, _grey(pictures.as_bytes(pixels, file)))
         count = _frames(file)
-        for number in range(1, count):
-            yield Page(f"{file.name}#{number + 1}", _frame(file, number))
-    except InputError as error:
+        name = f"{file.name}#1" if count > 1 else file.name
+        yield Page(name, _grey(pictures.as_bytes(pixels, file)))
+    except (InputError, OSError, ValueError) as error:
         yield Page(file.name, None, str(error))
     except MemoryError:
         yield Page(file.name, None, "it is too large for the memory")
+    for number in range(1, count):
+        name = f"{file.name}#{number + 1}"
+        try:
+            yield Page(name, _frame(file, number))
+        except (OSError, ValueError, EOFError, MemoryError) as error:
+            yield Page(name, None, f"page {number + 1} of {file} ({error})")
 
 
 def _grey(pixels: np.ndarray) -> np.ndarray:
@@ -90,6 +96,9 @@ def _frame(file: Path, number: int) -> np.ndarray:
 
     with Image.open(file) as opened:
         opened.seek(number)
+        pixels = np.asarray(opened)
+        if pixels.dtype == np.uint16:
+            return (pixels >> 8).astype(np.uint8)
         return np.asarray(opened.convert("L"))
 
 
@@ -103,7 +112,7 @@ def _read_pdf(file: Path) -> Iterator[Page]:
         return
     with document:
         for number in range(len(document)):
-            name = f"{file.name}#{number + 1}" if len(document) > 1 else file.name
+            name = f"{file.name}#{number + 1}"
             try:
                 page = document[number]
                 bitmap = page.render(scale=DPI / 72, grayscale=True)

@@ -314,7 +314,7 @@ def _tilt(dark: np.ndarray) -> float:
     share = min(1.0, COARSE / 2 / min(dark.shape))
     small = cv2.resize(dark, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
     height, width = small.shape
-    best, most = 0.0, -1.0
+    best, most = 0.0, 0.0
     for tilt in np.arange(-TILT, TILT + STEP / 2, STEP):
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), tilt, 1)
         rows = cv2.warpAffine(small, matrix, (width, height)).sum(axis=1)

@@ -140,16 +140,21 @@ def read_truth(path: str | Path) -> dict[tuple[str, str], str]:
             f"truth={path} cannot be read ({error}); expected is a CSV file with the "
             "columns page, field and value"
         ) from error
+    if "by" in table:
+        # What the reader took over itself says nothing of how right it is.
+        table = table[table["by"] == "typed"]
     rows = zip(table["page"], table["field"], table["value"])
-    return {(page, field): value for page, field, value in rows}
+    return {
+        (page, field): value.strip().replace(",", ".") for page, field, value in rows
+    }
 
 
 def compare(values: Sequence[Any], truth: Mapping[tuple[str, str], str]) -> Any:
     """Returns the readings of known fields, as `keep_calibration` takes them.
 
     Args:
-        values: What fields are taken for, see `run.Value`; those of pages on which the
-            form was not found are left out.
+        values: What fields are taken for, see `run.Value`; those that are empty, and
+            of pages on which the form was not found, are left out.
         truth: What stands in them, by page and field.
 
     Raises:
@@ -165,7 +170,7 @@ def compare(values: Sequence[Any], truth: Mapping[tuple[str, str], str]) -> Any:
             value.score,
         )
         for value in values
-        if value.reading and (value.page, value.field) in truth
+        if value.reading and value.value and (value.page, value.field) in truth
     ]
     if not rows:
         raise InputError("truth names none of the pages and fields that were read")

@@ -12,8 +12,10 @@ from mnistopt.files import check_path
 from mnistopt.study.fields import rules
 from mnistopt.study.fields.rules import Rule
 
-# Digits of a field of which nothing is known.
-MOST_DIGITS = 12
+# Digits of a field of which nothing is known, and of any.
+MOST_DIGITS, LONGEST = 12, 40
+# Numbers of a layout are below this, and no NaN.
+LARGEST = 1e7
 _OF_LAYOUT = {"page", "marks", "blank", "fields", "sums"}
 _OF_FIELD = {
     *("name", "box", "cells", "digits", "decimals", "min", "max", "step", "out_of"),
@@ -126,13 +128,16 @@ def make_layout(given: Any, folder: Path = Path(), where: str = "layout") -> Lay
             raise InputError(f"{where}: marks need the page's [width, height] as page")
         if not isinstance(marks, Sequence) or len(marks) != 4:
             raise InputError(f"{where}: marks are four points, clockwise from top left")
-        marks = tuple(_numbers(mark, 2, f"{where}: marks") for mark in marks)
+        marks = tuple(_numbers(mark or (), 2, f"{where}: marks") for mark in marks)
     blank = given.get("blank")
     if blank is not None:
         if not (folder / str(blank)).is_file():
             raise InputError(f"{where}: blank={blank} is no file in {folder}")
         blank = folder / str(blank)
-    sums = tuple(_sum(entry, names, where) for entry in given.get("sums", ()))
+    entries = given.get("sums", ())
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        raise InputError(f"{where}: sums is {entries!r}; expected a list")
+    sums = tuple(_sum(entry, names, where) for entry in entries)
     return Layout(fields, page, marks, blank, sums)
 
 
@@ -153,12 +158,15 @@ def _numbers(given: Any, count: int, where: str, least: float | None = None) -> 
         return None
     right = isinstance(given, Sequence) and len(given) == count
     right = right and all(
-        isinstance(one, (int, float, Decimal)) and not isinstance(one, bool)
+        isinstance(one, (int, float, Decimal))
+        and not isinstance(one, bool)
+        and abs(one) < LARGEST
         for one in given
     )
-    if not right or (least is not None and min(given) < least):
+    numbers: tuple[float, ...] = tuple(map(float, given)) if right else ()
+    if not right or (least is not None and min(numbers) < least):
         raise InputError(f"{where} is {given!r}; expected {count} numbers")
-    return tuple(map(float, given))
+    return numbers
 
 
 def _shown(numbers: Sequence[float]) -> str:
@@ -201,7 +209,7 @@ def _decimal(given: Any, where: str) -> Decimal | None:
         number = Decimal(str(given))
     except InvalidOperation as error:
         raise InputError(f"{where} is {given!r}; expected a number") from error
-    if not number.is_finite() or number < 0:
+    if not number.is_finite() or not 0 <= number < 10**LONGEST:
         raise InputError(f"{where} is {given!r}; expected a number from 0")
     return number
 
@@ -234,8 +242,13 @@ def _rule(given: Mapping[str, Any], cells: int, folder: Path, where: str) -> Rul
         raise InputError(f"{where}: a list says all: leave max, step, check out")
     limits = low, high, step, out_of, among, check, passing
     # Amounts have their decimals; marks by halves may have one.
-    exact = bool(decimals) and step is None
-    return Rule(digits, number, decimals, *limits, exact)
+    exact = bool(given.get("decimals")) and step is None
+    rule = Rule(digits, number, decimals, *limits, exact)
+    if rule.measure <= 0 or rule.count < 1:
+        raise InputError(
+            f"{where}: nothing is allowed by its min, max, step and digits"
+        )
+    return rule
 
 
 def _digits(given, cells, number, high, decimals, where) -> tuple[int, int]:
@@ -249,9 +262,10 @@ def _digits(given, cells, number, high, decimals, where) -> tuple[int, int]:
     if isinstance(given, int) and not isinstance(given, bool):
         given = given, given
     ends = _numbers(given, 2, f"{where}: digits", least=1)
-    if ends[0] > ends[1] or any(end != int(end) for end in ends):
+    if ends[0] > ends[1] or ends[1] > LONGEST or any(end % 1 for end in ends):
         raise InputError(
-            f"{where}: digits is {given!r}; expected a whole number, or [least, most]"
+            f"{where}: digits is {given!r}; expected a whole number to {LONGEST}, or "
+            "[least, most]"
         )
     return int(ends[0]), int(ends[1])
 
@@ -293,7 +307,8 @@ def _check(given: Any, where: str):
         if set(given) == {"iban"} and str(given["iban"]).isalpha():
             return rules.iban(str(given["iban"]).upper()), 1 / 97
         weights = given.get("weights")
-        if set(given) <= {"weights", "modulus", "remainder"} and weights:
+        listed = isinstance(weights, Sequence) and not isinstance(weights, str)
+        if set(given) <= {"weights", "modulus", "remainder"} and listed and weights:
             modulus = _whole(given.get("modulus", 10), f"{where}: modulus")
             rest = _whole(given.get("remainder", 0), f"{where}: remainder")
             factors = [_whole(one, f"{where}: weights") for one in weights]
@@ -307,6 +322,8 @@ def _sum(given: Any, names: Sequence[str], where: str) -> Sum:
     total, parts = given.get("total"), given.get("of")
     if not isinstance(parts, Sequence) or isinstance(parts, str) or not parts:
         raise InputError(f"{where}: a sum has a total and is of a list of fields")
+    if total in parts:
+        raise InputError(f"{where}: {total!r} cannot be a part of its own sum")
     for name in (total, *parts):
         if name not in names:
             raise InputError(f"{where}: a sum names {name!r}, which is no field")

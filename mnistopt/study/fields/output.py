@@ -99,7 +99,8 @@ def marked(grey: np.ndarray, values: Sequence[Value]) -> np.ndarray:
         Blue, green and red, uint8 [H', W', 3].
     """
     scale = min(1.0, WIDTH / grey.shape[1])
-    small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    size = WIDTH if scale < 1 else grey.shape[1], max(1, round(scale * grey.shape[0]))
+    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     drawn = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
     for value in values:
         if value.reading is None:

@@ -29,8 +29,6 @@ AROUND = 0.5
 ASTRAY = 0.12
 # The class of what is no symbol.
 NONE = "none"
-# Pages that are asked about at a time.
-CHUNK = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +103,14 @@ class Finder:
             self._from_page = np.diag([*scale, 1.0])
 
     def __call__(self, page: Page) -> Sheet:
-        """Returns the fields of a page."""
+        """Returns the fields of a page, or why it cannot be read."""
+        try:
+            return self._sheet(page)
+        except (cv2.error, MemoryError, ValueError, OverflowError) as error:
+            # One page must not end the reading of a hundred others.
+            return Sheet(page, "", f"its fields cannot be cut out ({error})", [])
+
+    def _sheet(self, page: Page) -> Sheet:
         if page.grey is None:
             return Sheet(page, "", page.why, [])
         grey = page.grey
@@ -228,7 +233,7 @@ class Reader:
             raise InputError(
                 f"{study.workdir} cannot read forms, as it has no class "
                 f"{missing[0]!r}: its networks must tell digits from what is none. "
-                "Train some on what `forms --practice` makes"
+                "Train a reader by read --train"
             )
         self.members = read_members(study)
         self._networks = [

@@ -13,7 +13,8 @@ import pandas as pd
 from scipy import special
 
 CONFIDENCE = 0.95
-# The first threshold that is tested takes over this share of fields.
+# The first threshold that is tested takes over this share of fields, or as many as can
+# claim anything.
 FIRST = 0.5
 # Steps from there to all fields.
 STEPS = 50
@@ -65,10 +66,12 @@ def claim(probabilities: np.ndarray, right: np.ndarray, max_error: float) -> Cla
     order = np.argsort(-probabilities, kind="stable")
     ranked, wrong = probabilities[order], np.cumsum(~right[order])
     found = Claim(np.inf, len(order), 0, 0, 1.0)
-    for share in np.linspace(FIRST, 1, STEPS + 1):
-        count = int(np.ceil(share * len(order)))
-        if not count:
-            break
+    # Fewer can claim nothing, whatever they are.
+    first = max(FIRST, needed(max_error) / max(len(order), 1))
+    if first > 1:
+        return found
+    for share in np.linspace(first, 1, STEPS + 1):
+        count = min(int(np.ceil(share * len(order))), len(order))
         # Fields of the same probability are accepted together.
         threshold = float(ranked[count - 1])
         count = int(np.searchsorted(-ranked, -threshold, side="right"))

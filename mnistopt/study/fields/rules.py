@@ -205,6 +205,8 @@ def weighted(
 
 def date(digits: str) -> bool:
     """Says whether eight digits are a day, a month and a year, from 1900 to 2099."""
+    if len(digits) != 8:
+        return False
     day, month, year = int(digits[:2]), int(digits[2:4]), int(digits[4:])
     if not (1900 <= year < 2100 and 1 <= month <= 12):
         return False
@@ -220,6 +222,6 @@ def iban(country: str) -> Callable[[str], bool]:
     letters = "".join(str(ord(letter) - ord("A") + 10) for letter in country)
 
     def check(digits: str) -> bool:
-        return int(digits[2:] + letters + digits[:2]) % 97 == 1
+        return len(digits) > 2 and int(digits[2:] + letters + digits[:2]) % 97 == 1
 
     return check

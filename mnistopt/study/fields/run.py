@@ -26,6 +26,8 @@ CHUNK = 16
 FULL = 0.4
 # Pages that say less than this in the mean may be upside down.
 UNSURE = 0.5
+# Fields with ink that it takes to tell: a lone 6 is a 9 upside down.
+SEVERAL = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +179,10 @@ class Session:
 
     def _may_be_turned(self, sheet: Sheet, readings: list[Reading]) -> bool:
         # Marks and print tell by themselves what is up.
-        blind = not self.layout.marks and not self.layout.blank
-        return blind and not sheet.why and _sureness(readings) < UNSURE
+        blind = self.layout.page and not self.layout.marks and not self.layout.blank
+        inked = sum(len(reading.spot.cut.boxes) > 0 for reading in readings)
+        unsure = inked >= SEVERAL and _sureness(readings) < UNSURE
+        return bool(blind and unsure and not sheet.why)
 
     def _values(
         self, sheet: Sheet, readings: list[Reading], claims: dict[str, Claim]

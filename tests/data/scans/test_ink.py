@@ -18,7 +18,7 @@ SHAPE = 120, 360
 def digits():
     """Ten strings of four digits, as darkness in a field's middle."""
     data, rng = load().test, np.random.default_rng(0)
-    hand = handwriting.Hand(42, 0.05, 0.2, 0.03, 0.0, 0.2, 1.0)
+    hand = handwriting.Hand(42, 0.05, 0.2, 0.03, 0.0, 2.3, 1.0)
     strings = []
     for rows in rng.permutation(len(data.labels))[:40].reshape(10, 4):
         symbols = [(str(data.labels[k]), data.images[k, ..., 0]) for k in rows]

@@ -14,7 +14,7 @@ cv2 = pytest.importorskip("cv2")
 def a_field(symbols, gap, seed=0):
     """A field with digits that are so far apart, as somebody writes them."""
     rng = np.random.default_rng(seed)
-    hand = handwriting.Hand(40, 0.05, gap, 0.02, 0.0, 0.2, 0.8)
+    hand = handwriting.Hand(40, 0.05, gap, 0.02, 0.0, 2.3, 0.8)
     written = handwriting.write(rng, symbols, hand)
     shape = 120, written.ink.shape[1] + 120
     owners = np.zeros((len(symbols), *shape), np.float32)

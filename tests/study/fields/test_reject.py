@@ -43,6 +43,10 @@ def test_nothing_is_accepted_where_nothing_can_be_claimed():
     found = claim(chances, np.ones(100, bool), 0.005)
     assert found.accepted == 0 and not (chances >= found.threshold).any()
     assert claim(chances, np.ones(100, bool), 0.06).accepted == 100
+    # As many as it takes, and not one less.
+    for count, accepted in ((597, 0), (598, 598)):
+        chances = np.linspace(0.9, 1, count)
+        assert claim(chances, np.ones(count, bool), 0.005).accepted == accepted
     assert claim(np.zeros(0), np.zeros(0, bool), 0.5).accepted == 0
 
 
