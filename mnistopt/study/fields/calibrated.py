@@ -2,12 +2,13 @@
 
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from mnistopt.errors import InputError
 from mnistopt.files import writing_to
@@ -51,25 +52,27 @@ class Calibration:
         right = (rows["truth"] == rows["value"]).to_numpy()
         return reject.claim(rows["score"].to_numpy(float), right, max_error)
 
-    def probability(self, kind: str, scores: np.ndarray) -> np.ndarray:
-        """Returns how likely values of such scores are right, float [N].
+    def calibrator(self, kind: str) -> Callable[[float], float]:
+        """Returns what says how likely a value of a kind is right, by its score.
 
         Logistic in the score's logit (Platt 1999); the score where little is known.
         """
         rows = self.of(kind)
         right = (rows["truth"] == rows["value"]).to_numpy()
         if len(rows) < FEWEST or right.all() or not right.any():
-            return scores
+            return float
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(C=1e3)
         model.fit(logits(rows["score"].to_numpy(float))[:, None], right)
-        if not len(scores):
-            return scores
-        return model.predict_proba(logits(scores)[:, None])[:, 1]
+        slope, start = float(model.coef_[0, 0]), float(model.intercept_[0])
+        # Where known scores say nothing, they stay as they are.
+        if slope <= 0:
+            return float
+        return lambda score: float(special.expit(slope * logits(score) + start))
 
 
-def logits(scores: np.ndarray) -> np.ndarray:
+def logits(scores: Any) -> Any:
     """Returns the logits of probabilities, up to those of one in a billion."""
     clipped = np.clip(scores, 1e-9, 1 - 1e-9)
     return np.log(clipped) - np.log1p(-clipped)
@@ -164,13 +167,13 @@ def compare(values: Sequence[Any], truth: Mapping[tuple[str, str], str]) -> Any:
         (
             value.page,
             value.field,
-            kind_of(value.reading.spot.field),
+            value.kind,
             truth[value.page, value.field],
             value.value,
             value.score,
         )
         for value in values
-        if value.reading and value.value and (value.page, value.field) in truth
+        if value.kind and value.value and (value.page, value.field) in truth
     ]
     if not rows:
         raise InputError("truth names none of the pages and fields that were read")

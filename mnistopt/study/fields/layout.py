@@ -160,7 +160,7 @@ def _numbers(given: Any, count: int, where: str, least: float | None = None) -> 
     right = right and all(
         isinstance(one, (int, float, Decimal))
         and not isinstance(one, bool)
-        and abs(one) < LARGEST
+        and -LARGEST < one < LARGEST
         for one in given
     )
     numbers: tuple[float, ...] = tuple(map(float, given)) if right else ()

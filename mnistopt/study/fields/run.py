@@ -42,7 +42,9 @@ class Value:
         accepted: Whether it is taken over unseen.
         why: Why not, in words; "" if it is.
         score: The probability before it is calibrated.
-        reading: What was read; None for a page without the form.
+        kind: The kind of field that it is calibrated with; "" for a page without the
+            form.
+        reading: What was read, while `on_page` is called; then None.
     """
 
     page: str
@@ -52,6 +54,7 @@ class Value:
     accepted: bool
     why: str
     score: float
+    kind: str = ""
     reading: Reading | None = dataclasses.field(repr=False, default=None)
 
 
@@ -142,11 +145,14 @@ class Session:
             )
         kinds = sorted({kind_of(field) for field in self.layout.fields})
         claims = {kind: self.calibration.claim(kind, max_error) for kind in kinds}
+        self._calibrators = {kind: self.calibration.calibrator(kind) for kind in kinds}
         answer = Read([], {}, {}, claims, max_error)
         for sheets in _chunks(self._sheets(_pages(files)), CHUNK):
             for sheet, readings in self._read(sheets):
                 values = self._values(sheet, readings, claims)
-                answer.values.extend(values)
+                # Pictures of all fields would not fit into the memory.
+                kept = (dataclasses.replace(value, reading=None) for value in values)
+                answer.values.extend(kept)
                 if sheet.why:
                     answer.skipped[sheet.page.name] = sheet.why
                 else:
@@ -204,9 +210,9 @@ class Session:
             said = reading.said
             if said.other > score:
                 value, score = "", 0.0
-            (probability,) = self.calibration.probability(kind, np.array([score]))
+            probability = self._calibrators[kind](score)
             why = self._why(reading, chances, value, score, claims[kind])
-            known = float(probability), not why, why, score, reading
+            known = probability, not why, why, score, kind, reading
             values.append(Value(name, field.name, value, *known))
         return values
 
