@@ -84,18 +84,19 @@ def read(workdir: Path) -> None:
     truth = calibrated.read_truth(FLAGS.truth) if FLAGS.truth else None
     folder = output.Folder(out)
     start, count = time.perf_counter(), 0
+    shown = not FLAGS.quiet and sys.stderr.isatty()
 
     def on_page(sheet: Any, values: Any) -> None:
         nonlocal count
         count += 1
         folder.on_page(sheet, values)
-        if not FLAGS.quiet:
+        if shown:
             print(f"\r{count} pages", end="", file=sys.stderr, flush=True)
 
     asked = FLAGS.images, FLAGS.layout, workdir, FLAGS.max_error
     answer = mnistopt.read(*asked, on_page=on_page)
     folder.finish(answer)
-    if not FLAGS.quiet:
+    if shown:
         print(file=sys.stderr)
     print("\n".join(output.summary(answer)))
     if truth:
