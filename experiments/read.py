@@ -185,8 +185,8 @@ def train(workdir: Path) -> None:
             session = Session(
                 reader, read_layout(path / "layout.json"), calibrated.nothing()
             )
-            files = [file for file in pages.find(path) if file.stem != "blank"]
-            rows = calibrated.compare(session.read(files, 0.5).values, known)
+            found = session.read(pages.find(path), 0.5)
+            rows = calibrated.compare(found.values, known)
         calibrated.keep_calibration(workdir, kind, rows)
         print(f"{kind}: {calibrated.sentence(rows)}")
     print(f"Reader: {short_path(workdir)}")

@@ -6,6 +6,7 @@ const pen = canvas.getContext("2d");
 const scan = new Image();
 const fields = [];
 let marks = [];
+let made = 0;
 let from = null;
 let now = null;
 const KINDS = { digits: "digits", number: "a number", decimals: "a number, 2 decimals" };
@@ -46,19 +47,22 @@ function draw() {
   at("text").value = text();
 }
 
+// A number as people type it: 7,5 is 7.5.
+const number = (typed) => Number(typed.trim().replace(",", "."));
+
 function text() {
   const layout = { page: [canvas.width, canvas.height] };
   if (marks.length === 4) layout.marks = marks.map((mark) => mark.map(round));
   layout.fields = fields.map((field) => {
     const said = { name: field.name, box: field.box.map(round) };
     if (field.cells) said.cells = field.cells;
-    const digits = field.digits.split("-").map(Number).filter(Boolean);
+    const digits = field.digits.split(/[-–]/).map(number).filter(Boolean);
     if (digits.length) said.digits = digits.length > 1 ? digits : digits[0];
     if (field.kind === "decimals") said.decimals = 2;
     if (field.kind !== "digits") {
       said.min = 0;
-      if (field.most !== "") said.max = Number(field.most);
-      if (field.step !== "") said.step = Number(field.step);
+      if (field.most !== "") said.max = number(field.most);
+      if (field.step !== "") said.step = number(field.step);
     }
     if (field.optional) said.optional = true;
     return said;
@@ -127,7 +131,8 @@ canvas.onpointerup = () => {
     const box = [Math.min(from[0], now[0]), Math.min(from[1], now[1]),
       Math.abs(now[0] - from[0]), Math.abs(now[1] - from[1])];
     if (box[2] > 4 && box[3] > 4) {
-      fields.push({ name: `field_${fields.length + 1}`, box, kind: "digits", digits: "",
+      made += 1;
+      fields.push({ name: `field_${made}`, box, kind: "digits", digits: "",
         cells: 0, most: "", step: "", optional: false });
       list();
     }

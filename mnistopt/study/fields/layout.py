@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -276,13 +277,17 @@ def _list(given: Any, folder: Path, where: str) -> tuple[str, ...] | None:
         return None
     if isinstance(given, str):
         try:
-            lines = (folder / given).read_text(encoding="utf-8-sig").splitlines()
+            text = (folder / given).read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{where}: list={given} cannot be read ({error})"
             ) from error
-        entries = [line.split(",")[0].split(";")[0].strip() for line in lines]
-        entries = [entry for entry in entries if entry.isdigit()]
+        # Tables come with commas, semicolons or tabs, and with quotes.
+        firsts = [re.split("[,;\t]", line)[0] for line in text.splitlines()]
+        entries = [first.strip().strip("\"'") for first in firsts if first.strip()]
+        # The first line may be a heading.
+        if entries and not entries[0].isdigit():
+            entries = entries[1:]
     elif isinstance(given, Sequence):
         entries = [str(entry) for entry in given]
     else:

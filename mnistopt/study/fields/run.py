@@ -147,6 +147,9 @@ class Session:
         claims = {kind: self.calibration.claim(kind, max_error) for kind in kinds}
         self._calibrators = {kind: self.calibration.calibrator(kind) for kind in kinds}
         answer = Read([], {}, {}, claims, max_error)
+        # The empty form may lie beside those that are filled in.
+        blank = self.layout.blank and self.layout.blank.resolve()
+        files = [file for file in files if file.resolve() != blank]
         for sheets in _chunks(self._sheets(_pages(files)), CHUNK):
             for sheet, readings in self._read(sheets):
                 values = self._values(sheet, readings, claims)

@@ -11,7 +11,7 @@ FIELD = {"name": "a", "box": [1, 2, 30, 10]}
 
 
 def test_a_layout_is_what_its_file_says(tmp_path):
-    (tmp_path / "class.csv").write_text("number;name\n311;Ada\n405;Alan\n")
+    (tmp_path / "class.csv").write_text('number;name\n311;Ada\n"405";Alan\n\n')
     (tmp_path / "blank.png").write_bytes(b"")
     given = {
         "page": [210, 297],
@@ -60,6 +60,12 @@ def test_a_layout_is_what_its_file_says(tmp_path):
         ({"fields": [{**FIELD, "out_of": "yes"}]}, "true or false"),
         ({"fields": [{**FIELD, "list": []}]}, "holds no numbers"),
         ({"fields": [{**FIELD, "list": "gone.csv"}]}, "cannot be read"),
+        ({"fields": [{**FIELD, "list": ["311", "4O5"]}]}, "holds no numbers"),
+        ({"fields": [{**FIELD, "digits": 400}]}, "whole number to 40"),
+        ({"fields": [{**FIELD, "box": [0, 0, float("inf"), 9]}]}, "expected 4"),
+        ({"fields": [{**FIELD, "min": 1000, "digits": [1, 2]}]}, "nothing is allowed"),
+        ({"fields": [FIELD], "sums": 5}, "expected a list"),
+        ({"fields": [FIELD], "sums": [{"total": "a", "of": ["a"]}]}, "of its own sum"),
         ({"fields": [{**FIELD, "list": ["1"], "max": 3}]}, "a list says all"),
         ({"fields": [{**FIELD, "check": "lun"}]}, "check is 'lun'"),
         ({"fields": [{**FIELD, "check": "luhn", "max": 3}]}, "check digits are of"),

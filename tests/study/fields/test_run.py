@@ -34,14 +34,10 @@ def reader(tmp_path_factory):
     return a_reader(tmp_path_factory.mktemp("reader"))
 
 
-def files_of(folder):
-    return [file for file in pages.find(folder) if file.stem != "blank"]
-
-
 def read(reader, folder, files=None, calibration=None, max_error=0.05):
     layout = read_layout(folder / "layout.json")
     known = calibration or calibrated.nothing()
-    return Session(reader, layout, known).read(files or files_of(folder), max_error)
+    return Session(reader, layout, known).read(files or pages.find(folder), max_error)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +64,7 @@ def test_most_fields_are_read_and_the_sure_ones_are_right(exams, scans):
 
 @pytest.mark.parametrize("tilt", [3, -3, 180])
 def test_turning_a_scan_changes_no_value(reader, exams, scans, tmp_path, tilt):
-    files = files_of(scans / "exam")[:4]
+    files = pages.find(scans / "exam")[:4]
     for file in files:
         scan = Image.open(file)
         turned = scan.rotate(tilt, Image.Resampling.BICUBIC, True, fillcolor=200)
@@ -83,7 +79,7 @@ def test_turning_a_scan_changes_no_value(reader, exams, scans, tmp_path, tilt):
 
 
 def test_a_pdf_says_what_its_pages_say(reader, exams, scans, tmp_path):
-    first, *others = (Image.open(file) for file in files_of(scans / "exam")[:3])
+    first, *others = (Image.open(file) for file in pages.find(scans / "exam")[:3])
     path = tmp_path / "scans.pdf"
     first.save(path, save_all=True, append_images=others, resolution=200)
     answer = read(reader, scans / "exam", [path])
@@ -98,7 +94,7 @@ def test_a_pdf_says_what_its_pages_say(reader, exams, scans, tmp_path):
 
 
 def test_light_on_dark_pages_say_the_same(reader, exams, scans, tmp_path):
-    files = files_of(scans / "exam")[:2]
+    files = pages.find(scans / "exam")[:2]
     for file in files:
         grey = np.asarray(Image.open(file))
         Image.fromarray(255 - grey).save(tmp_path / f"{file.stem}.png")
@@ -172,7 +168,7 @@ def test_results_are_a_table_marked_pages_and_a_page_to_type_on(
     layout = read_layout(scans / "exam" / "layout.json")
     session = Session(reader, layout, calibrated.nothing())
     folder = output.Folder(tmp_path / "out")
-    files = files_of(scans / "exam")[:2]
+    files = pages.find(scans / "exam")[:2]
     answer = session.read(files, 0.01, folder.on_page)
     folder.finish(answer)
     with open(tmp_path / "out" / output.TABLE, newline="") as file:
