@@ -21,7 +21,6 @@ from mnistopt.errors import InputError
 
 FLAGS = flags.FLAGS
 WORKDIR = "runs/reader"
-PRACTICE = "practice.npz"
 # Forms of each kind by which a reader is calibrated, filled in with validation digits:
 # at 0.5 % it takes 598 fields without an error.
 KNOWN = {"exam": 300, "transfer": 600, "cheque": 2000}
@@ -118,8 +117,6 @@ def calibrate(workdir: Path, answer: Any, truth: Any, form: str) -> None:
 
 def draw_layout() -> None:
     """Writes a page on which boxes are drawn on the first scan."""
-    import base64
-
     import cv2
     import numpy as np
 
@@ -133,14 +130,12 @@ def draw_layout() -> None:
     # Level, as boxes are.
     size = np.array(first.grey.shape[::-1], float)
     found = straighten.by_border(first.grey, ink.darkness(first.grey), size)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     shape = first.grey.shape[::-1]
-    level = cv2.warpPerspective(first.grey, found.matrix, shape, flags=flags)
-    coded = cv2.imencode(".jpg", level)[1].tobytes()
-    picture = "data:image/jpeg;base64," + base64.b64encode(coded).decode()
+    level = cv2.warpPerspective(first.grey, found.matrix, shape, flags=how)
     out = Path(FLAGS.out or f"runs/read/{Path(FLAGS.images).stem}") / "layout.html"
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, output.page("layout", picture=picture))
+    write_text(out, output.page("layout", picture=output.picture_url(level)))
     print(f"Open {short_path(out)} in a browser, and draw a box around each field")
 
 
@@ -158,7 +153,8 @@ def train(workdir: Path) -> None:
 
     digits = mnistopt.load(FLAGS.dataset, data_dir=FLAGS.data_dir)
     workdir.mkdir(parents=True, exist_ok=True)
-    examples = workdir / PRACTICE
+    # By what they are made of: other digits must not be taken for these.
+    examples = workdir / f"practice-{digits.fingerprint}.npz"
     if not examples.exists():
         if not FLAGS.quiet:
             print("Writing strings of digits to practise on", file=sys.stderr)

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from experiments.paperwork import clutter
-from experiments.paperwork.handwriting import COMMA, Hand, a_hand, write
+from experiments.paperwork.handwriting import Hand, a_hand, write
 from experiments.paperwork.sheets import MOST, Form
-from mnistopt.study.fields.rules import iban, luhn
+from mnistopt.study.fields.rules import COMMA, iban, luhn
 
 # Pixels a millimetre: 150 to 200 dots an inch.
 SCALES = 5.9, 7.9

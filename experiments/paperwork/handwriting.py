@@ -5,9 +5,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from mnistopt.study.fields.rules import COMMA, SLASH
+
 # MNIST's digits were scaled to so many pixels (see `mnistopt.data.strangers`).
 _BOX = 20
-COMMA, SLASH = ",", "/"
 # Levels of ink between which a pen's edge may be.
 LEVELS = 0.2, 0.85
 # Of a cell's width: a digit is at most so wide.

@@ -9,14 +9,15 @@ import cv2
 import numpy as np
 
 from experiments.paperwork import clutter, handwriting
-from experiments.paperwork.handwriting import COMMA, SLASH, a_hand
+from experiments.paperwork.handwriting import a_hand
 from mnistopt.data.scans import ink as inks
 from mnistopt.data.scans import pieces
 from mnistopt.data.scans.ink import Box
 from mnistopt.files import replacing
+from mnistopt.study.fields.reader import NONE
+from mnistopt.study.fields.rules import COMMA, SLASH
 
-# Names of what a reader tells apart; the last is what is no digit.
-NONE = "none"
+# Names of what a reader tells apart.
 CLASSES = (*map(str, range(10)), COMMA, SLASH, NONE)
 # A candidate is a symbol if it has at least so much of what is left of its ink, and so
 # little of other ink; it is none if it has less than `LESS` of it or more of others. Of
@@ -35,7 +36,7 @@ class Practice(NamedTuple):
     Attributes:
         grey: The picture, uint8 [H, W].
         box: Where the field is in it.
-        written: What is written, in the picture's place: float32 [n, H, W] each.
+        owners: Each symbol alone, as it stands in the picture: float32 [n, H, W].
         symbols: What each is, as text.
         cells: In how many cells they stand, 0 for none.
         printed: The form's print, if it is known, float32 [H, W].

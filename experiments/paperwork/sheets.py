@@ -22,7 +22,6 @@ class Form(NamedTuple):
     Attributes:
         layout: What layout.json says of it.
         printed: Draws its print into darkness [H, W] at pixels a millimetre.
-        commas: Whether numbers are written with commas; else they have cells.
     """
 
     layout: dict[str, Any]

@@ -157,7 +157,7 @@ def aligned(
         return printed, (0, 0)
     around = cv2.copyMakeBorder(dark, *(reach,) * 4, cv2.BORDER_CONSTANT)
     like = cv2.matchTemplate(around, printed, cv2.TM_CCOEFF_NORMED)
-    # Where nothing tells, it stays.
+    # Where no place is better than the others, it stays.
     like[reach, reach] += 0.01
     _, _, _, (x, y) = cv2.minMaxLoc(like)
     x, y = x - reach, y - reach

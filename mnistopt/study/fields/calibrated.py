@@ -86,7 +86,7 @@ def read_calibration(workdir: Path) -> Calibration:
     """
     path = workdir / FILE
     if not path.exists():
-        return Calibration(pd.DataFrame(columns=COLUMNS))
+        return nothing()
     try:
         if Manifest(workdir, OF_FIGURES).is_altered(FILE):
             raise ValueError("its checksum has changed")

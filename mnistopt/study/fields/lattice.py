@@ -61,7 +61,7 @@ class Lattice(NamedTuple):
         last: Their last pieces, int [N].
         odds: Log-odds of each symbol against none, float [N, S].
         symbols: S names.
-        pieces: How many there are.
+        pieces: P, the number of pieces.
         prior: Logarithms of what pieces say of each candidate, float [N].
         left: Logarithms of the weight of each piece that is none, float [P].
     """
@@ -163,7 +163,7 @@ def leaving(ink: np.ndarray, cells: np.ndarray | None, weights: Weights) -> np.n
     if cells is None or not len(ink):
         return np.zeros(len(ink))
     whole = np.bincount(cells, ink)[cells]
-    # Half of the ink of a cell with a digit's worth of it.
+    # Pieces with most of a cell's ink, in cells with enough ink for a digit.
     return np.where((ink >= whole / 2) & (whole >= DIGIT), weights.left, 0.0)
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from mnistopt.files import replacing, write_text
+from mnistopt.study.fields.calibrated import CELLS, FREE
 from mnistopt.study.fields.reader import Sheet
 from mnistopt.study.fields.reject import CONFIDENCE, needed
 from mnistopt.study.fields.run import Read, Value
@@ -44,8 +45,8 @@ class Folder:
             part.write_bytes(_jpeg(marked(sheet.page.grey, values)))
         for value in values:
             if not value.accepted and value.reading:
-                picture = _jpeg(value.reading.spot.picture)
-                self._pictures[value.page, value.field] = _url(picture)
+                picture = picture_url(value.reading.spot.picture)
+                self._pictures[value.page, value.field] = picture
 
     def finish(self, read: Read) -> None:
         """Writes the table, the summary, and the page to type on."""
@@ -120,8 +121,9 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return coded.tobytes()
 
 
-def _url(picture: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+def picture_url(pixels: np.ndarray) -> str:
+    """Returns a picture, uint8 [H, W], as what a page shows without another file."""
+    return "data:image/jpeg;base64," + base64.b64encode(_jpeg(pixels)).decode()
 
 
 def summary(read: Read) -> list[str]:
@@ -141,7 +143,7 @@ def summary(read: Read) -> list[str]:
     return lines
 
 
-_KINDS = {"cells": "fields with cells", "free": "fields written freely"}
+_KINDS = {CELLS: "fields with cells", FREE: "fields written freely"}
 
 
 def _claimed(claim: Any, max_error: float) -> str:

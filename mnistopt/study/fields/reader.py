@@ -13,10 +13,9 @@ from mnistopt.data.scans.pages import Page
 from mnistopt.data.scans.straighten import Found, NotFound
 from mnistopt.engine.predict import Predictor
 from mnistopt.errors import InputError
-from mnistopt.results.calibration import heated
 from mnistopt.study.ensemble import read_members, weighted_mean
 from mnistopt.study.fields import lattice
-from mnistopt.study.fields.lattice import WEIGHTS, Lattice, Said, Weights
+from mnistopt.study.fields.lattice import WEIGHTS, Lattice, Said
 from mnistopt.study.fields.layout import Field, Layout
 from mnistopt.study.fields.rules import DIGITS
 
@@ -214,15 +213,11 @@ def _warped(image, matrix, shape, reduction: float, around: float = 0) -> np.nda
 class Reader:
     """The networks of a study that read."""
 
-    def __init__(
-        self, study: Any, temperature: float = 1.0, weights: Weights = WEIGHTS
-    ):
+    def __init__(self, study: Any):
         """Loads a study's networks.
 
         Args:
-            study: The study, whose classes are those of `NONE` and digits.
-            temperature: What the logits of their vote are divided by.
-            weights: What is known before they are asked.
+            study: The study; its classes are digits, marks and `NONE`.
 
         Raises:
             InputError: If the study has other classes.
@@ -240,7 +235,6 @@ class Reader:
             (study.network(name), study.variables(name)) for name in self.members
         ]
         self._precision = study.config.precision
-        self.temperature, self.weights = temperature, weights
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Returns the vote's probabilities of candidates, float [N, K]."""
@@ -248,8 +242,7 @@ class Reader:
             return np.zeros((0, len(self.class_names)))
         predictor = Predictor({"": images[..., np.newaxis]}, self._precision)
         answers = [said[""].probabilities for said in predictor(self._networks)]
-        mean = weighted_mean(np.stack(answers), [*self.members.values()])
-        return heated(mean, self.temperature)
+        return weighted_mean(np.stack(answers), [*self.members.values()])
 
     def read(self, sheets: Sequence[Sheet]) -> Iterator[list[Reading]]:
         """Yields what the fields of each page say."""
@@ -271,10 +264,10 @@ class Reader:
         symbols = [name for name in rule.symbols if name in self.class_names]
         odds = lattice.log_odds(probabilities, self.class_names, symbols)
         ends = tried.first, tried.last
-        prior = lattice.priors(*ends, spot.cut.cut, spot.cells, self.weights)
+        prior = lattice.priors(*ends, spot.cut.cut, spot.cells, WEIGHTS)
         count = len(spot.cut.boxes)
         pixels = np.bincount(spot.cut.names.ravel(), minlength=count + 1)[1:]
         ink_of = pixels / spot.cut.height**2
-        left = lattice.leaving(ink_of, spot.cells, self.weights)
+        left = lattice.leaving(ink_of, spot.cells, WEIGHTS)
         found = Lattice(*ends, odds, symbols, count, prior, left)
         return lattice.read(found, rule)

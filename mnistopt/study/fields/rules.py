@@ -33,7 +33,7 @@ class Rule:
         out_of: Whether a slash and `high` may follow: 7/10.
         among: What it may hold and nothing else, sorted; None for anything.
         check: Says whether digits have the right check digit; None for any.
-        wrong: The share of all digits that `check` lets pass.
+        passing: The share of all digits that `check` lets pass.
     """
 
     digits: tuple[int, int]

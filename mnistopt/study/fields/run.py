@@ -22,7 +22,7 @@ from mnistopt.study.study import open_study
 
 # Pages that are read at a time.
 CHUNK = 16
-# Of fields: where more of the ink stands than of a page that is filled in, it is none.
+# Of a field's pixels: where more are ink it is not writing, but something else.
 FULL = 0.4
 # Pages that say less than this in the mean may be upside down.
 UNSURE = 0.5
