@@ -4,13 +4,21 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from mnistopt.study.fields.rules import COMMA, SLASH
 
 # MNIST's digits were scaled to so many pixels (see `mnistopt.data.strangers`).
 _BOX = 20
-# Levels of ink between which a pen's edge may be.
-LEVELS = 0.2, 0.85
+# Its digits are written with another pen so far as their loops stay open and their
+# strokes whole: thicker by pixels on each side, thinner by a share of their width.
+THICKER, THINNER = 0.4, 0.2
+# Pixels for each of MNIST's, where a pen's edge is looked for.
+FINE = 4
+# Of the height of writing: how near ink may come is looked for in so many rows around.
+ROWS = 0.12
+# Of it: ink reaches so far under what is before it, at most.
+UNDER = 0.2
 # Of a cell's width: a digit is at most so wide.
 NARROW = 0.95
 
@@ -21,7 +29,7 @@ class Hand(NamedTuple):
     Attributes:
         height: Of digits, in pixels.
         spread: How much heights differ, of the height.
-        gap: Pixels between digits, of the height; below 0 they touch.
+        gap: Pixels between digits' ink, of the height; below 0 they touch.
         jitter: How much gaps and base lines differ, of the height.
         slant: Columns per row, by which all is sheared.
         pen: How wide its strokes are, in pixels of MNIST's.
@@ -46,7 +54,7 @@ def a_hand(rng: np.random.Generator, height: float, touching: float) -> Hand:
         touching: The share of writers whose digits touch now and then.
     """
     close = rng.random() < touching
-    gap = rng.uniform(-0.1, 0.06) if close else rng.uniform(0.08, 0.35)
+    gap = rng.uniform(-0.06, 0.06) if close else rng.uniform(0.06, 0.35)
     return Hand(
         height * rng.uniform(0.85, 1.15),
         rng.uniform(0.02, 0.12),
@@ -68,24 +76,21 @@ def glyph(digit: np.ndarray, height: float, pen: float) -> np.ndarray:
     """
     rows, columns = (np.flatnonzero((digit > 60).any(axis=a)) for a in (1, 0))
     ink = digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    share = height / _BOX
     ink = np.pad(ink, 2).astype(np.float32) / 255
-    large = cv2.resize(ink, None, fx=share, fy=share, interpolation=cv2.INTER_CUBIC)
-    # One pen writes all digits. A pixel more of width is half one on each side, where
-    # ink falls by 0.6 or so.
-    level = float(np.clip(0.5 - 0.3 * (pen - _width(ink)), *LEVELS))
-    sharp = np.clip(0.5 + (large - level) * 0.9 * share, 0, 1)
-    return _cropped(sharp)
-
-
-def _width(ink: np.ndarray) -> float:
-    """Returns how wide the strokes of a digit are in the mean, in pixels."""
-    fine = cv2.resize(ink, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    mask = (fine > 0.5).astype(np.uint8)
-    if not mask.any():
-        return 0.0
-    # The distances to paper in a stroke of width w are w / 4 in the mean.
-    return float(cv2.distanceTransform(mask, cv2.DIST_L2, 3)[mask > 0].mean())
+    fine = cv2.resize(ink, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_CUBIC)
+    inside = (fine > 0.5).astype(np.uint8)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)
+    away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    # The depths in a stroke of width w are w / 4 in the mean.
+    width = 4 * float(depth[inside > 0].mean()) / FINE
+    # One pen writes all digits: a pixel more of width is half one on each side.
+    more = float(np.clip((pen - width) / 2, -THINNER * width, THICKER))
+    share = height / _BOX
+    edge = (depth - away) / FINE + more
+    size = [max(1, round(share * side)) for side in ink.shape[::-1]]
+    method = cv2.INTER_AREA if share < FINE else cv2.INTER_LINEAR
+    edge = cv2.resize(edge, size, interpolation=method)
+    return _cropped(np.clip(0.5 + share * edge, 0, 1))
 
 
 def _cropped(ink: np.ndarray) -> np.ndarray:
@@ -150,7 +155,9 @@ def write(
         hand: Whose.
         pitch: Pixels from a cell to the next, for a digit each; None for a free string.
     """
-    glyphs, places, x = [], [], 0.0
+    glyphs: list[np.ndarray] = []
+    places: list[tuple[float, float]] = []
+    x, before = 0.0, ""
     for number, (symbol, digit) in enumerate(symbols):
         height = hand.height * (1 + hand.spread * rng.standard_normal())
         if digit is None:
@@ -167,18 +174,46 @@ def write(
             bottom += min(0.6, tall / hand.height) * hand.height * rng.uniform(0.2, 0.7)
         elif symbol == SLASH:
             bottom += 0.12 * hand.height
-        gap = hand.gap + hand.jitter * rng.standard_normal()
-        if symbol == COMMA or (number and symbols[number - 1][0] == COMMA):
+        top = bottom - tall
+        # Strokes of neighbours overlap by a pen's width at most.
+        gap = max(hand.gap + hand.jitter * rng.standard_normal(), -hand.pen / _BOX)
+        if COMMA in (symbol, before):
             gap = max(gap, 0.03)
         if pitch is not None:
             aside = 0.08 * pitch * rng.standard_normal()
             x = number * pitch + (pitch - wide) / 2 + aside
         elif number:
+            x, above = places[-1]
             x += gap * hand.height
-        places.append((x, bottom - tall))
+            x += _meeting(glyphs[-1], ink, round(top - above), hand.height)
+        places.append((x, top))
         glyphs.append(ink)
-        x += wide
+        before = symbol
     return _joined(glyphs, places, hand)
+
+
+def _meeting(left: np.ndarray, right: np.ndarray, down: int, height: float) -> float:
+    """Returns how far right of ink other ink begins, if it comes as near as it can.
+
+    Args:
+        left: Ink, [H, W].
+        right: Ink, which begins `down` rows lower.
+        down: Rows.
+        height: Of writing.
+    """
+    top = min(0, down)
+    rows = max(len(left), down + len(right)) - top
+    ends, starts = np.full(rows, -np.inf), np.full(rows, np.inf)
+    for row, columns in enumerate(left > 0.5, -top):
+        if columns.any():
+            ends[row] = len(columns) - columns[::-1].argmax()
+    for row, columns in enumerate(right > 0.5, down - top):
+        if columns.any():
+            starts[row] = columns.argmax()
+    reach = 2 * round(ROWS * height) + 1
+    ends = ndimage.maximum_filter1d(ends, reach, mode="nearest")
+    near = float((ends - starts).max())
+    return max(near, left.shape[1] - UNDER * height)
 
 
 def _joined(glyphs, places, hand: Hand) -> Written:
