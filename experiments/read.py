@@ -76,7 +76,11 @@ def main() -> None:
 def read(workdir: Path) -> None:
     """Reads scans, and writes what they say."""
     import mnistopt
+    from mnistopt.data.scans import pages
     from mnistopt.study.fields import calibrated, output
+    from mnistopt.study.fields.layout import read_layout
+    from mnistopt.study.fields.reader import Reader
+    from mnistopt.study.fields.run import Session
 
     out = Path(FLAGS.out or f"runs/read/{Path(FLAGS.images).stem}")
     # Before the scans are read: that may take long.
@@ -92,26 +96,29 @@ def read(workdir: Path) -> None:
         if shown:
             print(f"\r{count} pages", end="", file=sys.stderr, flush=True)
 
-    asked = FLAGS.images, FLAGS.layout, workdir, FLAGS.max_error
-    answer = mnistopt.read(*asked, on_page=on_page)
+    study, layout = mnistopt.open_study(workdir), read_layout(FLAGS.layout)
+    reader = Reader(study)
+    known = calibrated.read_calibration(workdir, reader.digest)
+    session = Session(reader, layout, known)
+    answer = session.read(pages.find(FLAGS.images), FLAGS.max_error, on_page)
     folder.finish(answer)
     if shown:
         print(file=sys.stderr)
     print("\n".join(output.summary(answer)))
     if truth:
-        form = Path(FLAGS.layout).resolve().parent.name
-        calibrate(workdir, answer, truth, form)
+        calibrate(workdir, session, answer, truth)
     print(f"Table: {short_path(out / output.TABLE)}")
     print(f"Type the rest: {short_path(out / output.TYPING)}")
     print(f"Took {time.perf_counter() - start:.0f} s")
 
 
-def calibrate(workdir: Path, answer: Any, truth: Any, form: str) -> None:
+def calibrate(workdir: Path, session: Any, answer: Any, truth: Any) -> None:
     """Keeps what a reader says of known fields, and says how right that is."""
     from mnistopt.study.fields import calibrated
 
-    rows = calibrated.compare(answer.values, truth)
-    calibrated.keep_calibration(workdir, form, rows)
+    rows = calibrated.compare(answer.values, truth, session.layout)
+    digests = session.reader.digest, session.layout.digest
+    calibrated.keep_calibration(workdir, *digests, rows)
     print(calibrated.sentence(rows))
 
 
@@ -178,13 +185,11 @@ def train(workdir: Path) -> None:
             path = Path(folder)
             forms.write(kind, digits.validation, count, 1 + number, path)
             known = calibrated.read_truth(path / "truth.csv")
-            session = Session(
-                reader, read_layout(path / "layout.json"), calibrated.nothing()
-            )
-            found = session.read(pages.find(path), 0.5)
-            rows = calibrated.compare(found.values, known)
-        calibrated.keep_calibration(workdir, kind, rows)
-        print(f"{kind}: {calibrated.sentence(rows)}")
+            layout = read_layout(path / "layout.json")
+            session = Session(reader, layout, calibrated.nothing())
+            answer = session.read(pages.find(path), 0.5)
+        print(f"{kind}: ", end="")
+        calibrate(workdir, session, answer, known)
     print(f"Reader: {short_path(workdir)}")
 
 

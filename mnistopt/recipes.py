@@ -212,9 +212,9 @@ def reader() -> Recipe:
         "networks that read forms",
         {
             **_COMMON,
-            **{"channels": (32, 64, 96, 128), "dropout": 0.1, "lr": 0.007},
+            **{"channels": (48, 96, 128, 192), "dropout": 0.1, "lr": 0.007},
             **{"batch_size": 128, "shift": 1, "rotate": 8, "zoom": 0.08, "shear": 6},
-            **{"elastic": 0.4, "epochs": 10},
+            **{"elastic": 0.4, "epochs": 8},
         },
         "none: the task is our own",
         seeds=3,

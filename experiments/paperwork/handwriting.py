@@ -54,12 +54,12 @@ def a_hand(rng: np.random.Generator, height: float, touching: float) -> Hand:
         touching: The share of writers whose digits touch now and then.
     """
     close = rng.random() < touching
-    gap = rng.uniform(-0.06, 0.06) if close else rng.uniform(0.06, 0.35)
+    gap = rng.uniform(-0.04, 0.08) if close else rng.uniform(0.1, 0.35)
     return Hand(
         height * rng.uniform(0.85, 1.15),
         rng.uniform(0.02, 0.12),
         gap,
-        rng.uniform(0.02, 0.07),
+        rng.uniform(0.02, 0.06),
         rng.normal(0, 0.08),
         rng.uniform(1.6, 3.2),
         rng.uniform(0.45, 0.95),
@@ -178,7 +178,7 @@ def write(
         # Strokes of neighbours overlap by a pen's width at most.
         gap = max(hand.gap + hand.jitter * rng.standard_normal(), -hand.pen / _BOX)
         if COMMA in (symbol, before):
-            gap = max(gap, 0.03)
+            gap = max(gap, 0.08)
         if pitch is not None:
             aside = 0.08 * pitch * rng.standard_normal()
             x = number * pitch + (pitch - wide) / 2 + aside

@@ -26,8 +26,9 @@ MINE, OTHERS = 0.9, 0.1
 LESS, MORE, LEFT = 0.75, 0.22, 0.6
 # Of a field's height: how far its box is from where it is thought to be.
 SHIFT = 0.03
-# The share of forms of which the empty form is known.
-KNOWN = 0.4
+# The share of forms of which the empty form is known, and of writers whose digits
+# touch: more than on forms, as these are what is hard.
+KNOWN, TOUCHING = 0.4, 0.5
 
 
 class Practice(NamedTuple):
@@ -55,7 +56,7 @@ def a_field(
 ) -> Practice:
     """Returns a field with symbols written into it, and clutter around and across."""
     height = rng.uniform(34, 60)
-    hand = a_hand(rng, height * rng.uniform(0.5, 0.85), 0.35)
+    hand = a_hand(rng, height * rng.uniform(0.5, 0.85), TOUCHING)
     digits = bool(symbols) and not any(digit is None for _, digit in symbols)
     cells = digits and rng.random() < 0.3
     pitch = height * rng.uniform(0.55, 0.9) if cells else None

@@ -47,7 +47,8 @@ def measure(
         What stands in forms.json; and a row per field: `form`, `page`, `field`,
         `truth`, `value`, `score`, `accepted`, `why`.
     """
-    reader, known = Reader(study), calibrated.read_calibration(study.workdir)
+    reader = Reader(study)
+    known = calibrated.read_calibration(study.workdir, reader.digest)
     tables, seconds = [], {}
     claims: dict[str, Any] = {}
     for kind in ("exam", "transfer", "cheque"):

@@ -21,9 +21,10 @@ LEAST_CONTRAST = 0.1
 LEVEL = 0.8
 # Of that level: what is fainter is paper.
 FAINT = 0.45
-# Of a field's height: lines are longer, horizontal and vertical strokes are not. In a
-# field that is narrower lines take at least `WIDE` of its width.
-LONG, TALL, WIDE = 1.2, 1.05, 0.9
+# Of a field's height: lines are longer, horizontal and vertical strokes are not. Of its
+# width: lines take at least `MOST` of it, as tops of 7s that touch do not, and in a
+# narrow field need not be longer than `WIDE`.
+LONG, TALL, MOST, WIDE = 1.2, 1.05, 0.6, 0.9
 # Lines between cells may be as short as this, of a field's height, stand at most so far
 # from where cells end, of a cell's width, and begin so near to a border, of the height.
 TICK, NEAR, REACH = 0.25, 0.15, 0.12
@@ -169,7 +170,8 @@ def aligned(
 
 def _lines(mask: np.ndarray, box: Box) -> np.ndarray:
     """Returns the pixels of ruled lines, uint8 [H, W], but not where strokes cross."""
-    long = round(min(LONG * box.height, WIDE * box.width))
+    long = max(LONG * box.height, MOST * box.width)
+    long = round(min(long, WIDE * box.width))
     across, crossed = _ruled(mask, long, box.height)
     turned = np.ascontiguousarray(mask.T)
     tall = round(TALL * box.height)

@@ -22,7 +22,7 @@ SPECK, WIDEST = 0.1, 1.7
 # as large: a comma stays smaller than a digit.
 SMALL = 0.6
 # Pieces that may make one candidate, and pieces of a field.
-MOST_JOINED, MOST_PIECES = 5, 60
+MOST_JOINED, MOST_PIECES = 5, 120
 # A candidate's window is so many times as wide as it; what is around it is so faint.
 WINDOW, OTHERS = 1.5, 0.35
 # Of the height of writing: what hangs together is cut if it is so wide, cuts are so far
@@ -43,6 +43,7 @@ class Pieces(NamedTuple):
         boxes: The first and last row and column of each piece, int [P, 4], by column.
         cut: Whether each piece begins where ink was cut, bool [P].
         height: The height of writing in pixels.
+        crowded: Whether there were more pieces than can be read; these are left out.
     """
 
     ink: np.ndarray
@@ -50,6 +51,7 @@ class Pieces(NamedTuple):
     boxes: np.ndarray
     cut: np.ndarray
     height: float
+    crowded: bool = False
 
 
 class Candidates(NamedTuple):
@@ -90,14 +92,14 @@ def cut(ink: np.ndarray, box: Box) -> Pieces:
             parts.append((columns.mean() + left, number > 0, where))
     # By their middle: parts of a broken digit lie above each other.
     parts.sort(key=lambda part: part[0])
-    parts = parts[:MOST_PIECES]
+    crowded, parts = len(parts) > MOST_PIECES, parts[:MOST_PIECES]
     cut_names = np.zeros(ink.shape, np.int32)
     boxes = np.zeros((len(parts), 4), int)
     for number, (_, _, (rows, columns)) in enumerate(parts):
         cut_names[rows, columns] = number + 1
         boxes[number] = rows.min(), rows.max(), columns.min(), columns.max()
     begins = np.array([begins for _, begins, _ in parts], bool)
-    return Pieces(ink, cut_names, boxes, begins, height)
+    return Pieces(ink, cut_names, boxes, begins, height, crowded)
 
 
 def _inside(stats: np.ndarray, centres: np.ndarray, box: Box) -> np.ndarray:

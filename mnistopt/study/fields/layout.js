@@ -14,7 +14,10 @@ const KINDS = { digits: "digits", number: "a number", decimals: "a number, 2 dec
 function point(event) {
   const box = canvas.getBoundingClientRect();
   const share = canvas.width / box.width;
-  return [(event.clientX - box.left) * share, (event.clientY - box.top) * share];
+  const place = [event.clientX - box.left, event.clientY - box.top];
+  // Who drags beyond the sheet means its edge.
+  const sides = [canvas.width, canvas.height];
+  return place.map((one, i) => Math.min(Math.max(one * share, 0), sides[i]));
 }
 
 const round = (number) => Math.round(number * 10) / 10;

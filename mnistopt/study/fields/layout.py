@@ -1,6 +1,7 @@
 """A form's layout: where its fields are, and what each may hold."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,7 @@ class Layout:
         marks: The middles of four corner marks, clockwise from the top left; or None.
         blank: A picture of the empty form, or None.
         sums: Fields that hold the sum of others.
+        digest: Of all that its file says: what is known of a form is not of others.
     """
 
     fields: tuple[Field, ...]
@@ -72,6 +74,7 @@ class Layout:
     marks: tuple[tuple[float, float], ...] | None = None
     blank: Path | None = None
     sums: tuple[Sum, ...] = ()
+    digest: str = ""
 
 
 def read_layout(path: str | Path) -> Layout:
@@ -132,6 +135,11 @@ def make_layout(given: Any, folder: Path = Path(), where: str = "layout") -> Lay
         marks = tuple(_numbers(mark or (), 2, f"{where}: marks") for mark in marks)
     blank = given.get("blank")
     if blank is not None:
+        if page is None:
+            raise InputError(
+                f"{where}: blank needs the page's [width, height] as page, in the unit "
+                "of its boxes"
+            )
         if not (folder / str(blank)).is_file():
             raise InputError(f"{where}: blank={blank} is no file in {folder}")
         blank = folder / str(blank)
@@ -139,7 +147,9 @@ def make_layout(given: Any, folder: Path = Path(), where: str = "layout") -> Lay
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         raise InputError(f"{where}: sums is {entries!r}; expected a list")
     sums = tuple(_sum(entry, names, where) for entry in entries)
-    return Layout(fields, page, marks, blank, sums)
+    said = json.dumps(given, sort_keys=True, default=float)
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+    return Layout(fields, page, marks, blank, sums, digest)
 
 
 def _mapping(given: Any, known: set[str], where: str) -> Mapping[str, Any]:

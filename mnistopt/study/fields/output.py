@@ -35,14 +35,18 @@ class Folder:
         (path / PAGES).mkdir(parents=True, exist_ok=True)
         self.path = path
         self._pictures: dict[tuple[str, str], str] = {}
+        self._pages: dict[str, str] = {}
 
     def on_page(self, sheet: Sheet, values: Sequence[Value]) -> None:
         """Draws a page, and keeps the pictures of fields that are to be typed."""
         if sheet.page.grey is None:
             return
-        name = sheet.page.name.replace("#", "-")
+        name = sheet.page.name.replace("#", " page ")
         with replacing(self.path / PAGES / f"{name}.jpg") as part:
             part.write_bytes(_jpeg(marked(sheet.page.grey, values)))
+        if sheet.why:
+            # What stands on it a person may still see.
+            self._pages[sheet.page.name] = picture_url(_small(sheet.page.grey))
         for value in values:
             if not value.accepted and value.reading:
                 picture = picture_url(value.reading.spot.picture)
@@ -65,7 +69,7 @@ class Folder:
             }
             for value in read.values
         ]
-        write_text(self.path / TYPING, page("type", rows=rows))
+        write_text(self.path / TYPING, page("type", rows=rows, pages=self._pages))
 
 
 def page(name: str, **given: Any) -> str:
@@ -99,9 +103,8 @@ def marked(grey: np.ndarray, values: Sequence[Value]) -> np.ndarray:
     Returns:
         Blue, green and red, uint8 [H', W', 3].
     """
-    scale = min(1.0, WIDTH / grey.shape[1])
-    size = WIDTH if scale < 1 else grey.shape[1], max(1, round(scale * grey.shape[0]))
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    small = _small(grey)
+    scale = small.shape[1] / grey.shape[1]
     drawn = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
     for value in values:
         if value.reading is None:
@@ -114,6 +117,13 @@ def marked(grey: np.ndarray, values: Sequence[Value]) -> np.ndarray:
         font = cv2.FONT_HERSHEY_SIMPLEX
         cv2.putText(drawn, text, (x, y - 5), font, 0.6, colour, 2, cv2.LINE_AA)
     return drawn
+
+
+def _small(grey: np.ndarray) -> np.ndarray:
+    """Returns a page, uint8 [H, W], as wide as it is shown."""
+    width = min(WIDTH, grey.shape[1])
+    height = max(1, round(width / grey.shape[1] * grey.shape[0]))
+    return cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

@@ -1,10 +1,12 @@
 """Reads forms: finds their fields on pages, and asks networks what stands in them."""
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
+import jax
 import numpy as np
 
 from mnistopt.data.scans import ink, pieces, straighten
@@ -235,6 +237,11 @@ class Reader:
             (study.network(name), study.variables(name)) for name in self.members
         ]
         self._precision = study.config.precision
+        content = hashlib.sha256(repr(sorted(self.members.items())).encode())
+        for leaf in jax.tree.leaves([weights for _, weights in self._networks]):
+            content.update(np.asarray(leaf).tobytes())
+        # What is known of these networks is not of others.
+        self.digest = content.hexdigest()[:16]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Returns the vote's probabilities of candidates, float [N, K]."""

@@ -98,6 +98,13 @@ class Rule:
             return None
         return plain(parsed)
 
+    def typed(self, text: str) -> str:
+        """Returns what somebody typed in its usual form; as it is, if it is none."""
+        text = text.strip()
+        if self.number and re.fullmatch(r"\d+([.,]\d+)?", text):
+            return plain(Decimal(text.replace(",", ".")))
+        return text
+
     def _among_at(self, text: str) -> bool:
         among = self.among or ()
         place = bisect.bisect_left(among, text)

@@ -109,7 +109,9 @@ def read(
     study = open_study(workdir)
     found = read_layout(layout) if isinstance(layout, (str, Path)) else None
     form = found or make_layout(layout)
-    session = Session(Reader(study), form, calibrated.read_calibration(study.workdir))
+    reader = Reader(study)
+    known = calibrated.read_calibration(study.workdir, reader.digest)
+    session = Session(reader, form, known)
     return session.read(pages.find(images), max_error, on_page)
 
 
@@ -127,6 +129,7 @@ class Session:
             (first, *_) = pages.read(layout.blank)
             if first.grey is None:
                 raise InputError(f"blank={layout.blank}: {first.why}")
+            (first,) = _dark_on_light([first])
             blank = first.grey
         self.finder = Finder(layout, blank)
         self.reader, self.layout, self.calibration = reader, layout, calibration
@@ -144,8 +147,9 @@ class Session:
                 "between 0 and 1, as 0.005"
             )
         kinds = sorted({kind_of(field) for field in self.layout.fields})
-        claims = {kind: self.calibration.claim(kind, max_error) for kind in kinds}
-        self._calibrators = {kind: self.calibration.calibrator(kind) for kind in kinds}
+        known, form = self.calibration, self.layout.digest
+        claims = {kind: known.claim(form, kind, max_error) for kind in kinds}
+        self._calibrators = {kind: known.calibrator(form, kind) for kind in kinds}
         answer = Read([], {}, {}, claims, max_error)
         # The empty form may lie beside those that are filled in.
         blank = self.layout.blank and self.layout.blank.resolve()
@@ -211,7 +215,7 @@ class Session:
             best = max(chances.items(), key=lambda pair: pair[1], default=("", 0.0))
             value, score = best
             said = reading.said
-            if said.other > score:
+            if said.other > score or reading.spot.cut.crowded:
                 value, score = "", 0.0
             probability = self._calibrators[kind](score)
             why = self._why(reading, chances, value, score, claims[kind])
@@ -221,6 +225,8 @@ class Session:
 
     def _why(self, reading, chances, value, score, claim: Claim) -> str:
         """Says why a value is not taken over; "" if it is."""
+        if reading.spot.cut.crowded:
+            return "more ink than can be read"
         if reading.said.other > score and reading.said.text:
             return f"reads {reading.said.text}, which the field may not hold"
         if not value:

@@ -1,7 +1,9 @@
 "use strict";
 // One field after the other: its picture, and what a person types.
 const rows = GIVEN.rows;
-const open = rows.filter((row) => !row.accepted && row.picture);
+// Of a page on which the form was not found all is shown.
+const picture = (row) => row.picture || GIVEN.pages[row.page];
+const open = rows.filter((row) => !row.accepted && picture(row));
 // What was typed stays in the browser, for these very pages and fields.
 const key = "typed:" + rows.map((row) => [row.page, row.field, row.value]).join("|");
 const name = "fields-" + [...key].reduce((sum, c) => (31 * sum + c.charCodeAt(0)) >>> 0, 7);
@@ -24,7 +26,8 @@ function show() {
   const row = open[place];
   at("name").textContent = `${row.field}, ${row.page}`;
   at("why").textContent = row.why;
-  at("picture").src = row.picture;
+  at("picture").src = picture(row);
+  at("picture").className = row.picture ? "" : "whole";
   at("answer").value = id(row) in typed ? typed[id(row)] : row.value;
   at("answer").focus();
   at("answer").select();

@@ -41,7 +41,7 @@ def found(field):
     return cut, tried, practice.label(field, cut, tried)
 
 
-@pytest.mark.parametrize(("gap", "share"), [(0.25, 0.99), (-0.03, 0.95), (-0.1, 0.75)])
+@pytest.mark.parametrize(("gap", "share"), [(0.25, 0.99), (0.0, 0.9), (-0.03, 0.75)])
 def test_every_digit_is_among_the_candidates(gap, share):
     """Apart, touching, and overlapping."""
     there, all_ = 0, 0
@@ -112,3 +112,14 @@ def test_ink_of_others_is_left_to_them():
     part = pieces.cut(strokes, half)
     assert 0 < len(part.boxes) < len(whole.boxes)
     assert part.boxes[:, 2].max() < half.left + half.width
+
+
+def test_a_field_with_too_much_ink_is_said_to_be_crowded():
+    """Nobody may be told the left half of it."""
+    dark = np.zeros((120, 3000), np.float32)
+    for k in range(70):
+        cv2.circle(dark, (80 + 40 * k, 60), 12, 0.8, 3)
+    box = Box(30, 30, 2940, 60)
+    assert pieces.cut(ink.strokes(dark, box), box).crowded
+    dark[:, 850:] = 0
+    assert not pieces.cut(ink.strokes(dark, box), box).crowded

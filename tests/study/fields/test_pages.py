@@ -30,14 +30,16 @@ def test_fields_are_typed_one_by_one_and_kept(tmp_path):
         ("b,c.png", "one", "", False, "empty </script>", picture()),
         ("b,c.png", "two", "12", False, "unsure", picture()),
         ("d.png", "one", "", False, "page: not found", ""),
+        ("e.png", "one", "", False, "page: no picture", ""),
     ]
     given = [dict(zip(names, row)) for row in rows]
-    (tmp_path / "type.html").write_text(page("type", rows=given))
+    pages = {"d.png": picture(900, 1300)}
+    (tmp_path / "type.html").write_text(page("type", rows=given, pages=pages))
     with chromium() as browser:
         context = browser.new_context(accept_downloads=True)
         shown = watched(context, (tmp_path / "type.html").as_uri())
         about, answer = shown.locator("#about"), shown.locator("#answer")
-        assert about.inner_text().startswith("0 of 3 typed")
+        assert about.inner_text().startswith("0 of 4 typed")
         assert answer.input_value() == "3"
         shown.keyboard.press("Enter")  # as it was read
         assert "empty </script>" in shown.locator("#why").inner_text()
@@ -45,20 +47,24 @@ def test_fields_are_typed_one_by_one_and_kept(tmp_path):
         shown.keyboard.press("Enter")
         # What was typed is there when the page is opened again.
         again = watched(context, (tmp_path / "type.html").as_uri())
-        assert again.locator("#about").inner_text().startswith("2 of 3 typed")
+        assert again.locator("#about").inner_text().startswith("2 of 4 typed")
         again.keyboard.press("ArrowUp")
         assert again.locator("#answer").input_value() == "7.5"
         again.keyboard.press("Enter")
         again.keyboard.press("Escape")
-        assert again.locator("#about").inner_text().startswith("3 of 3 typed")
+        # A page on which the form was not found is shown as a whole.
+        assert again.locator("#picture").bounding_box()["height"] > 400
+        again.keyboard.type("9")
+        again.keyboard.press("Enter")
+        assert again.locator("#about").inner_text().startswith("4 of 4 typed")
         with again.expect_download() as saved:
             again.click("#save")
         saved.value.save_as(tmp_path / "saved.csv")
         assert not shown.complaints and not again.complaints
     with open(tmp_path / "saved.csv", newline="") as file:
         table = list(csv.DictReader(file))
-    assert [row["value"] for row in table] == ["7.5", "3", "7.5", "", ""]
-    assert [row["by"] for row in table] == ["read", *["typed"] * 3, "open"]
+    assert [row["value"] for row in table] == ["7.5", "3", "7.5", "", "9", ""]
+    assert [row["by"] for row in table] == ["read", *["typed"] * 4, "open"]
     assert table[2]["page"] == "b,c.png"
 
 
@@ -77,7 +83,8 @@ def test_a_layout_is_drawn_on_a_scan(tmp_path):
         for x in (50, 300):
             to(x, 60)
             shown.mouse.down()
-            to(x + 120, 100)
+            # Who drags beyond the sheet means its edge.
+            to(x + 120 if x == 50 else 700, 100)
             shown.mouse.up()
         first, second = shown.locator("#fields tr").all()
         first.get_by_label("name").fill("mark")
@@ -101,4 +108,5 @@ def test_a_layout_is_drawn_on_a_scan(tmp_path):
     assert mark.name == "mark" and mark.box == pytest.approx((50, 60, 120, 40), abs=2)
     assert mark.rule.value("7,5") == "7.5" and mark.rule.value("12,5") is None
     assert other.cells == 4 and other.optional and other.rule.digits == (4, 4)
+    assert other.box == pytest.approx((300, 60, 300, 40), abs=2)
     assert layout.marks[2] == pytest.approx((590, 390), abs=2)

@@ -13,8 +13,8 @@ from mnistopt.data.load import load
 from mnistopt.data.scans import pages
 from mnistopt.errors import InputError
 from mnistopt.study.fields import calibrated, output
-from mnistopt.study.fields.layout import read_layout
-from mnistopt.study.fields.run import Session
+from mnistopt.study.fields.layout import make_layout, read_layout
+from mnistopt.study.fields.run import Session, Value
 from tests.reading import a_reader
 
 cv2 = pytest.importorskip("cv2")
@@ -139,15 +139,21 @@ def test_without_known_fields_nothing_is_accepted(exams):
 
 def test_known_fields_let_sure_ones_be_accepted(reader, scans, exams, tmp_path):
     truth = calibrated.read_truth(scans / "exam" / "truth.csv")
-    rows = calibrated.compare(exams.values, truth)
+    layout = read_layout(scans / "exam" / "layout.json")
+    rows = calibrated.compare(exams.values, truth, layout)
     (tmp_path / "figures").mkdir()
-    known = calibrated.keep_calibration(tmp_path, "exam", rows)
-    again = calibrated.read_calibration(tmp_path)
+    kept = tmp_path, reader.digest, layout.digest, rows
+    known = calibrated.keep_calibration(*kept)
+    again = calibrated.read_calibration(tmp_path, reader.digest)
     pd.testing.assert_frame_equal(
         again.rows.reset_index(drop=True), known.rows.reset_index(drop=True)
     )
-    # The same form once more replaces what was known of it.
-    assert len(calibrated.keep_calibration(tmp_path, "exam", rows).rows) == len(rows)
+    # Of other networks nothing is known.
+    assert calibrated.read_calibration(tmp_path, "other").rows.empty
+    # The same pages once more replace what was known of them.
+    assert len(calibrated.keep_calibration(*kept).rows) == len(rows)
+    others = rows.assign(page="another " + rows["page"])
+    assert len(calibrated.keep_calibration(*kept[:3], others).rows) == 2 * len(rows)
     answer = read(reader, scans / "exam", calibration=known, max_error=0.3)
     accepted = [value for value in answer.values if value.accepted]
     assert len(accepted) > 30
@@ -213,6 +219,66 @@ def test_pictures_of_cells_are_read_as_they_are(reader, tmp_path):
         Image.fromarray(empty).save(folder / "empty.png")
         (value,) = read(reader, folder, [folder / "empty.png"]).values
         assert value.value == "" and not value.accepted
+
+
+def test_a_form_is_known_by_its_own_fields_where_these_are_enough():
+    """Else by all fields of the kind; an oracle counts both."""
+    rng = np.random.default_rng(0)
+
+    def of(form, count, wrong):
+        right = np.arange(count) >= wrong
+        return pd.DataFrame(
+            {
+                "reader": "r",
+                "form": form,
+                "page": [f"{k}.png" for k in range(count)],
+                "field": "mark",
+                "kind": "free",
+                "truth": "1",
+                "value": np.where(right, "1", "2"),
+                "score": np.where(right, rng.uniform(0.9, 1, count), 0.95),
+            }
+        )
+
+    rows = pd.concat([of("good", 700, 0), of("bad", 700, 70), of("new", 20, 0)])
+    known = calibrated.Calibration(rows)
+    assert known.claim("good", "free", 0.005)[1:4] == (700, 700, 0)
+    assert known.claim("bad", "free", 0.005).accepted == 0
+    pooled = [known.claim(form, "free", 0.005) for form in ("new", "unseen")]
+    assert pooled[0] == pooled[1] and pooled[0].known == 1420
+    assert known.claim("good", "cells", 0.005).known == 0
+
+
+def test_what_is_typed_is_what_is_meant(tmp_path):
+    """Spreadsheets write semicolons and commas, file systems write accents apart."""
+    layout = make_layout(
+        {"fields": [{"name": "note", "max": 10, "step": 0.5}, {"name": "number"}]}
+    )
+    path = tmp_path / "truth.csv"
+    path.write_text(
+        "page;field;value\nPru\u0308fung.png;note;7,50\nPrüfung.png;number;007\n",
+        encoding="utf-8-sig",
+    )
+    truth = calibrated.read_truth(path)
+    values = [
+        Value("Prüfung.png", "note", "7.5", 0.9, False, "", 0.9, "free"),
+        Value("Pru\u0308fung.png", "number", "007", 0.9, False, "", 0.9, "free"),
+    ]
+    rows = calibrated.compare(values, truth, layout)
+    assert list(rows["truth"]) == ["7.5", "007"]
+    assert (rows["truth"] == rows["value"]).all()
+
+
+def test_a_field_with_too_much_ink_is_left_to_people(reader, tmp_path):
+    grey = np.full((120, 3000), 230, np.uint8)
+    for k in range(70):
+        cv2.circle(grey, (80 + 40 * k, 60), 12, 40, 3)
+    Image.fromarray(grey).save(tmp_path / "long.png")
+    field = {"name": "all", "box": [30, 30, 2940, 60], "optional": True}
+    (tmp_path / "layout.json").write_text(json.dumps({"fields": [field]}))
+    (value,) = read(reader, tmp_path).values
+    assert (value.value, value.accepted) == ("", False)
+    assert value.why == "more ink than can be read"
 
 
 @pytest.mark.parametrize("max_error", [0.0, 1.0, -1])
